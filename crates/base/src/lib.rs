@@ -1,0 +1,9 @@
+//! Process chassis of every Weft binary: who it is, how it starts, logs, reports and stops.
+//!
+//! Knows nothing of meshes' configuration, of xDS resources or of Kubernetes.
+
+pub mod admin;
+pub mod identity;
+pub mod log;
+pub mod readiness;
+pub mod shutdown;

@@ -1,0 +1,117 @@
+//! Logging set-up of a process: text or JSON lines on stderr, level changeable while it runs.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One human-readable line per event; coloured on a terminal.
+    #[default]
+    Text,
+    /// One JSON object per event.
+    Json,
+}
+
+/// Changes the level of a running process.
+#[derive(Clone, Debug)]
+pub struct LogControl {
+    filter: reload::Handle<EnvFilter, Registry>,
+}
+
+/// Why logging could not be set up or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The level text is not in `RUST_LOG` syntax.
+    #[error("log level {text:?}: {reason}; write for example info or info,weft_proxy=debug")]
+    Level {
+        /// What was given.
+        text: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// A subscriber was already installed.
+    #[error("logging was already set up")]
+    AlreadySet,
+    /// The subscriber is gone.
+    #[error("logging is no longer running")]
+    Gone,
+}
+
+// === impl LogFormat ===
+
+impl std::str::FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => Err(format!("unknown log format {other:?}, expected text or json")),
+        }
+    }
+}
+
+// === impl LogControl ===
+
+impl LogControl {
+    /// Replaces the level; `level` is in `RUST_LOG` syntax.
+    pub fn change(&self, level: &str) -> Result<(), LogError> {
+        let filter = parse(level)?;
+        self.filter.reload(filter).map_err(|_| LogError::Gone)
+    }
+
+    /// The level now in force.
+    pub fn level(&self) -> String {
+        self.filter.with_current(ToString::to_string).unwrap_or_default()
+    }
+}
+
+/// Installs the process-wide subscriber. `level` is in `RUST_LOG` syntax.
+pub fn init(level: &str, format: LogFormat) -> Result<LogControl, LogError> {
+    let (filter, handle) = reload::Layer::new(parse(level)?);
+    let registry = tracing_subscriber::registry().with(filter);
+    let installed = match format {
+        LogFormat::Text => registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_writer(std::io::stderr)
+                    .with_ansi(std::io::stderr().is_terminal())
+                    .with_target(true),
+            )
+            .try_init(),
+        LogFormat::Json => registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_writer(std::io::stderr),
+            )
+            .try_init(),
+    };
+    installed.map_err(|_| LogError::AlreadySet)?;
+    Ok(LogControl { filter: handle })
+}
+
+fn parse(level: &str) -> Result<EnvFilter, LogError> {
+    EnvFilter::try_new(level).map_err(|error| LogError::Level {
+        text: level.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_level_is_named() {
+        let error = parse("info,weft_proxy=loud").unwrap_err().to_string();
+        assert!(error.contains("weft_proxy=loud"), "{error}");
+        assert!(parse("info,weft_proxy=debug").is_ok());
+    }
+}

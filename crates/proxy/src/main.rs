@@ -1,0 +1,3 @@
+//! Entry point of `weft-proxy`.
+
+fn main() {}

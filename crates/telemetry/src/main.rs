@@ -1,0 +1,3 @@
+//! Entry point of `weft-telemetry`.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Sample application.
+
+fn main() {}

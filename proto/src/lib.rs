@@ -1,0 +1,1 @@
+//! Wire contracts only; no logic.

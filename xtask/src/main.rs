@@ -1,0 +1,3 @@
+//! Developer verbs: `cargo xtask --help`.
+
+fn main() {}
