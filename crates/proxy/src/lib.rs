@@ -1,1 +1,6 @@
-//! proxy
+//! The data plane: accepts connections, decides by the configuration that xDS brought, and forwards.
+//!
+//! Knows Envoy's xDS and nothing of Kubernetes or of users' resource kinds.
+
+pub mod connection;
+pub mod model;

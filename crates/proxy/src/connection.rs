@@ -1,0 +1,81 @@
+//! What is known of one accepted connection, for routing, policy, logs and metrics.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use weft_base::identity::SpiffeId;
+
+use crate::model::listener::Direction;
+use crate::model::tls::TlsVersion;
+
+/// Facts of a downstream connection; fixed once its filter chain was chosen.
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// Unique within the process.
+    pub id: u64,
+    /// Listener that took it.
+    pub listener: Arc<str>,
+    /// Which side of the workload the listener serves.
+    pub direction: Direction,
+    /// Filter chain, empty where unnamed.
+    pub filter_chain: Arc<str>,
+    /// Local address; the original destination where the listener asks for that.
+    pub local_addr: SocketAddr,
+    /// The peer of the socket (or of the PROXY protocol header).
+    pub remote_addr: SocketAddr,
+    /// The peer of the socket itself.
+    pub direct_remote_addr: SocketAddr,
+    /// Where the client meant to go, where interception tells.
+    pub original_dst: Option<SocketAddr>,
+    /// When it was accepted.
+    pub accepted_at: Instant,
+    /// Server name of the ClientHello.
+    pub server_name: Option<Arc<str>>,
+    /// TLS facts; `None` is plaintext.
+    pub tls: Option<TlsInfo>,
+}
+
+/// Facts of a downstream TLS session.
+#[derive(Clone, Debug)]
+pub struct TlsInfo {
+    /// Protocol version.
+    pub version: TlsVersion,
+    /// Cipher suite, OpenSSL's or the standard's name.
+    pub cipher: &'static str,
+    /// ALPN protocol agreed on.
+    pub alpn: Option<Arc<str>>,
+    /// URI name of our own certificate.
+    pub local_uri_san: Option<Arc<str>>,
+    /// The peer's certificate, where it sent one and it was verified.
+    pub peer: Option<PeerCertificate>,
+}
+
+/// What a verified client certificate says.
+#[derive(Clone, Debug, Default)]
+pub struct PeerCertificate {
+    /// Mesh identity, where the certificate has exactly one URI name of that form.
+    pub identity: Option<SpiffeId>,
+    /// URI names.
+    pub uri_sans: Vec<Arc<str>>,
+    /// DNS names.
+    pub dns_sans: Vec<Arc<str>>,
+    /// Subject in RFC 2253 form.
+    pub subject: Arc<str>,
+    /// SHA-256 of the certificate, lower-case hexadecimal.
+    pub sha256: Arc<str>,
+}
+
+// === impl ConnectionInfo ===
+
+impl ConnectionInfo {
+    /// Whether both sides proved who they are.
+    pub fn is_mutual_tls(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.peer.is_some())
+    }
+
+    /// The verified mesh identity of the peer.
+    pub fn peer_identity(&self) -> Option<&SpiffeId> {
+        self.tls.as_ref()?.peer.as_ref()?.identity.as_ref()
+    }
+}

@@ -1,0 +1,157 @@
+//! Listeners, filter chains and what a chain does with a connection.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::access_log::AccessLog;
+use super::http::HttpConnectionManager;
+use super::metadata::Origin;
+use super::tls::DownstreamTls;
+
+/// One listening socket and its filter chains (Envoy `config.listener.v3.Listener`).
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Unique name.
+    pub name: Arc<str>,
+    /// Addresses to bind: the first is `address`, then the additional ones. Empty when `bind_to_port` is false.
+    pub addresses: Vec<SocketAddr>,
+    /// Whether a socket is bound at all; a listener that is not gets connections by original destination only.
+    pub bind_to_port: bool,
+    /// Which side of the workload it serves.
+    pub direction: Direction,
+    /// Prefix of its statistics; the address where unset.
+    pub stat_prefix: Option<Arc<str>>,
+    /// Read the TLS ClientHello for server name and ALPN before choosing a chain.
+    pub inspect_tls: bool,
+    /// Read the first bytes to tell HTTP from other protocols before choosing a chain.
+    pub inspect_http: bool,
+    /// Take the address that the client meant from the socket (`SO_ORIGINAL_DST`).
+    pub original_destination: bool,
+    /// Hand connections to the listener bound to the original destination where one exists.
+    pub use_original_dst: bool,
+    /// A PROXY protocol header is read first.
+    pub proxy_protocol: bool,
+    /// How long the inspectors may wait for bytes; zero waits for ever.
+    pub inspect_timeout: Duration,
+    /// Continue with what is known when the inspectors time out, instead of closing.
+    pub continue_on_inspect_timeout: bool,
+    /// Chains, matched as Envoy does: the most specific match wins.
+    pub chains: Vec<FilterChain>,
+    /// The chain of a connection that matches none.
+    pub default_chain: Option<FilterChain>,
+    /// Most bytes buffered per connection.
+    pub buffer_bytes_max: usize,
+    /// Logs of the listener itself (connections that reach no chain).
+    pub access_logs: Vec<AccessLog>,
+    /// Where it comes from.
+    pub origin: Option<Origin>,
+}
+
+/// `traffic_direction`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Neither; a front proxy or gateway.
+    #[default]
+    Unspecified,
+    /// Towards the workload beside the proxy.
+    Inbound,
+    /// From it.
+    Outbound,
+}
+
+/// One filter chain (Envoy `FilterChain`).
+#[derive(Clone, Debug)]
+pub struct FilterChain {
+    /// Name, empty where unset.
+    pub name: Arc<str>,
+    /// Which connections it takes.
+    pub matches: ChainMatch,
+    /// TLS to terminate; `None` is plaintext.
+    pub tls: Option<DownstreamTls>,
+    /// How long the TLS handshake may take; zero is without bound.
+    pub transport_connect_timeout: Duration,
+    /// What is done with the connection.
+    pub action: ChainAction,
+}
+
+/// Criteria of a chain; an empty list matches all (Envoy `FilterChainMatch`).
+#[derive(Clone, Debug, Default)]
+pub struct ChainMatch {
+    /// Destination port.
+    pub destination_port: Option<u16>,
+    /// Destination address ranges.
+    pub destination_ranges: Vec<IpNet>,
+    /// Server names: exact, or `*.suffix`; lower case.
+    pub server_names: Vec<Arc<str>>,
+    /// `tls`, `raw_buffer`, or none.
+    pub transport: Option<TransportProtocol>,
+    /// ALPN or detected application protocols.
+    pub application_protocols: Vec<Arc<str>>,
+    /// Source address ranges of the connection itself.
+    pub direct_source_ranges: Vec<IpNet>,
+    /// Source address ranges.
+    pub source_ranges: Vec<IpNet>,
+    /// Source ports.
+    pub source_ports: Vec<u16>,
+    /// Restricts to connections from the same or another host.
+    pub source_type: SourceType,
+}
+
+/// What the TLS inspector found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransportProtocol {
+    /// No TLS.
+    RawBuffer,
+    /// TLS.
+    Tls,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SourceType {
+    /// Anywhere.
+    #[default]
+    Any,
+    /// The same address, or loopback.
+    SameIpOrLoopback,
+    /// Another host.
+    External,
+}
+
+/// What a chain does with its connections.
+#[derive(Clone, Debug)]
+pub enum ChainAction {
+    /// Serve HTTP.
+    Http(Box<HttpConnectionManager>),
+    /// Forward bytes.
+    Tcp(Box<TcpProxy>),
+}
+
+/// Forwarding of bytes (Envoy `TcpProxy`).
+#[derive(Clone, Debug)]
+pub struct TcpProxy {
+    /// Prefix of its statistics.
+    pub stat_prefix: Arc<str>,
+    /// Where to, with weights; at least one.
+    pub clusters: Vec<WeightedTarget>,
+    /// Closes when no byte flows for so long; zero never does. Envoy's default is an hour.
+    pub idle_timeout: Duration,
+    /// How often a failed connect is tried, at least 1.
+    pub connect_attempts_max: u32,
+    /// Closes after so long.
+    pub duration_max: Option<Duration>,
+    /// Logs, one line per connection.
+    pub access_logs: Vec<AccessLog>,
+}
+
+/// A cluster and its share of the traffic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightedTarget {
+    /// Cluster name.
+    pub cluster: Arc<str>,
+    /// Weight; shares are weight over the sum.
+    pub weight: u32,
+}

@@ -1,0 +1,42 @@
+//! The parts of Envoy `metadata` that the mesh gives a meaning to.
+
+use std::sync::Arc;
+
+/// Where a generated resource comes from in the user's configuration (`filter_metadata["weft"]`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Kind, namespace and name, for example `VirtualService/default/callme`.
+    pub object: Arc<str>,
+    /// Index of the rule within the object.
+    pub rule: Option<u32>,
+    /// File, where the object came from a file.
+    pub file: Option<Arc<str>>,
+    /// Line of the rule within the file, from 1.
+    pub line: Option<u32>,
+}
+
+/// A service that a cluster leads to (`filter_metadata["istio"].services[]`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceRef {
+    /// Fully qualified host name.
+    pub host: Arc<str>,
+    /// Short name.
+    pub name: Arc<str>,
+    /// Namespace.
+    pub namespace: Arc<str>,
+}
+
+/// The workload behind an endpoint (`filter_metadata["istio"].workload`, `name;namespace;canonical;revision;cluster`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WorkloadRef {
+    /// Workload name, for example the Deployment's.
+    pub name: Arc<str>,
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Canonical service name.
+    pub canonical_name: Arc<str>,
+    /// Canonical revision.
+    pub canonical_revision: Arc<str>,
+    /// Cluster id.
+    pub cluster: Arc<str>,
+}
