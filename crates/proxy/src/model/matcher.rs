@@ -100,3 +100,59 @@ pub struct Fraction {
     /// 0 to 1,000,000.
     pub parts_per_million: u32,
 }
+
+// === impl StringMatcher ===
+
+impl StringMatcher {
+    /// Whether `text` matches. Allocates nothing.
+    pub fn matches(&self, text: &str) -> bool {
+        match self {
+            Self::Exact { value, ignore_case } => equal(text.as_bytes(), value.as_bytes(), *ignore_case),
+            Self::Prefix { value, ignore_case } => (text.as_bytes().get(..value.len()))
+                .is_some_and(|start| equal(start, value.as_bytes(), *ignore_case)),
+            Self::Suffix { value, ignore_case } => (text.len().checked_sub(value.len()))
+                .is_some_and(|at| equal(&text.as_bytes()[at..], value.as_bytes(), *ignore_case)),
+            Self::Contains { value, ignore_case } => {
+                value.is_empty()
+                    || (text.as_bytes().windows(value.len())).any(|part| equal(part, value.as_bytes(), *ignore_case))
+            }
+            Self::Regex(regex) => regex.is_match(text),
+        }
+    }
+}
+
+fn equal(a: &[u8], b: &[u8], ignore_case: bool) -> bool {
+    if ignore_case { a.eq_ignore_ascii_case(b) } else { a == b }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(matcher: StringMatcher, yes: &[&str], no: &[&str]) {
+        for text in yes {
+            assert!(matcher.matches(text), "{matcher:?} on {text:?}");
+        }
+        for text in no {
+            assert!(!matcher.matches(text), "{matcher:?} on {text:?}");
+        }
+    }
+
+    #[test]
+    fn strings_match_by_kind_and_case() {
+        let value = || Arc::from("ab");
+        let exact = |ignore_case| StringMatcher::Exact { value: value(), ignore_case };
+        check(exact(false), &["ab"], &["AB", "a", "abc", ""]);
+        check(exact(true), &["ab", "AB", "aB"], &["abc"]);
+        let prefix = |ignore_case| StringMatcher::Prefix { value: value(), ignore_case };
+        check(prefix(false), &["ab", "abc"], &["a", "ABc", "xab"]);
+        check(prefix(true), &["ABc"], &["\u{e9}b"]);
+        let suffix = |ignore_case| StringMatcher::Suffix { value: value(), ignore_case };
+        check(suffix(false), &["ab", "xab"], &["abx", "b"]);
+        check(suffix(true), &["xAB"], &["x\u{e9}"]);
+        let contains = |ignore_case| StringMatcher::Contains { value: value(), ignore_case };
+        check(contains(false), &["xaby", "ab"], &["aXb", ""]);
+        check(contains(true), &["xABy"], &["a"]);
+        check(StringMatcher::Regex(Regex::new("^(?:a+)$").unwrap()), &["aaa"], &["ab", ""]);
+    }
+}
