@@ -3,4 +3,8 @@
 //! Knows Envoy's xDS and nothing of Kubernetes or of users' resource kinds.
 
 pub mod connection;
+pub mod listen;
 pub mod model;
+pub mod secrets;
+pub mod stream;
+pub mod tls;

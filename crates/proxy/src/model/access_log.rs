@@ -61,9 +61,9 @@ pub enum LogFormat {
 #[derive(Clone, Debug)]
 pub enum JsonValue {
     /// An object; keys in order.
-    Object(Vec<(Arc<str>, JsonValue)>),
+    Object(Vec<(Arc<str>, Self)>),
     /// A list.
-    List(Vec<JsonValue>),
+    List(Vec<Self>),
     /// A string with operators; a single operator of a number stays a number.
     Text(Format),
     /// A number.
@@ -238,9 +238,9 @@ pub enum LogFilter {
         exclude: bool,
     },
     /// All of them.
-    And(Vec<LogFilter>),
+    And(Vec<Self>),
     /// Any of them.
-    Or(Vec<LogFilter>),
+    Or(Vec<Self>),
 }
 
 /// A comparison with a number.

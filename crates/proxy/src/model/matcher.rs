@@ -108,8 +108,9 @@ impl StringMatcher {
     pub fn matches(&self, text: &str) -> bool {
         match self {
             Self::Exact { value, ignore_case } => equal(text.as_bytes(), value.as_bytes(), *ignore_case),
-            Self::Prefix { value, ignore_case } => (text.as_bytes().get(..value.len()))
-                .is_some_and(|start| equal(start, value.as_bytes(), *ignore_case)),
+            Self::Prefix { value, ignore_case } => {
+                (text.as_bytes().get(..value.len())).is_some_and(|start| equal(start, value.as_bytes(), *ignore_case))
+            }
             Self::Suffix { value, ignore_case } => (text.len().checked_sub(value.len()))
                 .is_some_and(|at| equal(&text.as_bytes()[at..], value.as_bytes(), *ignore_case)),
             Self::Contains { value, ignore_case } => {
@@ -141,18 +142,34 @@ mod tests {
     #[test]
     fn strings_match_by_kind_and_case() {
         let value = || Arc::from("ab");
-        let exact = |ignore_case| StringMatcher::Exact { value: value(), ignore_case };
+        let exact = |ignore_case| StringMatcher::Exact {
+            value: value(),
+            ignore_case,
+        };
         check(exact(false), &["ab"], &["AB", "a", "abc", ""]);
         check(exact(true), &["ab", "AB", "aB"], &["abc"]);
-        let prefix = |ignore_case| StringMatcher::Prefix { value: value(), ignore_case };
+        let prefix = |ignore_case| StringMatcher::Prefix {
+            value: value(),
+            ignore_case,
+        };
         check(prefix(false), &["ab", "abc"], &["a", "ABc", "xab"]);
         check(prefix(true), &["ABc"], &["\u{e9}b"]);
-        let suffix = |ignore_case| StringMatcher::Suffix { value: value(), ignore_case };
+        let suffix = |ignore_case| StringMatcher::Suffix {
+            value: value(),
+            ignore_case,
+        };
         check(suffix(false), &["ab", "xab"], &["abx", "b"]);
         check(suffix(true), &["xAB"], &["x\u{e9}"]);
-        let contains = |ignore_case| StringMatcher::Contains { value: value(), ignore_case };
+        let contains = |ignore_case| StringMatcher::Contains {
+            value: value(),
+            ignore_case,
+        };
         check(contains(false), &["xaby", "ab"], &["aXb", ""]);
         check(contains(true), &["xABy"], &["a"]);
-        check(StringMatcher::Regex(Regex::new("^(?:a+)$").unwrap()), &["aaa"], &["ab", ""]);
+        check(
+            StringMatcher::Regex(Regex::new("^(?:a+)$").unwrap()),
+            &["aaa"],
+            &["ab", ""],
+        );
     }
 }

@@ -1,0 +1,151 @@
+//! TLS towards upstreams: contexts that follow their secrets, and the handshake.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::ClientConfig;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::ServerName;
+use rustls::sign::CertifiedKey;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::verify::ServerRules;
+use super::{TlsError, material, versions};
+use crate::model::tls::UpstreamTls;
+use crate::secrets::SecretStore;
+use crate::stream::Stream;
+
+/// The TLS of a cluster or of one of its transport socket matches.
+#[derive(Debug)]
+pub struct ClientContext {
+    model: Arc<UpstreamTls>,
+    provider: Arc<CryptoProvider>,
+    state: ArcSwap<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    NotReady(Arc<str>),
+    Ready(Arc<ClientConfig>),
+}
+
+/// Answers every request for a client certificate with the one there is.
+#[derive(Debug)]
+struct Always(Option<Arc<CertifiedKey>>);
+
+// === impl ClientContext ===
+
+impl ClientContext {
+    /// A context with what `secrets` has now.
+    pub fn new(model: Arc<UpstreamTls>, provider: Arc<CryptoProvider>, secrets: &SecretStore) -> Arc<Self> {
+        let context = Arc::new(Self {
+            model,
+            provider,
+            state: ArcSwap::from_pointee(State::NotReady(Arc::from("not built yet"))),
+        });
+        context.refresh(secrets);
+        context
+    }
+
+    /// Builds the context anew from what `secrets` has now; what cannot be built leaves a ready context as it is.
+    pub fn refresh(&self, secrets: &SecretStore) {
+        match self.build(secrets) {
+            Ok(config) => self.state.store(Arc::new(State::Ready(Arc::new(config)))),
+            Err(reason) => {
+                if matches!(**self.state.load(), State::NotReady(_)) {
+                    self.state.store(Arc::new(State::NotReady(Arc::from(reason))));
+                } else {
+                    tracing::warn!(%reason, "tls secrets are unusable, the last good ones stay");
+                }
+            }
+        }
+    }
+
+    /// Does the handshake on a connected socket. `host` is the request's host, for contexts that send it as server name.
+    pub async fn connect(&self, socket: TcpStream, host: Option<&str>) -> Result<Stream, TlsError> {
+        let config = match &**self.state.load() {
+            State::NotReady(reason) => return Err(TlsError::NotReady(reason.clone())),
+            State::Ready(config) => config.clone(),
+        };
+        let wanted = match (self.model.auto_host_sni, host, &self.model.sni) {
+            (true, Some(host), _) => Some(host),
+            (_, _, Some(sni)) => Some(&**sni),
+            (_, _, None) => None,
+        };
+        let named = wanted.and_then(|name| ServerName::try_from(name.to_owned()).ok());
+        // An address is never sent as a server name (RFC 6066, section 3), so it stands for "none".
+        let name = named.or_else(|| {
+            socket
+                .peer_addr()
+                .ok()
+                .map(|peer| ServerName::IpAddress(peer.ip().into()))
+        });
+        let Some(name) = name else {
+            return Err(TlsError::Handshake(std::io::ErrorKind::NotConnected.into()));
+        };
+        let stream = TlsConnector::from(config)
+            .connect(name, socket)
+            .await
+            .map_err(TlsError::Handshake)?;
+        Ok(Stream::TlsClient(Box::new(stream)))
+    }
+
+    fn build(&self, secrets: &SecretStore) -> Result<ClientConfig, String> {
+        let common = &self.model.common;
+        let roots = match common
+            .validation
+            .as_ref()
+            .and_then(|validation| validation.roots.as_ref())
+        {
+            None => None,
+            Some(source) => {
+                let pem = secrets.roots(source).map_err(|error| error.to_string())?;
+                Some(material::roots(&pem).map_err(|error| error.to_string())?)
+            }
+        };
+        let own = match common.certificates.first() {
+            None => None,
+            Some(source) => {
+                let pem = secrets.certificate(source).map_err(|error| error.to_string())?;
+                Some(
+                    material::certificate(&pem.chain, &pem.key)
+                        .map_err(|error| error.to_string())?
+                        .key,
+                )
+            }
+        };
+        let rules = ServerRules {
+            roots,
+            names: common
+                .validation
+                .as_ref()
+                .map(|v| v.subject_alt_names.clone())
+                .unwrap_or_default(),
+            check_server_name: self.model.auto_sni_san_validation,
+            provider: self.provider.clone(),
+        };
+        let mut config = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_protocol_versions(versions(common.min_version, common.max_version))
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(rules))
+            .with_client_cert_resolver(Arc::new(Always(own)));
+        config.alpn_protocols = common.alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+}
+
+// === impl Always ===
+
+impl ResolvesClientCert for Always {
+    fn resolve(&self, _: &[&[u8]], _: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        self.0.is_some()
+    }
+}
