@@ -1,1 +1,21 @@
-//! Wire contracts only; no logic.
+//! Wire contracts of the mesh: Envoy's xDS, Istio's certificate service, OTLP. No logic.
+//!
+//! Protobuf types stop at the edges of the other crates; this is the only crate that names where they come from.
+
+pub mod descriptors;
+
+/// Envoy's API, `xds::envoy::…`, and what it builds on, `xds::google::…`, `xds::xds::…`.
+pub use envoy_types::pb as xds;
+
+/// Traces over OTLP.
+pub mod otlp {
+    pub use opentelemetry_proto::tonic::collector::trace::v1 as collector;
+    pub use opentelemetry_proto::tonic::{common::v1 as common, resource::v1 as resource, trace::v1 as trace};
+}
+
+/// The certificate service of the mesh, on Istio's wire (`proto/ca.proto`).
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
+#[rustfmt::skip]
+pub mod istio_ca {
+    include!("gen/istio.v1.auth.rs");
+}

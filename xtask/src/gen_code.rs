@@ -1,0 +1,78 @@
+//! `cargo xtask gen`: files that are made from others and committed, so that a build needs no protobuf compiler.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use prost::Message;
+use prost_types::FileDescriptorSet;
+
+/// Where generated files go, from the workspace root.
+const TARGET: &str = "proto/src/gen";
+
+/// Writes every generated file, or with `check` compares them with what is committed.
+pub(crate) fn run(check: bool) -> Result<()> {
+    let root = workspace_root()?;
+    let mut files = service_code(&root)?;
+    files.push(("descriptors.bin.gz".to_owned(), descriptors()?));
+    let mut differing = Vec::new();
+    for (name, content) in files {
+        let path = root.join(TARGET).join(&name);
+        if std::fs::read(&path).is_ok_and(|committed| committed == content) {
+            continue;
+        }
+        if check {
+            differing.push(format!("{TARGET}/{name}"));
+        } else {
+            std::fs::create_dir_all(root.join(TARGET))?;
+            std::fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    if !differing.is_empty() {
+        bail!("out of date: {}; run `cargo xtask gen` and commit the result", differing.join(", "));
+    }
+    Ok(())
+}
+
+/// Rust code of our own .proto files.
+fn service_code(root: &Path) -> Result<Vec<(String, Vec<u8>)>> {
+    let include = root.join("proto/proto");
+    let set = protox::compile([include.join("ca.proto")], [include]).context("cannot compile proto/proto")?;
+    let out = root.join("target/xtask-gen");
+    std::fs::create_dir_all(&out)?;
+    tonic_prost_build::configure()
+        .compile_well_known_types(true)
+        .extern_path(".google.protobuf", "envoy_types::pb::google::protobuf")
+        .out_dir(&out)
+        .compile_fds(set)
+        .context("cannot generate service code")?;
+    let name = "istio.v1.auth.rs";
+    let code = std::fs::read_to_string(out.join(name))?;
+    let code = format!("// Generated from proto/proto/ca.proto by `cargo xtask gen`.\n{code}");
+    Ok(vec![(name.to_owned(), code.into_bytes())])
+}
+
+/// The descriptors of Envoy's API as the xDS types crate ships them, without source comments, compressed.
+fn descriptors() -> Result<Vec<u8>> {
+    let metadata = cargo_metadata::MetadataCommand::new().exec()?;
+    let package = (metadata.packages.iter())
+        .find(|package| package.name.as_str() == "envoy-types")
+        .context("the workspace does not depend on envoy-types")?;
+    let folder = package.manifest_path.parent().context("a manifest is in a folder")?;
+    let shipped = std::fs::read(folder.join("src/generated/types.bin"))?;
+    let mut set = FileDescriptorSet::decode(shipped.as_slice())?;
+    for file in &mut set.file {
+        file.source_code_info = None;
+    }
+    let mut compressed = GzEncoder::new(Vec::new(), Compression::best());
+    compressed.write_all(&set.encode_to_vec())?;
+    Ok(compressed.finish()?)
+}
+
+/// The folder of the workspace's Cargo.toml.
+fn workspace_root() -> Result<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(own.parent().context("xtask is in the workspace")?.to_owned())
+}
