@@ -14,7 +14,7 @@ pub mod otlp {
 }
 
 /// The certificate service of the mesh, on Istio's wire (`proto/ca.proto`).
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
 #[rustfmt::skip]
 pub mod istio_ca {
     include!("gen/istio.v1.auth.rs");

@@ -5,6 +5,7 @@
 pub mod connection;
 pub mod listen;
 pub mod model;
+pub mod observe;
 pub mod secrets;
 pub mod stream;
 pub mod tls;

@@ -6,6 +6,7 @@
 pub mod access_log;
 pub mod bootstrap;
 pub mod cluster;
+pub mod convert;
 pub mod http;
 pub mod listener;
 pub mod matcher;

@@ -1,0 +1,403 @@
+//! Clusters.
+
+use std::time::Duration;
+
+use weft_proto::xds::envoy::config::cluster::v3 as cluster;
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::envoy::extensions::upstreams::http::v3 as upstreams;
+
+use super::http::{http1_options, http2_options};
+use super::{
+    Path, Result, duration, endpoint, enumeration, header_name, optional_duration, origin, port, required, struct_text,
+    text, tls, uint32, unpack,
+};
+use crate::model::cluster as model;
+use crate::model::metadata::ServiceRef;
+
+const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+
+/// One cluster.
+pub fn cluster(source: &cluster::Cluster, at: &Path) -> Result<model::Cluster> {
+    let options = protocol_options(source, at)?;
+    let common = options
+        .as_ref()
+        .and_then(|options| options.common_http_protocol_options.as_ref());
+    let common = common.or(source.common_http_protocol_options.as_ref());
+    let at_common = at.field("common_http_protocol_options");
+    let idle_timeout = common.and_then(|common| common.idle_timeout.as_ref());
+    let duration_max = common.and_then(|common| common.max_connection_duration.as_ref());
+    let requests_max = common.and_then(|common| common.max_requests_per_connection.as_ref());
+    let common_lb = source.common_lb_config.as_ref();
+    let panic = common_lb
+        .and_then(|common| common.healthy_panic_threshold.as_ref())
+        .map_or(50.0, |p| p.value);
+    let keepalive = source
+        .upstream_connection_options
+        .as_ref()
+        .and_then(|options| options.tcp_keepalive.as_ref());
+    let seconds = |value: Option<&weft_proto::xds::google::protobuf::UInt32Value>| {
+        value.map(|value| Duration::from_secs(u64::from(value.value)))
+    };
+    Ok(model::Cluster {
+        name: text(&source.name),
+        alt_stat_name: (!source.alt_stat_name.is_empty()).then(|| text(&source.alt_stat_name)),
+        discovery: discovery(source, at)?,
+        balancer: balancer(source, at)?,
+        connect_timeout: duration(
+            source.connect_timeout.as_ref(),
+            Duration::from_secs(5),
+            &at.field("connect_timeout"),
+        )?,
+        limits: limits(source, at)?,
+        protocol: protocol(source, options.as_ref(), at)?,
+        idle_timeout: duration(
+            idle_timeout,
+            Duration::from_secs(3600),
+            &at_common.field("idle_timeout"),
+        )?,
+        connection_duration_max: optional_duration(duration_max, &at_common.field("max_connection_duration"))?,
+        requests_per_connection_max: uint32(requests_max, 0),
+        transport: transport(source, at)?,
+        keepalive: keepalive.map(|keepalive| model::TcpKeepalive {
+            time: seconds(keepalive.keepalive_time.as_ref()),
+            interval: seconds(keepalive.keepalive_interval.as_ref()),
+            probes: keepalive.keepalive_probes.as_ref().map(|probes| probes.value),
+        }),
+        bind_address: bind_address(source, at)?,
+        outlier: source
+            .outlier_detection
+            .as_ref()
+            .map(|outlier| outlier_detection(outlier, at))
+            .transpose()?,
+        panic_threshold_percent: panic.clamp(0.0, 100.0) as u32,
+        services: services(source),
+        subset: istio(source).and_then(|fields| struct_text(fields.get("subset")?)),
+        origin: origin(source.metadata.as_ref()),
+    })
+}
+
+fn protocol_options(source: &cluster::Cluster, at: &Path) -> Result<Option<upstreams::HttpProtocolOptions>> {
+    let at = at.field("typed_extension_protocol_options");
+    if let Some(other) = source
+        .typed_extension_protocol_options
+        .keys()
+        .find(|key| *key != PROTOCOL_OPTIONS)
+    {
+        return Err(at.error(format!("{other:?} is not supported, only {PROTOCOL_OPTIONS}")));
+    }
+    let any = source.typed_extension_protocol_options.get(PROTOCOL_OPTIONS);
+    any.map(|any| unpack(any, &at)).transpose()
+}
+
+fn discovery(source: &cluster::Cluster, at: &Path) -> Result<model::Discovery> {
+    use cluster::cluster::{ClusterDiscoveryType, DiscoveryType};
+    let kind = match &source.cluster_discovery_type {
+        None => DiscoveryType::Static,
+        Some(ClusterDiscoveryType::Type(value)) => enumeration(*value, at, "type")?,
+        Some(ClusterDiscoveryType::ClusterType(_)) => return Err(at.field("cluster_type").error("is not supported")),
+    };
+    let assignment = source.load_assignment.as_ref();
+    let at_assignment = at.field("load_assignment");
+    Ok(match kind {
+        DiscoveryType::Static => {
+            let assignment = required(assignment, at, "load_assignment")?;
+            model::Discovery::Static(endpoint::load_assignment(assignment, &at_assignment)?)
+        }
+        DiscoveryType::Eds => {
+            let config = required(source.eds_cluster_config.as_ref(), at, "eds_cluster_config")?;
+            let name = if config.service_name.is_empty() {
+                &source.name
+            } else {
+                &config.service_name
+            };
+            model::Discovery::Eds(text(name))
+        }
+        DiscoveryType::StrictDns => model::Discovery::StrictDns {
+            names: dns_names(source, at)?,
+            options: dns_options(source, at)?,
+        },
+        DiscoveryType::LogicalDns => {
+            let mut names = dns_names(source, at)?;
+            let (Some(name), true) = (names.pop(), names.is_empty()) else {
+                return Err(at_assignment.error("a LOGICAL_DNS cluster has exactly one endpoint"));
+            };
+            model::Discovery::LogicalDns {
+                name: Box::new(name),
+                options: dns_options(source, at)?,
+            }
+        }
+        DiscoveryType::OriginalDst => original_dst(source, at)?,
+    })
+}
+
+fn original_dst(source: &cluster::Cluster, at: &Path) -> Result<model::Discovery> {
+    use cluster::cluster::LbConfig;
+    let at = at.field("original_dst_lb_config");
+    let config = match &source.lb_config {
+        Some(LbConfig::OriginalDstLbConfig(config)) => config.clone(),
+        _ => cluster::cluster::OriginalDstLbConfig::default(),
+    };
+    let name = if config.http_header_name.is_empty() {
+        "x-envoy-original-dst-host"
+    } else {
+        &config.http_header_name
+    };
+    let port_override = config.upstream_port_override.as_ref().map(|port| port.value);
+    Ok(model::Discovery::OriginalDst {
+        header: config.use_http_header.then(|| header_name(name, &at)).transpose()?,
+        port_override: port_override
+            .map(|port| u16::try_from(port).map_err(|_| at.field("upstream_port_override").error("is not a port")))
+            .transpose()?,
+    })
+}
+
+fn dns_names(source: &cluster::Cluster, at: &Path) -> Result<Vec<model::DnsEndpoint>> {
+    use core::address::Address as Kind;
+    let assignment = required(source.load_assignment.as_ref(), at, "load_assignment")?;
+    let mut names = Vec::new();
+    for (group_index, group) in assignment.endpoints.iter().enumerate() {
+        for (index, member) in group.lb_endpoints.iter().enumerate() {
+            let at = at.field("load_assignment").field("endpoints").index(group_index);
+            let at = at.field("lb_endpoints").index(index);
+            let (inner, at_inner) = endpoint::inner(member, &at)?;
+            let at_address = at_inner.field("address").field("socket_address");
+            let Some(Kind::SocketAddress(socket)) = inner.address.as_ref().and_then(|a| a.address.as_ref()) else {
+                return Err(at_address.error("is required in a DNS cluster"));
+            };
+            let port = port(socket, &at_address)?;
+            let placeholder = model::EndpointAddress::Socket(([0, 0, 0, 0], port).into());
+            names.push(model::DnsEndpoint {
+                host: text(&socket.address),
+                port,
+                template: endpoint::template(member, inner, placeholder, &at)?,
+                locality: endpoint::locality(group.locality.as_ref()),
+                locality_weight: group.load_balancing_weight.as_ref().map(|weight| weight.value),
+                priority: group.priority,
+            });
+        }
+    }
+    Ok(names)
+}
+
+fn dns_options(source: &cluster::Cluster, at: &Path) -> Result<model::DnsOptions> {
+    use cluster::cluster::DnsLookupFamily as Family;
+    let refresh = source.dns_refresh_rate.as_ref();
+    Ok(model::DnsOptions {
+        refresh: duration(refresh, Duration::from_secs(5), &at.field("dns_refresh_rate"))?
+            .max(Duration::from_millis(1)),
+        respect_ttl: source.respect_dns_ttl,
+        family: match enumeration(source.dns_lookup_family, at, "dns_lookup_family")? {
+            Family::Auto => model::DnsFamily::Auto,
+            Family::V4Only => model::DnsFamily::V4Only,
+            Family::V6Only => model::DnsFamily::V6Only,
+            Family::V4Preferred => model::DnsFamily::V4Preferred,
+            Family::All => model::DnsFamily::All,
+        },
+    })
+}
+
+fn balancer(source: &cluster::Cluster, at: &Path) -> Result<model::Balancer> {
+    use cluster::cluster::{LbConfig, LbPolicy};
+    Ok(match enumeration(source.lb_policy, at, "lb_policy")? {
+        LbPolicy::RoundRobin => model::Balancer::RoundRobin,
+        LbPolicy::Random => model::Balancer::Random,
+        LbPolicy::ClusterProvided => model::Balancer::ClusterProvided,
+        LbPolicy::LeastRequest => {
+            let choices = match &source.lb_config {
+                Some(LbConfig::LeastRequestLbConfig(config)) => uint32(config.choice_count.as_ref(), 2),
+                _ => 2,
+            };
+            model::Balancer::LeastRequest {
+                choices: choices.clamp(2, 64),
+            }
+        }
+        LbPolicy::RingHash | LbPolicy::Maglev | LbPolicy::LoadBalancingPolicyConfig => {
+            let reason = "is not supported, use ROUND_ROBIN, LEAST_REQUEST or RANDOM";
+            return Err(at.field("lb_policy").error(reason));
+        }
+    })
+}
+
+fn limits(source: &cluster::Cluster, at: &Path) -> Result<model::CircuitBreaker> {
+    let thresholds = source
+        .circuit_breakers
+        .as_ref()
+        .map(|breakers| breakers.thresholds.as_slice());
+    let thresholds = thresholds.unwrap_or_default();
+    if let Some(index) = thresholds.iter().position(|thresholds| thresholds.priority != 0) {
+        let at = at.field("circuit_breakers").field("thresholds").index(index);
+        return Err(at.field("priority").error("only DEFAULT is supported"));
+    }
+    let first = thresholds.first().cloned().unwrap_or_default();
+    Ok(model::CircuitBreaker {
+        connections_max: uint32(first.max_connections.as_ref(), 1024),
+        pending_max: uint32(first.max_pending_requests.as_ref(), 1024),
+        requests_max: uint32(first.max_requests.as_ref(), 1024),
+        retries_max: uint32(first.max_retries.as_ref(), 3),
+        retry_budget: first.retry_budget.as_ref().map(|budget| model::RetryBudget {
+            percent: budget.budget_percent.as_ref().map_or(20.0, |percent| percent.value),
+            min_concurrency: uint32(budget.min_retry_concurrency.as_ref(), 3),
+        }),
+        track_remaining: first.track_remaining,
+    })
+}
+
+fn protocol(
+    source: &cluster::Cluster,
+    options: Option<&upstreams::HttpProtocolOptions>,
+    at: &Path,
+) -> Result<model::UpstreamProtocol> {
+    use upstreams::http_protocol_options::UpstreamProtocolOptions as Kind;
+    use upstreams::http_protocol_options::explicit_http_config::ProtocolConfig;
+    let at_options = at.field("typed_extension_protocol_options");
+    let http1 = |options: Option<&core::Http1ProtocolOptions>| http1_options(options);
+    let http2 = |options: Option<&core::Http2ProtocolOptions>| http2_options(options, &at_options);
+    let Some(options) = options else {
+        return Ok(match &source.http2_protocol_options {
+            Some(options) => model::UpstreamProtocol::Http2(http2(Some(options))?),
+            None => model::UpstreamProtocol::Http1(http1(source.http_protocol_options.as_ref())),
+        });
+    };
+    Ok(match &options.upstream_protocol_options {
+        Some(Kind::ExplicitHttpConfig(explicit)) => match &explicit.protocol_config {
+            Some(ProtocolConfig::HttpProtocolOptions(options)) => model::UpstreamProtocol::Http1(http1(Some(options))),
+            Some(ProtocolConfig::Http2ProtocolOptions(options)) => {
+                model::UpstreamProtocol::Http2(http2(Some(options))?)
+            }
+            Some(ProtocolConfig::Http3ProtocolOptions(_)) => return Err(at_options.error("HTTP/3 is not supported")),
+            None => return Err(at_options.field("explicit_http_config").error("needs a protocol")),
+        },
+        Some(Kind::UseDownstreamProtocolConfig(both)) => model::UpstreamProtocol::Downstream {
+            http1: http1(both.http_protocol_options.as_ref()),
+            http2: http2(both.http2_protocol_options.as_ref())?,
+        },
+        Some(Kind::AutoConfig(both)) => model::UpstreamProtocol::Auto {
+            http1: http1(both.http_protocol_options.as_ref()),
+            http2: http2(both.http2_protocol_options.as_ref())?,
+        },
+        None => {
+            return Err(at_options.error("needs explicit_http_config, use_downstream_protocol_config or auto_config"));
+        }
+    })
+}
+
+fn transport(source: &cluster::Cluster, at: &Path) -> Result<model::Transport> {
+    let mut matches = Vec::new();
+    for (index, entry) in source.transport_socket_matches.iter().enumerate() {
+        let at = at.field("transport_socket_matches").index(index);
+        matches.push(model::TransportMatch {
+            name: text(&entry.name),
+            labels: entry.r#match.as_ref().map(endpoint::labels).unwrap_or_default(),
+            tls: tls::upstream(entry.transport_socket.as_ref(), &at.field("transport_socket"))?,
+        });
+    }
+    Ok(model::Transport {
+        matches,
+        default: tls::upstream(source.transport_socket.as_ref(), &at.field("transport_socket"))?,
+    })
+}
+
+fn bind_address(source: &cluster::Cluster, at: &Path) -> Result<Option<std::net::IpAddr>> {
+    let Some(socket) = source
+        .upstream_bind_config
+        .as_ref()
+        .and_then(|bind| bind.source_address.as_ref())
+    else {
+        return Ok(None);
+    };
+    let at = at
+        .field("upstream_bind_config")
+        .field("source_address")
+        .field("address");
+    let address = socket.address.parse();
+    address
+        .map(Some)
+        .map_err(|_| at.error(format!("{:?} is not an IP address", socket.address)))
+}
+
+fn outlier_detection(source: &cluster::OutlierDetection, at: &Path) -> Result<model::OutlierDetection> {
+    let at = at.field("outlier_detection");
+    let enforced =
+        |value: Option<&weft_proto::xds::google::protobuf::UInt32Value>, default: u32, field: &str| match uint32(
+            value, default,
+        ) {
+            0 => Ok(false),
+            100 => Ok(true),
+            other => Err(at
+                .field(field)
+                .error(format!("{other} is not supported, only 0 or 100"))),
+        };
+    let mut out = model::OutlierDetection {
+        consecutive_5xx: uint32(source.consecutive_5xx.as_ref(), 5),
+        consecutive_gateway_failure: uint32(source.consecutive_gateway_failure.as_ref(), 5),
+        consecutive_local_origin_failure: uint32(source.consecutive_local_origin_failure.as_ref(), 5),
+        split_external_local_origin_errors: source.split_external_local_origin_errors,
+        interval: duration(source.interval.as_ref(), Duration::from_secs(10), &at.field("interval"))?,
+        base_ejection_time: duration(
+            source.base_ejection_time.as_ref(),
+            Duration::from_secs(30),
+            &at.field("base_ejection_time"),
+        )?,
+        ejection_time_max: duration(
+            source.max_ejection_time.as_ref(),
+            Duration::from_secs(300),
+            &at.field("max_ejection_time"),
+        )?,
+        ejection_percent_max: uint32(source.max_ejection_percent.as_ref(), 10).min(100),
+    };
+    if !enforced(
+        source.enforcing_consecutive_5xx.as_ref(),
+        100,
+        "enforcing_consecutive_5xx",
+    )? {
+        out.consecutive_5xx = 0;
+    }
+    let gateway = source.enforcing_consecutive_gateway_failure.as_ref();
+    if !enforced(gateway, 0, "enforcing_consecutive_gateway_failure")? {
+        out.consecutive_gateway_failure = 0;
+    }
+    let local = source.enforcing_consecutive_local_origin_failure.as_ref();
+    if !enforced(local, 100, "enforcing_consecutive_local_origin_failure")? {
+        out.consecutive_local_origin_failure = 0;
+    }
+    if enforced(source.enforcing_success_rate.as_ref(), 0, "enforcing_success_rate")? {
+        return Err(at
+            .field("enforcing_success_rate")
+            .error("success rates are not supported, set it to 0"));
+    }
+    Ok(out)
+}
+
+fn istio(
+    source: &cluster::Cluster,
+) -> Option<&std::collections::HashMap<String, weft_proto::xds::google::protobuf::Value>> {
+    Some(&source.metadata.as_ref()?.filter_metadata.get("istio")?.fields)
+}
+
+fn services(source: &cluster::Cluster) -> Vec<ServiceRef> {
+    use weft_proto::xds::google::protobuf::value::Kind;
+    let listed = istio(source)
+        .and_then(|fields| fields.get("services"))
+        .and_then(|value| value.kind.as_ref());
+    let Some(Kind::ListValue(list)) = listed else {
+        return Vec::new();
+    };
+    let service = |value: &weft_proto::xds::google::protobuf::Value| {
+        let Some(Kind::StructValue(service)) = &value.kind else {
+            return None;
+        };
+        let field = |key: &str| {
+            service
+                .fields
+                .get(key)
+                .and_then(struct_text)
+                .unwrap_or_else(|| text(""))
+        };
+        Some(ServiceRef {
+            host: field("host"),
+            name: field("name"),
+            namespace: field("namespace"),
+        })
+    };
+    list.values.iter().filter_map(service).collect()
+}

@@ -1,0 +1,237 @@
+//! Listeners and filter chains.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::envoy::config::listener::v3 as listener;
+use weft_proto::xds::envoy::extensions::filters::listener as listener_filters;
+use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+
+use super::access_log::access_logs;
+use super::http::connection_manager;
+use super::{
+    Path, Result, boolean, duration, enumeration, holds, optional_duration, origin, socket_address, text, tls, uint32,
+    unpack,
+};
+use crate::model::listener as model;
+
+/// One listener.
+pub fn listener(source: &listener::Listener, at: &Path) -> Result<model::Listener> {
+    let mut addresses = vec![socket_address(source.address.as_ref(), &at.field("address"))?];
+    for (index, additional) in source.additional_addresses.iter().enumerate() {
+        let at = at.field("additional_addresses").index(index).field("address");
+        addresses.push(socket_address(additional.address.as_ref(), &at)?);
+    }
+    let mut out = model::Listener {
+        name: name(source, &addresses),
+        bind_to_port: boolean(source.bind_to_port.as_ref(), true),
+        direction: match enumeration(source.traffic_direction, at, "traffic_direction")? {
+            core::TrafficDirection::Unspecified => model::Direction::Unspecified,
+            core::TrafficDirection::Inbound => model::Direction::Inbound,
+            core::TrafficDirection::Outbound => model::Direction::Outbound,
+        },
+        stat_prefix: (!source.stat_prefix.is_empty()).then(|| text(&source.stat_prefix)),
+        inspect_tls: false,
+        inspect_http: false,
+        original_destination: false,
+        use_original_dst: boolean(source.use_original_dst.as_ref(), false),
+        proxy_protocol: false,
+        inspect_timeout: duration(
+            source.listener_filters_timeout.as_ref(),
+            Duration::from_secs(15),
+            &at.field("listener_filters_timeout"),
+        )?,
+        continue_on_inspect_timeout: source.continue_on_listener_filters_timeout,
+        chains: Vec::with_capacity(source.filter_chains.len()),
+        default_chain: None,
+        buffer_bytes_max: uint32(source.per_connection_buffer_limit_bytes.as_ref(), 1 << 20) as usize,
+        access_logs: access_logs(&source.access_log, &at.field("access_log"))?,
+        origin: origin(source.metadata.as_ref()),
+        addresses,
+    };
+    for (index, filter) in source.listener_filters.iter().enumerate() {
+        listener_filter(filter, &at.field("listener_filters").index(index), &mut out)?;
+    }
+    for (index, chain) in source.filter_chains.iter().enumerate() {
+        out.chains
+            .push(filter_chain(chain, &at.field("filter_chains").index(index))?);
+    }
+    if let Some(chain) = &source.default_filter_chain {
+        out.default_chain = Some(filter_chain(chain, &at.field("default_filter_chain"))?);
+    }
+    if out.chains.is_empty() && out.default_chain.is_none() {
+        return Err(at.field("filter_chains").error("at least one is required"));
+    }
+    // Envoy adds the inspector by itself where a chain asks for what it finds.
+    let wants_tls = |chain: &model::FilterChain| {
+        !chain.matches.server_names.is_empty()
+            || chain.matches.transport.is_some()
+            || !chain.matches.application_protocols.is_empty()
+    };
+    out.inspect_tls |= out.chains.iter().any(wants_tls);
+    Ok(out)
+}
+
+fn name(source: &listener::Listener, addresses: &[std::net::SocketAddr]) -> std::sync::Arc<str> {
+    if source.name.is_empty() {
+        // Envoy names such a listener by a random id; its address tells more.
+        let address = addresses.first().map(ToString::to_string);
+        return text(&address.unwrap_or_default());
+    }
+    text(&source.name)
+}
+
+fn listener_filter(source: &listener::ListenerFilter, at: &Path, out: &mut model::Listener) -> Result<()> {
+    let Some(listener::listener_filter::ConfigType::TypedConfig(any)) = &source.config_type else {
+        return Err(at.field("typed_config").error("is required"));
+    };
+    if holds::<listener_filters::tls_inspector::v3::TlsInspector>(any) {
+        out.inspect_tls = true;
+    } else if holds::<listener_filters::http_inspector::v3::HttpInspector>(any) {
+        out.inspect_http = true;
+    } else if holds::<listener_filters::original_dst::v3::OriginalDst>(any) {
+        out.original_destination = true;
+    } else if holds::<listener_filters::proxy_protocol::v3::ProxyProtocol>(any) {
+        out.proxy_protocol = true;
+    } else {
+        return Err(at
+            .field("typed_config")
+            .error(format!("{} is not supported", any.type_url)));
+    }
+    Ok(())
+}
+
+fn filter_chain(source: &listener::FilterChain, at: &Path) -> Result<model::FilterChain> {
+    let matches = source.filter_chain_match.clone().unwrap_or_default();
+    let timeout = source.transport_socket_connect_timeout.as_ref();
+    Ok(model::FilterChain {
+        name: text(&source.name),
+        matches: chain_match(&matches, &at.field("filter_chain_match"))?,
+        tls: tls::downstream(source.transport_socket.as_ref(), &at.field("transport_socket"))?,
+        transport_connect_timeout: duration(timeout, Duration::ZERO, &at.field("transport_socket_connect_timeout"))?,
+        action: action(&source.filters, &at.field("filters"))?,
+    })
+}
+
+fn chain_match(source: &listener::FilterChainMatch, at: &Path) -> Result<model::ChainMatch> {
+    use listener::filter_chain_match::ConnectionSourceType;
+    let port = |value: u32, at: &Path| u16::try_from(value).map_err(|_| at.error(format!("{value} is not a port")));
+    let destination_port = source.destination_port.as_ref().map(|value| value.value);
+    let at_names = at.field("server_names");
+    let mut server_names = Vec::with_capacity(source.server_names.len());
+    for (index, name) in source.server_names.iter().enumerate() {
+        let lower = name.to_ascii_lowercase();
+        if lower.contains('*') && !(lower.starts_with("*.") && !lower[1..].contains('*')) {
+            return Err(at_names
+                .index(index)
+                .error("a wildcard must be the whole first label: *.example.com"));
+        }
+        server_names.push(text(&lower));
+    }
+    let source_ports = source
+        .source_ports
+        .iter()
+        .map(|value| port(*value, &at.field("source_ports")));
+    Ok(model::ChainMatch {
+        destination_port: destination_port
+            .map(|value| port(value, &at.field("destination_port")))
+            .transpose()?,
+        destination_ranges: ranges(&source.prefix_ranges, &at.field("prefix_ranges"))?,
+        server_names,
+        transport: match source.transport_protocol.as_str() {
+            "" => None,
+            "tls" => Some(model::TransportProtocol::Tls),
+            "raw_buffer" => Some(model::TransportProtocol::RawBuffer),
+            other => {
+                let reason = format!("{other:?} is not supported, only tls or raw_buffer");
+                return Err(at.field("transport_protocol").error(reason));
+            }
+        },
+        application_protocols: source
+            .application_protocols
+            .iter()
+            .map(|protocol| text(protocol))
+            .collect(),
+        direct_source_ranges: ranges(
+            &source.direct_source_prefix_ranges,
+            &at.field("direct_source_prefix_ranges"),
+        )?,
+        source_ranges: ranges(&source.source_prefix_ranges, &at.field("source_prefix_ranges"))?,
+        source_ports: source_ports.collect::<Result<_>>()?,
+        source_type: match enumeration(source.source_type, at, "source_type")? {
+            ConnectionSourceType::Any => model::SourceType::Any,
+            ConnectionSourceType::SameIpOrLoopback => model::SourceType::SameIpOrLoopback,
+            ConnectionSourceType::External => model::SourceType::External,
+        },
+    })
+}
+
+fn ranges(source: &[core::CidrRange], at: &Path) -> Result<Vec<IpNet>> {
+    let range = |(index, range): (usize, &core::CidrRange)| {
+        let at = at.index(index);
+        let address: std::net::IpAddr = range.address_prefix.parse().map_err(|_| {
+            at.field("address_prefix")
+                .error(format!("{:?} is not an IP address", range.address_prefix))
+        })?;
+        let length = uint32(range.prefix_len.as_ref(), 0);
+        let length = u8::try_from(length)
+            .ok()
+            .and_then(|length| IpNet::new(address, length).ok());
+        length.ok_or_else(|| at.field("prefix_len").error("is longer than the address"))
+    };
+    source.iter().enumerate().map(range).collect()
+}
+
+fn action(filters: &[listener::Filter], at: &Path) -> Result<model::ChainAction> {
+    let [filter] = filters else {
+        return Err(at.error("exactly one filter is supported: http_connection_manager or tcp_proxy"));
+    };
+    let at = at.index(0).field("typed_config");
+    let Some(listener::filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
+        return Err(at.error("is required"));
+    };
+    if holds::<HttpConnectionManager>(any) {
+        let manager = connection_manager(&unpack(any, &at)?, &at)?;
+        return Ok(model::ChainAction::Http(Box::new(manager)));
+    }
+    let proxy: tcp_proxy::TcpProxy = unpack(any, &at)?;
+    Ok(model::ChainAction::Tcp(Box::new(tcp(&proxy, &at)?)))
+}
+
+fn tcp(source: &tcp_proxy::TcpProxy, at: &Path) -> Result<model::TcpProxy> {
+    use tcp_proxy::tcp_proxy::ClusterSpecifier;
+    let clusters = match &source.cluster_specifier {
+        Some(ClusterSpecifier::Cluster(name)) => vec![model::WeightedTarget {
+            cluster: text(name),
+            weight: 1,
+        }],
+        Some(ClusterSpecifier::WeightedClusters(weighted)) => {
+            let target = |entry: &tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight| model::WeightedTarget {
+                cluster: text(&entry.name),
+                weight: entry.weight,
+            };
+            weighted.clusters.iter().map(target).collect()
+        }
+        _ => return Err(at.error("needs cluster or weighted_clusters")),
+    };
+    if clusters.iter().map(|target| u64::from(target.weight)).sum::<u64>() == 0 {
+        return Err(at.field("weighted_clusters").error("the weights must not all be zero"));
+    }
+    Ok(model::TcpProxy {
+        stat_prefix: text(&source.stat_prefix),
+        clusters,
+        idle_timeout: duration(
+            source.idle_timeout.as_ref(),
+            Duration::from_secs(3600),
+            &at.field("idle_timeout"),
+        )?,
+        connect_attempts_max: uint32(source.max_connect_attempts.as_ref(), 1).max(1),
+        duration_max: optional_duration(
+            source.max_downstream_connection_duration.as_ref(),
+            &at.field("max_downstream_connection_duration"),
+        )?,
+        access_logs: access_logs(&source.access_log, &at.field("access_log"))?,
+    })
+}

@@ -1,0 +1,284 @@
+//! From xDS resources to the checked model. Protobuf stops here.
+//!
+//! A resource is first walked by field name against what the proxy carries (`supported`), so that nothing that is set is
+//! ignored; the typed conversions that follow read only those fields.
+
+#![allow(
+    deprecated,
+    reason = "users' files still set Envoy's deprecated fields, and those stay in force"
+)]
+
+mod access_log;
+mod cluster;
+mod endpoint;
+mod http;
+mod listener;
+mod matcher;
+mod route;
+mod secret;
+mod supported;
+mod tls;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prost::{Message, Name};
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::google::protobuf as pb;
+
+pub use cluster::cluster;
+pub use endpoint::load_assignment;
+pub use listener::listener;
+pub use route::route_config;
+pub use secret::secret;
+pub use supported::{Unsupported, unsupported_fields};
+
+/// Why a resource cannot become part of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub struct ConvertError {
+    /// Field path within the resource, for example `filter_chains[0].filters[0].typed_config.stat_prefix`.
+    pub path: String,
+    /// What is wrong, and where it helps what to write instead.
+    pub reason: String,
+}
+
+/// Where in a resource a conversion is.
+#[derive(Clone, Debug, Default)]
+pub struct Path(String);
+
+type Result<T> = std::result::Result<T, ConvertError>;
+
+// === impl Path ===
+
+impl Path {
+    /// The resource itself; `name` heads every path below it.
+    pub fn root(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
+    fn field(&self, name: &str) -> Self {
+        if self.0.is_empty() {
+            return Self(name.to_owned());
+        }
+        Self(format!("{}.{name}", self.0))
+    }
+
+    fn index(&self, index: usize) -> Self {
+        Self(format!("{}[{index}]", self.0))
+    }
+
+    fn error(&self, reason: impl fmt::Display) -> ConvertError {
+        ConvertError {
+            path: self.0.clone(),
+            reason: reason.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The value of a message field that must be there.
+fn required<'a, T>(value: Option<&'a T>, at: &Path, field: &str) -> Result<&'a T> {
+    value.ok_or_else(|| at.field(field).error("is required"))
+}
+
+/// Decodes an `Any` that must hold `T`.
+fn unpack<T: Message + Name + Default>(any: &pb::Any, at: &Path) -> Result<T> {
+    if any.type_url != T::type_url() {
+        return Err(at.error(format!("holds {}, expected {}", any.type_url, T::type_url())));
+    }
+    T::decode(any.value.as_slice()).map_err(|error| at.error(format!("cannot be decoded: {error}")))
+}
+
+/// Whether an `Any` holds `T`.
+fn holds<T: Name>(any: &pb::Any) -> bool {
+    any.type_url == T::type_url()
+}
+
+fn duration(value: Option<&pb::Duration>, default: Duration, at: &Path) -> Result<Duration> {
+    optional_duration(value, at).map(|value| value.unwrap_or(default))
+}
+
+fn optional_duration(value: Option<&pb::Duration>, at: &Path) -> Result<Option<Duration>> {
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    let seconds = u64::try_from(value.seconds).map_err(|_| at.error("must not be negative"))?;
+    let nanos = u32::try_from(value.nanos).map_err(|_| at.error("must not be negative"))?;
+    Ok(Some(Duration::new(seconds, nanos)))
+}
+
+fn uint32(value: Option<&pb::UInt32Value>, default: u32) -> u32 {
+    value.map_or(default, |value| value.value)
+}
+
+fn boolean(value: Option<&pb::BoolValue>, default: bool) -> bool {
+    value.map_or(default, |value| value.value)
+}
+
+/// An enum field, refused when its number is unknown.
+fn enumeration<E: TryFrom<i32>>(value: i32, at: &Path, field: &str) -> Result<E> {
+    E::try_from(value).map_err(|_| at.field(field).error(format!("has the unknown value {value}")))
+}
+
+/// A TCP address.
+fn socket_address(address: Option<&core::Address>, at: &Path) -> Result<SocketAddr> {
+    use core::address::Address as Kind;
+    match address.and_then(|address| address.address.as_ref()) {
+        Some(Kind::SocketAddress(socket)) => {
+            let at = at.field("socket_address");
+            let ip = socket.address.parse().map_err(|_| {
+                at.field("address")
+                    .error(format!("{:?} is not an IP address", socket.address))
+            })?;
+            Ok(SocketAddr::new(ip, port(socket, &at)?))
+        }
+        Some(Kind::Pipe(_)) => Err(at.field("pipe").error("is not supported here, use socket_address")),
+        Some(Kind::EnvoyInternalAddress(_)) => Err(at.field("envoy_internal_address").error("is not supported")),
+        None => Err(at.error("is required")),
+    }
+}
+
+fn port(socket: &core::SocketAddress, at: &Path) -> Result<u16> {
+    use core::socket_address::PortSpecifier;
+    if socket.protocol != 0 {
+        return Err(at.field("protocol").error("only TCP is supported"));
+    }
+    match socket.port_specifier {
+        Some(PortSpecifier::PortValue(port)) => {
+            u16::try_from(port).map_err(|_| at.field("port_value").error(format!("{port} is not a port")))
+        }
+        Some(PortSpecifier::NamedPort(_)) => Err(at.field("named_port").error("is not supported, use port_value")),
+        None => Err(at.field("port_value").error("is required")),
+    }
+}
+
+/// A name as shared text.
+fn text(value: &str) -> Arc<str> {
+    Arc::from(value)
+}
+
+/// The RE2 expression of a safe regex, for whole strings.
+fn full_regex(source: &str, at: &Path) -> Result<regex::Regex> {
+    compile_regex(&format!("^(?:{source})$"), at)
+}
+
+/// Compiles with a bound on the size of the program, since expressions come from users.
+fn compile_regex(source: &str, at: &Path) -> Result<regex::Regex> {
+    regex::RegexBuilder::new(source)
+        .size_limit(1 << 20)
+        .dot_matches_new_line(false)
+        .build()
+        .map_err(|error| at.error(format!("{error}")))
+}
+
+/// RE2's `\1` in a substitution as the regex crate's `${1}`.
+fn substitution(source: &str, at: &Path) -> Result<Arc<str>> {
+    let mut out = String::with_capacity(source.len() + 4);
+    let mut chars = source.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '$' => out.push_str("$$"),
+            '\\' => match chars.next() {
+                Some('\\') => out.push('\\'),
+                Some(digit) if digit.is_ascii_digit() => {
+                    out.push_str("${");
+                    out.push(digit);
+                    out.push('}');
+                }
+                _ => return Err(at.error("a backslash must be followed by a digit or a backslash")),
+            },
+            other => out.push(other),
+        }
+    }
+    Ok(Arc::from(out))
+}
+
+fn header_name(value: &str, at: &Path) -> Result<::http::HeaderName> {
+    value
+        .parse()
+        .map_err(|_| at.error(format!("{value:?} is not a header name")))
+}
+
+fn header_key(value: &str, at: &Path) -> Result<super::matcher::HeaderKey> {
+    use super::matcher::HeaderKey;
+    Ok(match value.to_ascii_lowercase().as_str() {
+        ":method" => HeaderKey::Method,
+        ":path" => HeaderKey::Path,
+        ":authority" | "host" => HeaderKey::Authority,
+        ":scheme" => HeaderKey::Scheme,
+        ":status" => HeaderKey::Status,
+        name => HeaderKey::Name(header_name(name, at)?),
+    })
+}
+
+fn status(code: u32, at: &Path) -> Result<::http::StatusCode> {
+    let code16 = u16::try_from(code).ok();
+    code16
+        .and_then(|code| ::http::StatusCode::from_u16(code).ok())
+        .filter(|status| status.as_u16() >= 200)
+        .ok_or_else(|| at.error(format!("{code} is not an HTTP status of a final answer")))
+}
+
+/// Inline bytes or a file's path.
+fn data_source(source: &core::DataSource, at: &Path) -> Result<super::secret::DataSource> {
+    use core::data_source::Specifier;
+
+    use super::secret::DataSource;
+    Ok(match &source.specifier {
+        Some(Specifier::Filename(path)) => DataSource::File(path.into()),
+        Some(Specifier::InlineBytes(bytes)) => DataSource::Inline(bytes.clone().into()),
+        Some(Specifier::InlineString(text)) => DataSource::Inline(text.clone().into_bytes().into()),
+        Some(Specifier::EnvironmentVariable(_)) => {
+            return Err(at
+                .field("environment_variable")
+                .error("is not supported, use filename or inline_string"));
+        }
+        None => return Err(at.error("is required")),
+    })
+}
+
+fn fraction(
+    percent: &weft_proto::xds::envoy::r#type::v3::FractionalPercent,
+    at: &Path,
+) -> Result<super::matcher::Fraction> {
+    use weft_proto::xds::envoy::r#type::v3::fractional_percent::DenominatorType;
+    let scale = match enumeration(percent.denominator, at, "denominator")? {
+        DenominatorType::Hundred => 10_000,
+        DenominatorType::TenThousand => 100,
+        DenominatorType::Million => 1,
+    };
+    Ok(super::matcher::Fraction {
+        parts_per_million: percent.numerator.saturating_mul(scale).min(1_000_000),
+    })
+}
+
+/// Where a resource comes from (`filter_metadata["weft"]`).
+fn origin(metadata: Option<&core::Metadata>) -> Option<super::metadata::Origin> {
+    let fields = &metadata?.filter_metadata.get("weft")?.fields;
+    let object = struct_text(fields.get("object")?)?;
+    let number = |key| match fields.get(key)?.kind {
+        Some(pb::value::Kind::NumberValue(number)) if number >= 0.0 => Some(number as u32),
+        _ => None,
+    };
+    Some(super::metadata::Origin {
+        object,
+        rule: number("rule"),
+        file: fields.get("file").and_then(struct_text),
+        line: number("line"),
+    })
+}
+
+fn struct_text(value: &pb::Value) -> Option<Arc<str>> {
+    match &value.kind {
+        Some(pb::value::Kind::StringValue(text)) => Some(Arc::from(text.as_str())),
+        _ => None,
+    }
+}

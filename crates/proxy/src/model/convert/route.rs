@@ -1,0 +1,499 @@
+//! Route configurations.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::envoy::config::route::v3 as route;
+use weft_proto::xds::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
+use weft_proto::xds::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
+
+use super::matcher::{header_matcher, header_matchers, query_matchers};
+use super::{
+    ConvertError, Path, Result, boolean, compile_regex, data_source, duration, enumeration, fraction, full_regex,
+    header_key, header_name, holds, optional_duration, origin, required, status, substitution, text, uint32,
+};
+use crate::model::http::Upgrade;
+use crate::model::listener::WeightedTarget;
+use crate::model::route as model;
+use crate::model::secret::DataSource;
+use crate::observe::format;
+
+/// Longest body of a direct response in bytes where the configuration sets no other bound.
+const DIRECT_BODY_BYTES_MAX: usize = 4096;
+
+/// One route configuration.
+pub fn route_config(source: &route::RouteConfiguration, at: &Path) -> Result<model::RouteConfig> {
+    let body_max = uint32(
+        source.max_direct_response_body_size_bytes.as_ref(),
+        DIRECT_BODY_BYTES_MAX as u32,
+    ) as usize;
+    let mut virtual_hosts = Vec::with_capacity(source.virtual_hosts.len());
+    for (index, host) in source.virtual_hosts.iter().enumerate() {
+        virtual_hosts.push(virtual_host(host, body_max, &at.field("virtual_hosts").index(index))?);
+    }
+    unique_domains(&virtual_hosts, at)?;
+    let internal = source.internal_only_headers.iter();
+    let at_internal = at.field("internal_only_headers");
+    Ok(model::RouteConfig {
+        name: text(&source.name),
+        virtual_hosts,
+        headers: mutations(
+            &source.request_headers_to_add,
+            &source.request_headers_to_remove,
+            &source.response_headers_to_add,
+            &source.response_headers_to_remove,
+            at,
+        )?,
+        internal_only_headers: internal
+            .map(|name| header_name(name, &at_internal))
+            .collect::<Result<_>>()?,
+        most_specific_header_mutations_wins: source.most_specific_header_mutations_wins,
+        validate_clusters: boolean(source.validate_clusters.as_ref(), false),
+        ignore_port_in_host_matching: source.ignore_port_in_host_matching,
+    })
+}
+
+fn unique_domains(hosts: &[model::VirtualHost], at: &Path) -> Result<()> {
+    let mut seen = std::collections::HashMap::new();
+    for (index, host) in hosts.iter().enumerate() {
+        for domain in &host.domains {
+            if let Some(first) = seen.insert(domain.clone(), &host.name) {
+                let reason = format!("domain {domain:?} is already one of virtual host {first:?}");
+                return Err(at.field("virtual_hosts").index(index).field("domains").error(reason));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn virtual_host(source: &route::VirtualHost, body_max: usize, at: &Path) -> Result<model::VirtualHost> {
+    use route::virtual_host::TlsRequirementType as Tls;
+    let mut domains = Vec::with_capacity(source.domains.len());
+    for (index, domain) in source.domains.iter().enumerate() {
+        let inner = domain
+            .strip_prefix('*')
+            .or_else(|| domain.strip_suffix('*'))
+            .unwrap_or(domain);
+        if domain.is_empty() || inner.contains('*') {
+            let at = at.field("domains").index(index);
+            return Err(at.error(format!("{domain:?} must be a host, *suffix, prefix* or *")));
+        }
+        domains.push(text(&domain.to_ascii_lowercase()));
+    }
+    let mut routes = Vec::with_capacity(source.routes.len());
+    for (index, route) in source.routes.iter().enumerate() {
+        routes.push(one_route(route, body_max, &at.field("routes").index(index))?);
+    }
+    Ok(model::VirtualHost {
+        name: text(&source.name),
+        domains,
+        routes,
+        require_tls: match enumeration(source.require_tls, at, "require_tls")? {
+            Tls::None => model::RequireTls::None,
+            Tls::ExternalOnly => model::RequireTls::ExternalOnly,
+            Tls::All => model::RequireTls::All,
+        },
+        headers: mutations(
+            &source.request_headers_to_add,
+            &source.request_headers_to_remove,
+            &source.response_headers_to_add,
+            &source.response_headers_to_remove,
+            at,
+        )?,
+        retry: retry(source.retry_policy.as_ref(), &at.field("retry_policy"))?,
+        include_request_attempt_count: source.include_request_attempt_count,
+        include_attempt_count_in_response: source.include_attempt_count_in_response,
+        origin: origin(source.metadata.as_ref()),
+    })
+}
+
+fn one_route(source: &route::Route, body_max: usize, at: &Path) -> Result<model::Route> {
+    use route::route::Action;
+    let matches = required(source.r#match.as_ref(), at, "match")?;
+    let action = match &source.action {
+        Some(Action::Route(action)) => model::RouteAction::Forward(Box::new(forward(action, &at.field("route"))?)),
+        Some(Action::Redirect(action)) => {
+            model::RouteAction::Redirect(Box::new(redirect(action, &at.field("redirect"))?))
+        }
+        Some(Action::DirectResponse(action)) => {
+            model::RouteAction::Direct(direct(action, body_max, &at.field("direct_response"))?)
+        }
+        _ => return Err(at.error("needs route, redirect or direct_response")),
+    };
+    Ok(model::Route {
+        name: text(&source.name),
+        matches: route_match(matches, &at.field("match"))?,
+        action,
+        headers: mutations(
+            &source.request_headers_to_add,
+            &source.request_headers_to_remove,
+            &source.response_headers_to_add,
+            &source.response_headers_to_remove,
+            at,
+        )?,
+        origin: origin(source.metadata.as_ref()),
+    })
+}
+
+fn route_match(source: &route::RouteMatch, at: &Path) -> Result<model::RouteMatch> {
+    use route::route_match::PathSpecifier as Specifier;
+    let case_sensitive = boolean(source.case_sensitive.as_ref(), true);
+    let path = match &source.path_specifier {
+        Some(Specifier::Prefix(path)) => model::PathMatch::Prefix {
+            path: text(path),
+            case_sensitive,
+        },
+        Some(Specifier::Path(path)) => model::PathMatch::Exact {
+            path: text(path),
+            case_sensitive,
+        },
+        Some(Specifier::PathSeparatedPrefix(path)) => {
+            if !path.starts_with('/') || path.ends_with('/') || path.contains(['?', '#']) {
+                let at = at.field("path_separated_prefix");
+                return Err(at.error(format!(
+                    "{path:?} must start with a slash, not end with one, and have no ? or #"
+                )));
+            }
+            model::PathMatch::SeparatedPrefix {
+                path: text(path),
+                case_sensitive,
+            }
+        }
+        Some(Specifier::SafeRegex(regex)) => {
+            model::PathMatch::Regex(full_regex(&regex.regex, &at.field("safe_regex").field("regex"))?)
+        }
+        Some(Specifier::ConnectMatcher(_)) => model::PathMatch::Connect,
+        _ => return Err(at.error("needs prefix, path, path_separated_prefix, safe_regex or connect_matcher")),
+    };
+    let share = source
+        .runtime_fraction
+        .as_ref()
+        .and_then(|fraction| fraction.default_value.as_ref());
+    Ok(model::RouteMatch {
+        path,
+        headers: header_matchers(&source.headers, &at.field("headers"))?,
+        query: query_matchers(&source.query_parameters, &at.field("query_parameters"))?,
+        grpc: source.grpc.is_some(),
+        fraction: share
+            .map(|share| fraction(share, &at.field("runtime_fraction")))
+            .transpose()?,
+    })
+}
+
+fn forward(source: &route::RouteAction, at: &Path) -> Result<model::Forward> {
+    use route::route_action::{ClusterNotFoundResponseCode as NotFound, HostRewriteSpecifier as Host};
+    let not_found = enumeration(
+        source.cluster_not_found_response_code,
+        at,
+        "cluster_not_found_response_code",
+    )?;
+    let regex = source.regex_rewrite.as_ref();
+    let path_rewrite = match (source.prefix_rewrite.as_str(), regex) {
+        ("", None) => None,
+        (prefix, None) => Some(model::PathRewrite::Prefix(text(prefix))),
+        ("", Some(rewrite)) => Some(regex_rewrite(rewrite, &at.field("regex_rewrite"))?),
+        (_, Some(_)) => return Err(at.field("regex_rewrite").error("excludes prefix_rewrite")),
+    };
+    let host_rewrite = match &source.host_rewrite_specifier {
+        None => None,
+        Some(Host::HostRewriteLiteral(host)) => Some(model::HostRewrite::Literal(text(host))),
+        Some(Host::AutoHostRewrite(auto)) => boolean(Some(auto), false).then_some(model::HostRewrite::Endpoint),
+        Some(Host::HostRewriteHeader(name)) => Some(model::HostRewrite::Header(header_name(
+            name,
+            &at.field("host_rewrite_header"),
+        )?)),
+        Some(Host::HostRewritePathRegex(rewrite)) => {
+            let (pattern, substitution) = pattern(rewrite, &at.field("host_rewrite_path_regex"))?;
+            Some(model::HostRewrite::PathRegex { pattern, substitution })
+        }
+        Some(_) => return Err(at.error("host_rewrite is not supported")),
+    };
+    let longest = source.max_stream_duration.as_ref();
+    let at_longest = at.field("max_stream_duration");
+    let grpc_max = longest
+        .and_then(|longest| longest.grpc_timeout_header_max.as_ref())
+        .or(source.max_grpc_timeout.as_ref());
+    Ok(model::Forward {
+        target: target(source, at)?,
+        cluster_not_found_status: match not_found {
+            NotFound::ServiceUnavailable => ::http::StatusCode::SERVICE_UNAVAILABLE,
+            NotFound::NotFound => ::http::StatusCode::NOT_FOUND,
+            NotFound::InternalServerError => ::http::StatusCode::INTERNAL_SERVER_ERROR,
+        },
+        path_rewrite,
+        host_rewrite,
+        append_x_forwarded_host: source.append_x_forwarded_host,
+        timeout: duration(source.timeout.as_ref(), Duration::from_secs(15), &at.field("timeout"))?,
+        idle_timeout: optional_duration(source.idle_timeout.as_ref(), &at.field("idle_timeout"))?,
+        grpc_timeout_max: optional_duration(grpc_max, &at.field("max_grpc_timeout"))?,
+        stream_duration_max: optional_duration(
+            longest.and_then(|longest| longest.max_stream_duration.as_ref()),
+            &at_longest,
+        )?,
+        retry: retry(source.retry_policy.as_ref(), &at.field("retry_policy"))?,
+        upgrades: (source.upgrade_configs.iter())
+            .map(|config| Upgrade {
+                protocol: text(&config.upgrade_type.to_ascii_lowercase()),
+                enabled: boolean(config.enabled.as_ref(), true),
+            })
+            .collect(),
+    })
+}
+
+fn target(source: &route::RouteAction, at: &Path) -> Result<model::Target> {
+    use route::route_action::ClusterSpecifier as Specifier;
+    Ok(match &source.cluster_specifier {
+        Some(Specifier::Cluster(name)) => model::Target::Cluster(text(name)),
+        Some(Specifier::ClusterHeader(name)) => model::Target::Header(header_name(name, &at.field("cluster_header"))?),
+        Some(Specifier::WeightedClusters(weighted)) => {
+            let at = at.field("weighted_clusters").field("clusters");
+            let mut clusters = Vec::with_capacity(weighted.clusters.len());
+            for (index, entry) in weighted.clusters.iter().enumerate() {
+                clusters.push(weighted_cluster(entry, &at.index(index))?);
+            }
+            if clusters
+                .iter()
+                .map(|cluster| u64::from(cluster.target.weight))
+                .sum::<u64>()
+                == 0
+            {
+                return Err(at.error("the weights must not all be zero"));
+            }
+            model::Target::Weighted(clusters)
+        }
+        _ => return Err(at.error("needs cluster, cluster_header or weighted_clusters")),
+    })
+}
+
+fn weighted_cluster(source: &route::weighted_cluster::ClusterWeight, at: &Path) -> Result<model::WeightedCluster> {
+    use route::weighted_cluster::cluster_weight::HostRewriteSpecifier;
+    Ok(model::WeightedCluster {
+        target: WeightedTarget {
+            cluster: text(&source.name),
+            weight: uint32(source.weight.as_ref(), 0),
+        },
+        headers: mutations(
+            &source.request_headers_to_add,
+            &source.request_headers_to_remove,
+            &source.response_headers_to_add,
+            &source.response_headers_to_remove,
+            at,
+        )?,
+        host_rewrite: (source.host_rewrite_specifier.as_ref())
+            .map(|HostRewriteSpecifier::HostRewriteLiteral(host)| text(host)),
+    })
+}
+
+fn regex_rewrite(source: &RegexMatchAndSubstitute, at: &Path) -> Result<model::PathRewrite> {
+    let (pattern, substitution) = pattern(source, at)?;
+    Ok(model::PathRewrite::Regex { pattern, substitution })
+}
+
+fn pattern(source: &RegexMatchAndSubstitute, at: &Path) -> Result<(regex::Regex, Arc<str>)> {
+    let pattern = required(source.pattern.as_ref(), at, "pattern")?;
+    let regex = compile_regex(&pattern.regex, &at.field("pattern").field("regex"))?;
+    Ok((regex, substitution(&source.substitution, &at.field("substitution"))?))
+}
+
+fn redirect(source: &route::RedirectAction, at: &Path) -> Result<model::Redirect> {
+    use route::redirect_action::{
+        PathRewriteSpecifier as PathSpec, RedirectResponseCode as Code, SchemeRewriteSpecifier as Scheme,
+    };
+    let path = match &source.path_rewrite_specifier {
+        None => None,
+        Some(PathSpec::PathRedirect(path)) => Some(model::PathRewrite::Full(text(path))),
+        Some(PathSpec::PrefixRewrite(prefix)) => Some(model::PathRewrite::Prefix(text(prefix))),
+        Some(PathSpec::RegexRewrite(rewrite)) => Some(regex_rewrite(rewrite, &at.field("regex_rewrite"))?),
+        Some(PathSpec::PathRewrite(_)) => return Err(at.field("path_rewrite").error("is not supported")),
+    };
+    let optional = |value: &str| (!value.is_empty()).then(|| text(value));
+    Ok(model::Redirect {
+        scheme: match &source.scheme_rewrite_specifier {
+            Some(Scheme::SchemeRedirect(scheme)) => optional(scheme),
+            _ => None,
+        },
+        https: matches!(source.scheme_rewrite_specifier, Some(Scheme::HttpsRedirect(true))),
+        host: optional(&source.host_redirect),
+        port: match source.port_redirect {
+            0 => None,
+            port => Some(u16::try_from(port).map_err(|_| at.field("port_redirect").error("is not a port"))?),
+        },
+        path,
+        status: match enumeration(source.response_code, at, "response_code")? {
+            Code::MovedPermanently => ::http::StatusCode::MOVED_PERMANENTLY,
+            Code::Found => ::http::StatusCode::FOUND,
+            Code::SeeOther => ::http::StatusCode::SEE_OTHER,
+            Code::TemporaryRedirect => ::http::StatusCode::TEMPORARY_REDIRECT,
+            Code::PermanentRedirect => ::http::StatusCode::PERMANENT_REDIRECT,
+        },
+        strip_query: source.strip_query,
+    })
+}
+
+fn direct(source: &route::DirectResponseAction, body_max: usize, at: &Path) -> Result<model::DirectResponse> {
+    let at_body = at.field("body");
+    let body = match &source.body {
+        None => bytes::Bytes::new(),
+        Some(body) => match data_source(body, &at_body)? {
+            DataSource::Inline(bytes) => bytes,
+            DataSource::File(path) => std::fs::read(&path)
+                .map_err(|error| at_body.error(format!("cannot read {}: {error}", path.display())))?
+                .into(),
+        },
+    };
+    if body.len() > body_max {
+        return Err(at_body.error(format!("has {} bytes, at most {body_max} are allowed", body.len())));
+    }
+    Ok(model::DirectResponse {
+        status: status(source.status, &at.field("status"))?,
+        body,
+    })
+}
+
+fn mutations(
+    request_add: &[core::HeaderValueOption],
+    request_remove: &[String],
+    response_add: &[core::HeaderValueOption],
+    response_remove: &[String],
+    at: &Path,
+) -> Result<model::HeaderMutations> {
+    let add = |options: &[core::HeaderValueOption], field: &str| {
+        let at = at.field(field);
+        let one = |(index, option): (usize, &core::HeaderValueOption)| header_add(option, &at.index(index));
+        options.iter().enumerate().map(one).collect::<Result<Vec<_>>>()
+    };
+    let remove = |names: &[String], field: &str| {
+        let at = at.field(field);
+        let one = |(index, name): (usize, &String)| {
+            if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
+                return Err(at.index(index).error(format!("{name} must not be removed")));
+            }
+            header_name(name, &at.index(index))
+        };
+        names.iter().enumerate().map(one).collect::<Result<Vec<_>>>()
+    };
+    Ok(model::HeaderMutations {
+        request_add: add(request_add, "request_headers_to_add")?,
+        request_remove: remove(request_remove, "request_headers_to_remove")?,
+        response_add: add(response_add, "response_headers_to_add")?,
+        response_remove: remove(response_remove, "response_headers_to_remove")?,
+    })
+}
+
+fn header_add(source: &core::HeaderValueOption, at: &Path) -> Result<model::HeaderAdd> {
+    use core::header_value_option::HeaderAppendAction as Action;
+    let header = required(source.header.as_ref(), at, "header")?;
+    let at_header = at.field("header");
+    let action = match &source.append {
+        // The deprecated field decides where it is set.
+        Some(append) if !append.value => model::AppendAction::OverwriteOrAdd,
+        Some(_) => model::AppendAction::AppendOrAdd,
+        None => match enumeration(source.append_action, at, "append_action")? {
+            Action::AppendIfExistsOrAdd => model::AppendAction::AppendOrAdd,
+            Action::AddIfAbsent => model::AppendAction::AddIfAbsent,
+            Action::OverwriteIfExistsOrAdd => model::AppendAction::OverwriteOrAdd,
+            Action::OverwriteIfExists => model::AppendAction::OverwriteIfExists,
+        },
+    };
+    let to_error = |error: format::FormatError| -> ConvertError { at_header.field("value").error(error) };
+    Ok(model::HeaderAdd {
+        name: header_key(&header.key, &at_header.field("key"))?,
+        value: format::parse(&header.value, true).map_err(to_error)?,
+        action,
+        keep_empty_value: source.keep_empty_value,
+    })
+}
+
+fn retry(source: Option<&route::RetryPolicy>, at: &Path) -> Result<Option<Arc<model::RetryPolicy>>> {
+    let Some(source) = source else {
+        return Ok(None);
+    };
+    let mut avoid_previous_hosts = false;
+    for (index, predicate) in source.retry_host_predicate.iter().enumerate() {
+        let at = at.field("retry_host_predicate").index(index);
+        use route::retry_policy::retry_host_predicate::ConfigType;
+        match &predicate.config_type {
+            Some(ConfigType::TypedConfig(any)) if !holds::<PreviousHostsPredicate>(any) => {
+                return Err(at
+                    .field("typed_config")
+                    .error(format!("{} is not supported", any.type_url)));
+            }
+            None if predicate.name != "envoy.retry_host_predicates.previous_hosts" => {
+                return Err(at.field("name").error(format!("{:?} is not supported", predicate.name)));
+            }
+            Some(_) | None => avoid_previous_hosts = true,
+        }
+    }
+    let codes = source
+        .retriable_status_codes
+        .iter()
+        .map(|code| status(*code, &at.field("retriable_status_codes")));
+    let backoff = source.retry_back_off.clone().unwrap_or_default();
+    let at_backoff = at.field("retry_back_off");
+    let base = duration(
+        backoff.base_interval.as_ref(),
+        Duration::from_millis(25),
+        &at_backoff.field("base_interval"),
+    )?;
+    let one = |(index, matcher): (usize, &route::HeaderMatcher)| {
+        header_matcher(matcher, &at.field("retriable_headers").index(index))
+    };
+    Ok(Some(Arc::new(model::RetryPolicy {
+        on: parse_retry_on(&source.retry_on),
+        retries_max: uint32(source.num_retries.as_ref(), 1),
+        per_try_timeout: optional_duration(source.per_try_timeout.as_ref(), &at.field("per_try_timeout"))?,
+        per_try_idle_timeout: optional_duration(
+            source.per_try_idle_timeout.as_ref(),
+            &at.field("per_try_idle_timeout"),
+        )?,
+        status_codes: codes.collect::<Result<_>>()?,
+        response_headers: source
+            .retriable_headers
+            .iter()
+            .enumerate()
+            .map(one)
+            .collect::<Result<_>>()?,
+        request_headers: header_matchers(
+            &source.retriable_request_headers,
+            &at.field("retriable_request_headers"),
+        )?,
+        avoid_previous_hosts,
+        host_selection_attempts_max: u32::try_from(source.host_selection_retry_max_attempts)
+            .unwrap_or(0)
+            .max(1),
+        backoff_base: base,
+        backoff_max: duration(
+            backoff.max_interval.as_ref(),
+            base * 10,
+            &at_backoff.field("max_interval"),
+        )?,
+    })))
+}
+
+/// The conditions of a `retry_on` list. Envoy ignores words that it does not know, and so must this: the same syntax comes in a request header.
+pub(crate) fn parse_retry_on(list: &str) -> model::RetryOn {
+    let mut on = model::RetryOn::default();
+    for word in list.split(',').map(str::trim) {
+        match word {
+            "5xx" => on.server_error = true,
+            "gateway-error" => on.gateway_error = true,
+            "reset" => on.reset = true,
+            "reset-before-request" => on.reset_before_request = true,
+            "connect-failure" => on.connect_failure = true,
+            "envoy-ratelimited" => on.envoy_ratelimited = true,
+            "retriable-4xx" => on.retriable_4xx = true,
+            "refused-stream" => on.refused_stream = true,
+            "retriable-status-codes" => on.retriable_status_codes = true,
+            "retriable-headers" => on.retriable_headers = true,
+            "http3-post-connect-failure" => on.http3_post_connect_failure = true,
+            "cancelled" => on.grpc_cancelled = true,
+            "deadline-exceeded" => on.grpc_deadline_exceeded = true,
+            "internal" => on.grpc_internal = true,
+            "resource-exhausted" => on.grpc_resource_exhausted = true,
+            "unavailable" => on.grpc_unavailable = true,
+            _ => {}
+        }
+    }
+    on
+}
