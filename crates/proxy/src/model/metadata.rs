@@ -40,3 +40,19 @@ pub struct WorkloadRef {
     /// Cluster id.
     pub cluster: Arc<str>,
 }
+
+// === impl Origin ===
+
+impl std::fmt::Display for Origin {
+    /// `object rule[n] file:line`, as far as known.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.object)?;
+        if let Some(rule) = self.rule {
+            write!(f, " rule[{rule}]")?;
+        }
+        if let (Some(file), Some(line)) = (&self.file, self.line) {
+            write!(f, " {file}:{line}")?;
+        }
+        Ok(())
+    }
+}

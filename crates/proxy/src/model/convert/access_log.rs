@@ -43,28 +43,22 @@ fn sink(source: &accesslog::AccessLog, at: &Path) -> Result<model::LogSink> {
     }
     if holds::<stream::v3::StdoutAccessLog>(any) {
         let log: stream::v3::StdoutAccessLog = unpack(any, at)?;
-        let stream::v3::stdout_access_log::AccessLogFormat::LogFormat(format) = match log.access_log_format {
-            Some(format) => format,
-            None => {
-                return Ok(model::LogSink::Stream {
-                    stderr: false,
-                    format: default_format(),
-                });
-            }
+        let Some(stream::v3::stdout_access_log::AccessLogFormat::LogFormat(format)) = log.access_log_format else {
+            return Ok(model::LogSink::Stream {
+                stderr: false,
+                format: default_format(),
+            });
         };
         let format = format_string(&format, &at.field("log_format"))?;
         return Ok(model::LogSink::Stream { stderr: false, format });
     }
     if holds::<stream::v3::StderrAccessLog>(any) {
         let log: stream::v3::StderrAccessLog = unpack(any, at)?;
-        let stream::v3::stderr_access_log::AccessLogFormat::LogFormat(format) = match log.access_log_format {
-            Some(format) => format,
-            None => {
-                return Ok(model::LogSink::Stream {
-                    stderr: true,
-                    format: default_format(),
-                });
-            }
+        let Some(stream::v3::stderr_access_log::AccessLogFormat::LogFormat(format)) = log.access_log_format else {
+            return Ok(model::LogSink::Stream {
+                stderr: true,
+                format: default_format(),
+            });
         };
         let format = format_string(&format, &at.field("log_format"))?;
         return Ok(model::LogSink::Stream { stderr: true, format });

@@ -228,7 +228,7 @@ fn limits(source: &cluster::Cluster, at: &Path) -> Result<model::CircuitBreaker>
         let at = at.field("circuit_breakers").field("thresholds").index(index);
         return Err(at.field("priority").error("only DEFAULT is supported"));
     }
-    let first = thresholds.first().cloned().unwrap_or_default();
+    let first = thresholds.first().copied().unwrap_or_default();
     Ok(model::CircuitBreaker {
         connections_max: uint32(first.max_connections.as_ref(), 1024),
         pending_max: uint32(first.max_pending_requests.as_ref(), 1024),

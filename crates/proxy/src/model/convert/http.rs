@@ -21,7 +21,7 @@ pub(super) fn connection_manager(
     at: &Path,
 ) -> Result<model::HttpConnectionManager> {
     use hcm::http_connection_manager::CodecType;
-    let common = source.common_http_protocol_options.clone().unwrap_or_default();
+    let common = source.common_http_protocol_options.unwrap_or_default();
     let at_common = at.field("common_http_protocol_options");
     let seconds = Duration::from_secs;
     let time = |value: Option<&weft_proto::xds::google::protobuf::Duration>, default, field: &str| {
@@ -154,7 +154,7 @@ fn server_header(source: &hcm::HttpConnectionManager, at: &Path) -> Result<model
 
 fn client_cert(source: &hcm::HttpConnectionManager, at: &Path) -> Result<model::ForwardClientCert> {
     use hcm::http_connection_manager::ForwardClientCertDetails as Mode;
-    let details = source.set_current_client_cert_details.clone().unwrap_or_default();
+    let details = source.set_current_client_cert_details.unwrap_or_default();
     Ok(model::ForwardClientCert {
         mode: match enumeration(source.forward_client_cert_details, at, "forward_client_cert_details")? {
             Mode::Sanitize => model::XfccMode::Sanitize,
@@ -221,7 +221,7 @@ pub(super) fn http2_options(source: Option<&core::Http2ProtocolOptions>, at: &Pa
     let Some(source) = source else {
         return Ok(default);
     };
-    let keepalive = source.connection_keepalive.clone().unwrap_or_default();
+    let keepalive = source.connection_keepalive.unwrap_or_default();
     let at = at.field("connection_keepalive");
     Ok(model::Http2Options {
         concurrent_streams_max: uint32(source.max_concurrent_streams.as_ref(), default.concurrent_streams_max),

@@ -123,7 +123,8 @@ fn chain_match(source: &listener::FilterChainMatch, at: &Path) -> Result<model::
     let mut server_names = Vec::with_capacity(source.server_names.len());
     for (index, name) in source.server_names.iter().enumerate() {
         let lower = name.to_ascii_lowercase();
-        if lower.contains('*') && !(lower.starts_with("*.") && !lower[1..].contains('*')) {
+        let plain = lower.strip_prefix("*.").unwrap_or(&lower);
+        if plain.contains('*') {
             return Err(at_names
                 .index(index)
                 .error("a wildcard must be the whole first label: *.example.com"));

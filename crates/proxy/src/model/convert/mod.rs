@@ -31,7 +31,7 @@ use weft_proto::xds::google::protobuf as pb;
 pub use cluster::cluster;
 pub use endpoint::load_assignment;
 pub use listener::listener;
-pub use route::route_config;
+pub use route::{parse_retry_on, route_config};
 pub use secret::secret;
 pub use supported::{Unsupported, unsupported_fields};
 

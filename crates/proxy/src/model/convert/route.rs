@@ -429,7 +429,7 @@ fn retry(source: Option<&route::RetryPolicy>, at: &Path) -> Result<Option<Arc<mo
         .retriable_status_codes
         .iter()
         .map(|code| status(*code, &at.field("retriable_status_codes")));
-    let backoff = source.retry_back_off.clone().unwrap_or_default();
+    let backoff = source.retry_back_off.unwrap_or_default();
     let at_backoff = at.field("retry_back_off");
     let base = duration(
         backoff.base_interval.as_ref(),
@@ -472,7 +472,7 @@ fn retry(source: Option<&route::RetryPolicy>, at: &Path) -> Result<Option<Arc<mo
 }
 
 /// The conditions of a `retry_on` list. Envoy ignores words that it does not know, and so must this: the same syntax comes in a request header.
-pub(crate) fn parse_retry_on(list: &str) -> model::RetryOn {
+pub fn parse_retry_on(list: &str) -> model::RetryOn {
     let mut on = model::RetryOn::default();
     for word in list.split(',').map(str::trim) {
         match word {

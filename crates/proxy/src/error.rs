@@ -1,0 +1,358 @@
+//! Why a request did not get an upstream's answer, and what follows from it: one map from each reason to status, flag and details.
+
+use std::fmt;
+
+use http::StatusCode;
+
+/// A request that the proxy answers itself because something failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyError {
+    /// What failed.
+    pub kind: ErrorKind,
+    /// What the system or the peer said, for the log.
+    pub reason: Option<Box<str>>,
+}
+
+/// What can fail on the way of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The request breaks the protocol or a rule of normalisation.
+    BadRequest(BadRequest),
+    /// The client went away before the answer.
+    ClientGone,
+    /// The route's cluster is not known.
+    ClusterNotFound(StatusCode),
+    /// Connecting to the endpoint failed.
+    ConnectFailed,
+    /// Connecting took too long.
+    ConnectTimeout,
+    /// The connection or stream ended before the answer began.
+    ConnectionTerminated,
+    /// The stream had no activity for too long.
+    IdleTimeout,
+    /// A limit of the cluster on connections, pending or active requests.
+    Overflow,
+    /// One attempt took too long.
+    PerTryTimeout,
+    /// The peer refused the stream (HTTP/2 REFUSED_STREAM).
+    RefusedStream,
+    /// The request took too long to arrive.
+    RequestTimeout,
+    /// No route matches.
+    RouteNotFound,
+    /// The stream lasted longer than allowed.
+    StreamDurationExceeded,
+    /// TLS towards the endpoint failed.
+    TlsFailed,
+    /// The answer took too long.
+    UpstreamTimeout,
+    /// The answer breaks the protocol.
+    UpstreamProtocol,
+    /// The cluster has no endpoint to use.
+    NoHealthyUpstream,
+    /// The upgrade that the client asks for is not on.
+    UpgradeRefused,
+}
+
+/// Rules that a request can break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BadRequest {
+    /// No host, or more than one.
+    Host,
+    /// The path is malformed or climbs above the root.
+    Path,
+    /// An escaped slash where those are refused.
+    EscapedSlash,
+    /// Too many header bytes or fields.
+    HeadersTooLarge,
+    /// A header or message framing rule.
+    Protocol,
+}
+
+/// Response flags of the access log, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ResponseFlags(u32);
+
+/// Short and long names by bit, Envoy's
+/// (<https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage>).
+const FLAG_NAMES: &[(&str, &str)] = &[
+    ("UH", "NoHealthyUpstream"),
+    ("UF", "UpstreamConnectionFailure"),
+    ("UO", "UpstreamOverflow"),
+    ("NR", "NoRouteFound"),
+    ("URX", "UpstreamRetryLimitExceeded"),
+    ("NC", "NoClusterFound"),
+    ("DT", "DurationTimeout"),
+    ("DC", "DownstreamConnectionTermination"),
+    ("UT", "UpstreamRequestTimeout"),
+    ("LR", "LocalReset"),
+    ("UR", "UpstreamRemoteReset"),
+    ("UC", "UpstreamConnectionTermination"),
+    ("SI", "StreamIdleTimeout"),
+    ("DPE", "DownstreamProtocolError"),
+    ("UPE", "UpstreamProtocolError"),
+];
+
+// === impl ResponseFlags ===
+
+impl ResponseFlags {
+    /// `UH`.
+    pub const NO_HEALTHY_UPSTREAM: Self = Self(1);
+    /// `UF`.
+    pub const UPSTREAM_CONNECTION_FAILURE: Self = Self(1 << 1);
+    /// `UO`.
+    pub const UPSTREAM_OVERFLOW: Self = Self(1 << 2);
+    /// `NR`.
+    pub const NO_ROUTE_FOUND: Self = Self(1 << 3);
+    /// `URX`.
+    pub const RETRY_LIMIT_EXCEEDED: Self = Self(1 << 4);
+    /// `NC`.
+    pub const NO_CLUSTER_FOUND: Self = Self(1 << 5);
+    /// `DT`.
+    pub const DURATION_TIMEOUT: Self = Self(1 << 6);
+    /// `DC`.
+    pub const DOWNSTREAM_CONNECTION_TERMINATION: Self = Self(1 << 7);
+    /// `UT`.
+    pub const UPSTREAM_REQUEST_TIMEOUT: Self = Self(1 << 8);
+    /// `LR`.
+    pub const LOCAL_RESET: Self = Self(1 << 9);
+    /// `UR`.
+    pub const UPSTREAM_REMOTE_RESET: Self = Self(1 << 10);
+    /// `UC`.
+    pub const UPSTREAM_CONNECTION_TERMINATION: Self = Self(1 << 11);
+    /// `SI`.
+    pub const STREAM_IDLE_TIMEOUT: Self = Self(1 << 12);
+    /// `DPE`.
+    pub const DOWNSTREAM_PROTOCOL_ERROR: Self = Self(1 << 13);
+    /// `UPE`.
+    pub const UPSTREAM_PROTOCOL_ERROR: Self = Self(1 << 14);
+
+    /// Adds the flags of `other`.
+    pub fn insert(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    /// Whether every flag of `other` is set.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether none is set.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Short names of the flags set, in Envoy's order.
+    pub fn short_names(self) -> impl Iterator<Item = &'static str> {
+        self.names().map(|(short, _)| short)
+    }
+
+    /// Long names of the flags set, in Envoy's order.
+    pub fn long_names(self) -> impl Iterator<Item = &'static str> {
+        self.names().map(|(_, long)| long)
+    }
+
+    /// The flag of a short name.
+    pub fn from_short_name(name: &str) -> Option<Self> {
+        let bit = FLAG_NAMES.iter().position(|(short, _)| *short == name)?;
+        Some(Self(1 << bit))
+    }
+
+    fn names(self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        FLAG_NAMES
+            .iter()
+            .enumerate()
+            .filter(move |(bit, _)| self.0 & (1 << bit) != 0)
+            .map(|(_, names)| *names)
+    }
+}
+
+impl fmt::Display for ResponseFlags {
+    /// Short names joined by commas, `-` where none is set.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("-");
+        }
+        for (index, name) in self.short_names().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            f.write_str(name)?;
+        }
+        Ok(())
+    }
+}
+
+// === impl ProxyError ===
+
+impl From<ErrorKind> for ProxyError {
+    fn from(kind: ErrorKind) -> Self {
+        Self { kind, reason: None }
+    }
+}
+
+impl fmt::Display for ProxyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Some(reason) => write!(f, "{}: {reason}", self.kind.details()),
+            None => f.write_str(self.kind.details()),
+        }
+    }
+}
+
+impl std::error::Error for ProxyError {}
+
+impl ProxyError {
+    /// An error with what the system or peer said.
+    pub fn because(kind: ErrorKind, reason: impl fmt::Display) -> Self {
+        Self {
+            kind,
+            reason: Some(reason.to_string().into()),
+        }
+    }
+
+    /// The body of the local answer; Envoy's texts, which people search for.
+    pub fn body(&self) -> String {
+        const RESET: &str = "upstream connect error or disconnect/reset before headers. ";
+        let reason = self.reason.as_deref();
+        match self.kind {
+            ErrorKind::ConnectFailed => with_reason(RESET, "reset reason: remote connection failure", reason),
+            ErrorKind::TlsFailed => with_reason(RESET, "reset reason: remote connection failure", reason),
+            ErrorKind::ConnectTimeout => format!("{RESET}reset reason: connection timeout"),
+            ErrorKind::ConnectionTerminated => format!("{RESET}reset reason: connection termination"),
+            ErrorKind::RefusedStream => format!("{RESET}reset reason: remote refused stream reset"),
+            ErrorKind::UpstreamProtocol => format!("{RESET}reset reason: protocol error"),
+            ErrorKind::Overflow => format!("{RESET}reset reason: overflow"),
+            ErrorKind::NoHealthyUpstream => "no healthy upstream".to_owned(),
+            ErrorKind::UpstreamTimeout | ErrorKind::PerTryTimeout => "upstream request timeout".to_owned(),
+            ErrorKind::IdleTimeout => "stream timeout".to_owned(),
+            ErrorKind::RequestTimeout => "request timeout".to_owned(),
+            ErrorKind::StreamDurationExceeded => "max duration timeout".to_owned(),
+            ErrorKind::BadRequest(_)
+            | ErrorKind::ClientGone
+            | ErrorKind::ClusterNotFound(_)
+            | ErrorKind::RouteNotFound
+            | ErrorKind::UpgradeRefused => String::new(),
+        }
+    }
+}
+
+fn with_reason(head: &str, text: &str, reason: Option<&str>) -> String {
+    match reason {
+        Some(reason) => format!("{head}{text}, transport failure reason: {reason}"),
+        None => format!("{head}{text}"),
+    }
+}
+
+// === impl ErrorKind ===
+
+impl ErrorKind {
+    /// HTTP status of the local answer.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest(BadRequest::HeadersTooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::ClientGone => StatusCode::BAD_REQUEST,
+            Self::ClusterNotFound(status) => status,
+            Self::RouteNotFound => StatusCode::NOT_FOUND,
+            Self::UpgradeRefused => StatusCode::FORBIDDEN,
+            Self::RequestTimeout | Self::IdleTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::StreamDurationExceeded => StatusCode::REQUEST_TIMEOUT,
+            Self::UpstreamTimeout | Self::PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
+            Self::ConnectFailed
+            | Self::ConnectTimeout
+            | Self::ConnectionTerminated
+            | Self::NoHealthyUpstream
+            | Self::Overflow
+            | Self::RefusedStream
+            | Self::TlsFailed => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// gRPC status of the local answer to a gRPC request
+    /// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
+    pub fn grpc_status(self) -> u32 {
+        grpc_status_of(self.status())
+    }
+
+    /// Response flag of the access log.
+    pub fn flag(self) -> ResponseFlags {
+        match self {
+            Self::BadRequest(_) => ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR,
+            Self::ClientGone => ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION,
+            Self::ClusterNotFound(_) => ResponseFlags::NO_CLUSTER_FOUND,
+            Self::ConnectFailed | Self::ConnectTimeout | Self::TlsFailed => ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
+            Self::ConnectionTerminated => ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
+            Self::IdleTimeout => ResponseFlags::STREAM_IDLE_TIMEOUT,
+            Self::NoHealthyUpstream => ResponseFlags::NO_HEALTHY_UPSTREAM,
+            Self::Overflow => ResponseFlags::UPSTREAM_OVERFLOW,
+            Self::PerTryTimeout | Self::UpstreamTimeout => ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
+            Self::RefusedStream => ResponseFlags::UPSTREAM_REMOTE_RESET,
+            Self::RequestTimeout => ResponseFlags::default(),
+            Self::RouteNotFound => ResponseFlags::NO_ROUTE_FOUND,
+            Self::StreamDurationExceeded => ResponseFlags::DURATION_TIMEOUT,
+            Self::UpgradeRefused => ResponseFlags::default(),
+            Self::UpstreamProtocol => ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+        }
+    }
+
+    /// Response code details of the access log, Envoy's words.
+    pub fn details(self) -> &'static str {
+        match self {
+            Self::BadRequest(BadRequest::Host) => "missing_host_header",
+            Self::BadRequest(BadRequest::Path) => "path_normalization_failed",
+            Self::BadRequest(BadRequest::EscapedSlash) => "path_normalization_failed",
+            Self::BadRequest(BadRequest::HeadersTooLarge) => "request_headers_too_large",
+            Self::BadRequest(BadRequest::Protocol) => "http1.codec_error",
+            Self::ClientGone => "downstream_remote_disconnect",
+            Self::ClusterNotFound(_) => "cluster_not_found",
+            Self::ConnectFailed => "upstream_reset_before_response_started{remote_connection_failure}",
+            Self::ConnectTimeout => "upstream_reset_before_response_started{connection_timeout}",
+            Self::ConnectionTerminated => "upstream_reset_before_response_started{connection_termination}",
+            Self::IdleTimeout => "stream_idle_timeout",
+            Self::NoHealthyUpstream => "no_healthy_upstream",
+            Self::Overflow => "upstream_reset_before_response_started{overflow}",
+            Self::PerTryTimeout => "upstream_per_try_timeout",
+            Self::RefusedStream => "upstream_reset_before_response_started{remote_refused_stream_reset}",
+            Self::RequestTimeout => "request_overall_timeout",
+            Self::RouteNotFound => "route_not_found",
+            Self::StreamDurationExceeded => "max_duration_timeout",
+            Self::TlsFailed => "upstream_reset_before_response_started{remote_connection_failure}",
+            Self::UpgradeRefused => "upgrade_failed",
+            Self::UpstreamProtocol => "upstream_reset_before_response_started{protocol_error}",
+            Self::UpstreamTimeout => "response_timeout",
+        }
+    }
+}
+
+/// The gRPC status that stands for an HTTP status.
+pub fn grpc_status_of(status: StatusCode) -> u32 {
+    match status.as_u16() {
+        200 => 0,
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_print_in_order_and_read_back() {
+        let mut flags = ResponseFlags::default();
+        assert_eq!(flags.to_string(), "-");
+        flags.insert(ResponseFlags::UPSTREAM_CONNECTION_FAILURE);
+        flags.insert(ResponseFlags::RETRY_LIMIT_EXCEEDED);
+        assert_eq!(flags.to_string(), "UF,URX");
+        for (short, _) in FLAG_NAMES {
+            let flag = ResponseFlags::from_short_name(short).unwrap();
+            assert_eq!(flag.to_string(), *short);
+        }
+    }
+}

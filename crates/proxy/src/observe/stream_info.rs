@@ -1,0 +1,139 @@
+//! Everything of one request or connection that logs, header values and metrics read.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::uri::PathAndQuery;
+use http::{HeaderName, HeaderValue, Method, Version};
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use crate::connection::ConnectionInfo;
+use crate::error::ResponseFlags;
+use crate::model::cluster::Cluster;
+use crate::model::metadata::{Origin, WorkloadRef};
+use crate::request::Scheme;
+
+/// Headers kept for the log; only those that a format names.
+pub type Captured = SmallVec<[(HeaderName, HeaderValue); 4]>;
+
+/// The facts of one request, filled in as it goes.
+#[derive(Clone, Debug)]
+pub struct StreamInfo {
+    /// Its connection.
+    pub connection: Rc<ConnectionInfo>,
+    /// When it began.
+    pub started_at: Instant,
+    /// The same by the wall clock.
+    pub start_time: SystemTime,
+    /// Request facts; `None` for a TCP connection.
+    pub request: Option<RequestFacts>,
+    /// The client, as trusted headers tell.
+    pub remote_addr: SocketAddr,
+    /// Bytes of request bodies (or from the client).
+    pub bytes_received: u64,
+    /// Bytes of response bodies (or to the client).
+    pub bytes_sent: u64,
+    /// Status sent to the client; 0 where none was.
+    pub response_code: u16,
+    /// gRPC status of the answer.
+    pub grpc_status: Option<u32>,
+    /// Why the answer is what it is.
+    pub details: Option<Cow<'static, str>>,
+    /// Response flags.
+    pub flags: ResponseFlags,
+    /// Response headers that a log names.
+    pub response_headers: Captured,
+    /// Response trailers that a log names.
+    pub response_trailers: Captured,
+    /// Address of the endpoint.
+    pub upstream_host: Option<Arc<str>>,
+    /// Our side of the upstream connection.
+    pub upstream_local: Option<SocketAddr>,
+    /// Protocol spoken upstream.
+    pub upstream_protocol: Option<Version>,
+    /// Cluster.
+    pub upstream_cluster: Option<Arc<Cluster>>,
+    /// Workload behind the endpoint.
+    pub upstream_workload: Option<Arc<WorkloadRef>>,
+    /// Why the transport to the endpoint failed.
+    pub transport_failure: Option<Box<str>>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Name of the route.
+    pub route_name: Option<Arc<str>>,
+    /// Name of the virtual host.
+    pub virtual_host: Option<Arc<str>>,
+    /// Where the route comes from.
+    pub route_origin: Option<Origin>,
+    /// When the request had arrived whole.
+    pub request_done_at: Option<Instant>,
+    /// When the answer began.
+    pub response_began_at: Option<Instant>,
+    /// When all was over.
+    pub finished_at: Option<Instant>,
+}
+
+/// Facts of the request head, after normalisation and rewriting.
+#[derive(Clone, Debug)]
+pub struct RequestFacts {
+    /// Method.
+    pub method: Method,
+    /// Path with query.
+    pub path: PathAndQuery,
+    /// Host.
+    pub authority: HeaderValue,
+    /// Scheme.
+    pub scheme: Scheme,
+    /// Protocol.
+    pub version: Version,
+    /// Whether it is gRPC.
+    pub grpc: bool,
+    /// Headers that a log names.
+    pub headers: Captured,
+}
+
+// === impl StreamInfo ===
+
+impl StreamInfo {
+    /// A request or connection that begins now.
+    pub fn new(connection: Rc<ConnectionInfo>, started_at: Instant, start_time: SystemTime) -> Self {
+        let remote_addr = connection.remote_addr;
+        Self {
+            connection,
+            started_at,
+            start_time,
+            request: None,
+            remote_addr,
+            bytes_received: 0,
+            bytes_sent: 0,
+            response_code: 0,
+            grpc_status: None,
+            details: None,
+            flags: ResponseFlags::default(),
+            response_headers: Captured::new(),
+            response_trailers: Captured::new(),
+            upstream_host: None,
+            upstream_local: None,
+            upstream_protocol: None,
+            upstream_cluster: None,
+            upstream_workload: None,
+            transport_failure: None,
+            attempts: 0,
+            route_name: None,
+            virtual_host: None,
+            route_origin: None,
+            request_done_at: None,
+            response_began_at: None,
+            finished_at: None,
+        }
+    }
+
+    /// Milliseconds from the beginning to `at`.
+    pub fn millis_to(&self, at: Option<Instant>) -> Option<u128> {
+        at.map(|at| at.saturating_duration_since(self.started_at).as_millis())
+    }
+}
