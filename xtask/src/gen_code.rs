@@ -31,7 +31,10 @@ pub(crate) fn run(check: bool) -> Result<()> {
         }
     }
     if !differing.is_empty() {
-        bail!("out of date: {}; run `cargo xtask gen` and commit the result", differing.join(", "));
+        bail!(
+            "out of date: {}; run `cargo xtask gen` and commit the result",
+            differing.join(", ")
+        );
     }
     Ok(())
 }
