@@ -1,1 +1,20 @@
-//! api
+//! User resources: what people write, parsed into checked types that remember where they were written.
+//!
+//! Knows nothing of xDS, of other objects or of sockets; `weft-pilot` resolves references between objects.
+
+pub mod destination_rule;
+pub mod diagnostic;
+pub mod gateway;
+pub mod host;
+pub mod local_mesh;
+pub mod local_workload;
+pub mod matching;
+pub mod meta;
+pub mod peer_authentication;
+pub mod protocol;
+pub mod resource;
+pub mod secret;
+pub mod service;
+pub mod service_entry;
+pub mod sidecar;
+pub mod virtual_service;

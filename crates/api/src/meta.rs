@@ -1,0 +1,167 @@
+//! What every object has: a kind, a name, labels, and the place where it was written.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// Labels of an object, or the labels that a selector asks for.
+pub type Labels = BTreeMap<String, String>;
+
+/// The kinds that this mesh reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// Kubernetes `v1` Service.
+    Service,
+    /// Kubernetes `v1` Secret.
+    Secret,
+    /// `networking.istio.io` VirtualService.
+    VirtualService,
+    /// `networking.istio.io` DestinationRule.
+    DestinationRule,
+    /// `networking.istio.io` ServiceEntry.
+    ServiceEntry,
+    /// `networking.istio.io` WorkloadEntry.
+    WorkloadEntry,
+    /// `networking.istio.io` Gateway.
+    Gateway,
+    /// `networking.istio.io` Sidecar.
+    Sidecar,
+    /// `security.istio.io` PeerAuthentication.
+    PeerAuthentication,
+    /// `weft.mesh` LocalWorkload.
+    LocalWorkload,
+    /// `weft.mesh` LocalMesh.
+    LocalMesh,
+}
+
+/// Kind, namespace and name of an object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectKey {
+    /// The kind.
+    pub kind: Kind,
+    /// The namespace.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+}
+
+/// Line and column in a file, both from 1; zero where unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1.
+    pub column: u32,
+}
+
+/// A place in a file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// The file as it was named to the parser.
+    pub file: Arc<str>,
+    /// The position in it.
+    pub at: Position,
+}
+
+/// The part of Kubernetes metadata that carries meaning here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// The namespace; `default` where the document names none.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+    /// Labels.
+    pub labels: Labels,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Creation time as Kubernetes writes it (RFC 3339, UTC, whole seconds); absent in files as a rule.
+    pub created: Option<String>,
+}
+
+/// An object of one kind with its metadata and the place where it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object<T> {
+    /// Name, namespace, labels.
+    pub meta: Meta,
+    /// Where the document starts.
+    pub place: Place,
+    /// What the object says.
+    pub spec: T,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// The name as written in `kind:`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::Secret => "Secret",
+            Self::VirtualService => "VirtualService",
+            Self::DestinationRule => "DestinationRule",
+            Self::ServiceEntry => "ServiceEntry",
+            Self::WorkloadEntry => "WorkloadEntry",
+            Self::Gateway => "Gateway",
+            Self::Sidecar => "Sidecar",
+            Self::PeerAuthentication => "PeerAuthentication",
+            Self::LocalWorkload => "LocalWorkload",
+            Self::LocalMesh => "LocalMesh",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+// === impl ObjectKey ===
+
+/// `Kind/namespace/name`.
+impl fmt::Display for ObjectKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.kind, self.namespace, self.name)
+    }
+}
+
+// === impl Position ===
+
+impl Position {
+    /// A position from line and column, both from 1.
+    pub fn new(line: u32, column: u32) -> Self {
+        Self { line, column }
+    }
+}
+
+// === impl Object ===
+
+impl<T> Object<T> {
+    /// A place in the same file.
+    pub fn place_of(&self, at: Position) -> Place {
+        Place {
+            file: Arc::clone(&self.place.file),
+            at,
+        }
+    }
+
+    /// The order in which objects that contradict each other win: the oldest, then by file, position and name.
+    /// Objects without a creation time come after those with one.
+    pub fn precedence(&self) -> (bool, Option<&str>, &str, Position, &str, &str) {
+        (
+            self.meta.created.is_none(),
+            self.meta.created.as_deref(),
+            &self.place.file,
+            self.place.at,
+            &self.meta.namespace,
+            &self.meta.name,
+        )
+    }
+}
+
+/// Whether `labels` has every label that `selector` asks for. An empty selector selects everything.
+pub fn selects(selector: &Labels, labels: &Labels) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}

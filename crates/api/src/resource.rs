@@ -1,0 +1,92 @@
+//! The sum of all kinds that pilot reads.
+
+use std::sync::Arc;
+
+use crate::destination_rule::DestinationRule;
+use crate::gateway::Gateway;
+use crate::local_mesh::LocalMesh;
+use crate::local_workload::LocalWorkload;
+use crate::meta::{Kind, Meta, Object, ObjectKey, Place};
+use crate::peer_authentication::PeerAuthentication;
+use crate::secret::Secret;
+use crate::service::Service;
+use crate::service_entry::{ServiceEntry, WorkloadEntry};
+use crate::sidecar::Sidecar;
+use crate::virtual_service::VirtualService;
+
+/// An object of any kind. Cloning shares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each variant is the kind of the same name")]
+pub enum Resource {
+    Service(Arc<Object<Service>>),
+    Secret(Arc<Object<Secret>>),
+    VirtualService(Arc<Object<VirtualService>>),
+    DestinationRule(Arc<Object<DestinationRule>>),
+    ServiceEntry(Arc<Object<ServiceEntry>>),
+    WorkloadEntry(Arc<Object<WorkloadEntry>>),
+    Gateway(Arc<Object<Gateway>>),
+    Sidecar(Arc<Object<Sidecar>>),
+    PeerAuthentication(Arc<Object<PeerAuthentication>>),
+    LocalWorkload(Arc<Object<LocalWorkload>>),
+    LocalMesh(Arc<Object<LocalMesh>>),
+}
+
+/// Applies one expression to the object inside, whatever its kind.
+macro_rules! each {
+    ($resource:expr, $object:ident => $body:expr) => {
+        match $resource {
+            Resource::Service($object) => $body,
+            Resource::Secret($object) => $body,
+            Resource::VirtualService($object) => $body,
+            Resource::DestinationRule($object) => $body,
+            Resource::ServiceEntry($object) => $body,
+            Resource::WorkloadEntry($object) => $body,
+            Resource::Gateway($object) => $body,
+            Resource::Sidecar($object) => $body,
+            Resource::PeerAuthentication($object) => $body,
+            Resource::LocalWorkload($object) => $body,
+            Resource::LocalMesh($object) => $body,
+        }
+    };
+}
+
+// === impl Resource ===
+
+impl Resource {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Service(_) => Kind::Service,
+            Self::Secret(_) => Kind::Secret,
+            Self::VirtualService(_) => Kind::VirtualService,
+            Self::DestinationRule(_) => Kind::DestinationRule,
+            Self::ServiceEntry(_) => Kind::ServiceEntry,
+            Self::WorkloadEntry(_) => Kind::WorkloadEntry,
+            Self::Gateway(_) => Kind::Gateway,
+            Self::Sidecar(_) => Kind::Sidecar,
+            Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::LocalWorkload(_) => Kind::LocalWorkload,
+            Self::LocalMesh(_) => Kind::LocalMesh,
+        }
+    }
+
+    /// Its metadata.
+    pub fn meta(&self) -> &Meta {
+        each!(self, object => &object.meta)
+    }
+
+    /// Where it was written.
+    pub fn place(&self) -> &Place {
+        each!(self, object => &object.place)
+    }
+
+    /// Kind, namespace and name.
+    pub fn key(&self) -> ObjectKey {
+        let meta = self.meta();
+        ObjectKey {
+            kind: self.kind(),
+            namespace: Arc::clone(&meta.namespace),
+            name: Arc::clone(&meta.name),
+        }
+    }
+}
