@@ -2,13 +2,23 @@
 //!
 //! Knows Envoy's xDS and nothing of Kubernetes or of users' resource kinds.
 
+pub mod admin;
+pub mod app;
+pub mod bootstrap;
+pub mod compile;
+pub mod config;
 pub mod connection;
 pub mod error;
+pub mod http;
 pub mod listen;
 pub mod model;
 pub mod observe;
 pub mod request;
 pub mod route;
+pub mod runtime;
 pub mod secrets;
 pub mod stream;
+pub mod tcp;
 pub mod tls;
+pub mod upstream;
+pub mod worker;

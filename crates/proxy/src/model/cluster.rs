@@ -85,8 +85,6 @@ pub enum Discovery {
 pub struct DnsOptions {
     /// How often a name is resolved again. Envoy's default is 5 s.
     pub refresh: Duration,
-    /// Follow the records' time to live instead.
-    pub respect_ttl: bool,
     /// Address families.
     pub family: DnsFamily,
 }

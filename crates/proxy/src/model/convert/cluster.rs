@@ -185,7 +185,6 @@ fn dns_options(source: &cluster::Cluster, at: &Path) -> Result<model::DnsOptions
     Ok(model::DnsOptions {
         refresh: duration(refresh, Duration::from_secs(5), &at.field("dns_refresh_rate"))?
             .max(Duration::from_millis(1)),
-        respect_ttl: source.respect_dns_ttl,
         family: match enumeration(source.dns_lookup_family, at, "dns_lookup_family")? {
             Family::Auto => model::DnsFamily::Auto,
             Family::V4Only => model::DnsFamily::V4Only,

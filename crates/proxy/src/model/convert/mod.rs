@@ -32,7 +32,7 @@ pub use cluster::cluster;
 pub use endpoint::load_assignment;
 pub use listener::listener;
 pub use route::{parse_retry_on, route_config};
-pub use secret::secret;
+pub use secret::{grpc_cluster, secret};
 pub use supported::{Unsupported, unsupported_fields};
 
 /// Why a resource cannot become part of the configuration.
@@ -144,6 +144,11 @@ fn socket_address(address: Option<&core::Address>, at: &Path) -> Result<SocketAd
         Some(Kind::EnvoyInternalAddress(_)) => Err(at.field("envoy_internal_address").error("is not supported")),
         None => Err(at.error("is required")),
     }
+}
+
+/// Where the admin server listens.
+pub fn admin_address(address: &core::Address, at: &Path) -> std::result::Result<SocketAddr, ConvertError> {
+    socket_address(Some(address), at)
 }
 
 fn port(socket: &core::SocketAddress, at: &Path) -> Result<u16> {

@@ -65,7 +65,7 @@ pub(super) fn sds_ref(source: &tls::SdsSecretConfig, at: &Path) -> Result<SdsRef
 }
 
 /// The cluster of an `api_config_source` that speaks gRPC.
-pub(super) fn grpc_cluster(source: &core::ApiConfigSource, at: &Path) -> Result<Arc<str>> {
+pub fn grpc_cluster(source: &core::ApiConfigSource, at: &Path) -> Result<Arc<str>> {
     let at = at.field("api_config_source").field("grpc_services");
     let service = source.grpc_services.first().ok_or_else(|| at.error("is required"))?;
     envoy_grpc_cluster(service, &at.index(0))

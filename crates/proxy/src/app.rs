@@ -1,0 +1,260 @@
+//! The only place that wires the proxy together: threads, configuration, sockets, shutdown.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
+use rustls::crypto::CryptoProvider;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::LocalSet;
+use weft_base::shutdown::{Shutdown, termination};
+
+use crate::admin;
+use crate::bootstrap::Loaded;
+use crate::compile::{Compiler, Resources};
+use crate::config::Run;
+use crate::listen::accept;
+use crate::listen::sockets::{Command, SocketKey, Sockets};
+use crate::model::secret::SdsSource;
+use crate::observe::access_log::LogWriter;
+use crate::runtime::{ActionRuntime, Runtime, RuntimeHandle};
+use crate::secrets::SecretStore;
+use crate::upstream::dns;
+use crate::worker::Worker;
+
+/// A running proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    runtime: Arc<RuntimeHandle>,
+    compiler: Mutex<Compiler>,
+    sockets: Mutex<Sockets>,
+    shutdown: Shutdown,
+    log: LogWriter,
+    threads: Vec<std::thread::JoinHandle<()>>,
+    drain_time: Duration,
+}
+
+// === impl Proxy ===
+
+impl Proxy {
+    /// Starts the worker threads and serves the static resources. Must be called on the control runtime.
+    pub fn start(loaded: &Loaded, options: &Run, shutdown: Shutdown) -> Result<Self> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        // Only the first call in a process sets it; every context names its provider anyway.
+        let _ = CryptoProvider::install_default((*provider).clone());
+        let secrets = SecretStore::new(&shutdown);
+        for (name, secret) in &loaded.bootstrap.secrets {
+            secrets.deliver(&SdsSource::Static, name, secret.clone());
+        }
+        let log = LogWriter::start().context("cannot start the access-log thread")?;
+        let runtime = Arc::new(RuntimeHandle::default());
+        let mut commands = Vec::new();
+        let mut threads = Vec::new();
+        for index in 0..options.workers() {
+            let (sender, receiver) = unbounded_channel();
+            commands.push(sender);
+            threads.push(start_worker(
+                index,
+                runtime.clone(),
+                log.clone(),
+                shutdown.clone(),
+                receiver,
+                options.drain_time,
+            )?);
+        }
+        let proxy = Self {
+            compiler: Mutex::new(Compiler::new(provider, secrets.clone())),
+            sockets: Mutex::new(Sockets::new(commands)),
+            runtime,
+            shutdown,
+            log,
+            threads,
+            drain_time: options.drain_time,
+        };
+        proxy.follow_secrets(&secrets);
+        proxy.follow_outliers();
+        proxy.apply(&static_resources(loaded))?;
+        Ok(proxy)
+    }
+
+    /// Compiles resources, swaps the runtime and binds sockets. Static resources must all be good.
+    fn apply(&self, resources: &Resources) -> Result<()> {
+        let (runtime, rejects) = self.compiler.lock().compile(resources, &self.runtime.load());
+        if let Some(reject) = rejects.first() {
+            bail!("listener {}: {}", reject.name, reject.reason);
+        }
+        let mut wanted = Vec::new();
+        for (name, listener) in &runtime.listeners {
+            if listener.model.bind_to_port {
+                let keys = listener.model.addresses.iter().map(|address| SocketKey {
+                    listener: name.clone(),
+                    address: *address,
+                });
+                wanted.extend(keys);
+            }
+        }
+        for cluster in runtime.clusters.values() {
+            dns::follow(cluster, &self.shutdown);
+        }
+        self.runtime.store(Arc::new(runtime));
+        let errors = self.sockets.lock().apply(&wanted);
+        if let Some(error) = errors.into_iter().next() {
+            bail!(error);
+        }
+        Ok(())
+    }
+
+    /// The addresses that listeners are bound to, by listener.
+    pub fn addresses(&self) -> BTreeMap<Arc<str>, Vec<SocketAddr>> {
+        let mut addresses: BTreeMap<Arc<str>, Vec<SocketAddr>> = BTreeMap::new();
+        for (key, bound) in self.sockets.lock().bound() {
+            addresses.entry(key.listener.clone()).or_default().push(*bound);
+        }
+        addresses
+    }
+
+    /// The running configuration.
+    pub fn runtime(&self) -> &Arc<RuntimeHandle> {
+        &self.runtime
+    }
+
+    /// Counters of the connection managers, as `(name, value, is gauge)`.
+    pub fn stats(&self) -> Vec<(String, u64, bool)> {
+        let compiler = self.compiler.lock();
+        let values = compiler.all_stats().flat_map(|(prefix, stats)| {
+            let named = move |(name, value, gauge)| (format!("http.{prefix}.{name}"), value, gauge);
+            stats.values().into_iter().map(named)
+        });
+        let mut values: Vec<_> = values.collect();
+        values.push(("access_log.dropped".to_owned(), self.log.dropped(), false));
+        values.sort();
+        values
+    }
+
+    /// Stops accepting, waits for requests in flight, then ends the threads.
+    pub fn stop(self) {
+        self.shutdown.start();
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a worker thread panicked");
+            }
+        }
+        self.log.flush();
+        tracing::info!(drain_seconds = self.drain_time.as_secs(), "proxy stopped");
+    }
+
+    /// Rebuilds TLS contexts when key material changes.
+    fn follow_secrets(&self, secrets: &SecretStore) {
+        let mut changes = secrets.changes();
+        let secrets = secrets.clone();
+        let runtime = self.runtime.clone();
+        let stop = self.shutdown.token();
+        self.shutdown.spawn(async move {
+            while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
+                refresh_contexts(&runtime.load(), &secrets);
+            }
+        });
+    }
+
+    /// Lets ejected endpoints come back.
+    fn follow_outliers(&self) {
+        let runtime = self.runtime.clone();
+        let stop = self.shutdown.token();
+        self.shutdown.spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(1));
+            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                let now = tokio::time::Instant::now();
+                runtime.load().clusters.values().for_each(|cluster| cluster.tick(now));
+            }
+        });
+    }
+}
+
+/// Runs the proxy until it is asked to end.
+pub async fn run(loaded: Loaded, options: Run) -> Result<()> {
+    let shutdown = Shutdown::new();
+    let proxy = Arc::new(Proxy::start(&loaded, &options, shutdown.clone())?);
+    if let Some(address) = loaded.bootstrap.admin {
+        admin::serve(address, proxy.clone(), &shutdown).await?;
+    }
+    let signal = tokio::select! {
+        signal = termination() => signal.context("cannot wait for signals")?,
+        () = shutdown.started() => "quitquitquit",
+    };
+    tracing::info!(signal, "draining");
+    shutdown.start();
+    let deadline = options.drain_time;
+    shutdown.drain(deadline).await;
+    let proxy = Arc::into_inner(proxy).context("the admin server still uses the proxy")?;
+    tokio::task::spawn_blocking(move || proxy.stop())
+        .await
+        .context("stopping failed")?;
+    Ok(())
+}
+
+fn static_resources(loaded: &Loaded) -> Resources {
+    let listeners = loaded.bootstrap.listeners.iter();
+    let clusters = loaded.bootstrap.clusters.iter();
+    Resources {
+        listeners: listeners
+            .map(|listener| (listener.name.clone(), Arc::new(listener.clone())))
+            .collect(),
+        clusters: clusters
+            .map(|cluster| (cluster.name.clone(), Arc::new(cluster.clone())))
+            .collect(),
+        ..Resources::default()
+    }
+}
+
+fn refresh_contexts(runtime: &Runtime, secrets: &SecretStore) {
+    for listener in runtime.listeners.values() {
+        for chain in &listener.chains {
+            if let Some(context) = &chain.tls {
+                context.refresh(secrets);
+            }
+            // Only HTTP and TCP chains exist; both may have TLS, neither has more.
+            match &chain.action {
+                ActionRuntime::Http(_) | ActionRuntime::Tcp(_) => {}
+            }
+        }
+    }
+    for cluster in runtime.clusters.values() {
+        cluster
+            .contexts
+            .iter()
+            .flatten()
+            .for_each(|context| context.refresh(secrets));
+    }
+}
+
+/// One traffic thread: accepts, serves, and drains when the process does.
+fn start_worker(
+    index: usize,
+    runtime: Arc<RuntimeHandle>,
+    log: LogWriter,
+    shutdown: Shutdown,
+    commands: UnboundedReceiver<Command>,
+    drain_time: Duration,
+) -> Result<std::thread::JoinHandle<()>> {
+    let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let work = move || {
+        let local = LocalSet::new();
+        local.block_on(&reactor, async move {
+            let worker = Worker::new(index, runtime, log, shutdown, fastrand::u64(..));
+            let own = worker.clone();
+            worker.spawn(async move { own.housekeeping().await });
+            accept::run(worker.clone(), commands).await;
+            if !worker.drain(drain_time).await {
+                tracing::warn!(worker = index, "requests were cut off at the end of the drain time");
+            }
+        });
+    };
+    let name = format!("worker-{index}");
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(work)
+        .context("cannot start a worker thread")
+}

@@ -1,0 +1,101 @@
+//! Listeners: chain index, TLS contexts, and the action of each chain.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Compiler, Resources};
+use crate::http::chain::HttpChain;
+use crate::listen::chain_match::ChainIndex;
+use crate::model::http::RouteSource;
+use crate::model::listener::{ChainAction, FilterChain, Listener};
+use crate::observe::access_log::CompiledLog;
+use crate::route::table::RouteTable;
+use crate::runtime::{ActionRuntime, ChainRuntime, CompiledRoutes, ListenerRuntime};
+use crate::tcp::chain::TcpChain;
+use crate::tls::server::ServerContext;
+use crate::upstream::cluster::Cluster;
+
+type Clusters = HashMap<Arc<str>, Arc<Cluster>>;
+
+// === impl Compiler ===
+
+impl Compiler {
+    /// One listener. TLS contexts of a listener that did not change are kept, and so are their sessions.
+    pub(super) fn listener(
+        &mut self,
+        model: &Arc<Listener>,
+        resources: &Resources,
+        clusters: &Clusters,
+        previous: Option<&Arc<ListenerRuntime>>,
+    ) -> Result<ListenerRuntime, String> {
+        let previous = previous.filter(|previous| Arc::ptr_eq(&previous.model, model));
+        let matches: Vec<_> = model.chains.iter().map(|chain| &chain.matches).collect();
+        let index = ChainIndex::compile(&matches).map_err(|error| error.to_string())?;
+        let mut chains = Vec::with_capacity(model.chains.len() + 1);
+        for (position, chain) in model.chains.iter().chain(&model.default_chain).enumerate() {
+            let kept = previous
+                .and_then(|previous| previous.chains.get(position))
+                .and_then(|chain| chain.tls.clone());
+            chains.push(ChainRuntime {
+                name: chain.name.clone(),
+                tls: kept.or_else(|| self.context(chain)),
+                action: self.action(chain, resources, clusters)?,
+            });
+        }
+        Ok(ListenerRuntime {
+            model: model.clone(),
+            index,
+            chains,
+        })
+    }
+
+    fn context(&self, chain: &FilterChain) -> Option<Arc<ServerContext>> {
+        let tls = chain.tls.clone()?;
+        Some(ServerContext::new(
+            tls,
+            chain.transport_connect_timeout,
+            self.provider.clone(),
+            &self.secrets,
+        ))
+    }
+
+    fn action(
+        &mut self,
+        chain: &FilterChain,
+        resources: &Resources,
+        clusters: &Clusters,
+    ) -> Result<ActionRuntime, String> {
+        match &chain.action {
+            ChainAction::Http(manager) => {
+                let config = match &manager.routes {
+                    RouteSource::Inline(config) => Some(config.clone()),
+                    RouteSource::Rds(name) => resources.routes.get(name).cloned(),
+                };
+                let routes = config.map(|config| Arc::new(CompiledRoutes::new(RouteTable::new(config), clusters)));
+                let logs = compile_logs(&manager.access_logs)?;
+                let stats = self.stats(&manager.stat_prefix);
+                Ok(ActionRuntime::Http(Arc::new(HttpChain::new(
+                    (**manager).clone(),
+                    routes,
+                    logs,
+                    stats,
+                ))))
+            }
+            ChainAction::Tcp(proxy) => {
+                let logs = compile_logs(&proxy.access_logs)?;
+                let find = |name: &Arc<str>| clusters.get(name).cloned();
+                Ok(ActionRuntime::Tcp(Arc::new(TcpChain::new(
+                    (**proxy).clone(),
+                    logs,
+                    find,
+                ))))
+            }
+        }
+    }
+}
+
+fn compile_logs(logs: &[crate::model::access_log::AccessLog]) -> Result<Vec<CompiledLog>, String> {
+    logs.iter()
+        .map(|log| CompiledLog::new(log).map_err(|error| error.to_string()))
+        .collect()
+}

@@ -1,0 +1,101 @@
+//! From the checked model to the runtime that serves traffic.
+//!
+//! Pure but for key material, which contexts follow by themselves. What cannot be compiled is reported by name, and what was
+//! there before stays in its place.
+
+mod carry;
+mod listener;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+use crate::model::cluster::{Cluster as ClusterModel, LoadAssignment};
+use crate::model::listener::Listener;
+use crate::model::route::RouteConfig;
+use crate::observe::http_stats::HttpStats;
+use crate::runtime::Runtime;
+use crate::secrets::SecretStore;
+
+/// All resources of one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Resources {
+    /// Listeners by name.
+    pub listeners: BTreeMap<Arc<str>, Arc<Listener>>,
+    /// Clusters by name.
+    pub clusters: BTreeMap<Arc<str>, Arc<ClusterModel>>,
+    /// Route configurations by name.
+    pub routes: BTreeMap<Arc<str>, Arc<RouteConfig>>,
+    /// Endpoints by the name under which EDS has them.
+    pub endpoints: BTreeMap<Arc<str>, Arc<LoadAssignment>>,
+}
+
+/// A resource that could not be compiled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reject {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Why.
+    pub reason: String,
+}
+
+/// What compiling needs beside the resources; lives as long as the process.
+#[derive(Debug)]
+pub struct Compiler {
+    provider: Arc<CryptoProvider>,
+    secrets: SecretStore,
+    stats: HashMap<Arc<str>, Arc<HttpStats>>,
+}
+
+// === impl Compiler ===
+
+impl Compiler {
+    /// A compiler that takes key material from `secrets`.
+    pub fn new(provider: Arc<CryptoProvider>, secrets: SecretStore) -> Self {
+        Self {
+            provider,
+            secrets,
+            stats: HashMap::new(),
+        }
+    }
+
+    /// Compiles all resources; `previous` is the running generation, whose state goes on.
+    pub fn compile(&mut self, resources: &Resources, previous: &Runtime) -> (Runtime, Vec<Reject>) {
+        let mut rejects = Vec::new();
+        let clusters = carry::clusters(resources, previous, &self.provider, &self.secrets);
+        let mut listeners = BTreeMap::new();
+        for (name, model) in &resources.listeners {
+            match self.listener(model, resources, &clusters, previous.listeners.get(name)) {
+                Ok(listener) => {
+                    listeners.insert(name.clone(), Arc::new(listener));
+                }
+                Err(reason) => {
+                    if let Some(before) = previous.listeners.get(name) {
+                        listeners.insert(name.clone(), before.clone());
+                    }
+                    rejects.push(Reject {
+                        name: name.clone(),
+                        reason,
+                    });
+                }
+            }
+        }
+        let runtime = Runtime {
+            generation: previous.generation + 1,
+            listeners,
+            clusters,
+        };
+        (runtime, rejects)
+    }
+
+    /// The counters of a `stat_prefix`; the same for every chain that names it.
+    fn stats(&mut self, prefix: &Arc<str>) -> Arc<HttpStats> {
+        self.stats.entry(prefix.clone()).or_default().clone()
+    }
+
+    /// All counters by prefix.
+    pub fn all_stats(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<HttpStats>)> {
+        self.stats.iter()
+    }
+}

@@ -1,0 +1,108 @@
+//! Flags and environment of `weft-proxy`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use weft_base::log::LogFormat;
+
+/// The data plane of the Weft service mesh.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weft-proxy",
+    version,
+    after_help = "Examples:\n  weft-proxy run -c envoy.yaml\n  weft-proxy run -c envoy.yaml --concurrency 2 --drain-time 10s\n  weft-proxy validate -c envoy.yaml"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Log level, in RUST_LOG syntax.
+    #[arg(long, env = "WEFT_LOG_LEVEL", default_value = "info", global = true)]
+    pub log_level: String,
+    /// Log lines as text or json.
+    #[arg(long, env = "WEFT_LOG_FORMAT", default_value = "text", global = true)]
+    pub log_format: LogFormat,
+}
+
+/// Verbs of `weft-proxy`.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Serve what an Envoy bootstrap file says.
+    Run(Run),
+    /// Check an Envoy bootstrap file and exit.
+    Validate(Validate),
+}
+
+/// Options of `run`.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// Envoy bootstrap, YAML or JSON.
+    #[arg(short, long, env = "WEFT_CONFIG")]
+    pub config: PathBuf,
+    /// Leave out what is not supported, with a warning each, instead of refusing the file.
+    #[arg(long, env = "WEFT_TOLERATE_UNSUPPORTED")]
+    pub tolerate_unsupported: bool,
+    /// Worker threads.
+    #[arg(long, env = "WEFT_CONCURRENCY")]
+    pub concurrency: Option<usize>,
+    /// How long requests in flight may take after a SIGTERM.
+    #[arg(long, env = "WEFT_DRAIN_TIME", default_value = "45s", value_parser = parse_duration)]
+    pub drain_time: Duration,
+}
+
+/// Options of `validate`.
+#[derive(Clone, Debug, Args)]
+pub struct Validate {
+    /// Envoy bootstrap, YAML or JSON.
+    #[arg(short, long, env = "WEFT_CONFIG")]
+    pub config: PathBuf,
+    /// List what is not supported as warnings.
+    #[arg(long, env = "WEFT_TOLERATE_UNSUPPORTED")]
+    pub tolerate_unsupported: bool,
+}
+
+// === impl Run ===
+
+impl Run {
+    /// Worker threads to start: as asked, else one per processor.
+    pub fn workers(&self) -> usize {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        self.concurrency.unwrap_or(processors).clamp(1, 512)
+    }
+}
+
+/// A duration such as `500ms`, `10s`, `2m` or `1h`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: u64 = text[..digits]
+        .parse()
+        .map_err(|_| format!("{text:?} does not start with a number"))?;
+    match &text[digits..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
+        _ => Err(format!("{text:?} needs a unit: ms, s, m or h")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        for (text, expected) in [
+            ("500ms", Some(Duration::from_millis(500))),
+            ("10s", Some(Duration::from_secs(10))),
+            ("2m", Some(Duration::from_secs(120))),
+            ("1h", Some(Duration::from_secs(3600))),
+            ("10", None),
+            ("s", None),
+            ("-1s", None),
+        ] {
+            assert_eq!(parse_duration(text).ok(), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A compiled HTTP connection manager: everything a request needs of it, ready to use.
+
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::model::access_log::{AccessLog, Format, FormatPart, JsonValue, LogFormat, LogSink, Operator};
+use crate::model::http::{HttpConnectionManager, ServerHeader};
+use crate::model::matcher::HeaderKey;
+use crate::observe::access_log::CompiledLog;
+use crate::observe::http_stats::HttpStats;
+use crate::observe::stream_info::StreamInfo;
+use crate::runtime::CompiledRoutes;
+use crate::worker::Worker;
+
+/// A connection manager of a filter chain.
+#[derive(Debug)]
+pub struct HttpChain {
+    /// Its configuration.
+    pub manager: HttpConnectionManager,
+    /// Routes; `None` until discovery delivered them.
+    pub routes: Option<Arc<CompiledRoutes>>,
+    /// Access logs.
+    pub logs: Vec<CompiledLog>,
+    /// Headers that logs and header formats name.
+    pub kept: KeptHeaders,
+    /// Value of the `server` header, where one is set.
+    pub server: Option<HeaderValue>,
+    /// Value of `via`, where one is added.
+    pub via: Option<HeaderValue>,
+    /// Counters, shared by all chains of one `stat_prefix`.
+    pub stats: Arc<HttpStats>,
+}
+
+/// Headers whose values outlive the messages they came with.
+#[derive(Clone, Debug, Default)]
+pub struct KeptHeaders {
+    /// Of requests.
+    pub request: Vec<HeaderName>,
+    /// Of responses.
+    pub response: Vec<HeaderName>,
+    /// Of response trailers.
+    pub response_trailers: Vec<HeaderName>,
+}
+
+// === impl HttpChain ===
+
+impl HttpChain {
+    /// Compiles a connection manager.
+    pub fn new(
+        manager: HttpConnectionManager,
+        routes: Option<Arc<CompiledRoutes>>,
+        logs: Vec<CompiledLog>,
+        stats: Arc<HttpStats>,
+    ) -> Self {
+        let mut kept = KeptHeaders::default();
+        for log in &manager.access_logs {
+            kept.of_log(log);
+        }
+        if let Some(routes) = &routes {
+            for format in routes.response_formats() {
+                kept.of_format(format);
+            }
+        }
+        let server = match &manager.server_header {
+            ServerHeader::Overwrite(name) | ServerHeader::AppendIfAbsent(name) => HeaderValue::from_str(name).ok(),
+            ServerHeader::PassThrough => None,
+        };
+        let via = manager.via.as_ref().and_then(|via| HeaderValue::from_str(via).ok());
+        Self {
+            manager,
+            routes,
+            logs,
+            kept,
+            server,
+            via,
+            stats,
+        }
+    }
+
+    /// Writes the access logs of a request.
+    pub fn log(&self, info: &StreamInfo, worker: &Worker) {
+        for log in &self.logs {
+            log.write(info, worker);
+        }
+    }
+}
+
+// === impl KeptHeaders ===
+
+impl KeptHeaders {
+    fn of_log(&mut self, log: &AccessLog) {
+        match &log.sink {
+            LogSink::File { format, .. } | LogSink::Stream { format, .. } => match format {
+                LogFormat::Text(format) => self.of_format(format),
+                LogFormat::Json(value) => self.of_json(value),
+            },
+            LogSink::Grpc {
+                request_headers,
+                response_headers,
+                response_trailers,
+                ..
+            } => {
+                add(&mut self.request, request_headers.iter().cloned());
+                add(&mut self.response, response_headers.iter().cloned());
+                add(&mut self.response_trailers, response_trailers.iter().cloned());
+            }
+        }
+        if log.filter.is_some() {
+            add(
+                &mut self.request,
+                crate::observe::log_filter::headers_of(log.filter.as_ref()),
+            );
+        }
+    }
+
+    fn of_json(&mut self, value: &JsonValue) {
+        match value {
+            JsonValue::Object(fields) => fields.iter().for_each(|(_, value)| self.of_json(value)),
+            JsonValue::List(values) => values.iter().for_each(|value| self.of_json(value)),
+            JsonValue::Text(format) => self.of_format(format),
+            JsonValue::Number(_) | JsonValue::Bool(_) | JsonValue::Null => {}
+        }
+    }
+
+    fn of_format(&mut self, format: &Format) {
+        for part in &format.parts {
+            let FormatPart::Operator { operator, .. } = part else {
+                continue;
+            };
+            let (list, first, second) = if let Operator::RequestHeader(first, second) = operator {
+                (&mut self.request, first, second)
+            } else if let Operator::ResponseHeader(first, second) = operator {
+                (&mut self.response, first, second)
+            } else if let Operator::ResponseTrailer(first, second) = operator {
+                (&mut self.response_trailers, first, second)
+            } else {
+                continue;
+            };
+            let names = std::iter::once(first).chain(second).filter_map(|key| match key {
+                HeaderKey::Name(name) => Some(name.clone()),
+                HeaderKey::Method | HeaderKey::Path | HeaderKey::Authority | HeaderKey::Scheme | HeaderKey::Status => {
+                    None
+                }
+            });
+            add(list, names);
+        }
+    }
+}
+
+fn add(list: &mut Vec<HeaderName>, names: impl Iterator<Item = HeaderName>) {
+    for name in names {
+        if !list.contains(&name) {
+            list.push(name);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! One downstream HTTP connection: codec, limits, idle time, drain.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use http::header::{self, HeaderValue};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::time::Instant;
+
+use super::chain::HttpChain;
+use super::{request, respond};
+use crate::connection::ConnectionInfo;
+use crate::model::http::Codec;
+use crate::runtime::ChainRef;
+use crate::stream::Stream;
+use crate::worker::{LocalExecutor, Worker};
+
+/// Most buffered bytes of a connection that sends HTTP/1 headers.
+const HTTP1_BUFFER_BYTES: usize = 64 << 10;
+
+/// A connection that serves requests.
+#[derive(Debug)]
+pub struct HttpConnection {
+    /// Its facts.
+    pub info: Rc<ConnectionInfo>,
+    /// Its thread.
+    pub worker: Rc<Worker>,
+    /// Whether it speaks HTTP/2.
+    pub http2: bool,
+    at: ChainRef,
+    current: RefCell<(u64, Arc<HttpChain>)>,
+    served: Cell<u32>,
+    active: Cell<u32>,
+    last_active: Cell<Instant>,
+}
+
+/// Why a connection should end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The process or listener drains, or the connection is old or has served enough.
+    Gracefully,
+    /// Nothing was asked for too long.
+    Now,
+}
+
+// === impl HttpConnection ===
+
+impl HttpConnection {
+    /// The connection manager of the next request: that of the running configuration, or the last one there was.
+    pub fn chain(&self) -> Arc<HttpChain> {
+        let runtime = self.worker.runtime.load();
+        let mut current = self.current.borrow_mut();
+        if current.0 != runtime.generation {
+            if let Some(chain) = runtime.http_chain(&self.at) {
+                current.1 = chain;
+            }
+            current.0 = runtime.generation;
+        }
+        current.1.clone()
+    }
+
+    fn spent(&self, chain: &HttpChain) -> bool {
+        let most = chain.manager.requests_per_connection_max;
+        let longest = chain.manager.connection_duration_max;
+        (most > 0 && self.served.get() >= most)
+            || longest.is_some_and(|longest| self.info.accepted_at.elapsed() >= longest)
+    }
+
+    async fn answer(
+        self: Rc<Self>,
+        message: Request<Incoming>,
+    ) -> Result<http::Response<super::body::ResponseBody>, Infallible> {
+        self.served.set(self.served.get() + 1);
+        self.active.set(self.active.get() + 1);
+        let version = message.version();
+        let mut response = request::serve(self.clone(), message).await;
+        self.active.set(self.active.get() - 1);
+        self.last_active.set(Instant::now());
+        let draining = self.worker.shutdown.is_started() || self.spent(&self.current.borrow().1);
+        if respond::close_after(version, draining) {
+            response
+                .headers_mut()
+                .insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(response)
+    }
+
+    /// Resolves when the connection should end. Timers are armed only for what is configured.
+    async fn end(&self) -> End {
+        let stop = self.worker.shutdown.token();
+        loop {
+            let chain = self.current.borrow().1.clone();
+            let idle = chain.manager.idle_timeout;
+            let mut due = None;
+            if !idle.is_zero() && self.active.get() == 0 {
+                due = Some(self.last_active.get() + idle);
+            }
+            let longest = chain
+                .manager
+                .connection_duration_max
+                .map(|longest| self.info.accepted_at + longest);
+            let next = due.into_iter().chain(longest).min();
+            let next = next.unwrap_or_else(|| Instant::now() + idle.max(Duration::from_secs(60)));
+            if stop.run_until_cancelled(tokio::time::sleep_until(next)).await.is_none() || self.spent(&chain) {
+                return End::Gracefully;
+            }
+            if !idle.is_zero() && self.active.get() == 0 && self.last_active.get().elapsed() >= idle {
+                return End::Now;
+            }
+        }
+    }
+}
+
+/// Serves a connection to its end.
+pub async fn serve(
+    stream: Stream,
+    info: Rc<ConnectionInfo>,
+    at: ChainRef,
+    chain: Arc<HttpChain>,
+    preface: bool,
+    worker: Rc<Worker>,
+) {
+    let http2 = match chain.manager.codec {
+        Codec::Http1 => false,
+        Codec::Http2 => true,
+        Codec::Auto => preface || stream.alpn().is_some_and(|protocol| protocol.ends_with(b"h2")),
+    };
+    let connection = Rc::new(HttpConnection {
+        http2,
+        at,
+        current: RefCell::new((worker.runtime.load().generation, chain.clone())),
+        served: Cell::new(0),
+        active: Cell::new(0),
+        last_active: Cell::new(info.accepted_at),
+        info,
+        worker,
+    });
+    chain.stats.connection_opened();
+    let served = if http2 {
+        serve_http2(stream, &connection, &chain).await
+    } else {
+        serve_http1(stream, &connection, &chain).await
+    };
+    if let Err(error) = served {
+        tracing::debug!(peer = %connection.info.remote_addr, %error, "downstream connection ended");
+    }
+    chain.stats.connection_closed();
+}
+
+async fn serve_http1(stream: Stream, connection: &Rc<HttpConnection>, chain: &HttpChain) -> hyper::Result<()> {
+    let mut builder = http1::Builder::new();
+    builder
+        .half_close(false)
+        .keep_alive(true)
+        .max_buf_size(
+            chain
+                .manager
+                .header_bytes_max
+                .clamp(8192, HTTP1_BUFFER_BYTES.max(chain.manager.header_bytes_max)),
+        )
+        .max_headers(chain.manager.header_count_max as usize)
+        .timer(TokioTimer::new());
+    let timeout = chain.manager.request_headers_timeout;
+    builder.header_read_timeout((!timeout.is_zero()).then_some(timeout));
+    let service = connection.clone();
+    let service = service_fn(move |message| service.clone().answer(message));
+    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    tokio::pin!(served);
+    let ending = connection.end();
+    tokio::pin!(ending);
+    tokio::select! {
+        result = served.as_mut() => result,
+        end = ending => {
+            if end == End::Now {
+                return Ok(());
+            }
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    }
+}
+
+async fn serve_http2(stream: Stream, connection: &Rc<HttpConnection>, chain: &HttpChain) -> hyper::Result<()> {
+    let options = &chain.manager.http2;
+    let mut builder = http2::Builder::new(LocalExecutor::new(connection.worker.clone()));
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(options.concurrent_streams_max)
+        .initial_stream_window_size(options.stream_window_bytes)
+        .initial_connection_window_size(options.connection_window_bytes)
+        .max_header_list_size(u32::try_from(chain.manager.header_bytes_max).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(64);
+    if let Some(interval) = options.keepalive_interval {
+        builder
+            .keep_alive_interval(interval)
+            .keep_alive_timeout(options.keepalive_timeout);
+    }
+    let service = connection.clone();
+    let service = service_fn(move |message| service.clone().answer(message));
+    let served = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(served);
+    let ending = connection.end();
+    tokio::pin!(ending);
+    tokio::select! {
+        result = served.as_mut() => result,
+        end = ending => {
+            if end == End::Now {
+                return Ok(());
+            }
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    }
+}

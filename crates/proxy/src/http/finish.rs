@@ -1,0 +1,99 @@
+//! The end of a request: one guard that writes the access log and the counters, whichever way the request ends.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use tokio::time::Instant;
+
+use super::body::Progress;
+use super::chain::HttpChain;
+use crate::error::ResponseFlags;
+use crate::observe::stream_info::StreamInfo;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::limits::Guard;
+use crate::worker::Worker;
+
+/// Records a request when it is dropped.
+#[derive(Debug)]
+pub struct Finish {
+    /// The facts.
+    pub info: StreamInfo,
+    /// The connection manager.
+    pub chain: Arc<HttpChain>,
+    /// The thread.
+    pub worker: Rc<Worker>,
+    /// The request body.
+    pub progress: Rc<Progress>,
+    /// Circuit-breaker units of the request, given back with it.
+    pub guards: Vec<Guard>,
+    /// The endpoint whose requests in flight this is one of.
+    pub endpoint: Option<Arc<Endpoint>>,
+    completed: bool,
+}
+
+// === impl Finish ===
+
+impl Finish {
+    /// A record of a request that goes on.
+    pub fn new(info: StreamInfo, chain: Arc<HttpChain>, worker: Rc<Worker>, progress: Rc<Progress>) -> Box<Self> {
+        Box::new(Self {
+            info,
+            chain,
+            worker,
+            progress,
+            guards: Vec::new(),
+            endpoint: None,
+            completed: false,
+        })
+    }
+
+    /// The answer went out whole, or failed for a reason already recorded.
+    pub fn complete(&mut self) {
+        self.completed = true;
+    }
+
+    /// Takes what the log and the counters want of the trailers.
+    pub fn trailers(&mut self, trailers: &HeaderMap) {
+        if self.info.grpc_status.is_none() {
+            self.info.grpc_status = grpc_status(trailers);
+        }
+        let wanted = self.chain.kept.response_trailers.iter();
+        let found = wanted.filter_map(|name| Some((name.clone(), trailers.get(name)?.clone())));
+        self.info.response_trailers.extend(found);
+    }
+
+    /// Counts the request on its endpoint until it ends.
+    pub fn on_endpoint(&mut self, endpoint: Arc<Endpoint>) {
+        self.leave_endpoint();
+        endpoint.state.active.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.endpoint = Some(endpoint);
+    }
+
+    /// The attempt on its endpoint is over.
+    pub fn leave_endpoint(&mut self) {
+        if let Some(endpoint) = self.endpoint.take() {
+            endpoint.state.active.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        self.leave_endpoint();
+        if !self.completed {
+            self.info.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+            self.info.details = Some("downstream_remote_disconnect".into());
+        }
+        self.info.bytes_received = self.progress.received.get();
+        self.info.request_done_at = self.info.request_done_at.or_else(|| self.progress.done_at.get());
+        self.info.finished_at = Some(Instant::now());
+        self.chain.stats.finish(&self.info);
+        self.chain.log(&self.info, &self.worker);
+    }
+}
+
+/// `grpc-status` of an answer's headers or trailers.
+pub fn grpc_status(headers: &HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}

@@ -1,0 +1,252 @@
+//! Headers that the proxy itself sets, removes or trusts.
+
+use std::fmt::Write;
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::connection::ConnectionInfo;
+use crate::model::http::{ForwardClientCert, HttpConnectionManager, XfccMode};
+use crate::request::RequestHead;
+
+/// `x-request-id`.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// `x-forwarded-for`.
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// `x-forwarded-proto`.
+pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+/// `x-forwarded-host`.
+pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// `x-forwarded-client-cert`.
+pub const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+/// `x-envoy-attempt-count`.
+pub const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
+/// `x-envoy-expected-rq-timeout-ms`.
+pub const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
+/// `x-envoy-original-path`.
+pub const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+/// `x-envoy-upstream-service-time`.
+pub const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
+
+/// Headers of one connection, never forwarded (RFC 9110, section 7.6.1); `upgrade` and `te` are treated by themselves.
+const HOP_BY_HOP: [HeaderName; 6] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("http2-settings"),
+];
+
+/// Headers by which clients of an edge proxy could steer it.
+const EDGE_ONLY: [&str; 14] = [
+    "x-envoy-retry-on",
+    "x-envoy-retry-grpc-on",
+    "x-envoy-max-retries",
+    "x-envoy-upstream-rq-timeout-ms",
+    "x-envoy-upstream-rq-per-try-timeout-ms",
+    "x-envoy-upstream-alt-stat-name",
+    "x-envoy-upstream-rq-timeout-alt-response",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-envoy-force-trace",
+    "x-envoy-ip-tags",
+    "x-envoy-original-url",
+    "x-envoy-hedge-on-per-try-timeout",
+    "x-envoy-retriable-status-codes",
+    "x-envoy-decorator-operation",
+];
+
+/// Removes what belongs to the connection it came on.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(named) = headers.get(header::CONNECTION) {
+        // A header named by `connection` goes, except the ones that decide about the message itself.
+        let named: Vec<HeaderName> = named
+            .to_str()
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|name| name.trim().parse().ok())
+            .filter(|name| *name != header::TE && *name != header::CONTENT_LENGTH)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+    if headers
+        .get(header::TE)
+        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"trailers"))
+    {
+        headers.remove(header::TE);
+    }
+}
+
+/// Sets the headers that tell upstream of the client, and returns the client's address as far as it can be trusted.
+pub fn prepare_request(
+    request: &mut RequestHead,
+    manager: &HttpConnectionManager,
+    connection: &ConnectionInfo,
+    random: impl FnMut() -> u64,
+) -> IpAddr {
+    strip_hop_by_hop(&mut request.headers);
+    let client = client_address(&request.headers, manager, connection);
+    if manager.use_remote_address {
+        for name in EDGE_ONLY {
+            request.headers.remove(name);
+        }
+        if !manager.skip_xff_append {
+            append_forwarded_for(&mut request.headers, connection.remote_addr);
+        }
+        if manager.trusted_hops == 0 || !request.headers.contains_key(FORWARDED_PROTO) {
+            request
+                .headers
+                .insert(FORWARDED_PROTO, HeaderValue::from_static(request.scheme.as_str()));
+        }
+    } else if !request.headers.contains_key(FORWARDED_PROTO) {
+        request
+            .headers
+            .insert(FORWARDED_PROTO, HeaderValue::from_static(request.scheme.as_str()));
+    }
+    forward_client_cert(&mut request.headers, &manager.client_cert, connection);
+    if manager.generate_request_id {
+        let edge = manager.use_remote_address && !manager.preserve_external_request_id;
+        if edge || !request.headers.contains_key(REQUEST_ID) {
+            request.headers.insert(REQUEST_ID, request_id(random));
+        }
+    }
+    client
+}
+
+/// The client as `x-forwarded-for` tells, the configured number of hops back.
+fn client_address(headers: &HeaderMap, manager: &HttpConnectionManager, connection: &ConnectionInfo) -> IpAddr {
+    let peer = connection.remote_addr.ip();
+    let back = match (manager.use_remote_address, manager.trusted_hops) {
+        (true, 0) => return peer,
+        (true, hops) => hops as usize - 1,
+        (false, hops) => hops as usize,
+    };
+    let values: Vec<&str> = headers
+        .get_all(FORWARDED_FOR)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    let addresses = values.iter().flat_map(|value| value.split(',')).map(str::trim);
+    let addresses: Vec<&str> = addresses.collect();
+    let chosen = addresses
+        .len()
+        .checked_sub(back + 1)
+        .and_then(|at| addresses[at].parse().ok());
+    chosen.unwrap_or(peer)
+}
+
+fn append_forwarded_for(headers: &mut HeaderMap, peer: SocketAddr) {
+    let mut text = String::with_capacity(40);
+    if let Some(value) = headers.get(FORWARDED_FOR).and_then(|value| value.to_str().ok()) {
+        text.push_str(value);
+        text.push(',');
+    }
+    let _ = write!(text, "{}", peer.ip());
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(FORWARDED_FOR, value);
+    }
+}
+
+/// `x-forwarded-client-cert` (Envoy, "x-forwarded-client-cert").
+fn forward_client_cert(headers: &mut HeaderMap, config: &ForwardClientCert, connection: &ConnectionInfo) {
+    let mutual = connection.is_mutual_tls();
+    match config.mode {
+        XfccMode::AlwaysForwardOnly => return,
+        XfccMode::ForwardOnly if mutual => return,
+        XfccMode::AppendForward if mutual => {}
+        XfccMode::SanitizeSet if mutual => {
+            headers.remove(CLIENT_CERT);
+        }
+        XfccMode::Sanitize | XfccMode::ForwardOnly | XfccMode::AppendForward | XfccMode::SanitizeSet => {
+            headers.remove(CLIENT_CERT);
+            return;
+        }
+    }
+    let Some(element) = client_cert_element(config, connection) else {
+        return;
+    };
+    let value = match headers.get(CLIENT_CERT).and_then(|value| value.to_str().ok()) {
+        Some(before) => format!("{before},{element}"),
+        None => element,
+    };
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(CLIENT_CERT, value);
+    }
+}
+
+fn client_cert_element(config: &ForwardClientCert, connection: &ConnectionInfo) -> Option<String> {
+    let tls = connection.tls.as_ref()?;
+    let peer = tls.peer.as_ref()?;
+    let mut parts = Vec::new();
+    if let Some(own) = &tls.local_uri_san {
+        parts.push(format!("By={own}"));
+    }
+    parts.push(format!("Hash={}", peer.sha256));
+    if config.subject {
+        parts.push(format!("Subject=\"{}\"", peer.subject.replace('"', "\\\"")));
+    }
+    if config.uri {
+        parts.extend(peer.uri_sans.iter().map(|san| format!("URI={san}")));
+    }
+    if config.dns {
+        parts.extend(peer.dns_sans.iter().map(|san| format!("DNS={san}")));
+    }
+    Some(parts.join(";"))
+}
+
+/// A random UUID, version 4 (RFC 9562, section 5.4).
+fn request_id(mut random: impl FnMut() -> u64) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let high = (random() & 0xffff_ffff_ffff_0fff) | 0x4000;
+    let low = (random() & 0x3fff_ffff_ffff_ffff) | 0x8000_0000_0000_0000;
+    let mut text = [b'-'; 36];
+    let mut at = 0;
+    for (count, number) in [high, low].into_iter().enumerate() {
+        for shift in (0..16).rev() {
+            if matches!(at, 8 | 13 | 18 | 23) {
+                at += 1;
+            }
+            text[at] = HEX[((number >> (shift * 4)) & 15) as usize];
+            at += 1;
+        }
+        debug_assert!(count < 2);
+    }
+    HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_are_uuids() {
+        let id = request_id(|| 0xffff_ffff_ffff_ffff);
+        assert_eq!(id, "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        let id = request_id(|| 0);
+        assert_eq!(id, "00000000-0000-4000-8000-000000000000");
+    }
+
+    #[test]
+    fn hop_by_hop_headers_go() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, x-private, content-length"),
+            ("x-private", "1"),
+            ("content-length", "3"),
+            ("keep-alive", "timeout=5"),
+            ("te", "gzip"),
+            ("x-stays", "1"),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "x-stays"]);
+    }
+}

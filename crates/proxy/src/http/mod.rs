@@ -1,0 +1,12 @@
+//! Serving HTTP: from a connection to requests, from a request to an answer. Follow `connection`, then `request`, then `forward`.
+
+pub mod body;
+pub mod chain;
+pub mod connection;
+pub mod finish;
+pub mod forward;
+pub mod headers;
+pub mod intake;
+pub mod request;
+pub mod respond;
+pub mod upgrade;

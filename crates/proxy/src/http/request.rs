@@ -1,0 +1,184 @@
+//! One request from its head to the head of its answer, stage by stage.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::body::{Progress, ResponseBody};
+use super::chain::HttpChain;
+use super::connection::HttpConnection;
+use super::finish::Finish;
+use super::forward;
+use super::intake::{Intake, intake};
+use super::{headers, respond};
+use crate::error::{ErrorKind, ProxyError};
+use crate::model::http::Upgrade;
+use crate::model::route::{RequireTls, RouteAction};
+use crate::observe::stream_info::{Captured, RequestFacts, StreamInfo};
+use crate::request::{RequestHead, Scheme};
+use crate::route::headers::{apply_to_request, apply_to_response, ordered};
+use crate::route::rewrite;
+use crate::route::table::Found;
+use crate::runtime::CompiledRoutes;
+
+/// Serves one request. Never fails: what goes wrong becomes an answer.
+pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    // Stage 1: the configuration of this request, fixed until its end.
+    let chain = connection.chain();
+    let worker = connection.worker.clone();
+    let progress = Rc::new(Progress::default());
+    let info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
+    chain.stats.begin();
+    let mut finish = Finish::new(info, chain.clone(), worker.clone(), progress);
+
+    // Stage 2: one normalised form.
+    let on_upgrade = hyper::upgrade::on(&mut request);
+    let (parts, body) = request.into_parts();
+    let mut head = match intake(parts, &chain, &connection.info) {
+        Intake::Request(head) => head,
+        Intake::Redirect(path) => return redirect_to(&path, StatusCode::TEMPORARY_REDIRECT, finish),
+        Intake::Answer(status, kind) => {
+            finish.info.flags.insert(kind.flag());
+            finish.info.details = Some(kind.details().into());
+            return respond::local(status, String::new(), false, finish);
+        }
+    };
+    let client = headers::prepare_request(&mut head, &chain.manager, &connection.info, || worker.random());
+    if client != connection.info.remote_addr.ip() {
+        finish.info.remote_addr = (client, 0).into();
+    }
+
+    // Stage 3: the route.
+    let Some(routes) = chain.routes.clone() else {
+        return fail(ErrorKind::RouteNotFound, &head, finish);
+    };
+    let random = worker.random();
+    let Some(found) = routes.table.find(&head, random) else {
+        return fail(ErrorKind::RouteNotFound, &head, finish);
+    };
+    finish.info.route_name = Some(found.route.name.clone()).filter(|name| !name.is_empty());
+    finish.info.virtual_host = Some(found.host.name.clone());
+    finish.info.route_origin = found.route.origin.clone();
+    if found.host.require_tls != RequireTls::None && head.scheme == Scheme::Http {
+        let location = format!("https://{}{}", head.host(), head.path);
+        return redirect_to(&location, StatusCode::MOVED_PERMANENTLY, note(&head, &chain, finish));
+    }
+
+    // Stage 4: what the route does.
+    match &found.route.action {
+        RouteAction::Direct(direct) => {
+            let mut answer = HeaderMap::new();
+            if !direct.body.is_empty() {
+                answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            }
+            let mut finish = note(&head, &chain, finish);
+            finish.info.details = Some("direct_response".into());
+            mutate_local(&mut answer, &found, &finish);
+            respond::with_body(direct.status, answer, direct.body.clone(), finish)
+        }
+        RouteAction::Redirect(redirect) => {
+            let location = rewrite::location(redirect, &found.route.matches.path, &head);
+            redirect_to(&location, redirect.status, note(&head, &chain, finish))
+        }
+        RouteAction::Forward(action) => {
+            if let Some(protocol) = head.upgrade.clone()
+                && !upgrade_enabled(&protocol, &action.upgrades, &chain.manager.upgrades)
+            {
+                // Envoy refuses CONNECT and upgrades that are not on with 403.
+                return fail(ErrorKind::UpgradeRefused, &head, finish);
+            }
+            let exchange = forward::Exchange {
+                chain: chain.clone(),
+                routes: routes.clone(),
+                host_index: found.host_index,
+                route_index: found.route_index,
+                http2: connection.http2,
+            };
+            forward::forward(exchange, head, body, on_upgrade, finish).await
+        }
+    }
+}
+
+/// Answers with what an error kind says.
+pub fn fail(kind: ErrorKind, head: &RequestHead, finish: Box<Finish>) -> Response<ResponseBody> {
+    let chain = finish.chain.clone();
+    respond::failure(&ProxyError::from(kind), head.grpc, note(head, &chain, finish))
+}
+
+/// Notes the request's facts for the log, as they are now.
+pub fn note(head: &RequestHead, chain: &Arc<HttpChain>, mut finish: Box<Finish>) -> Box<Finish> {
+    let mut kept = Captured::new();
+    for name in &chain.kept.request {
+        if let Some(value) = head.headers.get(name) {
+            kept.push((name.clone(), value.clone()));
+        }
+    }
+    finish.info.request = Some(RequestFacts {
+        method: head.method.clone(),
+        path: head.path.clone(),
+        authority: head.authority.clone(),
+        scheme: head.scheme,
+        version: head.version,
+        grpc: head.grpc,
+        headers: kept,
+    });
+    finish
+}
+
+fn redirect_to(location: &str, status: StatusCode, mut finish: Box<Finish>) -> Response<ResponseBody> {
+    let mut answer = HeaderMap::new();
+    if let Ok(location) = HeaderValue::try_from(location) {
+        answer.insert(header::LOCATION, location);
+    }
+    finish.info.details = Some("direct_response".into());
+    respond::with_body(status, answer, bytes::Bytes::new(), finish)
+}
+
+fn mutate_local(answer: &mut HeaderMap, found: &Found<'_>, finish: &Finish) {
+    let specific_wins = found.config.most_specific_header_mutations_wins;
+    let levels = [&found.route.headers, &found.host.headers, &found.config.headers].map(Some);
+    for level in ordered(levels, specific_wins).into_iter().flatten() {
+        apply_to_response(level, answer, &finish.info);
+    }
+}
+
+/// The route decides where it says something, else the connection manager.
+fn upgrade_enabled(protocol: &str, route: &[Upgrade], manager: &[Upgrade]) -> bool {
+    let named = |list: &[Upgrade]| {
+        list.iter()
+            .find(|upgrade| &*upgrade.protocol == protocol)
+            .map(|u| u.enabled)
+    };
+    named(route).or_else(|| named(manager)).unwrap_or(false)
+}
+
+/// Applies the header changes of a request in Envoy's order. `cluster` are those of the weighted cluster.
+pub fn mutate_request(
+    routes: &CompiledRoutes,
+    host_index: usize,
+    route_index: usize,
+    cluster: Option<&crate::model::route::HeaderMutations>,
+    head: &mut RequestHead,
+    info: &StreamInfo,
+) {
+    let config = routes.table.config();
+    let host = &config.virtual_hosts[host_index];
+    let route = &host.routes[route_index];
+    let levels = [
+        cluster,
+        Some(&route.headers),
+        Some(&host.headers),
+        Some(&config.headers),
+    ];
+    for level in ordered(levels, config.most_specific_header_mutations_wins)
+        .into_iter()
+        .flatten()
+    {
+        apply_to_request(level, head, info);
+    }
+}

@@ -1,0 +1,142 @@
+//! Answers: the proxy's own, and what is changed on those of upstreams.
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Response, StatusCode, Version};
+
+use super::body::ResponseBody;
+use super::chain::HttpChain;
+use super::finish::Finish;
+use super::headers;
+use crate::error::{ProxyError, grpc_status_of};
+use crate::model::http::ServerHeader;
+use crate::model::route::HeaderMutations;
+use crate::request::RequestHead;
+use crate::route::headers::apply_to_response;
+
+/// Answers instead of an upstream because something failed.
+pub fn failure(error: &ProxyError, grpc: bool, mut finish: Box<Finish>) -> Response<ResponseBody> {
+    finish.info.flags.insert(error.kind.flag());
+    finish.info.details = Some(error.kind.details().into());
+    if let Some(reason) = &error.reason {
+        finish.info.transport_failure = Some(reason.clone());
+    }
+    local(error.kind.status(), error.body(), grpc, finish)
+}
+
+/// An answer of the proxy's own with a text body. A gRPC client gets the status and message its protocol wants.
+pub fn local(status: StatusCode, body: String, grpc: bool, mut finish: Box<Finish>) -> Response<ResponseBody> {
+    let mut answer = HeaderMap::new();
+    if grpc {
+        let code = grpc_status_of(status);
+        finish.info.grpc_status = Some(code);
+        answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        answer.insert("grpc-status", HeaderValue::from(code));
+        if let Some(message) = grpc_message(&body) {
+            answer.insert("grpc-message", message);
+        }
+        return with_body(StatusCode::OK, answer, bytes::Bytes::new(), finish);
+    }
+    if !body.is_empty() {
+        answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    }
+    with_body(status, answer, bytes::Bytes::from(body), finish)
+}
+
+/// An answer of the proxy's own.
+pub fn with_body(
+    status: StatusCode,
+    headers: HeaderMap,
+    body: bytes::Bytes,
+    mut finish: Box<Finish>,
+) -> Response<ResponseBody> {
+    let chain = finish.chain.clone();
+    let mut response = Response::new(ResponseBody::bare(bytes::Bytes::new()));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    common(response.headers_mut(), &chain, false);
+    head(&response, &mut finish);
+    let bytes = Some(body).filter(|body| !body.is_empty());
+    if bytes.is_none() {
+        finish.complete();
+    }
+    *response.body_mut() = ResponseBody::Local {
+        bytes,
+        finish: Some(finish),
+    };
+    response
+}
+
+/// Notes what the log wants of the head of an answer.
+pub fn head(response: &Response<ResponseBody>, finish: &mut Finish) {
+    finish.info.response_code = response.status().as_u16();
+    if finish.info.grpc_status.is_none() {
+        finish.info.grpc_status = super::finish::grpc_status(response.headers());
+    }
+    for name in &finish.chain.kept.response {
+        if let Some(value) = response.headers().get(name) {
+            finish.info.response_headers.push((name.clone(), value.clone()));
+        }
+    }
+}
+
+/// Changes on the head of an upstream's answer.
+pub fn from_upstream(
+    response: &mut HeaderMap,
+    request: &RequestHead,
+    levels: &[Option<&HeaderMutations>],
+    attempt_count: Option<u32>,
+    finish: &Finish,
+) {
+    headers::strip_hop_by_hop(response);
+    for level in levels.iter().flatten() {
+        apply_to_response(level, response, &finish.info);
+    }
+    if let Some(count) = attempt_count {
+        response.insert(headers::ATTEMPT_COUNT, HeaderValue::from(count));
+    }
+    common(response, &finish.chain, true);
+    if finish.chain.manager.always_set_request_id_in_response
+        && let Some(id) = request.headers.get(headers::REQUEST_ID)
+    {
+        response.insert(headers::REQUEST_ID, id.clone());
+    }
+}
+
+/// `server` and `via`, which every answer has.
+fn common(response: &mut HeaderMap, chain: &HttpChain, upstream: bool) {
+    match (&chain.manager.server_header, &chain.server) {
+        (ServerHeader::Overwrite(_), Some(name)) => {
+            response.insert(header::SERVER, name.clone());
+        }
+        (ServerHeader::AppendIfAbsent(_), Some(name)) => {
+            response.entry(header::SERVER).or_insert_with(|| name.clone());
+        }
+        (ServerHeader::PassThrough, _) if !upstream => {
+            response.remove(header::SERVER);
+        }
+        _ => {}
+    }
+    if let Some(via) = &chain.via {
+        response.append(header::VIA, via.clone());
+    }
+}
+
+/// Whether the connection ends after this answer, for HTTP/1.
+pub fn close_after(version: Version, draining: bool) -> bool {
+    draining && version <= Version::HTTP_11
+}
+
+/// `grpc-message` is percent-encoded (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+fn grpc_message(text: &str) -> Option<HeaderValue> {
+    if text.is_empty() {
+        return None;
+    }
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    HeaderValue::try_from(out).ok()
+}

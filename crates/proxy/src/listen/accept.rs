@@ -1,0 +1,196 @@
+//! From an accepted socket to whoever serves it: what is known of it, which chain, TLS, protocol.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::chain_match::Facts;
+use super::inspect::{Inspect, Inspected, inspect};
+use super::sockets::{Command, SocketKey};
+use super::{original_dst, proxy_protocol};
+use crate::connection::ConnectionInfo;
+use crate::http::connection as http_connection;
+use crate::model::http::Codec;
+use crate::model::listener::{Listener, TransportProtocol};
+use crate::runtime::{ActionRuntime, ChainRef, ListenerRuntime};
+use crate::stream::{Replay, Stream};
+use crate::tcp;
+use crate::worker::Worker;
+
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+/// Follows the control thread's commands until the worker drains.
+pub async fn run(worker: Rc<Worker>, mut commands: UnboundedReceiver<Command>) {
+    let mut accepting: HashMap<SocketKey, CancellationToken> = HashMap::new();
+    let stop = worker.shutdown.token();
+    while let Some(Some(command)) = stop.run_until_cancelled(commands.recv()).await {
+        match command {
+            Command::Listen { key, socket } => match TcpListener::from_std(socket) {
+                Ok(listener) => {
+                    let ended = stop.child_token();
+                    accepting.insert(key.clone(), ended.clone());
+                    let own = worker.clone();
+                    worker.spawn(async move { accept_loop(own, listener, key, ended).await });
+                }
+                Err(error) => tracing::error!(listener = %key.listener, %error, "cannot use listening socket"),
+            },
+            Command::Unlisten(key) => {
+                if let Some(ended) = accepting.remove(&key) {
+                    ended.cancel();
+                }
+            }
+        }
+    }
+}
+
+async fn accept_loop(worker: Rc<Worker>, listener: TcpListener, key: SocketKey, ended: CancellationToken) {
+    while let Some(accepted) = ended.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((socket, peer)) => {
+                let own = worker.clone();
+                let name = key.listener.clone();
+                worker.spawn(async move {
+                    if let Err(error) = serve(own, socket, peer, &name).await {
+                        tracing::debug!(listener = %name, %peer, %error, "connection ended early");
+                    }
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: waiting lets some be given back.
+                tracing::warn!(listener = %key.listener, %error, "cannot accept");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name: &Arc<str>) -> io::Result<()> {
+    let accepted_at = Instant::now();
+    // Stage 1: the listener of this moment.
+    let listener = worker.runtime.load().listeners.get(name).cloned();
+    let Some(listener) = listener else {
+        return Ok(());
+    };
+    let model = &listener.model;
+    socket.set_nodelay(true)?;
+
+    // Stage 2: the addresses that count.
+    let mut remote_addr = peer;
+    let mut local_addr = socket.local_addr()?;
+    let original_dst = if model.original_destination {
+        original_dst::original_dst(&socket)
+    } else {
+        None
+    };
+    local_addr = original_dst.unwrap_or(local_addr);
+    if model.proxy_protocol
+        && let Some(addresses) = proxy_protocol::read(&mut socket, model.inspect_timeout).await?
+    {
+        remote_addr = addresses.source;
+        local_addr = addresses.destination;
+    }
+
+    // Stage 3: the first bytes, where something depends on them.
+    let found = first_bytes(&mut socket, &listener).await?;
+    if found.timed_out && !model.continue_on_inspect_timeout {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+
+    // Stage 4: the chain.
+    let facts = Facts {
+        destination: local_addr,
+        source: remote_addr,
+        direct_source: peer,
+        server_name: found.server_name.as_deref(),
+        transport: found.transport,
+        application_protocols: &found.application_protocols,
+    };
+    let default = model.default_chain.as_ref().map(|_| listener.chains.len() - 1);
+    let Some(position) = listener.index.find(&facts).or(default) else {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "no filter chain matches"));
+    };
+    let chain = &listener.chains[position];
+
+    // Stage 5: TLS.
+    let preface = found.application_protocols.iter().any(|protocol| &**protocol == "h2c");
+    let replay = Replay::new(found.prefix, socket);
+    let (stream, tls) = match &chain.tls {
+        None => (Stream::Tcp(replay), None),
+        Some(context) => {
+            let (stream, info) = context.accept(replay).await.map_err(io::Error::other)?;
+            (stream, Some(info))
+        }
+    };
+    let info = Rc::new(ConnectionInfo {
+        id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
+        listener: name.clone(),
+        direction: model.direction,
+        filter_chain: chain.name.clone(),
+        local_addr,
+        remote_addr,
+        direct_remote_addr: peer,
+        original_dst,
+        accepted_at,
+        server_name: found.server_name,
+        tls,
+    });
+
+    // Stage 6: whoever serves it.
+    match chain.action.clone() {
+        ActionRuntime::Http(http) => {
+            let at = ChainRef {
+                listener: name.clone(),
+                name: chain.name.clone(),
+                position,
+            };
+            drop(listener);
+            http_connection::serve(stream, info, at, http, preface, worker).await;
+        }
+        ActionRuntime::Tcp(tcp) => {
+            drop(listener);
+            tcp::forward::serve(stream, info, tcp, worker).await;
+        }
+    }
+    Ok(())
+}
+
+/// Reads ahead only where a chain match, or the choice between HTTP/1 and HTTP/2, depends on it.
+async fn first_bytes(socket: &mut TcpStream, listener: &ListenerRuntime) -> io::Result<Inspected> {
+    let model: &Listener = &listener.model;
+    let auto_codec = listener.chains.iter().any(|chain| match &chain.action {
+        ActionRuntime::Http(http) => chain.tls.is_none() && http.manager.codec == Codec::Auto,
+        ActionRuntime::Tcp(_) => false,
+    });
+    let all_http = listener
+        .chains
+        .iter()
+        .all(|chain| matches!(chain.action, ActionRuntime::Http(_)));
+    let what = Inspect {
+        tls: model.inspect_tls,
+        http: model.inspect_http || (auto_codec && all_http),
+        timeout: if model.inspect_tls || model.inspect_http {
+            model.inspect_timeout
+        } else {
+            std::time::Duration::ZERO
+        },
+    };
+    if !what.tls && !what.http {
+        return Ok(Inspected {
+            prefix: Bytes::new(),
+            transport: TransportProtocol::RawBuffer,
+            server_name: None,
+            application_protocols: Vec::new(),
+            timed_out: false,
+        });
+    }
+    inspect(socket, what).await
+}

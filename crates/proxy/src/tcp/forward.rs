@@ -1,0 +1,95 @@
+//! One TCP connection from accept to its end: cluster, endpoint, connect, copy.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio::time::Instant;
+
+use super::chain::TcpChain;
+use super::copy;
+use crate::connection::ConnectionInfo;
+use crate::error::{ErrorKind, ProxyError};
+use crate::model::cluster::Discovery;
+use crate::observe::stream_info::StreamInfo;
+use crate::stream::Stream;
+use crate::upstream::cluster::Cluster;
+use crate::upstream::connect;
+use crate::upstream::limits::{Guard, Resource};
+use crate::worker::Worker;
+
+/// Forwards a connection to its end and logs it.
+pub async fn serve(mut client: Stream, connection: Rc<ConnectionInfo>, chain: Arc<TcpChain>, worker: Rc<Worker>) {
+    let mut info = StreamInfo::new(connection, Instant::now(), SystemTime::now());
+    if let Err(error) = forward(&mut client, &chain, &worker, &mut info).await {
+        info.flags.insert(error.kind.flag());
+        info.details = Some(error.kind.details().into());
+        info.transport_failure = error.reason;
+    }
+    info.finished_at = Some(Instant::now());
+    for log in &chain.logs {
+        log.write(&info, &worker);
+    }
+}
+
+async fn forward(
+    client: &mut Stream,
+    chain: &TcpChain,
+    worker: &Worker,
+    info: &mut StreamInfo,
+) -> Result<(), ProxyError> {
+    let not_found = ErrorKind::ClusterNotFound(http::StatusCode::SERVICE_UNAVAILABLE);
+    let cluster = chain.choose(worker.random()).ok_or(not_found)?;
+    info.upstream_cluster = Some(cluster.model.clone());
+    let (mut upstream, _guard) = connect_upstream(cluster, chain, worker, info).await?;
+    info.upstream_local = upstream.socket().and_then(|socket| socket.local_addr().ok());
+    let copying = copy::both_ways(client, &mut upstream, chain.proxy.idle_timeout);
+    let copied = match chain.proxy.duration_max {
+        None => copying.await,
+        Some(longest) => match tokio::time::timeout(longest, copying).await {
+            Ok(copied) => copied,
+            Err(_) => return Err(ErrorKind::StreamDurationExceeded.into()),
+        },
+    };
+    info.bytes_received = copied.to_upstream;
+    info.bytes_sent = copied.to_client;
+    Ok(())
+}
+
+/// Tries endpoints until one connects, as often as the proxy says.
+async fn connect_upstream(
+    cluster: &Arc<Cluster>,
+    chain: &TcpChain,
+    worker: &Worker,
+    info: &mut StreamInfo,
+) -> Result<(Stream, Guard), ProxyError> {
+    let limits = &cluster.model.limits;
+    let guard = cluster
+        .state
+        .take(Resource::Connection, limits)
+        .ok_or(ErrorKind::Overflow)?;
+    let mut last = ProxyError::from(ErrorKind::NoHealthyUpstream);
+    for attempt in 1..=chain.proxy.connect_attempts_max {
+        info.attempts = attempt;
+        let connected = if let Discovery::OriginalDst { port_override, .. } = &cluster.model.discovery {
+            let mut address = info.connection.original_dst.ok_or(ErrorKind::NoHealthyUpstream)?;
+            if let Some(port) = port_override {
+                address.set_port(*port);
+            }
+            info.upstream_host = Some(Arc::from(address.to_string()));
+            let tls = cluster.contexts.last().and_then(Option::as_ref);
+            connect::to_original(&cluster.model, address, tls).await
+        } else {
+            let endpoint = cluster.choose(&[], 0, || worker.random());
+            let endpoint = endpoint.ok_or(ErrorKind::NoHealthyUpstream)?;
+            info.upstream_host = Some(endpoint.text.clone());
+            info.upstream_workload = endpoint.model.workload.clone();
+            connect::to_endpoint(&cluster.model, &endpoint, None).await
+        };
+        match connected {
+            Ok(stream) => return Ok((stream, guard)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

@@ -1,0 +1,160 @@
+//! A cluster of the running configuration.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::crypto::CryptoProvider;
+use tokio::time::Instant;
+
+use super::balance;
+use super::endpoint::{Endpoint, EndpointSet};
+use super::limits::ClusterState;
+use super::outlier;
+use crate::model::cluster::{self as model, Discovery, LoadAssignment};
+use crate::secrets::SecretStore;
+use crate::tls::client::ClientContext;
+
+/// A cluster with its endpoints. Endpoints change without the rest: discovery swaps the set.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Configuration.
+    pub model: Arc<model::Cluster>,
+    /// Counts, carried by name.
+    pub state: Arc<ClusterState>,
+    /// TLS contexts: one per transport match, then the default.
+    pub contexts: Vec<Option<Arc<ClientContext>>>,
+    endpoints: ArcSwap<Members>,
+}
+
+#[derive(Debug, Default)]
+struct Members {
+    assignment: Arc<LoadAssignment>,
+    set: Arc<EndpointSet>,
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// Makes a cluster; `previous` is the one of the same name, whose counts and endpoints' states go on.
+    pub fn new(
+        model: Arc<model::Cluster>,
+        previous: Option<&Self>,
+        provider: &Arc<CryptoProvider>,
+        secrets: &SecretStore,
+    ) -> Arc<Self> {
+        let context = |tls: &Option<Arc<crate::model::tls::UpstreamTls>>| {
+            tls.as_ref()
+                .map(|tls| ClientContext::new(tls.clone(), provider.clone(), secrets))
+        };
+        let mut contexts: Vec<_> = model
+            .transport
+            .matches
+            .iter()
+            .map(|entry| context(&entry.tls))
+            .collect();
+        contexts.push(context(&model.transport.default));
+        let cluster = Arc::new(Self {
+            state: previous.map_or_else(Arc::default, |previous| previous.state.clone()),
+            contexts,
+            endpoints: ArcSwap::from_pointee(Members::default()),
+            model,
+        });
+        let assignment = match (&cluster.model.discovery, previous) {
+            (Discovery::Static(assignment), _) => Arc::new(assignment.clone()),
+            (_, Some(previous)) => previous.endpoints.load().assignment.clone(),
+            (_, None) => Arc::default(),
+        };
+        let before = previous
+            .map(|previous| previous.endpoints.load().set.clone())
+            .unwrap_or_default();
+        cluster.assign(assignment, &before);
+        cluster
+    }
+
+    /// Replaces the endpoints with what discovery found.
+    pub fn update(&self, assignment: Arc<LoadAssignment>) {
+        let before = self.endpoints.load().set.clone();
+        self.assign(assignment, &before);
+    }
+
+    /// Replaces the endpoints unless they are the very same.
+    pub fn update_if_changed(&self, assignment: &Arc<LoadAssignment>) {
+        if !Arc::ptr_eq(&self.endpoints.load().assignment, assignment) {
+            self.update(assignment.clone());
+        }
+    }
+
+    fn assign(&self, assignment: Arc<LoadAssignment>, before: &EndpointSet) {
+        let panic = self.model.panic_threshold_percent;
+        let set = EndpointSet::new(&assignment, &self.model.transport, &self.contexts, panic, before);
+        self.endpoints.store(Arc::new(Members {
+            assignment,
+            set: Arc::new(set),
+        }));
+    }
+
+    /// The endpoints now.
+    pub fn endpoints(&self) -> Arc<EndpointSet> {
+        self.endpoints.load().set.clone()
+    }
+
+    /// Chooses an endpoint, other than those in `avoid` where a few more looks find one.
+    pub fn choose(&self, avoid: &[u64], looks: u32, mut random: impl FnMut() -> u64) -> Option<Arc<Endpoint>> {
+        let members = self.endpoints.load();
+        let mut choose = || balance::choose(&members.set, &self.model.balancer, &self.state.turn, &mut random);
+        let mut chosen = choose()?;
+        for _ in 0..looks {
+            if !avoid.contains(&chosen.state.id) {
+                break;
+            }
+            chosen = choose()?;
+        }
+        Some(chosen.clone())
+    }
+
+    /// Feeds passive health checks with how a request to an endpoint ended.
+    pub fn record(&self, endpoint: &Endpoint, result: outlier::Result, now: Instant) {
+        let Some(config) = &self.model.outlier else {
+            return;
+        };
+        let eject = endpoint.state.outlier.lock().record(config, result);
+        if !eject {
+            return;
+        }
+        let set = self.endpoints.load().set.clone();
+        let ejected = set
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.state.outlier.lock().is_ejected())
+            .count();
+        // At least one may always be ejected (Envoy, max_ejection_percent).
+        let allowed = (set.endpoints.len() * config.ejection_percent_max as usize / 100).max(1);
+        if ejected < allowed && config.ejection_percent_max > 0 {
+            endpoint.state.outlier.lock().eject(config, now);
+            tracing::info!(cluster = %self.model.name, endpoint = %endpoint.text, "endpoint ejected");
+            self.regroup();
+        }
+    }
+
+    /// Brings endpoints back whose ejection is over; called once an interval.
+    pub fn tick(&self, now: Instant) {
+        if self.model.outlier.is_none() {
+            return;
+        }
+        let set = self.endpoints.load().set.clone();
+        let returned = set
+            .endpoints
+            .iter()
+            .filter(|endpoint| endpoint.state.outlier.lock().tick(now))
+            .count();
+        if returned > 0 {
+            self.regroup();
+        }
+    }
+
+    fn regroup(&self) {
+        let members = self.endpoints.load_full();
+        let before = members.set.clone();
+        self.assign(members.assignment.clone(), &before);
+    }
+}

@@ -1,0 +1,91 @@
+//! Connecting to an endpoint: socket, options, TLS.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
+
+use super::endpoint::Endpoint;
+use crate::error::{ErrorKind, ProxyError};
+use crate::model::cluster::{Cluster, EndpointAddress};
+use crate::stream::Stream;
+use crate::tls::client::ClientContext;
+
+/// Connects to an endpoint within the cluster's connect timeout, TLS included. `host` is the request's host.
+pub async fn to_endpoint(cluster: &Cluster, endpoint: &Endpoint, host: Option<&str>) -> Result<Stream, ProxyError> {
+    let connecting = async {
+        match &endpoint.model.address {
+            EndpointAddress::Socket(address) => to_address(cluster, *address, endpoint.tls.as_ref(), host).await,
+            EndpointAddress::Pipe(path) => {
+                let socket = UnixStream::connect(path).await;
+                socket.map(Stream::Unix).map_err(|error| connect_error(&error))
+            }
+        }
+    };
+    within(cluster.connect_timeout, connecting).await
+}
+
+/// Connects to an address that no discovery listed (original destination).
+pub async fn to_original(
+    cluster: &Cluster,
+    address: SocketAddr,
+    tls: Option<&Arc<ClientContext>>,
+) -> Result<Stream, ProxyError> {
+    within(cluster.connect_timeout, to_address(cluster, address, tls, None)).await
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, ProxyError>>) -> Result<T, ProxyError> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(ErrorKind::ConnectTimeout.into()),
+    }
+}
+
+async fn to_address(
+    cluster: &Cluster,
+    address: SocketAddr,
+    tls: Option<&Arc<ClientContext>>,
+    host: Option<&str>,
+) -> Result<Stream, ProxyError> {
+    let socket = tcp(cluster, address).await.map_err(|error| connect_error(&error))?;
+    match tls {
+        None => Ok(Stream::from(socket)),
+        Some(context) => {
+            let connected = context.connect(socket, host).await;
+            connected.map_err(|error| ProxyError::because(ErrorKind::TlsFailed, error))
+        }
+    }
+}
+
+async fn tcp(cluster: &Cluster, address: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    if let Some(source) = cluster.bind_address {
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    let socket = socket.connect(address).await?;
+    socket.set_nodelay(true)?;
+    if let Some(keepalive) = cluster.keepalive {
+        let mut options = TcpKeepalive::new();
+        if let Some(time) = keepalive.time {
+            options = options.with_time(time);
+        }
+        if let Some(interval) = keepalive.interval {
+            options = options.with_interval(interval);
+        }
+        if let Some(probes) = keepalive.probes {
+            options = options.with_retries(probes);
+        }
+        SockRef::from(&socket).set_tcp_keepalive(&options)?;
+    }
+    Ok(socket)
+}
+
+fn connect_error(error: &std::io::Error) -> ProxyError {
+    ProxyError::because(ErrorKind::ConnectFailed, format!("delayed connect error: {error}"))
+}

@@ -1,0 +1,10 @@
+//! Upstreams: clusters, their endpoints, which one is chosen, and connections to it.
+
+pub mod balance;
+pub mod cluster;
+pub mod connect;
+pub mod dns;
+pub mod endpoint;
+pub mod limits;
+pub mod outlier;
+pub mod pool;

@@ -1,0 +1,408 @@
+//! Connections to endpoints that one worker keeps: idle HTTP/1.1 connections and shared HTTP/2 connections.
+//!
+//! Belongs to one thread; nothing here is locked.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use super::cluster::Cluster;
+use super::connect;
+use super::endpoint::Endpoint;
+use super::limits::{Guard, Resource};
+use crate::error::{ErrorKind, ProxyError};
+use crate::http::body::RequestBody;
+use crate::model::cluster::UpstreamProtocol;
+use crate::model::http::Http2Options;
+use crate::stream::Stream;
+use crate::worker::{LocalExecutor, Worker};
+
+/// Idle connections kept per endpoint and worker.
+const IDLE_MAX: usize = 256;
+
+/// All pools of a worker, by endpoint and protocol.
+#[derive(Debug, Default)]
+pub struct Pools {
+    by_endpoint: RefCell<HashMap<(u64, bool), Rc<Pool>, foldhash::fast::RandomState>>,
+}
+
+/// Connections of one protocol to one endpoint.
+#[derive(Debug)]
+pub struct Pool {
+    endpoint: Arc<Endpoint>,
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Vec<Shared>>,
+    connecting: Semaphore,
+}
+
+#[derive(Debug)]
+struct Idle {
+    connection: Http1,
+    since: Instant,
+}
+
+/// An HTTP/1.1 connection that nobody else uses.
+#[derive(Debug)]
+pub struct Http1 {
+    sender: http1::SendRequest<RequestBody>,
+    local: Option<SocketAddr>,
+    requests: u32,
+    opened_at: Instant,
+}
+
+#[derive(Debug)]
+struct Shared {
+    sender: http2::SendRequest<RequestBody>,
+    local: Option<SocketAddr>,
+    streams: Rc<Cell<u32>>,
+    requests: Cell<u32>,
+    opened_at: Instant,
+}
+
+/// A connection ready for one request.
+#[derive(Debug)]
+pub enum Connection {
+    /// HTTP/1.1.
+    Http1(Http1),
+    /// A stream of a shared HTTP/2 connection.
+    Http2 {
+        /// The connection's sender.
+        sender: http2::SendRequest<RequestBody>,
+        /// Our address.
+        local: Option<SocketAddr>,
+        /// Counts the stream until it ends.
+        stream: StreamGuard,
+    },
+}
+
+/// A request that got no answer.
+#[derive(Debug)]
+pub struct SendError {
+    /// Why.
+    pub error: hyper::Error,
+    /// The request itself, where nothing of it was sent.
+    pub request: Option<Request<RequestBody>>,
+}
+
+/// Counts one stream of a shared connection.
+#[derive(Debug)]
+pub struct StreamGuard(Rc<Cell<u32>>);
+
+/// What was lent, and whether it was used before.
+#[derive(Debug)]
+pub struct Lent {
+    /// The connection.
+    pub connection: Connection,
+    /// A connection that served others may have been closed by its peer meanwhile.
+    pub reused: bool,
+    /// Where HTTP/1.1 connections go back to.
+    pub pool: Rc<Pool>,
+}
+
+// === impl Pools ===
+
+impl Pools {
+    /// A connection to the endpoint: an idle one, a stream of a shared one, or a new one. `fresh` asks for a new one.
+    pub async fn get(
+        &self,
+        worker: &Rc<Worker>,
+        cluster: &Arc<Cluster>,
+        endpoint: &Arc<Endpoint>,
+        request: Wanted<'_>,
+    ) -> Result<Lent, ProxyError> {
+        let http2 = match &cluster.model.protocol {
+            UpstreamProtocol::Http1(_) => false,
+            UpstreamProtocol::Http2(_) => true,
+            UpstreamProtocol::Downstream { .. } => request.downstream_http2,
+            // Without TLS there is no ALPN, and Envoy then speaks HTTP/1.1.
+            UpstreamProtocol::Auto { .. } => endpoint.tls.is_some() && request.auto_http2,
+        };
+        let pool = self.pool(endpoint, http2);
+        if http2 {
+            pool.http2(worker, cluster, request).await
+        } else {
+            pool.http1(worker, cluster, request).await
+        }
+    }
+
+    fn pool(&self, endpoint: &Arc<Endpoint>, http2: bool) -> Rc<Pool> {
+        let mut pools = self.by_endpoint.borrow_mut();
+        let pool = pools.entry((endpoint.state.id, http2)).or_insert_with(|| {
+            Rc::new(Pool {
+                endpoint: endpoint.clone(),
+                idle: RefCell::default(),
+                shared: RefCell::default(),
+                connecting: Semaphore::new(1),
+            })
+        });
+        if !Arc::ptr_eq(&pool.endpoint, endpoint) && !same_transport(&pool.endpoint, endpoint) {
+            // Its TLS changed: connections made before must not serve what comes now.
+            *pool = Rc::new(Pool {
+                endpoint: endpoint.clone(),
+                idle: RefCell::default(),
+                shared: RefCell::default(),
+                connecting: Semaphore::new(1),
+            });
+        }
+        pool.clone()
+    }
+
+    /// Closes connections that idle for longer than their cluster allows, and pools of endpoints that are gone. Called once a second.
+    pub fn sweep(&self, now: Instant, idle_of: impl Fn(&Endpoint) -> Option<std::time::Duration>) {
+        self.by_endpoint.borrow_mut().retain(|_, pool| {
+            let Some(limit) = idle_of(&pool.endpoint) else {
+                return false;
+            };
+            let fresh = |idle: &Idle| {
+                !idle.connection.sender.is_closed()
+                    && (limit.is_zero() || now.saturating_duration_since(idle.since) < limit)
+            };
+            pool.idle.borrow_mut().retain(fresh);
+            pool.shared.borrow_mut().retain(|shared| !shared.sender.is_closed());
+            true
+        });
+    }
+}
+
+/// What the request needs of its connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The request's host, for TLS contexts that send it.
+    pub host: Option<&'a str>,
+    /// Do not take a connection that was used before.
+    pub fresh: bool,
+    /// The client speaks HTTP/2.
+    pub downstream_http2: bool,
+    /// The endpoint is known to take HTTP/2 by ALPN.
+    pub auto_http2: bool,
+}
+
+// === impl Pool ===
+
+impl Pool {
+    async fn http1(
+        self: Rc<Self>,
+        worker: &Rc<Worker>,
+        cluster: &Arc<Cluster>,
+        request: Wanted<'_>,
+    ) -> Result<Lent, ProxyError> {
+        if !request.fresh
+            && let Some(connection) = self.take_idle().await
+        {
+            return Ok(Lent {
+                connection: Connection::Http1(connection),
+                reused: true,
+                pool: self,
+            });
+        }
+        let (stream, guard) = self.connect(cluster, request.host).await?;
+        let local = stream.socket().and_then(|socket| socket.local_addr().ok());
+        let (sender, connection) = http1::Builder::new()
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| ProxyError::because(ErrorKind::ConnectFailed, error))?;
+        worker.spawn(async move {
+            let _guard = guard;
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        Ok(Lent {
+            connection: Connection::Http1(Http1 {
+                sender,
+                local,
+                requests: 0,
+                opened_at: Instant::now(),
+            }),
+            reused: false,
+            pool: self,
+        })
+    }
+
+    async fn http2(
+        self: Rc<Self>,
+        worker: &Rc<Worker>,
+        cluster: &Arc<Cluster>,
+        request: Wanted<'_>,
+    ) -> Result<Lent, ProxyError> {
+        let options = http2_options(&cluster.model.protocol);
+        if !request.fresh
+            && let Some(lent) = self.shared_stream(cluster, options)
+        {
+            return Ok(lent);
+        }
+        // One connect at a time: requests that come together share its result.
+        let _turn = self.connecting.acquire().await.map_err(|_| ErrorKind::ConnectFailed)?;
+        if !request.fresh
+            && let Some(lent) = self.shared_stream(cluster, options)
+        {
+            return Ok(lent);
+        }
+        let (stream, guard) = self.connect(cluster, request.host).await?;
+        let local = stream.socket().and_then(|socket| socket.local_addr().ok());
+        let mut builder = http2::Builder::new(LocalExecutor::new(worker.clone()));
+        builder
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(options.stream_window_bytes)
+            .initial_connection_window_size(options.connection_window_bytes)
+            .max_concurrent_reset_streams(64)
+            .max_header_list_size(60 << 10);
+        if let Some(interval) = options.keepalive_interval {
+            builder
+                .keep_alive_interval(interval)
+                .keep_alive_timeout(options.keepalive_timeout)
+                .keep_alive_while_idle(true);
+        }
+        let handshake = builder.handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(|error| ProxyError::because(ErrorKind::ConnectFailed, error))?;
+        worker.spawn(async move {
+            let _guard = guard;
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "upstream connection ended");
+            }
+        });
+        self.shared.borrow_mut().push(Shared {
+            sender,
+            local,
+            streams: Rc::default(),
+            requests: Cell::new(0),
+            opened_at: Instant::now(),
+        });
+        let lent = self.shared_stream(cluster, options);
+        let mut lent = lent.ok_or(ErrorKind::ConnectFailed)?;
+        lent.reused = false;
+        Ok(lent)
+    }
+
+    fn shared_stream(self: &Rc<Self>, cluster: &Cluster, options: &Http2Options) -> Option<Lent> {
+        let mut shared = self.shared.borrow_mut();
+        let now = Instant::now();
+        shared.retain(|shared| {
+            !shared.sender.is_closed() && !spent(cluster, shared.requests.get(), shared.opened_at, now)
+        });
+        let free = shared
+            .iter()
+            .find(|shared| shared.streams.get() < options.concurrent_streams_max)?;
+        free.requests.set(free.requests.get() + 1);
+        free.streams.set(free.streams.get() + 1);
+        Some(Lent {
+            connection: Connection::Http2 {
+                sender: free.sender.clone(),
+                local: free.local,
+                stream: StreamGuard(free.streams.clone()),
+            },
+            reused: true,
+            pool: self.clone(),
+        })
+    }
+
+    async fn connect(&self, cluster: &Arc<Cluster>, host: Option<&str>) -> Result<(Stream, Guard), ProxyError> {
+        let limits = &cluster.model.limits;
+        let guard = cluster
+            .state
+            .take(Resource::Connection, limits)
+            .ok_or(ErrorKind::Overflow)?;
+        let _pending = cluster
+            .state
+            .take(Resource::Pending, limits)
+            .ok_or(ErrorKind::Overflow)?;
+        let stream = connect::to_endpoint(&cluster.model, &self.endpoint, host).await?;
+        Ok((stream, guard))
+    }
+
+    /// The idle connection used last that is still open.
+    async fn take_idle(&self) -> Option<Http1> {
+        loop {
+            let mut connection = self.idle.borrow_mut().pop()?.connection;
+            if !connection.sender.is_closed() && connection.sender.ready().await.is_ok() {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Takes a connection back whose answer was read to its end.
+    pub fn give_back(&self, cluster: &Cluster, connection: Http1) {
+        let now = Instant::now();
+        if connection.sender.is_closed() || spent(cluster, connection.requests, connection.opened_at, now) {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < IDLE_MAX {
+            idle.push(Idle { connection, since: now });
+        }
+    }
+}
+
+// === impl Connection ===
+
+impl Connection {
+    /// Our address.
+    pub fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Http1(connection) => connection.local,
+            Self::Http2 { local, .. } => *local,
+        }
+    }
+
+    /// Whether it speaks HTTP/2.
+    pub fn is_http2(&self) -> bool {
+        matches!(self, Self::Http2 { .. })
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        let sent = match self {
+            Self::Http1(connection) => {
+                connection.requests += 1;
+                connection.sender.try_send_request(request).await
+            }
+            Self::Http2 { sender, .. } => sender.try_send_request(request).await,
+        };
+        sent.map_err(|mut error| SendError {
+            request: error.take_message(),
+            error: error.into_error(),
+        })
+    }
+}
+
+// === impl StreamGuard ===
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+/// Whether a connection has served all that its cluster allows.
+fn spent(cluster: &Cluster, requests: u32, opened_at: Instant, now: Instant) -> bool {
+    let most = cluster.model.requests_per_connection_max;
+    let longest = cluster.model.connection_duration_max;
+    (most > 0 && requests >= most) || longest.is_some_and(|longest| now.saturating_duration_since(opened_at) >= longest)
+}
+
+fn http2_options(protocol: &UpstreamProtocol) -> &Http2Options {
+    static DEFAULT: std::sync::LazyLock<Http2Options> = std::sync::LazyLock::new(Http2Options::default);
+    match protocol {
+        UpstreamProtocol::Http2(options)
+        | UpstreamProtocol::Auto { http2: options, .. }
+        | UpstreamProtocol::Downstream { http2: options, .. } => options,
+        UpstreamProtocol::Http1(_) => &DEFAULT,
+    }
+}
+
+fn same_transport(a: &Endpoint, b: &Endpoint) -> bool {
+    match (&a.tls, &b.tls) {
+        (None, None) => true,
+        (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}

@@ -1,0 +1,102 @@
+//! One traffic thread: a current-thread runtime with its own listening sockets, upstream pools and random numbers.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use weft_base::shutdown::Shutdown;
+
+use crate::observe::access_log::LogWriter;
+use crate::runtime::RuntimeHandle;
+use crate::upstream::pool::Pools;
+
+/// What every connection and request of a thread may use.
+#[derive(Debug)]
+pub struct Worker {
+    /// Number of the thread, from 0.
+    pub index: usize,
+    /// The running configuration.
+    pub runtime: Arc<RuntimeHandle>,
+    /// Upstream connections of the thread.
+    pub pools: Pools,
+    /// Ends the thread: drain, then force.
+    pub shutdown: Shutdown,
+    /// Where access-log lines go.
+    pub log: LogWriter,
+    rng: RefCell<fastrand::Rng>,
+    tasks: TaskTracker,
+}
+
+/// Runs hyper's own tasks on the worker that the connection belongs to.
+#[derive(Clone, Debug)]
+pub struct LocalExecutor {
+    worker: Rc<Worker>,
+}
+
+// === impl Worker ===
+
+impl Worker {
+    /// A worker of the current thread.
+    pub fn new(index: usize, runtime: Arc<RuntimeHandle>, log: LogWriter, shutdown: Shutdown, seed: u64) -> Rc<Self> {
+        Rc::new(Self {
+            index,
+            runtime,
+            pools: Pools::default(),
+            shutdown,
+            log,
+            rng: RefCell::new(fastrand::Rng::with_seed(seed)),
+            tasks: TaskTracker::new(),
+        })
+    }
+
+    /// A uniform random number.
+    pub fn random(&self) -> u64 {
+        self.rng.borrow_mut().u64(..)
+    }
+
+    /// Starts a task on this thread; it ends by itself or with the worker.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.spawn_local(task);
+    }
+
+    /// Waits until every task has ended, at most for `deadline`; what is left ends with the thread. True when nothing was left.
+    pub async fn drain(&self, deadline: Duration) -> bool {
+        self.tasks.close();
+        tokio::time::timeout(deadline, self.tasks.wait()).await.is_ok()
+    }
+
+    /// Looks after pools once a second until the drain starts.
+    pub async fn housekeeping(&self) {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1));
+        let stop = self.shutdown.token();
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let runtime = self.runtime.load();
+            let limits = runtime.idle_timeouts();
+            self.pools
+                .sweep(Instant::now(), |endpoint| limits.get(&endpoint.state.id).copied());
+        }
+    }
+}
+
+// === impl LocalExecutor ===
+
+impl LocalExecutor {
+    /// An executor of one worker.
+    pub fn new(worker: Rc<Worker>) -> Self {
+        Self { worker }
+    }
+}
+
+impl<F> hyper::rt::Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+{
+    fn execute(&self, task: F) {
+        self.worker.spawn(async move {
+            task.await;
+        });
+    }
+}
