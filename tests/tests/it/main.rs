@@ -1,0 +1,4 @@
+//! Whole-mesh tests: real processes and real sockets on loopback. One binary, so that everything is linked once.
+
+mod oracle;
+mod support;

@@ -1,0 +1,231 @@
+//! What was seen of a row, as text that two proxies must share, and the comparison.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::{Result, bail, ensure};
+
+use super::row::{Row, Share};
+use crate::support::client::Exchange;
+use crate::support::wire::Message;
+
+/// Bodies longer than this are compared by length and sum.
+const BODY_SHOWN: usize = 400;
+
+/// Everything seen of a row through one proxy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) access_log: Vec<String>,
+}
+
+/// One request: what came back and what upstreams received.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub(crate) exchange: Exchange,
+    pub(crate) received: Vec<(&'static str, Message)>,
+}
+
+// === impl Outcome ===
+
+impl Outcome {
+    /// Holds the oracle's own answers against what the row expects, so that a row shows what its name says.
+    pub(crate) fn check_expectations(&self, row: &Row) -> Result<()> {
+        if let Some(share) = &row.share {
+            return self.check_share(share);
+        }
+        for (request, step) in row.requests.iter().zip(&self.steps) {
+            let seen = step.summary();
+            let expected = request.expect.as_str();
+            ensure!(
+                seen == expected,
+                "expected {expected:?}, but Envoy gives {seen:?}:\n{}",
+                self.text()
+            );
+        }
+        Ok(())
+    }
+
+    fn check_share(&self, share: &Share) -> Result<()> {
+        let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+        for (name, _) in self.steps.iter().flat_map(|step| &step.received) {
+            *counts.entry(*name).or_default() += 1;
+        }
+        let total: u32 = counts.values().sum();
+        for (name, percent) in &share.of {
+            let seen = 100.0 * f64::from(counts.get(name.as_str()).copied().unwrap_or(0)) / f64::from(total.max(1));
+            let tolerance = share.tolerance;
+            ensure!(
+                (seen - percent).abs() <= tolerance,
+                "{name}: {seen}% of {total}, expected {percent}% within {tolerance}"
+            );
+        }
+        Ok(())
+    }
+
+    /// The comparable text.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        for (index, step) in self.steps.iter().enumerate() {
+            let _ = writeln!(text, "request {}", index + 1);
+            step.write(&mut text);
+        }
+        for line in &self.access_log {
+            let _ = writeln!(text, "log {line}");
+        }
+        text
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    fn summary(&self) -> String {
+        let status = self
+            .exchange
+            .response
+            .as_ref()
+            .map_or_else(|| "none".to_owned(), |response| response.status().to_string());
+        std::iter::once(status)
+            .chain(self.received.iter().map(|(name, _)| (*name).to_owned()))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    fn write(&self, text: &mut String) {
+        for (name, message) in &self.received {
+            let _ = writeln!(text, "  upstream {name}");
+            write_message(text, message);
+        }
+        for line in &self.exchange.interim {
+            let _ = writeln!(text, "  client interim {line}");
+        }
+        match &self.exchange.response {
+            Some(response) => {
+                let _ = writeln!(text, "  client");
+                write_message(text, response);
+            }
+            None => text.push_str("  client: no response\n"),
+        }
+        if let Some(tunnel) = &self.exchange.tunnel {
+            let _ = writeln!(text, "  tunnel {tunnel:?}");
+        }
+    }
+}
+
+/// Header order between different names says nothing (RFC 9110 section 5.3); the order of one name's values is kept.
+fn write_message(text: &mut String, message: &Message) {
+    let _ = writeln!(text, "    {}", message.start);
+    let _ = write_fields(text, "", &message.headers);
+    let body = String::from_utf8_lossy(&message.body);
+    if body.len() > BODY_SHOWN {
+        let sum: u64 = message.body.iter().map(|byte| u64::from(*byte)).sum();
+        let _ = writeln!(text, "    body of {} bytes, sum {sum}", body.len());
+    } else if !body.is_empty() {
+        let _ = writeln!(text, "    body {body:?}");
+    }
+    let _ = write_fields(text, "trailer ", &message.trailers);
+    if message.cut_short {
+        text.push_str("    cut short\n");
+    }
+}
+
+fn write_fields(text: &mut String, prefix: &str, fields: &[(String, String)]) -> std::fmt::Result {
+    let mut fields: Vec<(String, String)> = fields
+        .iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), comparable(name, value)))
+        .collect();
+    fields.sort_by(|a, b| a.0.cmp(&b.0));
+    fields
+        .into_iter()
+        .try_for_each(|(name, value)| writeln!(text, "    {prefix}{name}: {value}"))
+}
+
+/// Values that differ between any two runs are replaced by what kind of value they are.
+fn comparable(name: &str, value: &str) -> String {
+    let is_uuid = value.len() == 36 && value.split('-').map(str::len).eq([8, 4, 4, 4, 12]);
+    match name.to_ascii_lowercase().as_str() {
+        "date" => "<date>".to_owned(),
+        "x-envoy-upstream-service-time" if value.parse::<u64>().is_ok() => "<milliseconds>".to_owned(),
+        _ if is_uuid => "<uuid>".to_owned(),
+        "x-padding" => format!("<{} bytes>", value.len()),
+        _ => ports_removed(value),
+    }
+}
+
+/// Ports of this run's sockets are other ones in the next run.
+fn ports_removed(value: &str) -> String {
+    let mut parts = value.split("127.0.0.1:");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str("127.0.0.1:<port>");
+        text.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    text
+}
+
+/// Both outcomes must agree, or differ where the row says that they do.
+pub(crate) fn compare(row: &Row, envoy: &Outcome, weft: &Outcome) -> Result<()> {
+    if let Some(share) = &row.share {
+        return weft.check_share(share);
+    }
+    let (theirs, ours) = (envoy.text(), weft.text());
+    match (&row.differs, theirs == ours) {
+        (None, true) | (Some(_), false) => Ok(()),
+        (None, false) => bail!("envoy (-) and weft-proxy (+) differ:\n{}", diff(&theirs, &ours)),
+        (Some(reason), true) => bail!("no longer differs, remove `differs: {reason}`"),
+    }
+}
+
+/// A line diff by the longest common subsequence; texts are a few dozen lines.
+fn diff(old: &str, new: &str) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    let mut lengths = vec![vec![0_usize; new.len() + 1]; old.len() + 1];
+    for i in (0..old.len()).rev() {
+        for j in (0..new.len()).rev() {
+            lengths[i][j] = if old[i] == new[j] {
+                lengths[i + 1][j + 1] + 1
+            } else {
+                lengths[i + 1][j].max(lengths[i][j + 1])
+            };
+        }
+    }
+    let (mut i, mut j, mut text) = (0, 0, String::new());
+    while i < old.len() || j < new.len() {
+        if i < old.len() && j < new.len() && old[i] == new[j] {
+            let _ = writeln!(text, "  {}", old[i]);
+            (i, j) = (i + 1, j + 1);
+        } else if j == new.len() || (i < old.len() && lengths[i + 1][j] >= lengths[i][j + 1]) {
+            let _ = writeln!(text, "- {}", old[i]);
+            i += 1;
+        } else {
+            let _ = writeln!(text, "+ {}", new[j]);
+            j += 1;
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_diff_shows_what_each_side_has_alone() {
+        assert_eq!(diff("a\nb\nc", "a\nx\nc"), "  a\n- b\n+ x\n  c\n");
+        assert_eq!(diff("", "a"), "+ a\n");
+    }
+
+    #[test]
+    fn values_of_one_run_are_made_comparable() {
+        assert_eq!(
+            comparable("x-request-id", "0f2e8a7c-1b2c-4d3e-8f90-0123456789ab"),
+            "<uuid>"
+        );
+        assert_eq!(comparable("X-Envoy-Upstream-Service-Time", "3"), "<milliseconds>");
+        assert_eq!(
+            comparable("x", "to 127.0.0.1:4711 and 127.0.0.1:5/6"),
+            "to 127.0.0.1:<port> and 127.0.0.1:<port>/6"
+        );
+    }
+}

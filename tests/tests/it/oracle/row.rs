@@ -1,0 +1,124 @@
+//! What a row of the table says.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::support::script::Answer;
+
+/// A config, requests, and what the upstreams do.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Row {
+    /// What is shown, as a sentence.
+    pub(crate) name: String,
+    /// Fields of the HTTP connection manager beside the defaults of `bootstrap`.
+    pub(crate) hcm: Map<String, Value>,
+    /// Routes of one virtual host for every domain.
+    pub(crate) routes: Vec<Value>,
+    /// Fields of that virtual host.
+    pub(crate) virtual_host: Map<String, Value>,
+    /// Virtual hosts instead of `routes`.
+    pub(crate) virtual_hosts: Vec<Value>,
+    /// Fields of the route configuration.
+    pub(crate) route_config: Map<String, Value>,
+    /// Fields of clusters beside the defaults; the clusters `a`, `b`, `down` and `empty` exist in every row.
+    pub(crate) clusters: BTreeMap<String, Map<String, Value>>,
+    /// A TCP proxy with these fields instead of the HTTP connection manager.
+    pub(crate) tcp_proxy: Option<Map<String, Value>>,
+    /// Fields of the listener.
+    pub(crate) listener: Map<String, Value>,
+    /// What the servers behind `a` and `b` answer, in order; the last answer is repeated.
+    pub(crate) backends: BTreeMap<String, Vec<Answer>>,
+    /// Sent one after the other, each over a connection of its own.
+    pub(crate) requests: Vec<Request>,
+    /// The requests are sent that many times, and only the share of each upstream is compared, with this tolerance in percent.
+    pub(crate) share: Option<Share>,
+    /// Our proxy differs on purpose, for this reason; the row fails when it no longer differs.
+    pub(crate) differs: Option<String>,
+}
+
+/// A comparison of counts instead of exact equality.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Share {
+    pub(crate) repeat: usize,
+    /// Percent by upstream.
+    pub(crate) of: BTreeMap<String, f64>,
+    pub(crate) tolerance: f64,
+}
+
+/// One request; `raw` or the fields that make one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Request {
+    /// Exact bytes instead of everything below.
+    pub(crate) raw: Option<String>,
+    /// Path and query.
+    pub(crate) get: String,
+    pub(crate) method: String,
+    pub(crate) host: String,
+    /// Lines `name: value`.
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: String,
+    pub(crate) chunked: bool,
+    pub(crate) trailers: Vec<String>,
+    pub(crate) http2: bool,
+    /// Sent behind `100 Continue` or within a tunnel.
+    pub(crate) then: String,
+    /// A tunnel is read until this text comes.
+    pub(crate) until: String,
+    /// Stays unanswered until the other requests are finished.
+    pub(crate) hold: bool,
+    /// Adds a header `x-padding` of so many bytes.
+    pub(crate) padding: usize,
+    /// The status and the upstreams that were asked, in order: `200 a`, `503 a a`, `404`; `none`: no response at all.
+    pub(crate) expect: String,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            raw: None,
+            get: "/".to_owned(),
+            method: "GET".to_owned(),
+            host: "example.com".to_owned(),
+            headers: Vec::new(),
+            body: String::new(),
+            chunked: false,
+            trailers: Vec::new(),
+            http2: false,
+            then: String::new(),
+            until: String::new(),
+            hold: false,
+            padding: 0,
+            expect: String::new(),
+        }
+    }
+}
+
+// === impl Request ===
+
+impl Request {
+    /// The bytes of an HTTP/1.1 request.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        if let Some(raw) = &self.raw {
+            return raw.clone().into_bytes();
+        }
+        let mut headers = vec![format!("Host: {}", self.host)];
+        headers.extend(self.header_lines());
+        let chunked = self.chunked || !self.trailers.is_empty();
+        if !self.body.is_empty() && !chunked {
+            headers.push(format!("Content-Length: {}", self.body.len()));
+        }
+        let start = format!("{} {} HTTP/1.1", self.method, self.get);
+        crate::support::wire::encode(&start, &headers, self.body.as_bytes(), &self.trailers, chunked)
+    }
+
+    /// The fields beside Host and those that frame the body.
+    pub(crate) fn header_lines(&self) -> Vec<String> {
+        let padding = (self.padding > 0).then(|| format!("x-padding: {}", "x".repeat(self.padding)));
+        self.headers.iter().cloned().chain(padding).collect()
+    }
+}

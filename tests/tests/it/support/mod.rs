@@ -1,0 +1,10 @@
+//! What the tests stand on: processes that always end, scripted servers, clients that see bytes.
+
+pub(crate) mod backend;
+pub(crate) mod client;
+pub(crate) mod envoy;
+pub(crate) mod ports;
+pub(crate) mod process;
+pub(crate) mod script;
+pub(crate) mod weft;
+pub(crate) mod wire;

@@ -1,0 +1,101 @@
+//! Programs under test as child processes: logs kept, ended with the test, conditions polled with a deadline.
+
+use std::fs::File;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+/// A running program.
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+// === impl Process ===
+
+impl Process {
+    /// Starts a program with stdout and stderr going to `NAME.log` in a folder.
+    pub(crate) fn start(name: &str, command: &mut Command, dir: &Path) -> Result<Self> {
+        let log = dir.join(format!("{name}.log"));
+        let file = File::create(&log)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .kill_on_drop(true);
+        let child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
+    }
+
+    /// Everything the program has written.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Polls until the condition holds; fails with the log if the program ends or the time is over.
+    pub(crate) async fn wait_until<F: Future<Output = bool>>(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        mut condition: impl FnMut() -> F,
+    ) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        while !condition().await {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended early ({status}):\n{}", self.name, self.log());
+            }
+            if Instant::now() > deadline {
+                bail!("{}: {what} did not come within {limit:?}:\n{}", self.name, self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    /// Sends SIGTERM and waits for the end; by force after the limit, which is an error.
+    pub(crate) async fn stop(mut self, limit: Duration) -> Result<()> {
+        let pid = self.child.id().context("the program has ended already")?;
+        let status = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
+        if !status.success() {
+            bail!("cannot signal {}", self.name);
+        }
+        match tokio::time::timeout(limit, self.child.wait()).await {
+            Ok(status) => {
+                status?;
+                Ok(())
+            }
+            Err(_) => {
+                self.child.kill().await?;
+                bail!("{} did not end within {limit:?} of SIGTERM:\n{}", self.name, self.log())
+            }
+        }
+    }
+}
+
+/// A binary of this workspace, from the same build as the running test.
+pub(crate) fn built(name: &str) -> Result<PathBuf> {
+    let test = std::env::current_exe()?;
+    let profile = test
+        .parent()
+        .and_then(Path::parent)
+        .context("tests run from target/<profile>/deps")?;
+    let path = profile.join(name);
+    if !path.is_file() {
+        bail!(
+            "{} is missing: run `cargo build --workspace`, or the tests by `cargo xtask test`",
+            path.display()
+        );
+    }
+    Ok(path)
+}

@@ -1,0 +1,60 @@
+//! What a scripted server answers, as test tables say it.
+
+use serde::Deserialize;
+
+/// One answer. Without any field: 200, the server's name as the body.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Answer {
+    /// 0 stands for 200.
+    pub(crate) status: u16,
+    /// Lines `name: value`.
+    pub(crate) headers: Vec<String>,
+    pub(crate) body: Option<String>,
+    pub(crate) trailers: Vec<String>,
+    pub(crate) chunked: bool,
+    /// Milliseconds before the head is sent.
+    pub(crate) delay_ms: u64,
+    /// Waits until the client has finished its other requests.
+    pub(crate) held: bool,
+    pub(crate) action: Action,
+    /// Bytes sent instead of anything else; then the connection is closed.
+    pub(crate) raw: Option<String>,
+}
+
+/// What is done with the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Action {
+    /// Answer, and wait for the next request.
+    #[default]
+    Answer,
+    /// Answer, then close.
+    AnswerAndClose,
+    /// Close without an answer.
+    Close,
+    /// Reset the connection (HTTP/2: the stream) without an answer.
+    Reset,
+    /// Never answer.
+    Hang,
+    /// Answer (101 or 200), then send back every byte that comes.
+    Echo,
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// The status code to send.
+    pub(crate) fn code(&self) -> u16 {
+        if self.status == 0 { 200 } else { self.status }
+    }
+
+    /// Whether a body is allowed at all.
+    pub(crate) fn may_have_body(&self, method: &str) -> bool {
+        method != "HEAD"
+            && self.code() >= 200
+            && self.code() != 204
+            && self.code() != 304
+            && self.action != Action::Echo
+    }
+}
