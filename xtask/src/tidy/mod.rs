@@ -1,0 +1,107 @@
+//! `cargo xtask tidy`: rules of the house that no compiler checks. Plain scans of text; nothing is compiled.
+
+mod edges;
+mod modules;
+mod shape;
+mod source;
+mod words;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+
+use self::source::{Finding, Source};
+use crate::workspace;
+
+/// A check of one source file.
+type Check = fn(&Source) -> Vec<Finding>;
+
+/// Checks of every Rust file by itself.
+const CHECKS: &[Check] = &[
+    shape::module_doc,
+    shape::file_length,
+    shape::function_length,
+    words::banned,
+    words::impure,
+    words::protobuf,
+];
+/// Files whose white space is looked at.
+const TEXT_FILES: &[&str] = &[
+    ".rs", ".toml", ".md", ".yaml", ".yml", ".proto", ".html", ".css", ".js", ".py",
+];
+
+/// Runs every check and prints what is found.
+pub(crate) fn run() -> Result<()> {
+    let findings = findings(&workspace::root())?;
+    for finding in &findings {
+        let line = if finding.line > 0 {
+            format!(":{}", finding.line)
+        } else {
+            String::new()
+        };
+        eprintln!("{}{line} {}", finding.path, finding.message);
+    }
+    if !findings.is_empty() {
+        bail!("tidy: {} findings", findings.len());
+    }
+    Ok(())
+}
+
+fn findings(root: &Path) -> Result<Vec<Finding>> {
+    let mut sources = Vec::new();
+    let mut found = Vec::new();
+    for file in source::files(root, TEXT_FILES)? {
+        let path = relative(root, &file);
+        let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {path}"))?;
+        if path.ends_with(".rs") {
+            sources.push(Source::new(&path, &text));
+        }
+        if !path.contains("/gen/") {
+            found.extend(shape::white_space(&path, &text));
+        }
+    }
+    found.extend(
+        sources
+            .iter()
+            .flat_map(|source| CHECKS.iter().flat_map(|check| check(source))),
+    );
+    let metadata = MetadataCommand::new().no_deps().current_dir(root).exec()?;
+    found.extend(modules::orphans(&sources, &target_roots(root, &metadata)));
+    found.extend(edges::edges(&graph(&metadata)));
+    found.sort();
+    Ok(found)
+}
+
+fn relative(root: &Path, file: &Path) -> String {
+    file.strip_prefix(root)
+        .unwrap_or(file)
+        .to_string_lossy()
+        .replace('\\', "/")
+}
+
+/// The first file of every target of the workspace.
+fn target_roots(root: &Path, metadata: &Metadata) -> Vec<String> {
+    let targets = metadata.packages.iter().flat_map(|package| &package.targets);
+    targets
+        .map(|target| relative(root, target.src_path.as_std_path()))
+        .collect()
+}
+
+/// Normal dependencies between members of the workspace.
+fn graph(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
+    let names: BTreeSet<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
+    let mut graph = BTreeMap::new();
+    for package in &metadata.packages {
+        let normal = package
+            .dependencies
+            .iter()
+            .filter(|dependency| dependency.kind == DependencyKind::Normal);
+        let members = normal
+            .map(|dependency| dependency.name.clone())
+            .filter(|name| names.contains(name.as_str()));
+        graph.insert(package.name.to_string(), members.collect());
+    }
+    graph
+}
