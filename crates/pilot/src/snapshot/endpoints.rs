@@ -1,0 +1,420 @@
+//! Endpoints of services: which workload answers on which address and port.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use weft_api::local_workload::{LocalPort, Role};
+use weft_api::matching::Locality;
+use weft_api::meta::{Labels, selects};
+use weft_api::peer_authentication::MtlsMode;
+use weft_api::service::TargetPort;
+use weft_api::service_entry::{Resolution, WorkloadEntry};
+
+use super::inputs::Inputs;
+use super::peer_authentication::PeerAuthentications;
+use super::service::{MeshService, Origin, ServiceKey, ServiceKind, ServicePort};
+use super::services::Services;
+use super::share;
+use super::workloads::{Workload, WorkloadKey, Workloads, canonical_name, canonical_revision};
+
+/// Address of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndpointAddress {
+    /// An IP address.
+    Ip(IpAddr),
+    /// A name for DNS.
+    Name(Arc<str>),
+}
+
+/// One endpoint of one service port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshEndpoint {
+    /// Address that clients connect to (for a local workload its sidecar).
+    pub address: EndpointAddress,
+    /// Port that clients connect to.
+    pub port: u16,
+    /// The local workload behind it, if there is one.
+    pub workload: Option<WorkloadKey>,
+    /// Labels.
+    pub labels: Arc<Labels>,
+    /// Namespace of the workload.
+    pub namespace: Arc<str>,
+    /// Workload name; empty if unknown.
+    pub workload_name: Arc<str>,
+    /// Canonical service name; empty if unknown.
+    pub canonical_name: Arc<str>,
+    /// Canonical revision.
+    pub canonical_revision: Arc<str>,
+    /// Service account; `None` outside the mesh.
+    pub service_account: Option<Arc<str>>,
+    /// Region, zone, sub-zone.
+    pub locality: Locality,
+    /// Weight in relation to the others.
+    pub weight: u32,
+    /// Accepts mesh mTLS (`tlsMode: istio`).
+    pub mtls: bool,
+}
+
+/// Endpoints of the ports of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortEndpoints {
+    /// By service port.
+    pub ports: BTreeMap<u16, Vec<Arc<MeshEndpoint>>>,
+}
+
+/// All endpoints, ready or not. What follows from the set of workloads (identities, subsets) is read from here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backends {
+    by_service: BTreeMap<ServiceKey, Arc<PortEndpoints>>,
+    /// Service ports that fit no port of a selected workload.
+    pub(super) unmatched: Vec<(Origin, String, WorkloadKey)>,
+}
+
+/// The ready endpoints: what EDS serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    by_service: BTreeMap<ServiceKey, Arc<PortEndpoints>>,
+}
+
+// === impl EndpointAddress ===
+
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl EndpointAddress {
+    /// An IP address if it is one, else a name.
+    pub fn parse(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Name(text.into()), Self::Ip)
+    }
+}
+
+// === impl MeshEndpoint ===
+
+impl MeshEndpoint {
+    /// SPIFFE id, where there is a service account.
+    pub fn spiffe_id(&self, trust_domain: &str) -> Option<String> {
+        let account = self.service_account.as_ref()?;
+        Some(format!("spiffe://{trust_domain}/ns/{}/sa/{account}", self.namespace))
+    }
+
+    /// Value of the endpoint metadata `istio.workload`: `name;ns;canonical;revision;cluster`.
+    pub fn workload_metadata(&self) -> String {
+        format!(
+            "{};{};{};{};Kubernetes",
+            self.workload_name, self.namespace, self.canonical_name, self.canonical_revision
+        )
+    }
+
+    fn of_workload(workload: &Workload, port: &LocalPort, labels: &Arc<Labels>, mtls: bool) -> Self {
+        Self {
+            address: EndpointAddress::Ip(workload.address),
+            port: port.mesh_port,
+            workload: Some(workload.key.clone()),
+            labels: Arc::clone(labels),
+            namespace: Arc::clone(&workload.key.namespace),
+            workload_name: Arc::clone(&workload.workload_name),
+            canonical_name: workload.canonical_name().into(),
+            canonical_revision: workload.canonical_revision().into(),
+            service_account: Some(Arc::clone(&workload.service_account)),
+            locality: workload.locality.clone(),
+            weight: 1,
+            mtls,
+        }
+    }
+
+    fn of_entry(entry: &WorkloadEntry, name: &str, namespace: &Arc<str>, address: &str, port: u16) -> Self {
+        Self {
+            address: EndpointAddress::parse(address),
+            port,
+            workload: None,
+            labels: Arc::new(entry.labels.clone()),
+            namespace: Arc::clone(namespace),
+            workload_name: name.into(),
+            canonical_name: canonical_name(&entry.labels).unwrap_or(name).into(),
+            canonical_revision: canonical_revision(&entry.labels).into(),
+            service_account: entry.service_account.as_deref().map(Into::into),
+            locality: entry.locality.clone(),
+            weight: entry.weight,
+            mtls: entry.labels.get("security.istio.io/tlsMode").map(String::as_str) == Some("istio"),
+        }
+    }
+}
+
+/// The port of a workload that serves a service port: by name of the target, by declared number, by the service port's
+/// name, or the only one.
+pub(super) fn workload_port<'a>(ports: &'a [LocalPort], wanted: &ServicePort) -> Option<&'a LocalPort> {
+    let declared = |number: u16| ports.iter().find(|port| port.declared_port == number && number != 0);
+    let target = match &wanted.target {
+        TargetPort::Name(name) => ports.iter().find(|port| port.name == *name),
+        TargetPort::Number(number) => declared(*number),
+        TargetPort::Same => declared(wanted.port),
+    };
+    target
+        .or_else(|| {
+            ports
+                .iter()
+                .find(|port| !wanted.name.is_empty() && port.name == wanted.name)
+        })
+        .or(match ports {
+            [only] => Some(only),
+            _ => None,
+        })
+}
+
+/// The port of a workload entry that serves a service port: its own `ports` by name, else the target number, else the
+/// service's number.
+fn entry_port(entry: &WorkloadEntry, wanted: &ServicePort) -> u16 {
+    if let Some(port) = entry.ports.get(&wanted.name) {
+        return *port;
+    }
+    match &wanted.target {
+        TargetPort::Number(number) => *number,
+        TargetPort::Name(name) => entry.ports.get(name).copied().unwrap_or(wanted.port),
+        TargetPort::Same => wanted.port,
+    }
+}
+
+// === impl PortEndpoints ===
+
+impl PortEndpoints {
+    /// The endpoints of a port.
+    pub fn port(&self, port: u16) -> &[Arc<MeshEndpoint>] {
+        self.ports.get(&port).map_or(&[], Vec::as_slice)
+    }
+
+    /// The endpoints of a port that have the labels of a subset.
+    pub fn subset<'a>(&'a self, port: u16, labels: &'a Labels) -> impl Iterator<Item = &'a Arc<MeshEndpoint>> {
+        self.port(port)
+            .iter()
+            .filter(move |endpoint| selects(labels, &endpoint.labels))
+    }
+
+    fn add(&mut self, port: u16, endpoint: MeshEndpoint) {
+        self.ports.entry(port).or_default().push(Arc::new(endpoint));
+    }
+}
+
+// === impl Backends ===
+
+/// What endpoints are derived from.
+struct Sources<'a> {
+    inputs: &'a Inputs,
+    workloads: &'a Workloads,
+    policies: &'a PeerAuthentications,
+}
+
+impl Backends {
+    pub(super) fn build(
+        inputs: &Inputs,
+        services: &Services,
+        workloads: &Workloads,
+        policies: &PeerAuthentications,
+        previous: Option<&Self>,
+    ) -> Self {
+        let sources = Sources {
+            inputs,
+            workloads,
+            policies,
+        };
+        let mut built = Self::default();
+        for service in services.iter() {
+            let mut found = PortEndpoints::default();
+            built.select_workloads(service, &sources, &mut found);
+            sources.listed(service, &mut found);
+            sources.external_name(service, &mut found);
+            let old = previous.and_then(|previous| previous.by_service.get(&service.key));
+            built.by_service.insert(service.key.clone(), share::keep(found, old));
+        }
+        built
+    }
+
+    fn select_workloads(&mut self, service: &MeshService, sources: &Sources<'_>, found: &mut PortEndpoints) {
+        let Some(selector) = &service.selector else {
+            return;
+        };
+        let namespace = &service.key.namespace;
+        for workload in sources.workloads.local.values() {
+            if workload.key.namespace != *namespace
+                || workload.role != Role::Sidecar
+                || !selects(selector, &workload.labels)
+            {
+                continue;
+            }
+            let labels = Arc::new(workload.labels.clone());
+            for port in &service.ports {
+                match workload_port(&workload.ports, port) {
+                    Some(local) => {
+                        let mode = sources.policies.effective(namespace, &workload.labels, local.app_port);
+                        let mtls = mode != MtlsMode::Disable;
+                        found.add(port.port, MeshEndpoint::of_workload(workload, local, &labels, mtls));
+                    }
+                    None => self.unmatched.push((
+                        Origin {
+                            object: service.origin.object.clone(),
+                            place: port.place.clone(),
+                        },
+                        port.name.clone(),
+                        workload.key.clone(),
+                    )),
+                }
+            }
+        }
+        for (key, entry) in &sources.workloads.entries {
+            if key.namespace == *namespace && selects(selector, &entry.spec.labels) {
+                for port in &service.ports {
+                    let number = entry_port(&entry.spec, port);
+                    let endpoint =
+                        MeshEndpoint::of_entry(&entry.spec, &key.name, namespace, &entry.spec.address, number);
+                    found.add(port.port, endpoint);
+                }
+            }
+        }
+    }
+
+    /// The endpoints of a service.
+    pub fn of(&self, key: &ServiceKey) -> Option<&Arc<PortEndpoints>> {
+        self.by_service.get(key)
+    }
+
+    /// The SPIFFE ids that may answer for a port of a service, ready or not: what clients check the server's certificate
+    /// against. Does not change when a workload becomes ready.
+    pub fn identities(&self, key: &ServiceKey, port: u16, trust_domain: &str) -> BTreeSet<String> {
+        self.of(key)
+            .map(|found| found.port(port))
+            .unwrap_or_default()
+            .iter()
+            .filter(|endpoint| endpoint.mtls)
+            .filter_map(|endpoint| endpoint.spiffe_id(trust_domain))
+            .collect()
+    }
+}
+
+impl Sources<'_> {
+    /// Endpoints written in a ServiceEntry; with DNS resolution and none written, the hosts themselves.
+    fn listed(&self, service: &MeshService, found: &mut PortEndpoints) {
+        if service.kind != ServiceKind::Entry || service.selector.is_some() {
+            return;
+        }
+        let name = (Arc::clone(&service.key.namespace), Arc::clone(&service.name));
+        let Some(object) = self.inputs.service_entries.get(&name) else {
+            return;
+        };
+        let dns = matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+        for port in &service.ports {
+            for entry in &object.spec.endpoints {
+                let address = if entry.address.is_empty() {
+                    &*service.key.hostname
+                } else {
+                    &entry.address
+                };
+                let endpoint = MeshEndpoint::of_entry(
+                    entry,
+                    &service.name,
+                    &service.key.namespace,
+                    address,
+                    entry_port(entry, port),
+                );
+                found.add(port.port, endpoint);
+            }
+            if object.spec.endpoints.is_empty() && dns && !service.is_wildcard() {
+                found.add(port.port, by_name(service, port, &service.key.hostname));
+            }
+        }
+    }
+
+    fn external_name(&self, service: &MeshService, found: &mut PortEndpoints) {
+        if service.kind != ServiceKind::Kubernetes || service.resolution != Resolution::Dns {
+            return;
+        }
+        let name = (Arc::clone(&service.key.namespace), Arc::clone(&service.name));
+        let target = self
+            .inputs
+            .services
+            .get(&name)
+            .and_then(|object| object.spec.external_name.clone());
+        if let Some(target) = target {
+            let target = target.trim_end_matches('.').to_ascii_lowercase();
+            for port in &service.ports {
+                found.add(port.port, by_name(service, port, &target));
+            }
+        }
+    }
+}
+
+/// An endpoint outside the mesh that DNS finds.
+fn by_name(service: &MeshService, port: &ServicePort, host: &str) -> MeshEndpoint {
+    MeshEndpoint {
+        address: EndpointAddress::parse(host),
+        port: match port.target {
+            TargetPort::Number(number) => number,
+            TargetPort::Name(_) | TargetPort::Same => port.port,
+        },
+        workload: None,
+        labels: Arc::default(),
+        namespace: Arc::clone(&service.key.namespace),
+        workload_name: "".into(),
+        canonical_name: "".into(),
+        canonical_revision: "latest".into(),
+        service_account: None,
+        locality: Locality::default(),
+        weight: 1,
+        mtls: false,
+    }
+}
+
+// === impl Endpoints ===
+
+impl Endpoints {
+    pub(super) fn build(inputs: &Inputs, backends: &Backends, previous: Option<&Self>) -> Self {
+        let ready = |endpoint: &MeshEndpoint| match &endpoint.workload {
+            Some(key) => inputs
+                .local_workloads
+                .get(&(Arc::clone(&key.namespace), Arc::clone(&key.name)))
+                .is_some_and(|object| object.spec.ready),
+            None => true,
+        };
+        let mut built = Self::default();
+        for (key, all) in &backends.by_service {
+            let everything = all.ports.values().flatten().all(|endpoint| ready(endpoint));
+            let old = previous.and_then(|previous| previous.by_service.get(key));
+            let found = if everything {
+                Arc::clone(all)
+            } else {
+                Arc::new(PortEndpoints {
+                    ports: all
+                        .ports
+                        .iter()
+                        .map(|(port, endpoints)| {
+                            let kept = endpoints.iter().filter(|endpoint| ready(endpoint)).cloned().collect();
+                            (*port, kept)
+                        })
+                        .collect(),
+                })
+            };
+            let found = match old {
+                Some(old) if *old == found => Arc::clone(old),
+                _ => found,
+            };
+            built.by_service.insert(key.clone(), found);
+        }
+        built
+    }
+
+    /// The ready endpoints of a service.
+    pub fn of(&self, key: &ServiceKey) -> Option<&Arc<PortEndpoints>> {
+        self.by_service.get(key)
+    }
+
+    /// All services with their ready endpoints.
+    pub fn iter(&self) -> impl Iterator<Item = (&ServiceKey, &Arc<PortEndpoints>)> {
+        self.by_service.iter()
+    }
+}

@@ -1,0 +1,100 @@
+//! The objects of the mesh by kind, each kind behind its own `Arc` so that a change of one leaves the others shared.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weft_api::destination_rule::DestinationRule;
+use weft_api::gateway::Gateway;
+use weft_api::local_workload::LocalWorkload;
+use weft_api::meta::{Kind, Object, ObjectKey};
+use weft_api::peer_authentication::PeerAuthentication;
+use weft_api::resource::Resource;
+use weft_api::secret::Secret;
+use weft_api::service::Service;
+use weft_api::service_entry::{ServiceEntry, WorkloadEntry};
+use weft_api::sidecar::Sidecar;
+use weft_api::virtual_service::VirtualService;
+
+/// Objects of one kind by namespace and name.
+pub type ByName<T> = Arc<BTreeMap<(Arc<str>, Arc<str>), Arc<Object<T>>>>;
+
+/// All objects. Cloning shares them.
+#[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "each field holds the kind of the same name")]
+pub struct Inputs {
+    pub services: ByName<Service>,
+    pub secrets: ByName<Secret>,
+    pub virtual_services: ByName<VirtualService>,
+    pub destination_rules: ByName<DestinationRule>,
+    pub service_entries: ByName<ServiceEntry>,
+    pub workload_entries: ByName<WorkloadEntry>,
+    pub gateways: ByName<Gateway>,
+    pub sidecars: ByName<Sidecar>,
+    pub peer_authentications: ByName<PeerAuthentication>,
+    pub local_workloads: ByName<LocalWorkload>,
+}
+
+/// Puts an object in and says whether anything changed.
+fn put<T: PartialEq>(map: &mut ByName<T>, key: &ObjectKey, object: &Arc<Object<T>>) -> bool {
+    let name = (Arc::clone(&key.namespace), Arc::clone(&key.name));
+    if map.get(&name) == Some(object) {
+        return false;
+    }
+    Arc::make_mut(map).insert(name, Arc::clone(object));
+    true
+}
+
+/// Takes an object out and says whether it was there.
+fn take<T>(map: &mut ByName<T>, key: &ObjectKey) -> bool {
+    let name = (Arc::clone(&key.namespace), Arc::clone(&key.name));
+    if !map.contains_key(&name) {
+        return false;
+    }
+    Arc::make_mut(map).remove(&name).is_some()
+}
+
+// === impl Inputs ===
+
+impl Inputs {
+    /// Adds or replaces an object; `false` if the very same was there. A LocalMesh is for meshctl and is passed over.
+    pub fn apply(&mut self, resource: &Resource) -> bool {
+        let key = resource.key();
+        match resource {
+            Resource::Service(object) => put(&mut self.services, &key, object),
+            Resource::Secret(object) => put(&mut self.secrets, &key, object),
+            Resource::VirtualService(object) => put(&mut self.virtual_services, &key, object),
+            Resource::DestinationRule(object) => put(&mut self.destination_rules, &key, object),
+            Resource::ServiceEntry(object) => put(&mut self.service_entries, &key, object),
+            Resource::WorkloadEntry(object) => put(&mut self.workload_entries, &key, object),
+            Resource::Gateway(object) => put(&mut self.gateways, &key, object),
+            Resource::Sidecar(object) => put(&mut self.sidecars, &key, object),
+            Resource::PeerAuthentication(object) => put(&mut self.peer_authentications, &key, object),
+            Resource::LocalWorkload(object) => put(&mut self.local_workloads, &key, object),
+            Resource::LocalMesh(_) => false,
+        }
+    }
+
+    /// Removes an object; `false` if it was not there.
+    pub fn remove(&mut self, key: &ObjectKey) -> bool {
+        match key.kind {
+            Kind::Service => take(&mut self.services, key),
+            Kind::Secret => take(&mut self.secrets, key),
+            Kind::VirtualService => take(&mut self.virtual_services, key),
+            Kind::DestinationRule => take(&mut self.destination_rules, key),
+            Kind::ServiceEntry => take(&mut self.service_entries, key),
+            Kind::WorkloadEntry => take(&mut self.workload_entries, key),
+            Kind::Gateway => take(&mut self.gateways, key),
+            Kind::Sidecar => take(&mut self.sidecars, key),
+            Kind::PeerAuthentication => take(&mut self.peer_authentications, key),
+            Kind::LocalWorkload => take(&mut self.local_workloads, key),
+            Kind::LocalMesh => false,
+        }
+    }
+}
+
+/// The objects of a map in the order in which they win over each other.
+pub(super) fn by_precedence<T>(map: &ByName<T>) -> Vec<&Arc<Object<T>>> {
+    let mut objects: Vec<_> = map.values().collect();
+    objects.sort_by(|a, b| a.precedence().cmp(&b.precedence()));
+    objects
+}

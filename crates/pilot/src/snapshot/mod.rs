@@ -1,0 +1,106 @@
+//! The immutable view of the whole mesh that everything is generated from.
+//!
+//! Pure: resources in, indexes and diagnostics out; no clock, no I/O, no tasks. Knows nothing of xDS or of single proxies.
+
+mod build;
+mod check;
+mod destination_rules;
+mod endpoints;
+mod gateways;
+mod inbound;
+mod inputs;
+mod peer_authentication;
+mod service;
+mod services;
+mod share;
+mod sidecars;
+mod virtual_services;
+mod workloads;
+
+use std::sync::Arc;
+
+use weft_api::diagnostic::Diagnostic;
+
+pub use self::build::build;
+pub use self::destination_rules::{DestinationRules, MeshDestinationRule};
+pub use self::endpoints::{Backends, EndpointAddress, Endpoints, MeshEndpoint, PortEndpoints};
+pub use self::gateways::{Gateways, Secrets};
+pub use self::inbound::{Inbound, InboundPort};
+pub use self::inputs::{ByName, Inputs};
+pub use self::peer_authentication::PeerAuthentications;
+pub use self::service::{MeshService, Origin, ServiceKey, ServiceKind, ServicePort};
+pub use self::services::Services;
+pub use self::sidecars::Sidecars;
+pub use self::virtual_services::{GatewayRef, MeshVirtualService, VirtualServices};
+pub use self::workloads::{Workload, WorkloadKey, Workloads};
+pub use weft_api::protocol::Protocol;
+pub use weft_api::service_entry::{Location, Resolution};
+
+/// Mesh-wide names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshSettings {
+    /// Trust domain of all identities.
+    pub trust_domain: String,
+    /// DNS domain of Kubernetes services.
+    pub domain: String,
+    /// Namespace of mesh-wide objects.
+    pub root_namespace: String,
+}
+
+/// What differs from the snapshot before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing that is served; maybe diagnostics.
+    Nothing,
+    /// Only `endpoints`: every other index is the same `Arc` as before.
+    Endpoints,
+    /// Configuration.
+    Config,
+}
+
+/// One immutable state of the mesh. Cloning is cheap; parts that did not change are shared with the snapshot before.
+#[derive(Clone, Debug)]
+pub struct MeshSnapshot {
+    /// Grows by one with every snapshot.
+    pub generation: u64,
+    /// What differs from the generation before.
+    pub change: Change,
+    /// Mesh-wide names.
+    pub settings: Arc<MeshSettings>,
+    /// The objects that all this was built from.
+    pub inputs: Inputs,
+    /// Services by hostname.
+    pub services: Arc<Services>,
+    /// Workloads of this machine and workload entries.
+    pub workloads: Arc<Workloads>,
+    /// All endpoints of services, ready or not.
+    pub backends: Arc<Backends>,
+    /// The ready ones.
+    pub endpoints: Arc<Endpoints>,
+    /// What each workload serves.
+    pub inbound: Arc<Inbound>,
+    /// Routing rules by gateway and host.
+    pub virtual_services: Arc<VirtualServices>,
+    /// Subsets and client policy by host.
+    pub destination_rules: Arc<DestinationRules>,
+    /// mTLS modes.
+    pub peer_authentications: Arc<PeerAuthentications>,
+    /// Gateways.
+    pub gateways: Arc<Gateways>,
+    /// Gateway credentials.
+    pub secrets: Arc<Secrets>,
+    /// Scopes of sidecars.
+    pub sidecars: Arc<Sidecars>,
+    /// Findings about references between objects, sorted.
+    pub diagnostics: Arc<Vec<Diagnostic>>,
+}
+
+impl Default for MeshSettings {
+    fn default() -> Self {
+        Self {
+            trust_domain: "cluster.local".to_owned(),
+            domain: "cluster.local".to_owned(),
+            root_namespace: "istio-system".to_owned(),
+        }
+    }
+}

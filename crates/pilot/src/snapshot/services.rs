@@ -1,0 +1,212 @@
+//! Services by hostname, from Kubernetes Services and ServiceEntries.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weft_api::host;
+use weft_api::meta::{Kind, Object, ObjectKey};
+use weft_api::service::{ClusterIp, Service, TargetPort};
+use weft_api::service_entry::{Location, Resolution, ServiceEntry};
+
+use super::MeshSettings;
+use super::inputs::{Inputs, by_precedence};
+use super::service::{MeshService, Origin, ServiceKey, ServiceKind, ServicePort};
+use super::share;
+
+/// Services by hostname and namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Services {
+    /// The services; where two objects of one namespace claim one hostname, only the winner.
+    by_key: BTreeMap<ServiceKey, Arc<MeshService>>,
+    /// Losers of such claims, with the winner: (loser, winner).
+    pub(super) displaced: Vec<(Origin, Origin, Arc<str>)>,
+}
+
+// === impl Services ===
+
+impl Services {
+    pub(super) fn build(inputs: &Inputs, settings: &MeshSettings, previous: Option<&Self>) -> Self {
+        let mut built = Self::default();
+        for object in by_precedence(&inputs.services) {
+            built.add(from_service(object, &settings.domain));
+        }
+        for object in by_precedence(&inputs.service_entries) {
+            for hostname in &object.spec.hosts {
+                built.add(from_entry(object, hostname));
+            }
+        }
+        if let Some(previous) = previous {
+            share::entries(&mut built.by_key, &previous.by_key);
+        }
+        built
+    }
+
+    fn add(&mut self, service: MeshService) {
+        if let Some(winner) = self.by_key.get(&service.key) {
+            if winner.origin.object != service.origin.object {
+                self.displaced
+                    .push((service.origin, winner.origin.clone(), Arc::clone(&winner.key.hostname)));
+            }
+            return;
+        }
+        self.by_key.insert(service.key.clone(), Arc::new(service));
+    }
+
+    /// All services, ordered by hostname, then namespace.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<MeshService>> {
+        self.by_key.values()
+    }
+
+    /// A service by identity.
+    pub fn get(&self, key: &ServiceKey) -> Option<&Arc<MeshService>> {
+        self.by_key.get(key)
+    }
+
+    /// The services that clients of `namespace` may see, one per hostname: the client's own namespace wins, then Kubernetes
+    /// Services over ServiceEntries, then the first namespace by name.
+    pub fn visible_from<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<MeshService>> {
+        let mut services = self.by_key.values().peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let first = services.next()?;
+                let mut best = first.visible_from(namespace).then_some(first);
+                while let Some(other) = services.next_if(|next| next.key.hostname == first.key.hostname) {
+                    if other.visible_from(namespace)
+                        && best.is_none_or(|best| rank(other, namespace) < rank(best, namespace))
+                    {
+                        best = Some(other);
+                    }
+                }
+                if best.is_some() {
+                    return best;
+                }
+            }
+        })
+    }
+
+    /// The service with exactly this hostname that clients of `namespace` see.
+    pub fn exact(&self, hostname: &str, namespace: &str) -> Option<&Arc<MeshService>> {
+        self.of_host(hostname)
+            .filter(|service| service.visible_from(namespace))
+            .min_by(|a, b| rank(a, namespace).cmp(&rank(b, namespace)))
+    }
+
+    /// Like [`Self::exact`], else the most specific wildcard service that covers the name.
+    pub fn lookup(&self, hostname: &str, namespace: &str) -> Option<&Arc<MeshService>> {
+        if let Some(service) = self.exact(hostname, namespace) {
+            return Some(service);
+        }
+        self.by_key
+            .values()
+            .filter(|service| {
+                service.is_wildcard()
+                    && host::covers(&service.key.hostname, hostname)
+                    && service.visible_from(namespace)
+            })
+            .min_by_key(|service| host::specificity(&service.key.hostname))
+    }
+
+    /// All services with this hostname, whoever may see them.
+    pub fn of_host(&self, hostname: &str) -> impl Iterator<Item = &Arc<MeshService>> + use<'_> {
+        let from = ServiceKey {
+            hostname: hostname.into(),
+            namespace: "".into(),
+        };
+        let wanted = Arc::clone(&from.hostname);
+        self.by_key
+            .range(from..)
+            .take_while(move |(key, _)| key.hostname == wanted)
+            .map(|(_, service)| service)
+    }
+}
+
+fn rank<'a>(service: &'a MeshService, namespace: &str) -> (bool, ServiceKind, &'a str) {
+    (
+        *service.key.namespace != *namespace,
+        service.kind,
+        &service.key.namespace,
+    )
+}
+
+fn from_service(object: &Arc<Object<Service>>, domain: &str) -> MeshService {
+    let (spec, meta) = (&object.spec, &object.meta);
+    let external = spec.external_name.is_some();
+    MeshService {
+        key: ServiceKey {
+            hostname: format!("{}.{}.svc.{domain}", meta.name, meta.namespace)
+                .to_ascii_lowercase()
+                .into(),
+            namespace: Arc::clone(&meta.namespace),
+        },
+        name: Arc::clone(&meta.name),
+        kind: ServiceKind::Kubernetes,
+        origin: origin(Kind::Service, object),
+        ports: spec
+            .ports
+            .iter()
+            .map(|port| ServicePort {
+                name: port.name.clone(),
+                port: port.port,
+                protocol: port.protocol,
+                target: port.target.clone(),
+                place: object.place_of(port.at),
+            })
+            .collect(),
+        resolution: if external { Resolution::Dns } else { Resolution::Static },
+        location: if external {
+            Location::External
+        } else {
+            Location::Internal
+        },
+        addresses: match &spec.cluster_ip {
+            ClusterIp::Assigned(addresses) => addresses.iter().map(ToString::to_string).collect(),
+            ClusterIp::Unassigned | ClusterIp::Headless => Vec::new(),
+        },
+        headless: spec.cluster_ip == ClusterIp::Headless,
+        selector: (!spec.selector.is_empty() && !external).then(|| spec.selector.clone()),
+        subject_alt_names: Vec::new(),
+        export_to: spec.export_to.clone(),
+    }
+}
+
+fn from_entry(object: &Arc<Object<ServiceEntry>>, hostname: &str) -> MeshService {
+    let (spec, meta) = (&object.spec, &object.meta);
+    MeshService {
+        key: ServiceKey {
+            hostname: hostname.trim_end_matches('.').to_ascii_lowercase().into(),
+            namespace: Arc::clone(&meta.namespace),
+        },
+        name: Arc::clone(&meta.name),
+        kind: ServiceKind::Entry,
+        origin: origin(Kind::ServiceEntry, object),
+        ports: spec
+            .ports
+            .iter()
+            .map(|port| ServicePort {
+                name: port.name.clone(),
+                port: port.number,
+                protocol: port.protocol,
+                target: port.target_port.map_or(TargetPort::Same, TargetPort::Number),
+                place: object.place_of(port.at),
+            })
+            .collect(),
+        resolution: spec.resolution,
+        location: spec.location,
+        addresses: spec.addresses.clone(),
+        headless: false,
+        selector: spec.workload_selector.clone(),
+        subject_alt_names: spec.subject_alt_names.clone(),
+        export_to: spec.export_to.clone(),
+    }
+}
+
+fn origin<T>(kind: Kind, object: &Object<T>) -> Origin {
+    Origin {
+        object: ObjectKey {
+            kind,
+            namespace: Arc::clone(&object.meta.namespace),
+            name: Arc::clone(&object.meta.name),
+        },
+        place: object.place.clone(),
+    }
+}
