@@ -3,7 +3,12 @@
 //! Knows nothing of meshes' configuration, of xDS resources or of Kubernetes.
 
 pub mod admin;
+pub mod ca_client;
+pub mod grpc_tls;
 pub mod identity;
 pub mod log;
 pub mod readiness;
 pub mod shutdown;
+pub mod spiffe;
+pub mod tls;
+pub mod workload;
