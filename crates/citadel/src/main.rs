@@ -1,3 +1,31 @@
 //! Entry point of `weft-citadel`.
 
-fn main() {}
+use std::io::Write;
+
+use anyhow::Result;
+use clap::Parser;
+use weft_base::identity::SpiffeId;
+use weft_citadel::app;
+use weft_citadel::config::{Cli, Verb};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let log = weft_base::log::init(&cli.log_level, cli.log_format)?;
+    match cli.verb {
+        Verb::Serve(config) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()?;
+            runtime.block_on(app::run(config, log))
+        }
+        Verb::Token(options) => {
+            let id = SpiffeId::new(options.trust_domain, &options.namespace, &options.service_account)?;
+            let token = app::token(&options.state_dir, &id, options.ttl)?;
+            Ok(writeln!(std::io::stdout(), "{token}")?)
+        }
+    }
+}

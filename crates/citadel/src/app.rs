@@ -1,0 +1,180 @@
+//! The only place that wires the authority together.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use rcgen::{KeyPair, PublicKeyData, SubjectPublicKeyInfo};
+use rustls::ServerConfig;
+use rustls::server::NoServerSessionStorage;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tonic::transport::Server;
+use weft_base::admin::Admin;
+use weft_base::identity::SpiffeId;
+use weft_base::readiness::Readiness;
+use weft_base::shutdown::Shutdown;
+use weft_base::spiffe::{Allowed, ClientVerifier};
+use weft_base::{grpc_tls, tls};
+use weft_proto::istio_ca::istio_certificate_service_server::IstioCertificateServiceServer;
+
+use crate::authority::{LEAF_LIFETIME, Order};
+pub use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::service::Service;
+use crate::store::{self, ROOT_CERT, State};
+
+/// Largest message that the service takes in bytes.
+const MESSAGE_BYTES_MAX: usize = 64 << 10;
+
+/// Calls at once per connection.
+const CALLS_MAX: usize = 16;
+
+/// Names under which workloads reach the authority, beside its identity.
+const SERVER_NAMES: [&str; 4] = [
+    "localhost",
+    "127.0.0.1",
+    "weft-citadel.weft-system.svc",
+    "istiod.istio-system.svc",
+];
+
+/// A running authority.
+#[derive(Clone, Debug)]
+pub struct Citadel {
+    /// Where it signs.
+    pub addr: SocketAddr,
+    /// Where it is monitored.
+    pub monitoring_addr: SocketAddr,
+    /// Where the root certificate is.
+    pub root_cert: std::path::PathBuf,
+}
+
+// === impl Citadel ===
+
+impl Citadel {
+    /// Opens the state directory and serves until `shutdown` starts.
+    pub async fn start(config: &Config, log: Option<weft_base::log::LogControl>, shutdown: &Shutdown) -> Result<Self> {
+        let state = Arc::new(store::open(&config.state_dir, &config.trust_domain, SystemTime::now())?);
+        let metrics = Metrics::default();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        metrics
+            .root_cert_expiry_timestamp
+            .set(state.authority.not_after().unix_timestamp());
+        let admin = Admin {
+            version: concat!("weft-citadel ", env!("CARGO_PKG_VERSION")),
+            readiness: Readiness::new(),
+            metrics: Arc::new(Mutex::new(registry)),
+            log,
+        };
+        let starting = admin.readiness.block("certificate service");
+        let router = admin.router();
+        let monitoring_addr = weft_base::admin::serve("monitoring", config.monitoring_listen, router, shutdown).await?;
+        let addr = serve(config, state, metrics, shutdown).await?;
+        drop(starting);
+        Ok(Self {
+            addr,
+            monitoring_addr,
+            root_cert: config.state_dir.join(ROOT_CERT),
+        })
+    }
+}
+
+async fn serve(config: &Config, state: Arc<State>, metrics: Metrics, shutdown: &Shutdown) -> Result<SocketAddr> {
+    let listen = config.listen;
+    let listener = TcpListener::bind(listen).await;
+    let listener =
+        listener.with_context(|| format!("cannot listen on {listen}; is another process using the port?"))?;
+    let addr = listener.local_addr()?;
+    tracing::info!(name = "ca", %addr, "listening");
+    let (publish, tls_config) = watch::channel(Some(server_config(config, &state)?));
+    renew_server_certificate(config.clone(), state.clone(), publish, shutdown);
+    let incoming = grpc_tls::incoming(listener, tls_config, shutdown);
+    let service = IstioCertificateServiceServer::new(Service {
+        state,
+        trust_domain: config.trust_domain.clone(),
+        metrics,
+    });
+    let server = Server::builder()
+        .concurrency_limit_per_connection(CALLS_MAX)
+        .timeout(Duration::from_secs(10))
+        .add_service(service.max_decoding_message_size(MESSAGE_BYTES_MAX));
+    let stop = shutdown.clone();
+    shutdown.spawn(async move {
+        if let Err(error) = server
+            .serve_with_incoming_shutdown(incoming, async move { stop.started().await })
+            .await
+        {
+            tracing::error!(%error, "certificate service ended");
+        }
+    });
+    Ok(addr)
+}
+
+/// The authority's own server certificate, signed by itself.
+fn server_config(config: &Config, state: &State) -> Result<Arc<ServerConfig>> {
+    let id = SpiffeId::new(config.trust_domain.clone(), "weft-system", "weft-citadel")?;
+    let key = KeyPair::generate_for(crate::csr::authority_algorithm())?;
+    let public_key = SubjectPublicKeyInfo::from_der(&key.subject_public_key_info())?;
+    let order = Order {
+        id: &id,
+        dns_names: &SERVER_NAMES,
+        public_key: &public_key,
+        lifetime: LEAF_LIFETIME,
+    };
+    let leaf = state
+        .authority
+        .sign(&order, SystemTime::now(), store::random_serial()?)?;
+    let roots = tls::roots(state.authority.root_pem().as_bytes())?;
+    let verifier = ClientVerifier::new(roots, Allowed::TrustDomain(config.trust_domain.clone()), false)?;
+    let chain = tls::certificates(leaf.as_bytes())?;
+    let mut server = ServerConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(chain, tls::private_key(key.serialize_pem().as_bytes())?)?;
+    server.alpn_protocols = vec![b"h2".to_vec()];
+    server.session_storage = Arc::new(NoServerSessionStorage {});
+    server.send_tls13_tickets = 0;
+    Ok(Arc::new(server))
+}
+
+/// Replaces the server certificate at half its life.
+fn renew_server_certificate(
+    config: Config,
+    state: Arc<State>,
+    publish: watch::Sender<Option<Arc<ServerConfig>>>,
+    shutdown: &Shutdown,
+) {
+    let stop = shutdown.token();
+    shutdown.spawn(async move {
+        let mut ticks = tokio::time::interval(LEAF_LIFETIME / 2);
+        ticks.tick().await;
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            match server_config(&config, &state) {
+                Ok(renewed) => drop(publish.send_replace(Some(renewed))),
+                Err(error) => tracing::error!(%error, "cannot renew the server certificate"),
+            }
+        }
+    });
+}
+
+/// Makes a join token from a state directory.
+pub fn token(state_dir: &Path, id: &SpiffeId, lifetime: Duration) -> Result<String> {
+    let key = store::join_key(state_dir)?;
+    let expires = crate::join_token::expiry(SystemTime::now(), lifetime);
+    Ok(crate::join_token::issue(&key, id, expires))
+}
+
+/// Runs the authority until it is asked to end.
+pub async fn run(config: Config, log: weft_base::log::LogControl) -> Result<()> {
+    let shutdown = Shutdown::new();
+    Citadel::start(&config, Some(log), &shutdown).await?;
+    let signal = weft_base::shutdown::termination().await?;
+    tracing::info!(signal, "stopping");
+    shutdown.drain(Duration::from_secs(5)).await;
+    Ok(())
+}

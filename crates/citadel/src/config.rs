@@ -1,0 +1,86 @@
+//! Flags and environment of `weft-citadel`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use weft_base::identity::TrustDomain;
+use weft_base::log::LogFormat;
+
+/// The certificate authority of the Weft service mesh.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weft-citadel",
+    version,
+    after_help = "Examples:\n  weft-citadel serve --state-dir ./ca\n  weft-citadel token --state-dir ./ca --namespace default --service-account callme"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Log level, in RUST_LOG syntax.
+    #[arg(long, env = "WEFT_LOG_LEVEL", default_value = "info", global = true)]
+    pub log_level: String,
+    /// Log lines as text or json.
+    #[arg(long, env = "WEFT_LOG_FORMAT", default_value = "text", global = true)]
+    pub log_format: LogFormat,
+}
+
+/// Verbs of `weft-citadel`.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Sign certificates for workloads that prove who they are.
+    Serve(Config),
+    /// Print a join token for a local workload.
+    Token(Token),
+}
+
+/// Options of `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// Folder of the root certificate and its key; made where it does not exist.
+    #[arg(long, env = "WEFT_STATE_DIR")]
+    pub state_dir: PathBuf,
+    /// Where workloads ask for certificates.
+    #[arg(long, env = "WEFT_LISTEN", default_value = "127.0.0.1:15012")]
+    pub listen: SocketAddr,
+    /// Where /metrics and /ready are served.
+    #[arg(long, env = "WEFT_MONITORING_LISTEN", default_value = "127.0.0.1:15014")]
+    pub monitoring_listen: SocketAddr,
+    /// Trust domain of the identities that are signed.
+    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = weft_base::identity::DEFAULT_TRUST_DOMAIN)]
+    pub trust_domain: TrustDomain,
+}
+
+/// Options of `token`.
+#[derive(Clone, Debug, Args)]
+pub struct Token {
+    /// Folder of the authority.
+    #[arg(long, env = "WEFT_STATE_DIR")]
+    pub state_dir: PathBuf,
+    /// Namespace of the workload.
+    #[arg(long)]
+    pub namespace: String,
+    /// Service account of the workload.
+    #[arg(long)]
+    pub service_account: String,
+    /// Trust domain.
+    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = weft_base::identity::DEFAULT_TRUST_DOMAIN)]
+    pub trust_domain: TrustDomain,
+    /// How long the token is good, in hours.
+    #[arg(long, default_value = "24h", value_parser = parse_hours)]
+    pub ttl: Duration,
+}
+
+/// Hours such as `24h`, or minutes such as `10m`.
+fn parse_hours(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is not a duration such as 24h or 10m");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    match unit {
+        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err(wrong()),
+    }
+}

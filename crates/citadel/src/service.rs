@@ -1,0 +1,87 @@
+//! Istio's certificate service over gRPC.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tonic::{Request, Response, Status};
+use weft_base::grpc_tls::Peer;
+use weft_base::identity::TrustDomain;
+use weft_proto::istio_ca::istio_certificate_service_server::IstioCertificateService;
+use weft_proto::istio_ca::{IstioCertificateRequest, IstioCertificateResponse};
+
+use crate::authenticate::authenticate;
+use crate::authority::Order;
+use crate::csr;
+use crate::metrics::Metrics;
+use crate::store::{self, State};
+
+/// The service; clones share one state.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Root and join key.
+    pub state: Arc<State>,
+    /// Identities of other trust domains are not signed.
+    pub trust_domain: TrustDomain,
+    /// Counters.
+    pub metrics: Metrics,
+}
+
+#[tonic::async_trait]
+impl IstioCertificateService for Service {
+    async fn create_certificate(
+        &self,
+        request: Request<IstioCertificateRequest>,
+    ) -> Result<Response<IstioCertificateResponse>, Status> {
+        self.metrics.csr_count.inc();
+        let now = SystemTime::now();
+        let peer = request.extensions().get::<Peer>().cloned();
+        let certificate = peer.as_ref().and_then(|peer| peer.identity.as_ref());
+        let token = bearer(&request)?;
+        let id = authenticate(
+            &self.state.join_key,
+            &self.trust_domain,
+            token.as_deref(),
+            certificate,
+            now,
+        );
+        let id = id.map_err(|error| {
+            self.metrics.authentication_failure_count.inc();
+            tracing::warn!(peer = ?peer.as_ref().map(|peer| peer.addr), %error, "caller refused");
+            Status::unauthenticated(error.to_string())
+        })?;
+        let request = request.into_inner();
+        let public_key = csr::public_key(&request.csr).map_err(|error| {
+            self.metrics.csr_parsing_err_count.inc();
+            Status::invalid_argument(error.to_string())
+        })?;
+        let lifetime = u64::try_from(request.validity_duration);
+        let lifetime = lifetime.map_err(|_| Status::invalid_argument("validity_duration must not be negative"))?;
+        let order = Order {
+            id: &id,
+            dns_names: &[],
+            public_key: &public_key,
+            lifetime: Duration::from_secs(lifetime),
+        };
+        let serial = store::random_serial().map_err(|error| Status::internal(error.to_string()))?;
+        let leaf = self.state.authority.sign(&order, now, serial).map_err(|error| {
+            self.metrics.csr_sign_err_count.inc();
+            tracing::error!(%id, %error, "cannot sign");
+            Status::internal(error.to_string())
+        })?;
+        self.metrics.success_cert_issuance_count.inc();
+        tracing::info!(%id, "certificate issued");
+        Ok(Response::new(IstioCertificateResponse {
+            cert_chain: vec![leaf, self.state.authority.root_pem().to_owned()],
+        }))
+    }
+}
+
+/// The bearer token of a request, if there is one.
+fn bearer(request: &Request<IstioCertificateRequest>) -> Result<Option<String>, Status> {
+    let Some(value) = request.metadata().get("authorization") else {
+        return Ok(None);
+    };
+    let text = value.to_str().ok().and_then(|text| text.strip_prefix("Bearer "));
+    text.map(|token| Some(token.trim().to_owned()))
+        .ok_or_else(|| Status::unauthenticated("authorization must be `Bearer <join token>`"))
+}
