@@ -96,7 +96,7 @@ mod tests {
         check(token("x", 500), Some(id("x")), Ok("x"));
         check(token("x", 500), None, Err("expired"));
         check(token("y", 2_000), Some(id("x")), Err("the client certificate for"));
-        check(Some("forged.toke".to_owned()), Some(id("x")), Err("malformed"));
+        check(Some("forged.toke".to_owned()), Some(id("x")), Err("signature"));
         check(None, None, Err("no credentials"));
         let foreign = "spiffe://other/ns/a/sa/x".parse().unwrap();
         check(None, Some(foreign), Err("trust domain"));
