@@ -15,8 +15,10 @@
 
 mod bench;
 mod check;
+mod demo;
 mod gen_code;
 mod golden;
+mod http;
 mod process;
 mod test;
 mod tidy;
@@ -41,6 +43,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// What to run before every commit: format, tidy, generated files, clippy, unit and golden tests.
     Check,
+    /// A whole mesh on this machine under steady traffic, with a live table and a page.
+    Demo(demo::Arguments),
     /// Write generated files anew: service code from .proto files, protobuf descriptors.
     Gen {
         /// Compare with what is committed instead of writing; fails on a difference.
@@ -74,6 +78,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Check => check::run(),
+        Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Gen { check } => gen_code::run(check),
         Verb::Golden { filter } => golden::run(filter.as_deref()),
         Verb::Test => test::run(),

@@ -48,7 +48,7 @@ fn declared(code: &str) -> Vec<String> {
 
 /// Where a module declared in `file` may be (Rust reference, module source filenames).
 fn module_files(file: &Path, is_root: bool, name: &str) -> [PathBuf; 2] {
-    let folder = file.parent().unwrap_or(Path::new(""));
+    let folder = file.parent().unwrap_or_else(|| Path::new(""));
     let stem = file.file_stem().unwrap_or_default();
     let folder = if is_root || stem == "mod" {
         folder.to_owned()
