@@ -14,16 +14,18 @@ use weft_base::shutdown::{Shutdown, termination};
 
 use crate::admin;
 use crate::bootstrap::Loaded;
-use crate::compile::{Compiler, Resources};
+use crate::compile::{Compiler, Reject};
 use crate::config::Run;
 use crate::listen::accept;
 use crate::listen::sockets::{Command, SocketKey, Sockets};
 use crate::model::secret::SdsSource;
 use crate::observe::access_log::LogWriter;
-use crate::runtime::{ActionRuntime, Runtime, RuntimeHandle};
+use crate::runtime::{Runtime, RuntimeHandle};
 use crate::secrets::SecretStore;
 use crate::upstream::dns;
 use crate::worker::Worker;
+use crate::xds::client;
+use crate::xds::config_store::ConfigStore;
 
 /// A running proxy.
 #[derive(Debug)]
@@ -41,7 +43,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts the worker threads and serves the static resources. Must be called on the control runtime.
-    pub fn start(loaded: &Loaded, options: &Run, shutdown: Shutdown) -> Result<Self> {
+    pub fn start(loaded: &Loaded, options: &Run, shutdown: Shutdown) -> Result<(Self, ConfigStore)> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         // Only the first call in a process sets it; every context names its provider anyway.
         let _ = CryptoProvider::install_default((*provider).clone());
@@ -76,16 +78,18 @@ impl Proxy {
         };
         proxy.follow_secrets(&secrets);
         proxy.follow_outliers();
-        proxy.apply(&static_resources(loaded))?;
-        Ok(proxy)
-    }
-
-    /// Compiles resources, swaps the runtime and binds sockets. Static resources must all be good.
-    fn apply(&self, resources: &Resources) -> Result<()> {
-        let (runtime, rejects) = self.compiler.lock().compile(resources, &self.runtime.load());
-        if let Some(reject) = rejects.first() {
+        let mut store = ConfigStore::new(&loaded.bootstrap, secrets, options.tolerate_unsupported);
+        // Static resources must all be good; discovered ones are rejected one by one.
+        if let Some(reject) = proxy.reconfigure(&mut store).first() {
             bail!("listener {}: {}", reject.name, reject.reason);
         }
+        Ok((proxy, store))
+    }
+
+    /// Compiles what the store has, swaps the runtime and binds sockets. Returns what could not be used.
+    pub fn reconfigure(&self, store: &mut ConfigStore) -> Vec<Reject> {
+        let before = self.runtime.load();
+        let (runtime, mut rejects) = self.compiler.lock().compile(&store.resources(), &before);
         let mut wanted = Vec::new();
         for (name, listener) in &runtime.listeners {
             if listener.model.bind_to_port {
@@ -96,15 +100,22 @@ impl Proxy {
                 wanted.extend(keys);
             }
         }
-        for cluster in runtime.clusters.values() {
-            dns::follow(cluster, &self.shutdown);
+        for (name, cluster) in &runtime.clusters {
+            if before
+                .clusters
+                .get(name)
+                .is_none_or(|before| !Arc::ptr_eq(before, cluster))
+            {
+                dns::follow(cluster, &self.shutdown);
+            }
         }
         self.runtime.store(Arc::new(runtime));
         let errors = self.sockets.lock().apply(&wanted);
-        if let Some(error) = errors.into_iter().next() {
-            bail!(error);
-        }
-        Ok(())
+        rejects.extend(errors.into_iter().map(|error| Reject {
+            name: error.key.listener.clone(),
+            reason: error.to_string(),
+        }));
+        rejects
     }
 
     /// The addresses that listeners are bound to, by listener.
@@ -176,7 +187,18 @@ impl Proxy {
 /// Runs the proxy until it is asked to end.
 pub async fn run(loaded: Loaded, options: Run) -> Result<()> {
     let shutdown = Shutdown::new();
-    let proxy = Arc::new(Proxy::start(&loaded, &options, shutdown.clone())?);
+    let (proxy, store) = Proxy::start(&loaded, &options, shutdown.clone())?;
+    let proxy = Arc::new(proxy);
+    if let Some(ads) = loaded.bootstrap.ads.clone() {
+        let following = client::follow(
+            ads,
+            loaded.bootstrap.clone(),
+            Arc::downgrade(&proxy),
+            Arc::new(Mutex::new(store)),
+        );
+        let stop = shutdown.token();
+        shutdown.spawn(async move { stop.run_until_cancelled(following).await });
+    }
     if let Some(address) = loaded.bootstrap.admin {
         admin::serve(address, proxy.clone(), &shutdown).await?;
     }
@@ -195,29 +217,11 @@ pub async fn run(loaded: Loaded, options: Run) -> Result<()> {
     Ok(())
 }
 
-fn static_resources(loaded: &Loaded) -> Resources {
-    let listeners = loaded.bootstrap.listeners.iter();
-    let clusters = loaded.bootstrap.clusters.iter();
-    Resources {
-        listeners: listeners
-            .map(|listener| (listener.name.clone(), Arc::new(listener.clone())))
-            .collect(),
-        clusters: clusters
-            .map(|cluster| (cluster.name.clone(), Arc::new(cluster.clone())))
-            .collect(),
-        ..Resources::default()
-    }
-}
-
 fn refresh_contexts(runtime: &Runtime, secrets: &SecretStore) {
     for listener in runtime.listeners.values() {
         for chain in &listener.chains {
             if let Some(context) = &chain.tls {
                 context.refresh(secrets);
-            }
-            // Only HTTP and TCP chains exist; both may have TLS, neither has more.
-            match &chain.action {
-                ActionRuntime::Http(_) | ActionRuntime::Tcp(_) => {}
             }
         }
     }

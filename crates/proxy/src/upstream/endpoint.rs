@@ -252,8 +252,11 @@ fn smooth(usable: &[usize], weights: &[u64], sum: u64, divisor: u64) -> Vec<usiz
 mod tests {
     use super::*;
 
-    pub(super) fn assignment(groups: &[(u32, &[(u16, u32, Health)])]) -> model::LoadAssignment {
-        let locality = |(priority, members): &(u32, &[(u16, u32, Health)])| model::LocalityEndpoints {
+    /// Priority and members: port, weight, health.
+    type Group<'a> = (u32, &'a [(u16, u32, Health)]);
+
+    fn assignment(groups: &[Group<'_>]) -> model::LoadAssignment {
+        let locality = |(priority, members): &Group<'_>| model::LocalityEndpoints {
             priority: *priority,
             endpoints: members
                 .iter()
@@ -275,7 +278,7 @@ mod tests {
         }
     }
 
-    fn set(groups: &[(u32, &[(u16, u32, Health)])], panic: u32) -> EndpointSet {
+    fn set(groups: &[Group<'_>], panic: u32) -> EndpointSet {
         let transport = Transport {
             matches: Vec::new(),
             default: None,
@@ -286,7 +289,7 @@ mod tests {
     #[test]
     fn priorities_share_by_health() {
         use Health::{Healthy as H, Unhealthy as U};
-        let shares = |groups: &[(u32, &[(u16, u32, Health)])]| -> Vec<u32> {
+        let shares = |groups: &[Group<'_>]| -> Vec<u32> {
             set(groups, 0)
                 .priorities
                 .iter()

@@ -103,7 +103,7 @@ mod tests {
     async fn failures_in_a_row_eject_and_time_heals() {
         let config = config();
         let mut outlier = Outlier::default();
-        let mut record = |outlier: &mut Outlier, status| outlier.record(&config, Result::Status(status));
+        let record = |outlier: &mut Outlier, status| outlier.record(&config, Result::Status(status));
         assert!(!record(&mut outlier, 500) && !record(&mut outlier, 503) && !record(&mut outlier, 200));
         assert!(!record(&mut outlier, 500) && !record(&mut outlier, 500) && record(&mut outlier, 500));
         let now = Instant::now();

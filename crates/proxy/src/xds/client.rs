@@ -1,0 +1,342 @@
+//! The gRPC shell of the xDS client: connects, exchanges messages, applies what comes, and connects again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint as Dial};
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::envoy::service::discovery::v3 as discovery;
+use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use weft_proto::xds::google::protobuf as pb;
+use weft_proto::xds::google::rpc::Status as RpcStatus;
+
+use super::config_store::{ConfigStore, Resource};
+use super::kind::{ALL, Kind};
+use super::session::{Mode, Request, Response, Session};
+use crate::app::Proxy;
+use crate::model::bootstrap::{Ads, Bootstrap, Node};
+use crate::upstream::connect;
+
+/// Largest response in bytes; a mesh of thousands of services has tens of megabytes.
+const RESPONSE_BYTES_MAX: usize = 200 << 20;
+
+/// Messages that may wait to be sent.
+const OUTGOING_MAX: usize = 64;
+
+/// First pause after a lost stream, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum StreamEnd {
+    #[error("ADS cluster {0:?} does not exist or has no endpoint")]
+    NoEndpoint(Arc<str>),
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    #[error("server answered {0}")]
+    Status(#[from] tonic::Status),
+    #[error("server closed the stream")]
+    Closed,
+}
+
+/// What lives over reconnects.
+#[derive(Debug)]
+struct Client {
+    ads: Ads,
+    node: core::Node,
+    proxy: std::sync::Weak<Proxy>,
+    store: Arc<Mutex<ConfigStore>>,
+    session: Session,
+}
+
+/// Follows the aggregated discovery service until the proxy stops.
+pub async fn follow(ads: Ads, bootstrap: Bootstrap, proxy: std::sync::Weak<Proxy>, store: Arc<Mutex<ConfigStore>>) {
+    let mode = if ads.delta { Mode::Delta } else { Mode::StateOfTheWorld };
+    let mut wildcard = Vec::new();
+    if bootstrap.dynamic.clusters {
+        wildcard.push(Kind::Cluster);
+    }
+    if bootstrap.dynamic.listeners {
+        wildcard.push(Kind::Listener);
+    }
+    let mut client = Client {
+        node: node(&bootstrap.node),
+        ads,
+        proxy,
+        store,
+        session: Session::new(mode, &wildcard),
+    };
+    let mut failures = 0_u32;
+    loop {
+        let mut connected = false;
+        let end = client.stream(&mut connected).await;
+        if client.proxy.strong_count() == 0 {
+            return;
+        }
+        failures = if connected { 1 } else { failures.saturating_add(1) };
+        let Err(end) = end;
+        tracing::warn!(error = %end, failures, "no discovery stream, the last configuration stays");
+        let longest = BACKOFF
+            .0
+            .saturating_mul(1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX))
+            .min(BACKOFF.1);
+        tokio::time::sleep(longest.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+    }
+}
+
+// === impl Client ===
+
+impl Client {
+    /// One stream from connect to its end.
+    async fn stream(&mut self, connected: &mut bool) -> Result<std::convert::Infallible, StreamEnd> {
+        let channel = self.dial().await?;
+        let client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
+        let opening = {
+            for kind in ALL {
+                let wanted = self.store.lock().wanted(kind);
+                // Before the stream is open, this only notes the names; `open` asks for them.
+                let _ = self.session.ask_for(kind, wanted);
+            }
+            self.session.open()
+        };
+        if self.ads.delta {
+            self.delta(client, opening, connected).await
+        } else {
+            self.sotw(client, opening, connected).await
+        }
+    }
+
+    async fn dial(&self) -> Result<Channel, StreamEnd> {
+        let missing = || StreamEnd::NoEndpoint(self.ads.cluster.clone());
+        let cluster = {
+            let proxy = self.proxy.upgrade().ok_or_else(missing)?;
+            let runtime = proxy.runtime().load();
+            runtime.clusters.get(&self.ads.cluster).cloned().ok_or_else(missing)?
+        };
+        let endpoint = cluster.choose(&[], 0, || fastrand::u64(..)).ok_or_else(missing)?;
+        let dial = Dial::from_static("http://xds")
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_while_idle(true);
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let (cluster, endpoint) = (cluster.clone(), endpoint.clone());
+            async move {
+                connect::to_endpoint(&cluster.model, &endpoint, None)
+                    .await
+                    .map(TokioIo::new)
+            }
+        });
+        let connected = dial.connect_with_connector(connector).await;
+        connected.map_err(|error| StreamEnd::Connect(weft_base::grpc_tls::chain_of(&error)))
+    }
+
+    async fn delta(
+        &mut self,
+        mut client: AggregatedDiscoveryServiceClient<Channel>,
+        opening: Vec<Request>,
+        connected: &mut bool,
+    ) -> Result<std::convert::Infallible, StreamEnd> {
+        let (sender, outgoing) = mpsc::channel(OUTGOING_MAX);
+        let mut node = Some(self.node.clone());
+        for request in opening {
+            send(&sender, delta_request(request, node.take())).await?;
+        }
+        let mut changes = self.secret_changes();
+        let mut incoming = client
+            .delta_aggregated_resources(ReceiverStream::new(outgoing))
+            .await?
+            .into_inner();
+        loop {
+            let requests = tokio::select! {
+                message = incoming.next() => {
+                    let message = message.ok_or(StreamEnd::Closed)??;
+                    *connected = true;
+                    let resources: Vec<Resource> = message.resources.into_iter().filter_map(delta_resource).collect();
+                    let removed: Vec<Arc<str>> = message.removed_resources.iter().map(|name| Arc::from(name.as_str())).collect();
+                    let response = Response { nonce: message.nonce, removed, ..Response::default() };
+                    self.apply(&message.type_url, &resources, response, false)
+                }
+                _ = changes.changed() => self.ask(),
+            };
+            for request in requests {
+                send(&sender, delta_request(request, node.take())).await?;
+            }
+        }
+    }
+
+    async fn sotw(
+        &mut self,
+        mut client: AggregatedDiscoveryServiceClient<Channel>,
+        opening: Vec<Request>,
+        connected: &mut bool,
+    ) -> Result<std::convert::Infallible, StreamEnd> {
+        let (sender, outgoing) = mpsc::channel(OUTGOING_MAX);
+        let mut node = Some(self.node.clone());
+        for request in opening {
+            send(&sender, sotw_request(request, node.take())).await?;
+        }
+        let mut changes = self.secret_changes();
+        let mut incoming = client
+            .stream_aggregated_resources(ReceiverStream::new(outgoing))
+            .await?
+            .into_inner();
+        loop {
+            let requests = tokio::select! {
+                message = incoming.next() => {
+                    let message = message.ok_or(StreamEnd::Closed)??;
+                    *connected = true;
+                    let resource = |body: pb::Any| Resource { name: Arc::from(""), version: String::new(), body };
+                    let resources: Vec<Resource> = message.resources.into_iter().map(resource).collect();
+                    let response = Response { version: message.version_info, nonce: message.nonce, ..Response::default() };
+                    self.apply(&message.type_url, &resources, response, true)
+                }
+                _ = changes.changed() => self.ask(),
+            };
+            for request in requests {
+                send(&sender, sotw_request(request, node.take())).await?;
+            }
+        }
+    }
+
+    /// Applies a response; the answer to it first, then what has to be asked for now.
+    fn apply(&mut self, type_url: &str, resources: &[Resource], mut response: Response, whole: bool) -> Vec<Request> {
+        let Some(kind) = Kind::from_type_url(type_url) else {
+            tracing::warn!(type_url, "server sent a type that was not asked for");
+            return Vec::new();
+        };
+        let mut applied = self.store.lock().update(kind, resources, &response.removed, whole);
+        let rejects = self
+            .proxy
+            .upgrade()
+            .map(|proxy| proxy.reconfigure(&mut self.store.lock()))
+            .unwrap_or_default();
+        if kind == Kind::Listener {
+            for reject in rejects {
+                applied.accepted.retain(|(name, _)| *name != reject.name);
+                applied.rejected.push((reject.name, reject.reason));
+            }
+        }
+        for (name, reason) in &applied.rejected {
+            tracing::warn!(?kind, %name, %reason, "resource rejected, the last good one stays");
+        }
+        tracing::debug!(?kind, accepted = applied.accepted.len(), "configuration applied");
+        response.accepted = applied.accepted;
+        response.rejected = applied.rejected;
+        let mut requests: Vec<Request> = self.session.answer(kind, response).into_iter().collect();
+        requests.extend(self.ask());
+        requests
+    }
+
+    /// Asks for what the configuration refers to now.
+    fn ask(&mut self) -> Vec<Request> {
+        let store = self.store.lock();
+        let wanted: Vec<_> = ALL.into_iter().map(|kind| (kind, store.wanted(kind))).collect();
+        drop(store);
+        wanted
+            .into_iter()
+            .filter_map(|(kind, names)| self.session.ask_for(kind, names))
+            .collect()
+    }
+
+    fn secret_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.store.lock().secret_changes()
+    }
+}
+
+async fn send<T>(sender: &mpsc::Sender<T>, message: T) -> Result<(), StreamEnd> {
+    sender.send(message).await.map_err(|_| StreamEnd::Closed)
+}
+
+fn delta_resource(source: discovery::Resource) -> Option<Resource> {
+    Some(Resource {
+        name: Arc::from(source.name),
+        version: source.version,
+        body: source.resource?,
+    })
+}
+
+fn delta_request(request: Request, node: Option<core::Node>) -> discovery::DeltaDiscoveryRequest {
+    let texts = |names: Vec<Arc<str>>| names.iter().map(ToString::to_string).collect();
+    discovery::DeltaDiscoveryRequest {
+        node,
+        type_url: request.type_url.to_owned(),
+        resource_names_subscribe: texts(request.subscribe),
+        resource_names_unsubscribe: texts(request.unsubscribe),
+        initial_resource_versions: request
+            .known
+            .into_iter()
+            .map(|(name, version)| (name.to_string(), version))
+            .collect(),
+        response_nonce: request.nonce,
+        error_detail: request.error.map(rejection),
+        ..discovery::DeltaDiscoveryRequest::default()
+    }
+}
+
+fn sotw_request(request: Request, node: Option<core::Node>) -> discovery::DiscoveryRequest {
+    discovery::DiscoveryRequest {
+        version_info: request.version,
+        node,
+        resource_names: request.names.iter().map(ToString::to_string).collect(),
+        type_url: request.type_url.to_owned(),
+        response_nonce: request.nonce,
+        error_detail: request.error.map(rejection),
+        ..discovery::DiscoveryRequest::default()
+    }
+}
+
+fn rejection(message: String) -> RpcStatus {
+    RpcStatus {
+        code: tonic::Code::InvalidArgument as i32,
+        message,
+        details: Vec::new(),
+    }
+}
+
+fn node(source: &Node) -> core::Node {
+    let fields = source
+        .metadata
+        .iter()
+        .map(|(key, value)| (key.clone(), json_value(value)));
+    core::Node {
+        id: source.id.to_string(),
+        cluster: source.cluster.to_string(),
+        metadata: Some(pb::Struct {
+            fields: fields.collect(),
+        }),
+        locality: Some(core::Locality {
+            region: source.locality.region.to_string(),
+            zone: source.locality.zone.to_string(),
+            sub_zone: source.locality.sub_zone.to_string(),
+        }),
+        user_agent_name: "weft-proxy".to_owned(),
+        user_agent_version_type: Some(core::node::UserAgentVersionType::UserAgentVersion(
+            env!("CARGO_PKG_VERSION").to_owned(),
+        )),
+        ..core::Node::default()
+    }
+}
+
+fn json_value(source: &serde_json::Value) -> pb::Value {
+    use pb::value::Kind as Value;
+    let kind = match source {
+        serde_json::Value::Null => Value::NullValue(0),
+        serde_json::Value::Bool(value) => Value::BoolValue(*value),
+        serde_json::Value::Number(number) => Value::NumberValue(number.as_f64().unwrap_or_default()),
+        serde_json::Value::String(text) => Value::StringValue(text.clone()),
+        serde_json::Value::Array(values) => Value::ListValue(pb::ListValue {
+            values: values.iter().map(json_value).collect(),
+        }),
+        serde_json::Value::Object(fields) => Value::StructValue(pb::Struct {
+            fields: fields
+                .iter()
+                .map(|(key, value)| (key.clone(), json_value(value)))
+                .collect(),
+        }),
+    };
+    pb::Value { kind: Some(kind) }
+}

@@ -1,0 +1,406 @@
+//! All resources that the proxy knows, static and discovered, as the checked model.
+//!
+//! A resource that cannot be used is rejected by name and the last good one stays. A new listener waits for its routes and a new
+//! cluster for its endpoints, so that traffic never meets half a configuration.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use prost::Message;
+use prost_reflect::DynamicMessage;
+use weft_proto::descriptors;
+use weft_proto::xds::envoy::config::{cluster, endpoint, listener, route};
+use weft_proto::xds::envoy::extensions::transport_sockets::tls::v3 as tls;
+use weft_proto::xds::google::protobuf::Any;
+
+use super::kind::Kind;
+use super::session::Names;
+use crate::compile::Resources;
+use crate::model::bootstrap::Bootstrap;
+use crate::model::cluster::{Cluster, Discovery, LoadAssignment};
+use crate::model::convert::{self, Path};
+use crate::model::http::RouteSource;
+use crate::model::listener::{ChainAction, Listener};
+use crate::model::route::RouteConfig;
+use crate::model::secret::{SdsSource, Secret};
+use crate::secrets::SecretStore;
+
+/// A resource of a response.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// Its name; empty in state-of-the-world responses, where it is inside.
+    pub name: Arc<str>,
+    /// Its version; empty in state-of-the-world responses.
+    pub version: String,
+    /// Itself.
+    pub body: Any,
+}
+
+/// Everything that is known.
+#[derive(Debug)]
+pub struct ConfigStore {
+    fixed: Resources,
+    listeners: BTreeMap<Arc<str>, Arc<Listener>>,
+    clusters: BTreeMap<Arc<str>, Arc<Cluster>>,
+    routes: BTreeMap<Arc<str>, Arc<RouteConfig>>,
+    endpoints: BTreeMap<Arc<str>, Arc<LoadAssignment>>,
+    /// Discovered listeners and clusters that had all they need at least once.
+    warm: Resources,
+    secrets: SecretStore,
+    tolerate: bool,
+}
+
+/// A resource in its checked form.
+enum Checked {
+    Cluster(Cluster),
+    Endpoints(LoadAssignment),
+    Listener(Listener),
+    Routes(RouteConfig),
+    Secret(Secret),
+}
+
+/// What an update did.
+#[derive(Clone, Debug, Default)]
+pub struct Applied {
+    /// Names and versions that are in use now.
+    pub accepted: Vec<(Arc<str>, String)>,
+    /// Names and reasons of those that are not.
+    pub rejected: Vec<(Arc<str>, String)>,
+}
+
+// === impl ConfigStore ===
+
+impl ConfigStore {
+    /// A store with the bootstrap's static resources. With `tolerate` unsupported fields of discovered resources are left out with a warning.
+    pub fn new(bootstrap: &Bootstrap, secrets: SecretStore, tolerate: bool) -> Self {
+        let listeners = bootstrap.listeners.iter();
+        let clusters = bootstrap.clusters.iter();
+        Self {
+            fixed: Resources {
+                listeners: listeners
+                    .map(|listener| (listener.name.clone(), Arc::new(listener.clone())))
+                    .collect(),
+                clusters: clusters
+                    .map(|cluster| (cluster.name.clone(), Arc::new(cluster.clone())))
+                    .collect(),
+                ..Resources::default()
+            },
+            listeners: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            warm: Resources::default(),
+            secrets,
+            tolerate,
+        }
+    }
+
+    /// Takes resources of one type. With `whole` those that are not among them are gone.
+    pub fn update(&mut self, kind: Kind, resources: &[Resource], removed: &[Arc<str>], whole: bool) -> Applied {
+        let mut applied = Applied::default();
+        let mut named = BTreeSet::new();
+        for resource in resources {
+            match self.check(kind, resource) {
+                Ok((name, checked)) => {
+                    named.insert(name.clone());
+                    if self.is_static(kind, &name) {
+                        let reason = "the name belongs to a static resource".to_owned();
+                        applied.rejected.push((name, reason));
+                        continue;
+                    }
+                    self.insert(&name, checked);
+                    applied.accepted.push((name, resource.version.clone()));
+                }
+                Err((name, reason)) => {
+                    named.insert(name.clone());
+                    applied.rejected.push((name, reason));
+                }
+            }
+        }
+        if whole && kind.is_wildcard() {
+            // A rejected resource keeps its last good form, so it counts as named.
+            self.listeners
+                .retain(|name, _| kind != Kind::Listener || named.contains(name));
+            self.clusters
+                .retain(|name, _| kind != Kind::Cluster || named.contains(name));
+        }
+        for name in removed {
+            self.remove(kind, name);
+        }
+        applied
+    }
+
+    /// What serves traffic now: static resources, and discovered ones that have all they need.
+    pub fn resources(&mut self) -> Resources {
+        let Self {
+            listeners,
+            clusters,
+            routes,
+            endpoints,
+            warm,
+            fixed,
+            ..
+        } = self;
+        warm.listeners.retain(|name, _| listeners.contains_key(name));
+        warm.clusters.retain(|name, _| clusters.contains_key(name));
+        for (name, listener) in listeners {
+            if route_names(listener).all(|name| routes.contains_key(name)) {
+                warm.listeners.insert(name.clone(), listener.clone());
+            }
+        }
+        for (name, cluster) in clusters {
+            let waits = matches!(&cluster.discovery, Discovery::Eds(service) if !endpoints.contains_key(service));
+            if !waits {
+                warm.clusters.insert(name.clone(), cluster.clone());
+            }
+        }
+        let mut all = fixed.clone();
+        all.listeners.extend(warm.listeners.clone());
+        all.clusters.extend(warm.clusters.clone());
+        all.routes.clone_from(routes);
+        all.endpoints.clone_from(endpoints);
+        all
+    }
+
+    /// The names of a type that the known resources refer to.
+    pub fn wanted(&self, kind: Kind) -> Names {
+        match kind {
+            Kind::Cluster | Kind::Listener => Names::new(),
+            Kind::Endpoints => {
+                let clusters = self.fixed.clusters.values().chain(self.clusters.values());
+                let services = clusters.filter_map(|cluster| match &cluster.discovery {
+                    Discovery::Eds(service) => Some(service.clone()),
+                    Discovery::Static(_)
+                    | Discovery::StrictDns { .. }
+                    | Discovery::LogicalDns { .. }
+                    | Discovery::OriginalDst { .. } => None,
+                });
+                services.collect()
+            }
+            Kind::Routes => {
+                let listeners = self.fixed.listeners.values().chain(self.listeners.values());
+                listeners.flat_map(|listener| route_names(listener).cloned()).collect()
+            }
+            Kind::Secret => self.secrets.wanted(&SdsSource::Ads),
+        }
+    }
+
+    /// Changes when the secrets that are wanted may have.
+    pub fn secret_changes(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.secrets.changes()
+    }
+
+    fn is_static(&self, kind: Kind, name: &Arc<str>) -> bool {
+        match kind {
+            Kind::Cluster => self.fixed.clusters.contains_key(name),
+            Kind::Listener => self.fixed.listeners.contains_key(name),
+            Kind::Endpoints | Kind::Routes | Kind::Secret => false,
+        }
+    }
+
+    fn insert(&mut self, name: &Arc<str>, checked: Checked) {
+        match checked {
+            Checked::Cluster(cluster) => drop(self.clusters.insert(name.clone(), Arc::new(cluster))),
+            Checked::Endpoints(endpoints) => drop(self.endpoints.insert(name.clone(), Arc::new(endpoints))),
+            Checked::Listener(listener) => drop(self.listeners.insert(name.clone(), Arc::new(listener))),
+            Checked::Routes(routes) => drop(self.routes.insert(name.clone(), Arc::new(routes))),
+            Checked::Secret(secret) => self.secrets.deliver(&SdsSource::Ads, name, secret),
+        }
+    }
+
+    fn remove(&mut self, kind: Kind, name: &Arc<str>) {
+        match kind {
+            Kind::Cluster => drop(self.clusters.remove(name)),
+            Kind::Endpoints => drop(self.endpoints.remove(name)),
+            Kind::Listener => drop(self.listeners.remove(name)),
+            Kind::Routes => drop(self.routes.remove(name)),
+            // A secret in use stays until another replaces it: dropping it would break connections that still work.
+            Kind::Secret => {}
+        }
+    }
+
+    /// Checks one resource; an error has the name as far as it is known.
+    fn check(&self, kind: Kind, resource: &Resource) -> Result<(Arc<str>, Checked), (Arc<str>, String)> {
+        let name = resource.name.clone();
+        let fail = |reason: String| (name.clone(), reason);
+        if resource.body.type_url != kind.type_url() {
+            return Err(fail(format!(
+                "holds {}, expected {}",
+                resource.body.type_url,
+                kind.type_url()
+            )));
+        }
+        let bytes = resource.body.value.as_slice();
+        self.check_fields(kind, bytes).map_err(fail)?;
+        let at = Path::default();
+        match kind {
+            Kind::Cluster => {
+                let source: cluster::v3::Cluster = decode(bytes, &name)?;
+                let name: Arc<str> = Arc::from(source.name.as_str());
+                let checked = convert::cluster(&source, &at).map_err(|error| (name.clone(), error.to_string()))?;
+                Ok((name, Checked::Cluster(checked)))
+            }
+            Kind::Endpoints => {
+                let source: endpoint::v3::ClusterLoadAssignment = decode(bytes, &name)?;
+                let name: Arc<str> = Arc::from(source.cluster_name.as_str());
+                let checked = convert::load_assignment(&source, &at);
+                let checked = checked.map_err(|error| (name.clone(), error.to_string()))?;
+                Ok((name, Checked::Endpoints(checked)))
+            }
+            Kind::Listener => {
+                let source: listener::v3::Listener = decode(bytes, &name)?;
+                let name: Arc<str> = Arc::from(source.name.as_str());
+                let checked = convert::listener(&source, &at).map_err(|error| (name.clone(), error.to_string()))?;
+                Ok((name, Checked::Listener(checked)))
+            }
+            Kind::Routes => {
+                let source: route::v3::RouteConfiguration = decode(bytes, &name)?;
+                let name: Arc<str> = Arc::from(source.name.as_str());
+                let checked = convert::route_config(&source, &at);
+                let checked = checked.map_err(|error| (name.clone(), error.to_string()))?;
+                Ok((name, Checked::Routes(checked)))
+            }
+            Kind::Secret => {
+                let source: tls::Secret = decode(bytes, &name)?;
+                let checked = convert::secret(&source, &at);
+                let (name, checked) = checked.map_err(|error| (Arc::from(source.name.as_str()), error.to_string()))?;
+                Ok((name, Checked::Secret(checked)))
+            }
+        }
+    }
+
+    /// Refuses fields that are set and not carried.
+    fn check_fields(&self, kind: Kind, bytes: &[u8]) -> Result<(), String> {
+        let type_name = kind.type_url().rsplit('/').next().unwrap_or_default();
+        let descriptor = descriptors::pool().get_message_by_name(type_name);
+        let descriptor = descriptor.ok_or_else(|| format!("{type_name} is not in the descriptors"))?;
+        let message = DynamicMessage::decode(descriptor, bytes).map_err(|error| error.to_string())?;
+        let found = convert::unsupported_fields(&message, "");
+        if found.is_empty() {
+            return Ok(());
+        }
+        let reasons: Vec<String> = found
+            .iter()
+            .map(|field| format!("{} {}", field.path, field.reason))
+            .collect();
+        if self.tolerate {
+            tracing::warn!(
+                type_name,
+                fields = reasons.join("; "),
+                "unsupported fields are left out"
+            );
+            return Ok(());
+        }
+        Err(reasons.join("; "))
+    }
+}
+
+fn decode<T: Message + Default>(bytes: &[u8], name: &Arc<str>) -> Result<T, (Arc<str>, String)> {
+    T::decode(bytes).map_err(|error| (name.clone(), format!("cannot be decoded: {error}")))
+}
+
+/// The route configurations that a listener gets by name.
+fn route_names(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
+    let chains = listener.chains.iter().chain(&listener.default_chain);
+    chains.filter_map(|chain| match &chain.action {
+        ChainAction::Http(manager) => match &manager.routes {
+            RouteSource::Rds(name) => Some(name),
+            RouteSource::Inline(_) => None,
+        },
+        ChainAction::Tcp(_) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Name;
+    use weft_base::shutdown::Shutdown;
+    use weft_proto::xds::envoy::config::core::v3 as core;
+
+    use super::*;
+
+    fn resource<T: Message + Name>(name: &str, message: &T) -> Resource {
+        Resource {
+            name: Arc::from(name),
+            version: "1".to_owned(),
+            body: Any {
+                type_url: T::type_url(),
+                value: message.encode_to_vec(),
+            },
+        }
+    }
+
+    fn eds_cluster(name: &str) -> Resource {
+        use cluster::v3::cluster as inner;
+        let message = cluster::v3::Cluster {
+            name: name.to_owned(),
+            cluster_discovery_type: Some(inner::ClusterDiscoveryType::Type(inner::DiscoveryType::Eds as i32)),
+            eds_cluster_config: Some(inner::EdsClusterConfig {
+                eds_config: Some(core::ConfigSource {
+                    config_source_specifier: Some(core::config_source::ConfigSourceSpecifier::Ads(
+                        core::AggregatedConfigSource {},
+                    )),
+                    ..core::ConfigSource::default()
+                }),
+                service_name: String::new(),
+            }),
+            ..cluster::v3::Cluster::default()
+        };
+        resource(name, &message)
+    }
+
+    fn store() -> ConfigStore {
+        ConfigStore::new(&Bootstrap::default(), SecretStore::new(&Shutdown::new()), false)
+    }
+
+    #[tokio::test]
+    async fn a_cluster_waits_for_its_endpoints() {
+        let mut store = store();
+        let applied = store.update(Kind::Cluster, &[eds_cluster("a")], &[], true);
+        assert_eq!((applied.accepted.len(), applied.rejected.len()), (1, 0), "{applied:?}");
+        assert!(store.resources().clusters.is_empty());
+        assert_eq!(store.wanted(Kind::Endpoints), Names::from([Arc::from("a")]));
+        let endpoints = endpoint::v3::ClusterLoadAssignment {
+            cluster_name: "a".to_owned(),
+            ..endpoint::v3::ClusterLoadAssignment::default()
+        };
+        store.update(Kind::Endpoints, &[resource("a", &endpoints)], &[], false);
+        assert!(store.resources().clusters.contains_key("a"));
+        store.update(Kind::Cluster, &[], &[Arc::from("a")], false);
+        assert!(store.resources().clusters.is_empty());
+    }
+
+    #[tokio::test]
+    async fn one_bad_resource_does_not_stop_others() {
+        let mut store = store();
+        let mut bad = cluster::v3::Cluster {
+            name: "bad".to_owned(),
+            ..cluster::v3::Cluster::default()
+        };
+        bad.lb_policy = cluster::v3::cluster::LbPolicy::Maglev as i32;
+        let applied = store.update(Kind::Cluster, &[resource("bad", &bad), eds_cluster("good")], &[], true);
+        assert_eq!(applied.accepted.len(), 1);
+        let (name, reason) = &applied.rejected[0];
+        assert!(
+            &**name == "bad" && reason.contains("lb_policy") || reason.contains("load_assignment"),
+            "{reason}"
+        );
+        assert_eq!(store.wanted(Kind::Endpoints), Names::from([Arc::from("good")]));
+    }
+
+    #[tokio::test]
+    async fn garbage_is_rejected_by_name() {
+        let mut store = store();
+        let garbage = Resource {
+            name: Arc::from("g"),
+            version: String::new(),
+            body: Any {
+                type_url: Kind::Listener.type_url().to_owned(),
+                value: vec![0xff; 9],
+            },
+        };
+        let applied = store.update(Kind::Listener, &[garbage], &[], false);
+        assert_eq!(applied.rejected.len(), 1);
+        assert_eq!(&*applied.rejected[0].0, "g");
+    }
+}

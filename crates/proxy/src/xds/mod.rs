@@ -1,0 +1,9 @@
+//! The proxy as an xDS client: one aggregated stream, delta or state of the world.
+//!
+//! `session` decides what to say (no I/O), `config_store` turns resources into the checked model, `client` is the thin shell
+//! around both that talks gRPC.
+
+pub mod client;
+pub mod config_store;
+pub mod kind;
+pub mod session;

@@ -1,0 +1,317 @@
+//! The proxy under a scripted discovery server, over real sockets, in both variants of the protocol.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming};
+use weft_base::shutdown::Shutdown;
+use weft_proto::descriptors;
+use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::{
+    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+};
+use weft_proto::xds::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
+};
+use weft_proto::xds::google::protobuf::Any;
+use weft_proxy::app::Proxy;
+use weft_proxy::bootstrap;
+use weft_proxy::config::Run;
+use weft_proxy::xds::client;
+
+const LISTENER: &str = "envoy.config.listener.v3.Listener";
+const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
+const ENDPOINTS: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
+const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
+
+/// All resources of the server, as (type, name, JSON); a change is pushed to every stream.
+type Script = Vec<(&'static str, &'static str, serde_json::Value)>;
+
+#[derive(Clone)]
+struct Server {
+    script: watch::Receiver<(u64, Script)>,
+    rejections: mpsc::Sender<String>,
+}
+
+fn encode(type_name: &str, value: &serde_json::Value) -> Any {
+    let descriptor = descriptors::pool().get_message_by_name(type_name).unwrap();
+    let message = prost_reflect::DynamicMessage::deserialize(descriptor, value).unwrap();
+    Any {
+        type_url: format!("type.googleapis.com/{type_name}"),
+        value: prost::Message::encode_to_vec(&message),
+    }
+}
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Server {
+    type StreamAggregatedResourcesStream = ReceiverStream<Result<DiscoveryResponse, Status>>;
+    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        let (sender, out) = mpsc::channel(64);
+        let mut server = self.clone();
+        let mut requests = request.into_inner();
+        #[allow(clippy::disallowed_methods, reason = "ends with its stream")]
+        tokio::spawn(async move {
+            let mut asked: Vec<(String, Vec<String>)> = Vec::new();
+            loop {
+                let mut push = Vec::new();
+                tokio::select! {
+                    request = requests.next() => {
+                        let Some(Ok(request)) = request else { return };
+                        if let Some(error) = request.error_detail {
+                            server.rejections.send(error.message).await.unwrap();
+                            continue;
+                        }
+                        let names = (request.type_url.clone(), request.resource_names);
+                        let known = asked.contains(&names);
+                        if !known {
+                            asked.retain(|(type_url, _)| *type_url != names.0);
+                            push.push(names.0.clone());
+                            asked.push(names);
+                        }
+                    }
+                    _ = server.script.changed() => push.extend(asked.iter().map(|(type_url, _)| type_url.clone())),
+                }
+                for type_url in push {
+                    let (version, script) = server.script.borrow_and_update().clone();
+                    let of_type = script.iter().filter(|(name, ..)| type_url.ends_with(name));
+                    let response = DiscoveryResponse {
+                        version_info: version.to_string(),
+                        resources: of_type.map(|(name, _, value)| encode(name, value)).collect(),
+                        nonce: format!("{version}-{type_url}"),
+                        type_url,
+                        ..DiscoveryResponse::default()
+                    };
+                    if sender.send(Ok(response)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(out)))
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let (sender, out) = mpsc::channel(64);
+        let mut server = self.clone();
+        let mut requests = request.into_inner();
+        #[allow(clippy::disallowed_methods, reason = "ends with its stream")]
+        tokio::spawn(async move {
+            let mut asked: Vec<String> = Vec::new();
+            loop {
+                let mut push = Vec::new();
+                tokio::select! {
+                    request = requests.next() => {
+                        let Some(Ok(request)) = request else { return };
+                        if let Some(error) = request.error_detail {
+                            server.rejections.send(error.message).await.unwrap();
+                        } else if request.response_nonce.is_empty() {
+                            asked.retain(|type_url| *type_url != request.type_url);
+                            asked.push(request.type_url.clone());
+                            push.push(request.type_url);
+                        }
+                    }
+                    _ = server.script.changed() => push.extend(asked.iter().cloned()),
+                }
+                for type_url in push {
+                    let (version, script) = server.script.borrow_and_update().clone();
+                    let of_type = script.iter().filter(|(name, ..)| type_url.ends_with(name));
+                    let resources = of_type.map(|(type_name, name, value)| Resource {
+                        name: (*name).to_owned(),
+                        version: version.to_string(),
+                        resource: Some(encode(type_name, value)),
+                        ..Resource::default()
+                    });
+                    let response = DeltaDiscoveryResponse {
+                        resources: resources.collect(),
+                        nonce: version.to_string(),
+                        type_url,
+                        ..DeltaDiscoveryResponse::default()
+                    };
+                    if sender.send(Ok(response)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(out)))
+    }
+}
+
+fn listener(name: &str, routes: &str) -> serde_json::Value {
+    serde_json::json!({
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": name,
+            "rds": {"config_source": {"ads": {}}, "route_config_name": routes},
+            "http_filters": [{"name": "router", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
+        }}]}],
+    })
+}
+
+fn routes(body: &str) -> serde_json::Value {
+    serde_json::json!({"name": "r", "virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [
+        {"match": {"path": "/direct"}, "direct_response": {"status": 200, "body": {"inline_string": body}}},
+        {"match": {"prefix": "/"}, "route": {"cluster": "c"}},
+    ]}]})
+}
+
+fn script(backend: SocketAddr, body: &str) -> Script {
+    let endpoint = serde_json::json!({"endpoint": {"address": {"socket_address": {
+        "address": backend.ip().to_string(), "port_value": backend.port()}}}});
+    vec![
+        (
+            CLUSTER,
+            "c",
+            serde_json::json!({"name": "c", "type": "EDS", "eds_cluster_config": {"eds_config": {"ads": {}}}}),
+        ),
+        (
+            ENDPOINTS,
+            "c",
+            serde_json::json!({"cluster_name": "c", "endpoints": [{"lb_endpoints": [endpoint]}]}),
+        ),
+        (LISTENER, "good", listener("good", "r")),
+        (ROUTES, "r", routes(body)),
+    ]
+}
+
+/// Answers every connection's first request and closes.
+async fn backend() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    #[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = socket.read(&mut request).await;
+            let _ = socket
+                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\nbackend")
+                .await;
+        }
+    });
+    addr
+}
+
+async fn get(addr: SocketAddr, path: &str) -> String {
+    let mut socket = TcpStream::connect(addr).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// Polls until `probe` gives a value; a test that waits in vain fails with what it waits for.
+async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let polling = async {
+        loop {
+            if let Some(value) = probe().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), polling).await;
+    waited.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+async fn check(api_type: &str) {
+    let shutdown = Shutdown::new();
+    let backend = backend().await;
+    let (publish, script_watch) = watch::channel((1, script(backend, "first")));
+    let (rejections, mut rejected) = mpsc::channel(64);
+    let ads_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let ads = ads_listener.local_addr().unwrap();
+    let server = AggregatedDiscoveryServiceServer::new(Server {
+        script: script_watch,
+        rejections,
+    });
+    let incoming = TcpListenerStream::new(ads_listener);
+    shutdown.spawn(
+        tonic::transport::Server::builder()
+            .add_service(server)
+            .serve_with_incoming(incoming),
+    );
+
+    let text = serde_json::json!({
+        "node": {"id": "test", "cluster": "test"},
+        "dynamic_resources": {"lds_config": {"ads": {}}, "cds_config": {"ads": {}}, "ads_config": {
+            "api_type": api_type, "grpc_services": [{"envoy_grpc": {"cluster_name": "ads"}}]}},
+        "static_resources": {"clusters": [{"name": "ads", "http2_protocol_options": {}, "load_assignment": {
+            "cluster_name": "ads", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
+                "address": ads.ip().to_string(), "port_value": ads.port()}}}}]}]}}]},
+    });
+    let loaded = bootstrap::parse("test.json".as_ref(), &text.to_string(), false).unwrap();
+    let options = Run {
+        config: "test.json".into(),
+        tolerate_unsupported: false,
+        concurrency: Some(1),
+        drain_time: Duration::from_secs(1),
+    };
+    let (proxy, store) = Proxy::start(&loaded, &options, shutdown.clone()).unwrap();
+    let proxy = Arc::new(proxy);
+    let ads = loaded.bootstrap.ads.clone().unwrap();
+    let store = Arc::new(parking_lot::Mutex::new(store));
+    let following = client::follow(ads, loaded.bootstrap, Arc::downgrade(&proxy), store);
+    let stop = shutdown.token();
+    shutdown.spawn(async move { stop.run_until_cancelled(following).await });
+
+    let addr = eventually("the listener", async || {
+        proxy.addresses().get("good").map(|bound| bound[0])
+    })
+    .await;
+    assert!(get(addr, "/direct").await.ends_with("first"));
+    assert!(get(addr, "/").await.ends_with("backend"));
+
+    // A listener that the proxy does not carry is refused by name; the good one and a new route go on.
+    let mut next = script(backend, "second");
+    let mut bad = listener("bad", "r");
+    bad["freebind"] = serde_json::json!(true);
+    next.push((LISTENER, "bad", bad));
+    publish.send_replace((2, next));
+    let reason = rejected.recv().await.unwrap();
+    assert!(reason.contains("freebind is not supported"), "{reason}");
+    eventually("the new route", async || {
+        get(addr, "/direct").await.ends_with("second").then_some(())
+    })
+    .await;
+    assert_eq!(
+        proxy.addresses().keys().map(|name| &**name).collect::<Vec<_>>(),
+        ["good"]
+    );
+    assert_eq!(proxy.addresses()["good"], [addr], "the socket was kept");
+
+    shutdown.start();
+    shutdown.drain(Duration::from_secs(5)).await;
+    let proxy = eventually("the client to let go", async || {
+        (Arc::strong_count(&proxy) == 1).then_some(())
+    });
+    proxy.await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn delta_configures_and_rejects() {
+    check("DELTA_GRPC").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn state_of_the_world_configures_and_rejects() {
+    check("GRPC").await;
+}
