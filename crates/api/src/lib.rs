@@ -10,6 +10,7 @@ pub mod local_mesh;
 pub mod local_workload;
 pub mod matching;
 pub mod meta;
+pub mod parse;
 pub mod peer_authentication;
 pub mod protocol;
 pub mod resource;

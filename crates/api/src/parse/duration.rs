@@ -1,0 +1,67 @@
+//! Durations as Istio's objects write them: Go's syntax (`1h2m3s`, `1.5s`, `100ms`).
+
+use std::time::Duration;
+
+/// Nothing in a mesh lasts longer; keeps arithmetic on durations from overflowing.
+const MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Reads a duration; `None` if it is none, is negative, or is longer than a hundred years.
+pub(super) fn parse(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut rest = text.strip_prefix('+').unwrap_or(text);
+    if rest.is_empty() {
+        return None;
+    }
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(digits);
+        let unit_length = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_length);
+        let seconds = match unit {
+            "ns" => 1e-9,
+            "us" | "µs" | "μs" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return None,
+        };
+        let number: f64 = number.parse().ok()?;
+        let part = Duration::try_from_secs_f64(number * seconds).ok()?;
+        total = total.checked_add(part).filter(|total| *total <= MAX)?;
+        rest = tail;
+    }
+    Some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_go_durations() {
+        for (text, expected) in [
+            ("0", Some(Duration::ZERO)),
+            ("0s", Some(Duration::ZERO)),
+            ("100ms", Some(Duration::from_millis(100))),
+            ("1.5s", Some(Duration::from_millis(1500))),
+            ("1h2m3s", Some(Duration::from_secs(3723))),
+            ("10us", Some(Duration::from_micros(10))),
+            ("", None),
+            ("s", None),
+            ("5", None),
+            ("5 s", None),
+            ("-1s", None),
+            ("1d", None),
+            ("1.2.3s", None),
+            ("99999999999h", None),
+        ] {
+            assert_eq!(parse(text), expected, "{text:?}");
+        }
+    }
+}

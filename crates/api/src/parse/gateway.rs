@@ -1,0 +1,219 @@
+//! Reader of Gateway.
+
+use super::fields::{Fields, Report};
+use super::tree::Node;
+use super::{check, values};
+use crate::gateway::{Gateway, Server, ServerHost, ServerTls, ServerTlsMode, TlsVersion};
+use crate::matching::NamespaceScope;
+use crate::meta::Position;
+use crate::protocol::Protocol;
+
+/// Reads `spec`.
+pub(super) fn read(fields: &mut Fields<'_, '_>) -> Gateway {
+    let selector = values::labels(fields, "selector");
+    if selector.is_empty() {
+        let hint = "name the labels of the gateway workloads, for example istio: ingressgateway";
+        fields.missing("selector", hint);
+    }
+    if fields.get("servers").is_none() {
+        fields.missing("servers", "give at least one server");
+    }
+    Gateway {
+        selector,
+        servers: fields.list("servers", |report, node| report.map(node, server)),
+    }
+}
+
+fn server(fields: &mut Fields<'_, '_>) -> Server {
+    let at = fields.at;
+    fields.refuse("defaultEndpoint", "route with a VirtualService");
+    if fields.get("port").is_none() {
+        fields.missing("port", "give number, name and protocol");
+    }
+    let port = fields.map("port", port).unwrap_or((0, String::new(), None));
+    let tls = fields.map("tls", tls);
+    let hosts = fields.list("hosts", server_host);
+    if fields.get("hosts").is_none() {
+        fields.missing("hosts", "name at least one host, or \"*\"");
+    }
+    let server = Server {
+        at,
+        name: fields.text("name"),
+        port: port.0,
+        port_name: port.1,
+        protocol: port.2.unwrap_or(Protocol::Tcp),
+        bind: bind(fields),
+        hosts,
+        tls,
+    };
+    if port.2.is_some() {
+        protocol_fits_tls(fields, &server);
+    }
+    server
+}
+
+fn port(fields: &mut Fields<'_, '_>) -> (u16, String, Option<Protocol>) {
+    fields.refuse("targetPort", "remove it");
+    let number = fields.required_port("number");
+    let name = fields.required_text("name", "name the port, for example http");
+    if fields.get("protocol").is_none() {
+        fields.missing("protocol", "use HTTP, HTTPS, GRPC, HTTP2, TCP or TLS");
+    }
+    let protocol = values::protocol(fields, "protocol");
+    if protocol == Some(Protocol::Udp) {
+        fields.invalid(
+            "protocol",
+            "UDP is not carried by gateways",
+            "use HTTP, HTTPS, GRPC, HTTP2, TCP or TLS",
+        );
+    }
+    (number, name, protocol)
+}
+
+fn bind(fields: &mut Fields<'_, '_>) -> Option<String> {
+    let bind = fields.text("bind")?;
+    if bind.parse::<std::net::IpAddr>().is_err() {
+        fields.invalid(
+            "bind",
+            format!("{bind:?} is not an IP address"),
+            "Unix sockets are not supported",
+        );
+        return None;
+    }
+    Some(bind)
+}
+
+fn protocol_fits_tls(fields: &mut Fields<'_, '_>, server: &Server) {
+    let secure = server.protocol.is_tls();
+    match &server.tls {
+        None if secure => fields.missing("tls", format!("{} needs a mode", server.protocol)),
+        Some(tls) if !secure && !tls.https_redirect && server.protocol != Protocol::Tcp => {
+            let message = format!("has no effect on protocol {}", server.protocol);
+            fields.invalid("tls", message, "use protocol HTTPS or TLS");
+        }
+        Some(tls) if tls.https_redirect && server.protocol != Protocol::Http => {
+            fields.invalid(
+                "tls",
+                "httpsRedirect is for protocol HTTP",
+                "move it to the HTTP server",
+            );
+        }
+        Some(tls) if server.protocol == Protocol::Https && tls.mode == ServerTlsMode::Passthrough => {}
+        _ => {}
+    }
+}
+
+/// `host` or `namespace/host`.
+fn server_host(report: &mut Report, node: &Node) -> Option<ServerHost> {
+    let text = report.text(node)?;
+    let (namespace, host) = match text.split_once('/') {
+        Some((namespace, host)) => (NamespaceScope::parse(namespace), host),
+        None => (NamespaceScope::All, text.as_str()),
+    };
+    if let Err(reason) = check::host(host, true) {
+        report.invalid(node.at, format!("{host:?} {reason}"), "");
+        return None;
+    }
+    Some(ServerHost {
+        namespace,
+        host: host.trim_end_matches('.').to_ascii_lowercase(),
+    })
+}
+
+fn tls(fields: &mut Fields<'_, '_>) -> ServerTls {
+    let at = fields.at;
+    for name in [
+        "credentialNames",
+        "caCertCredentialName",
+        "caCrl",
+        "tlsCertificates",
+        "verifyCertificateSpki",
+        "verifyCertificateHash",
+        "cipherSuites",
+        "ecdhCurves",
+    ] {
+        fields.refuse(name, "remove it");
+    }
+    let https_redirect = fields.flag("httpsRedirect").unwrap_or(false);
+    let mode_text = fields.with("mode", |_, node| super::fields::shown(node));
+    let mode = match mode_text.as_deref() {
+        Some("AUTO_PASSTHROUGH" | "OPTIONAL_MUTUAL") => {
+            fields.refuse("mode", "use PASSTHROUGH, SIMPLE, MUTUAL or ISTIO_MUTUAL");
+            None
+        }
+        _ => fields.choice(
+            "mode",
+            &[
+                ("PASSTHROUGH", ServerTlsMode::Passthrough),
+                ("SIMPLE", ServerTlsMode::Simple),
+                ("MUTUAL", ServerTlsMode::Mutual),
+                ("ISTIO_MUTUAL", ServerTlsMode::IstioMutual),
+            ],
+        ),
+    };
+    let tls = ServerTls {
+        at,
+        https_redirect,
+        // The protocol default of the enum in Istio's API is PASSTHROUGH.
+        mode: mode.unwrap_or(ServerTlsMode::Passthrough),
+        credential_name: fields.text("credentialName"),
+        server_certificate: fields.text("serverCertificate"),
+        private_key: fields.text("privateKey"),
+        ca_certificates: fields.text("caCertificates"),
+        subject_alt_names: fields.texts("subjectAltNames"),
+        min_version: version(fields, "minProtocolVersion"),
+        max_version: version(fields, "maxProtocolVersion"),
+    };
+    certificates(fields, &tls, at);
+    if let (Some(min), Some(max)) = (tls.min_version, tls.max_version)
+        && min > max
+    {
+        fields.invalid("minProtocolVersion", "is above maxProtocolVersion", "swap the two");
+    }
+    tls
+}
+
+/// Every mode has what it terminates with, and nothing that it does not use.
+fn certificates(fields: &mut Fields<'_, '_>, tls: &ServerTls, at: Position) {
+    let files = fields.set_of(&["serverCertificate", "privateKey"]);
+    match tls.mode {
+        ServerTlsMode::Simple | ServerTlsMode::Mutual => {
+            if tls.credential_name.is_none() && files.len() < 2 {
+                let hint = "or serverCertificate and privateKey with paths";
+                fields.missing("credentialName", hint);
+            }
+            if tls.credential_name.is_some() && !files.is_empty() {
+                fields.invalid(
+                    "credentialName",
+                    "excludes serverCertificate and privateKey",
+                    "keep one of them",
+                );
+            }
+            if tls.mode == ServerTlsMode::Mutual && tls.credential_name.is_none() && tls.ca_certificates.is_none() {
+                fields.missing("caCertificates", "MUTUAL needs a CA for client certificates");
+            }
+        }
+        ServerTlsMode::Passthrough | ServerTlsMode::IstioMutual => {
+            if tls.credential_name.is_some() || !files.is_empty() {
+                let message = "a certificate has no effect in this mode";
+                fields.report().invalid(at, message, "remove it, or use mode SIMPLE");
+            }
+        }
+    }
+}
+
+fn version(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<TlsVersion> {
+    let text = fields.with(name, |_, node| super::fields::shown(node))?;
+    match text.as_str() {
+        "TLS_AUTO" => None,
+        "TLSV1_0" | "TLSV1_1" if name == "minProtocolVersion" => {
+            fields.warn(name, "TLS below 1.2 is not offered; 1.2 is the lowest", "use TLSV1_2");
+            Some(TlsVersion::V1_2)
+        }
+        "TLSV1_0" | "TLSV1_1" => {
+            fields.refuse(name, "use TLSV1_2 or TLSV1_3");
+            None
+        }
+        _ => fields.choice(name, &[("TLSV1_2", TlsVersion::V1_2), ("TLSV1_3", TlsVersion::V1_3)]),
+    }
+}

@@ -1,0 +1,154 @@
+//! `apiVersion`, `kind` and `metadata`: which object a document describes.
+
+use std::sync::Arc;
+
+use super::fields::Fields;
+use super::suggest;
+use crate::diagnostic::{Severity, code};
+use crate::meta::{Kind, Meta, Place};
+
+/// What a document says of itself.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) kind: Kind,
+    pub(super) meta: Meta,
+    pub(super) place: Place,
+}
+
+/// The kinds that are read, with their groups and versions.
+const KINDS: &[(&str, &[&str], Kind)] = &[
+    ("", &["v1"], Kind::Service),
+    ("", &["v1"], Kind::Secret),
+    ("networking.istio.io", NETWORKING, Kind::VirtualService),
+    ("networking.istio.io", NETWORKING, Kind::DestinationRule),
+    ("networking.istio.io", NETWORKING, Kind::ServiceEntry),
+    ("networking.istio.io", NETWORKING, Kind::WorkloadEntry),
+    ("networking.istio.io", NETWORKING, Kind::Gateway),
+    ("networking.istio.io", NETWORKING, Kind::Sidecar),
+    ("security.istio.io", &["v1", "v1beta1"], Kind::PeerAuthentication),
+    ("weft.mesh", &["v1alpha1"], Kind::LocalWorkload),
+    ("weft.mesh", &["v1alpha1"], Kind::LocalMesh),
+];
+
+const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+
+/// Istio kinds that restrict access: passing over one silently would open what its author closed.
+const PROTECTIVE: &[&str] = &["AuthorizationPolicy", "RequestAuthentication"];
+
+/// Other kinds of the groups whose objects change traffic.
+const MESH_KINDS: &[&str] = &[
+    "EnvoyFilter",
+    "WorkloadGroup",
+    "ProxyConfig",
+    "Telemetry",
+    "WasmPlugin",
+    "TrafficExtension",
+];
+
+/// Reads the header; `None` if the document is of a kind that is passed over, or of none.
+pub(super) fn read(fields: &mut Fields<'_, '_>, file: &Arc<str>) -> Option<Header> {
+    let api_version = fields.required_text("apiVersion", "for example networking.istio.io/v1");
+    let kind_name = fields.required_text("kind", "for example VirtualService");
+    let (namespace, name) = name_of(fields, &kind_name);
+    if api_version.is_empty() || kind_name.is_empty() {
+        return None;
+    }
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
+    let kind = known_kind(fields, group, version, &kind_name)?;
+    let meta = metadata(fields, namespace, name);
+    if meta.is_none() && fields.get("metadata").is_none() {
+        fields.missing("metadata", "give at least metadata.name");
+    }
+    Some(Header {
+        kind,
+        meta: meta?,
+        place: Place {
+            file: Arc::clone(file),
+            at: fields.at,
+        },
+    })
+}
+
+/// Namespace and name before anything else, so that every later finding can name the object.
+fn name_of(fields: &mut Fields<'_, '_>, kind: &str) -> (Arc<str>, Arc<str>) {
+    let (namespace, name) = fields.peek_name();
+    if !kind.is_empty() && !name.is_empty() {
+        fields.report().object = format!("{kind}/{namespace}/{name}");
+    }
+    (namespace.into(), name.into())
+}
+
+fn known_kind(fields: &mut Fields<'_, '_>, group: &str, version: &str, name: &str) -> Option<Kind> {
+    let of_group = || KINDS.iter().filter(|(known, _, _)| *known == group);
+    if let Some((_, versions, kind)) = of_group().find(|(_, _, kind)| kind.as_str() == name) {
+        if versions.contains(&version) {
+            return Some(*kind);
+        }
+        let hint = format!("use one of the versions {}", versions.join(", "));
+        fields.invalid("apiVersion", format!("version {version} of {name} is not known"), hint);
+        return Some(*kind);
+    }
+    let at = fields.place("kind");
+    let ours = group.ends_with("istio.io") || group == "weft.mesh";
+    let (severity, message, hint) = if ours && PROTECTIVE.contains(&name) {
+        let message = format!("{name} is not enforced by this mesh yet: access is NOT restricted by it");
+        (Severity::Error, message, "restrict access by other means".to_owned())
+    } else if ours && !MESH_KINDS.contains(&name) {
+        let hint = match suggest::nearest(name, of_group().map(|(_, _, kind)| kind.as_str())) {
+            Some(near) => format!("did you mean {near}?"),
+            None => String::new(),
+        };
+        (Severity::Error, format!("{group} has no kind {name}"), hint)
+    } else if ours || group == "gateway.networking.k8s.io" {
+        let message = format!("{name} is not carried out by this mesh yet and is passed over");
+        (Severity::Warning, message, String::new())
+    } else {
+        let near = (group.is_empty())
+            .then(|| suggest::nearest(name, ["Service", "Secret"]).filter(|_| name != "Namespace"))
+            .flatten();
+        match near {
+            Some(near) => (
+                Severity::Warning,
+                format!("{name} is no kind that the mesh reads"),
+                format!("did you mean {near}?"),
+            ),
+            None => (Severity::Info, format!("{name} is not used by the mesh"), String::new()),
+        }
+    };
+    let report = fields.report();
+    report.passed_over = !hint.starts_with("did you mean");
+    report.field("kind", |report| {
+        report.add(severity, code::UNHANDLED_KIND, at, message, hint);
+    });
+    None
+}
+
+fn metadata(fields: &mut Fields<'_, '_>, namespace: Arc<str>, name: Arc<str>) -> Option<Meta> {
+    fields.map("metadata", |f| {
+        f.required_text("name", "every object needs a name");
+        f.text("namespace");
+        let labels = f.labels("labels");
+        let annotations = f.labels("annotations");
+        let created = f.text("creationTimestamp");
+        f.ignore(&[
+            "uid",
+            "resourceVersion",
+            "generation",
+            "managedFields",
+            "ownerReferences",
+            "finalizers",
+            "selfLink",
+            "generateName",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "clusterName",
+        ]);
+        Meta {
+            namespace,
+            name,
+            labels,
+            annotations,
+            created,
+        }
+    })
+}

@@ -1,0 +1,219 @@
+//! Files to objects: `parse` takes the text of a file and gives every object that can be used and every finding.
+//!
+//! Broken input is normal: a broken document is reported with its place, and the others of the file are read all the same.
+
+mod check;
+mod destination_rule;
+mod duration;
+mod fields;
+mod gateway;
+mod header;
+mod kubernetes;
+mod local;
+mod security;
+mod service_entry;
+mod sidecar;
+mod suggest;
+mod traffic_policy;
+mod tree;
+mod values;
+mod virtual_service;
+mod virtual_service_l4;
+
+use std::sync::Arc;
+
+use self::fields::Report;
+use self::header::Header;
+use self::tree::{Node, Value};
+use crate::diagnostic::{Diagnostic, Severity, code};
+use crate::meta::{Kind, Object, ObjectKey};
+use crate::resource::Resource;
+
+/// Most documents of one file, items of lists included.
+const OBJECTS_MAX: usize = 50_000;
+
+/// What a file holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parsed {
+    /// The objects, in the order of the file. Of two with the same key only the first.
+    pub resources: Vec<Resource>,
+    /// Findings, in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Objects that are in the file but broken.
+    pub broken: Vec<ObjectKey>,
+    /// Whether a document is broken so badly that its name is not known.
+    pub broken_unnamed: bool,
+}
+
+/// Reads all documents of a file: YAML or JSON, several documents, `kind: List`. `file` is the name for diagnostics.
+pub fn parse(file: &str, text: &str) -> Parsed {
+    let file: Arc<str> = file.into();
+    let mut parsed = Parsed::default();
+    for chunk in tree::documents(text) {
+        match tree::read(chunk) {
+            Ok(None) => {}
+            Ok(Some(node)) => parsed.document(&file, &node, ""),
+            Err(error) => {
+                let mut report = Report::new(&file);
+                report.add(Severity::Error, code::SYNTAX, error.at, error.message, error.hint);
+                parsed.broken_unnamed = true;
+                parsed.diagnostics.extend(report.into_findings());
+            }
+        }
+    }
+    parsed
+}
+
+// === impl Parsed ===
+
+impl Parsed {
+    /// Reads one object, or each item of a list. `path` is where the document is inside of an enclosing list.
+    fn document(&mut self, file: &Arc<str>, node: &Node, path: &str) {
+        if path.is_empty()
+            && let Some(items) = list_items(node)
+        {
+            for (i, item) in items.iter().enumerate() {
+                self.document(file, item, &format!("items[{i}]"));
+            }
+            return;
+        }
+        let mut report = Report::new(file);
+        let (key, resource) = if path.is_empty() {
+            object(&mut report, file, node)
+        } else {
+            report.field(path, |report| object(report, file, node))
+        };
+        let broken = report.is_broken() && !report.passed_over;
+        match resource {
+            Some(resource) if !report.is_broken() => self.add(resource, &mut report),
+            _ if broken => match key {
+                Some(key) => self.broken.push(key),
+                None => self.broken_unnamed = true,
+            },
+            _ => {}
+        }
+        self.diagnostics.extend(report.into_findings());
+    }
+
+    fn add(&mut self, resource: Resource, report: &mut Report) {
+        let at = resource.place().at;
+        if self.resources.len() >= OBJECTS_MAX {
+            let message = format!("the file has more than {OBJECTS_MAX} objects");
+            return report.add(Severity::Error, code::SYNTAX, at, message, "split it");
+        }
+        self.resources.push(resource);
+    }
+}
+
+/// The items of `kind: List`.
+fn list_items(node: &Node) -> Option<&[Node]> {
+    let Value::Map(entries) = &node.value else {
+        return None;
+    };
+    let value = |name: &str| {
+        entries
+            .iter()
+            .find(|entry| entry.key == name)
+            .map(|entry| &entry.node.value)
+    };
+    match (value("kind"), value("items")) {
+        (Some(Value::Scalar { text, .. }), Some(Value::List(items))) if text.ends_with("List") => Some(items),
+        _ => None,
+    }
+}
+
+/// Reads one object; the key as far as it is known.
+fn object(report: &mut Report, file: &Arc<str>, node: &Node) -> (Option<ObjectKey>, Option<Resource>) {
+    let read = report.map(node, |fields| {
+        let Some(header) = header::read(fields, file) else {
+            fields.ignore_rest();
+            return (None, None);
+        };
+        let key = ObjectKey {
+            kind: header.kind,
+            namespace: Arc::clone(&header.meta.namespace),
+            name: Arc::clone(&header.meta.name),
+        };
+        let resource = spec(fields, header);
+        ((!key.name.is_empty()).then_some(key), resource)
+    });
+    read.unwrap_or_default()
+}
+
+/// Reads what follows the header, by kind.
+fn spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Option<Resource> {
+    if header.kind != Kind::Secret {
+        fields.ignore(&["status"]);
+    }
+    match header.kind {
+        Kind::Service => {
+            let spec = fields.map("spec", |f| kubernetes::service(f, &header.meta));
+            finish(fields, header, spec, Resource::Service)
+        }
+        Kind::Secret => {
+            let spec = kubernetes::secret(fields);
+            finish(fields, header, Some(spec), Resource::Secret)
+        }
+        Kind::VirtualService => {
+            let spec = fields.map("spec", virtual_service::read);
+            finish(fields, header, spec, Resource::VirtualService)
+        }
+        Kind::DestinationRule => {
+            let spec = fields.map("spec", destination_rule::read);
+            finish(fields, header, spec, Resource::DestinationRule)
+        }
+        Kind::ServiceEntry => {
+            let spec = fields.map("spec", service_entry::service_entry);
+            finish(fields, header, spec, Resource::ServiceEntry)
+        }
+        Kind::WorkloadEntry => {
+            let labels = header.meta.labels.clone();
+            let spec = fields.map("spec", |f| service_entry::workload_entry_object(f, &labels));
+            finish(fields, header, spec, Resource::WorkloadEntry)
+        }
+        Kind::Gateway => {
+            let spec = fields.map("spec", gateway::read);
+            finish(fields, header, spec, Resource::Gateway)
+        }
+        Kind::Sidecar => {
+            let spec = match fields.get("spec") {
+                Some(_) => fields.map("spec", sidecar::read),
+                None => Some(sidecar::empty()),
+            };
+            finish(fields, header, spec, Resource::Sidecar)
+        }
+        Kind::PeerAuthentication => {
+            let spec = match fields.get("spec") {
+                Some(_) => fields.map("spec", security::peer_authentication),
+                None => Some(security::empty()),
+            };
+            finish(fields, header, spec, Resource::PeerAuthentication)
+        }
+        Kind::LocalWorkload => {
+            let name = Arc::clone(&header.meta.name);
+            let spec = fields.map("spec", |f| local::workload(f, &name));
+            finish(fields, header, spec, Resource::LocalWorkload)
+        }
+        Kind::LocalMesh => {
+            let spec = fields.map("spec", local::mesh);
+            finish(fields, header, spec, Resource::LocalMesh)
+        }
+    }
+}
+
+/// Puts header and spec together.
+fn finish<T>(
+    fields: &mut fields::Fields<'_, '_>,
+    header: Header,
+    spec: Option<T>,
+    wrap: impl FnOnce(Arc<Object<T>>) -> Resource,
+) -> Option<Resource> {
+    if fields.get("spec").is_none() && spec.is_none() {
+        fields.missing("spec", "");
+    }
+    Some(wrap(Arc::new(Object {
+        meta: header.meta,
+        place: header.place,
+        spec: spec?,
+    })))
+}

@@ -1,0 +1,194 @@
+//! Reader of `trafficPolicy`: load balancing, limits, outlier detection and TLS towards a host.
+
+use std::collections::BTreeMap;
+
+use super::fields::{Fields, Report};
+use super::values;
+use crate::destination_rule::{
+    ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, PolicySettings, RetryBudget,
+    TcpKeepalive, TrafficPolicy,
+};
+use crate::matching::Percent;
+
+pub(super) fn read(fields: &mut Fields<'_, '_>) -> TrafficPolicy {
+    let settings = settings(fields);
+    let ports = fields.list("portLevelSettings", |report, node| {
+        report.map(node, |f| {
+            let port = f.map("port", |f| f.required_port("number"));
+            if port.is_none() && f.get("port").is_none() {
+                f.missing("port", "name the port that the settings are for");
+            }
+            (port.unwrap_or_default(), f.at, self::settings(f))
+        })
+    });
+    let mut by_port = BTreeMap::new();
+    for (i, (port, at, settings)) in ports.into_iter().enumerate() {
+        if by_port.insert(port, settings).is_some() && port != 0 {
+            fields
+                .report()
+                .field(&format!("portLevelSettings[{i}]"), |report: &mut Report| {
+                    report.invalid(at, format!("port {port} has settings already"), "join the two");
+                });
+        }
+    }
+    fields.refuse("tunnel", "remove it");
+    fields.refuse("proxyProtocol", "remove it");
+    TrafficPolicy {
+        settings,
+        ports: by_port,
+        retry_budget: fields.map("retryBudget", |f| RetryBudget {
+            percent: values::percent(f, "percent").unwrap_or(Percent(20.0)),
+            min_concurrency: f.count("minRetryConcurrency").unwrap_or(3),
+        }),
+    }
+}
+
+fn settings(fields: &mut Fields<'_, '_>) -> PolicySettings {
+    PolicySettings {
+        load_balancer: fields.map("loadBalancer", load_balancer),
+        connection_pool: fields.map("connectionPool", connection_pool),
+        outlier_detection: fields.map("outlierDetection", outlier_detection),
+        tls: fields.map("tls", client_tls),
+    }
+}
+
+fn load_balancer(fields: &mut Fields<'_, '_>) -> LoadBalancer {
+    fields.refuse("consistentHash", "use simple: LEAST_REQUEST");
+    fields.refuse(
+        "localityLbSetting",
+        "remove it; endpoints are chosen without regard to locality",
+    );
+    fields.refuse("zoneAwareLbSetting", "remove it");
+    fields.refuse("warmup", "remove it");
+    fields.refuse("warmupDurationSecs", "remove it");
+    fields.refuse("backendUtilization", "remove it");
+    let passthrough = fields
+        .with("simple", |_, node| super::fields::shown(node) == "PASSTHROUGH")
+        .unwrap_or(false);
+    if passthrough {
+        fields.refuse("simple", "PASSTHROUGH needs interception of traffic; use LEAST_REQUEST");
+        return LoadBalancer::Default;
+    }
+    let simple = fields.choice(
+        "simple",
+        &[
+            ("UNSPECIFIED", LoadBalancer::Default),
+            ("LEAST_REQUEST", LoadBalancer::LeastRequest),
+            ("LEAST_CONN", LoadBalancer::LeastRequest),
+            ("ROUND_ROBIN", LoadBalancer::RoundRobin),
+            ("RANDOM", LoadBalancer::Random),
+        ],
+    );
+    simple.unwrap_or(LoadBalancer::Default)
+}
+
+fn connection_pool(fields: &mut Fields<'_, '_>) -> ConnectionPool {
+    let mut pool = ConnectionPool::default();
+    fields.map("tcp", |f| {
+        pool.max_connections = f.number("maxConnections", 1, u32::MAX);
+        pool.connect_timeout = f.positive_duration("connectTimeout");
+        pool.max_connection_duration = f.positive_duration("maxConnectionDuration");
+        pool.tcp_idle_timeout = f.duration("idleTimeout");
+        pool.keepalive = f.map("tcpKeepalive", |f| TcpKeepalive {
+            time: f.positive_duration("time"),
+            interval: f.positive_duration("interval"),
+            probes: f.count("probes"),
+        });
+    });
+    fields.map("http", |f| {
+        f.refuse("http2KeepAlive", "use tcp.tcpKeepalive");
+        pool.http1_max_pending_requests = f.number("http1MaxPendingRequests", 1, u32::MAX);
+        pool.http2_max_requests = f.number("http2MaxRequests", 1, u32::MAX);
+        pool.max_requests_per_connection = f.count("maxRequestsPerConnection");
+        pool.max_retries = f.count("maxRetries");
+        pool.http_idle_timeout = f.duration("idleTimeout");
+        pool.h2_upgrade = f
+            .choice(
+                "h2UpgradePolicy",
+                &[
+                    ("DEFAULT", H2Upgrade::Default),
+                    ("DO_NOT_UPGRADE", H2Upgrade::DoNotUpgrade),
+                    ("UPGRADE", H2Upgrade::Upgrade),
+                ],
+            )
+            .unwrap_or_default();
+        pool.use_client_protocol = f.flag("useClientProtocol").unwrap_or(false);
+        pool.max_concurrent_streams = f.number("maxConcurrentStreams", 1, u32::MAX);
+        if pool.use_client_protocol && pool.h2_upgrade == H2Upgrade::Upgrade {
+            f.invalid(
+                "useClientProtocol",
+                "excludes h2UpgradePolicy: UPGRADE",
+                "keep one of them",
+            );
+        }
+    });
+    pool
+}
+
+fn outlier_detection(fields: &mut Fields<'_, '_>) -> OutlierDetection {
+    fields.refuse("outlierDetectionHttpErrorCodes", "remove it; 5xx answers count");
+    fields.refuse(
+        "consecutiveErrors",
+        "use consecutive5xxErrors or consecutiveGatewayErrors",
+    );
+    OutlierDetection {
+        consecutive_5xx_errors: fields.count("consecutive5xxErrors"),
+        consecutive_gateway_errors: fields.count("consecutiveGatewayErrors"),
+        split_external_local_origin_errors: fields.flag("splitExternalLocalOriginErrors").unwrap_or(false),
+        consecutive_local_origin_failures: fields.count("consecutiveLocalOriginFailures"),
+        interval: fields.positive_duration("interval"),
+        base_ejection_time: fields.positive_duration("baseEjectionTime"),
+        max_ejection_percent: fields.number("maxEjectionPercent", 0, 100),
+        min_health_percent: fields.number("minHealthPercent", 0, 100),
+    }
+}
+
+fn client_tls(fields: &mut Fields<'_, '_>) -> ClientTls {
+    fields.refuse(
+        "credentialName",
+        "use clientCertificate, privateKey and caCertificates with paths",
+    );
+    fields.refuse("caCrl", "remove it");
+    if fields.get("mode").is_none() {
+        fields.missing("mode", "use DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL");
+    }
+    let mode = fields.choice(
+        "mode",
+        &[
+            ("DISABLE", ClientTlsMode::Disable),
+            ("SIMPLE", ClientTlsMode::Simple),
+            ("MUTUAL", ClientTlsMode::Mutual),
+            ("ISTIO_MUTUAL", ClientTlsMode::IstioMutual),
+        ],
+    );
+    let tls = ClientTls {
+        at: fields.at,
+        mode: mode.unwrap_or(ClientTlsMode::Disable),
+        client_certificate: fields.text("clientCertificate"),
+        private_key: fields.text("privateKey"),
+        ca_certificates: fields.text("caCertificates"),
+        sni: fields.text("sni"),
+        subject_alt_names: fields.texts("subjectAltNames"),
+        insecure_skip_verify: fields.flag("insecureSkipVerify").unwrap_or(false),
+    };
+    if tls.mode == ClientTlsMode::Mutual {
+        for name in ["clientCertificate", "privateKey"] {
+            if fields.set_of(&[name]).is_empty() {
+                fields.missing(name, "MUTUAL needs a certificate and its key");
+            }
+        }
+    } else {
+        let files: &[&'static str] = match tls.mode {
+            ClientTlsMode::IstioMutual => &["clientCertificate", "privateKey", "caCertificates"],
+            _ => &["clientCertificate", "privateKey"],
+        };
+        for name in fields.set_of(files) {
+            fields.invalid(name, "has no effect in this mode", "remove it, or use mode MUTUAL");
+        }
+    }
+    if tls.insecure_skip_verify && (tls.ca_certificates.is_some() || !tls.subject_alt_names.is_empty()) {
+        let hint = "remove caCertificates and subjectAltNames, or verify";
+        fields.invalid("insecureSkipVerify", "contradicts the other fields", hint);
+    }
+    tls
+}

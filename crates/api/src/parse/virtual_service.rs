@@ -1,0 +1,377 @@
+//! Reader of VirtualService and its HTTP rules.
+
+use base64::Engine as _;
+
+use super::fields::{Fields, Report};
+use super::tree::{Node, Value};
+use super::{values, virtual_service_l4 as l4};
+use crate::diagnostic::{Severity, code};
+use crate::matching::{StringMatch, ValueMatch};
+use crate::virtual_service::{
+    DirectResponse, HttpAction, HttpDestination, HttpMatch, HttpRoute, MESH_GATEWAY, Redirect, RedirectPort, Retries,
+    RetryOn, Rewrite, VirtualService,
+};
+
+/// Longest body of a direct response (Istio's limit).
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Envoy's retry conditions for HTTP and gRPC (Envoy router filter, `x-envoy-retry-on` and `x-envoy-retry-grpc-on`) that the
+/// mesh carries out.
+const RETRY_CONDITIONS: &[&str] = &[
+    "5xx",
+    "gateway-error",
+    "reset",
+    "reset-before-request",
+    "connect-failure",
+    "envoy-ratelimited",
+    "retriable-4xx",
+    "refused-stream",
+    "retriable-status-codes",
+    "retriable-headers",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+];
+
+/// Reads `spec`.
+pub(super) fn read(fields: &mut Fields<'_, '_>) -> VirtualService {
+    let hosts = values::hosts(fields, "hosts");
+    let mut gateways = fields.texts("gateways");
+    if gateways.is_empty() {
+        gateways.push(MESH_GATEWAY.to_owned());
+    }
+    let virtual_service = VirtualService {
+        export_to: values::export_to(fields),
+        http: fields.list("http", |report, node| report.map(node, http_route)),
+        tls: fields.list("tls", |report, node| report.map(node, l4::tls_route)),
+        tcp: fields.list("tcp", |report, node| report.map(node, l4::tcp_route)),
+        hosts,
+        gateways,
+    };
+    if fields.set_of(&["http", "tls", "tcp"]).is_empty() {
+        fields.missing("http", "give at least one http, tls or tcp rule");
+    }
+    hidden_rules(fields.report(), &virtual_service.http);
+    virtual_service
+}
+
+/// Reports rules that can never match because an earlier one takes everything.
+fn hidden_rules(report: &mut Report, rules: &[HttpRoute]) {
+    let takes_all = |rule: &HttpRoute| {
+        rule.matches.is_empty()
+            || rule.matches.iter().any(|one| {
+                let all = HttpMatch {
+                    at: one.at,
+                    name: one.name.clone(),
+                    uri: one
+                        .uri
+                        .clone()
+                        .filter(|uri| *uri != StringMatch::Prefix("/".to_owned())),
+                    ..HttpMatch::default()
+                };
+                all.uri.is_none()
+                    && *one
+                        == HttpMatch {
+                            uri: one.uri.clone(),
+                            ..all
+                        }
+            })
+    };
+    let Some(first) = rules.iter().position(takes_all).filter(|_| !report.is_broken()) else {
+        return;
+    };
+    for (i, rule) in rules.iter().enumerate().skip(first + 1) {
+        report.field(&format!("http[{i}]"), |report| {
+            let message = format!("is never reached: http[{first}] matches every request");
+            let hint = "move the rule without conditions to the end";
+            report.add(Severity::Warning, code::UNREACHABLE_RULE, rule.at, message, hint);
+        });
+    }
+}
+
+fn http_route(fields: &mut Fields<'_, '_>) -> HttpRoute {
+    let at = fields.at;
+    let matches = fields.list("match", |report, node| report.map(node, http_match));
+    let rewrite = fields.map("rewrite", rewrite);
+    let route = HttpRoute {
+        at,
+        name: fields.text("name"),
+        action: action(fields),
+        timeout: fields.duration("timeout"),
+        retries: fields.map("retries", retries),
+        headers: values::headers(fields),
+        matches,
+        rewrite,
+    };
+    if fields.get("retries").is_some() || fields.get("timeout").is_some() || fields.get("rewrite").is_some() {
+        not_with_answers(fields, &route);
+    }
+    fields.refuse("fault", "remove it; let the workload itself inject faults");
+    for name in [
+        "mirror",
+        "mirrors",
+        "mirrorPercentage",
+        "mirrorPercent",
+        "mirror_percent",
+    ] {
+        fields.refuse(name, "remove it");
+    }
+    fields.refuse("corsPolicy", "remove it; let the workload answer CORS requests");
+    fields.refuse("delegate", "write the rules of the delegate into this object");
+    route
+}
+
+/// `timeout`, `retries` and `rewrite` mean nothing where nothing is forwarded.
+fn not_with_answers(fields: &mut Fields<'_, '_>, route: &HttpRoute) {
+    if matches!(route.action, HttpAction::Route(_)) {
+        return;
+    }
+    for name in fields.set_of(&["timeout", "retries", "rewrite"]) {
+        fields.invalid(name, "has no effect beside redirect or directResponse", "remove it");
+    }
+}
+
+fn action(fields: &mut Fields<'_, '_>) -> HttpAction {
+    let set = fields.set_of(&["route", "redirect", "directResponse"]);
+    let at = fields.at;
+    match set.as_slice() {
+        ["route"] | ["redirect"] | ["directResponse"] => {}
+        [] if !fields.set_of(&["delegate"]).is_empty() => {}
+        [] => fields.missing("route", "set one of route, redirect, directResponse"),
+        several => {
+            let message = format!("{} exclude each other", several.join(" and "));
+            fields.report().invalid(at, message, "keep one of them");
+        }
+    }
+    let routes_at = fields.place("route");
+    let routes = fields.list("route", |report, node| report.map(node, http_destination).flatten());
+    let given: Vec<Option<u32>> = routes.iter().map(|(_, weight)| *weight).collect();
+    let weights = fields
+        .report()
+        .field("route", |report| values::weights(report, routes_at, &given));
+    if set.contains(&"route")
+        && fields.with(
+            "route",
+            |_, node| matches!(&node.value, Value::List(items) if items.is_empty()),
+        ) == Some(true)
+    {
+        fields.invalid("route", "has no destination", "name at least one");
+    }
+    let destinations = routes
+        .into_iter()
+        .zip(weights)
+        .map(|((destination, _), weight)| HttpDestination { weight, ..destination })
+        .collect();
+    let redirect = fields.map("redirect", redirect);
+    let response = fields.map("directResponse", direct_response);
+    match (redirect, response) {
+        (Some(redirect), _) => HttpAction::Redirect(redirect),
+        (None, Some(response)) => HttpAction::DirectResponse(response),
+        (None, None) => HttpAction::Route(destinations),
+    }
+}
+
+fn http_destination(fields: &mut Fields<'_, '_>) -> Option<(HttpDestination, Option<u32>)> {
+    let at = fields.at;
+    let destination = values::destination(fields);
+    let weight = fields.count("weight");
+    let headers = values::headers(fields);
+    Some((
+        HttpDestination {
+            at,
+            destination: destination?,
+            weight: 0,
+            headers,
+        },
+        weight,
+    ))
+}
+
+fn http_match(fields: &mut Fields<'_, '_>) -> HttpMatch {
+    let mut found = HttpMatch {
+        at: fields.at,
+        name: fields.text("name"),
+        uri: fields.with("uri", values::string_match).flatten(),
+        scheme: fields.with("scheme", values::string_match).flatten(),
+        method: fields.with("method", values::string_match).flatten(),
+        authority: fields.with("authority", values::string_match).flatten(),
+        headers: fields.entries("headers", header_match),
+        without_headers: fields.entries("withoutHeaders", header_match),
+        query_params: fields.entries("queryParams", |report, _, node| values::value_match(report, node)),
+        port: fields.port("port"),
+        source_labels: values::labels(fields, "sourceLabels"),
+        source_namespace: fields.text("sourceNamespace"),
+        gateways: fields.texts("gateways"),
+        ignore_uri_case: fields.flag("ignoreUriCase").unwrap_or(false),
+    };
+    for (name, _) in found.headers.iter_mut().chain(&mut found.without_headers) {
+        name.make_ascii_lowercase();
+    }
+    fields.refuse("statPrefix", "remove it");
+    if matches!(&found.uri, Some(StringMatch::Exact(path) | StringMatch::Prefix(path)) if !path.starts_with('/') && path != "*")
+    {
+        fields.invalid(
+            "uri",
+            "does not start with /, so no request matches",
+            "start the path with /",
+        );
+    }
+    found
+}
+
+fn header_match(report: &mut Report, name: &str, node: &Node) -> Option<ValueMatch> {
+    if name.starts_with("@request.auth.claims") {
+        let message = "matching on JWT claims is not supported by this mesh yet, so the object is not applied";
+        report.add(Severity::Error, code::UNSUPPORTED_FIELD, node.at, message, "remove it");
+        return None;
+    }
+    if !super::check::is_header_name(name) {
+        report.invalid(
+            node.at,
+            format!("{name:?} is not a header name"),
+            "use letters, digits and dashes",
+        );
+        return None;
+    }
+    values::value_match(report, node)
+}
+
+fn redirect(fields: &mut Fields<'_, '_>) -> Redirect {
+    if fields.set_of(&["port", "derivePort"]).len() > 1 {
+        fields.invalid("derivePort", "excludes port", "keep one of them");
+    }
+    if fields.set_of(&["uri", "prefixRewrite"]).len() > 1 {
+        fields.invalid("prefixRewrite", "excludes uri", "keep one of them");
+    }
+    let number = fields.port("port").map(RedirectPort::Number);
+    let derived = fields.choice(
+        "derivePort",
+        &[
+            ("FROM_PROTOCOL_DEFAULT", RedirectPort::ProtocolDefault),
+            ("FROM_REQUEST_PORT", RedirectPort::Request),
+        ],
+    );
+    let code = fields.number("redirectCode", 300, 399);
+    if let Some(code) = code
+        && ![301, 302, 303, 307, 308].contains(&code)
+    {
+        fields.invalid(
+            "redirectCode",
+            format!("{code} is not supported"),
+            "use 301, 302, 303, 307 or 308",
+        );
+    }
+    let code = code.and_then(|code| u16::try_from(code).ok()).unwrap_or(301);
+    Redirect {
+        uri: fields.text("uri"),
+        prefix_rewrite: fields.text("prefixRewrite"),
+        authority: fields.text("authority"),
+        port: number.or(derived),
+        scheme: fields
+            .choice("scheme", &[("http", "http"), ("https", "https")])
+            .map(str::to_owned),
+        code,
+    }
+}
+
+fn direct_response(fields: &mut Fields<'_, '_>) -> DirectResponse {
+    if fields.get("status").is_none() {
+        fields.missing("status", "give the HTTP status");
+    }
+    let status = fields
+        .number("status", 200, 599)
+        .and_then(|status| u16::try_from(status).ok());
+    let body = fields.map("body", |f| {
+        if f.set_of(&["string", "bytes"]).len() > 1 {
+            f.invalid("bytes", "excludes string", "keep one of them");
+        }
+        let text = f.text("string").map(String::into_bytes);
+        let bytes = f.text("bytes").and_then(|encoded| {
+            let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim());
+            if decoded.is_err() {
+                f.invalid("bytes", "is not base64", "use string for plain text");
+            }
+            decoded.ok()
+        });
+        text.or(bytes).unwrap_or_default()
+    });
+    let body = body.unwrap_or_default();
+    if body.len() > BODY_BYTES_MAX {
+        fields.invalid(
+            "body",
+            format!("has {} bytes, more than 1 MiB", body.len()),
+            "serve it from a workload",
+        );
+    }
+    DirectResponse {
+        status: status.unwrap_or(200),
+        body,
+    }
+}
+
+fn rewrite(fields: &mut Fields<'_, '_>) -> Rewrite {
+    if fields.set_of(&["uri", "uriRegexRewrite"]).len() > 1 {
+        fields.invalid("uriRegexRewrite", "excludes uri", "keep one of them");
+    }
+    let authority = fields.text("authority");
+    Rewrite {
+        uri: fields.text("uri"),
+        authority,
+        uri_regex: fields
+            .map("uriRegexRewrite", |f| {
+                if f.get("match").is_none() {
+                    f.missing("match", "give a regular expression");
+                }
+                Some((values::pattern(f, "match")?, f.text("rewrite").unwrap_or_default()))
+            })
+            .flatten(),
+    }
+}
+
+fn retries(fields: &mut Fields<'_, '_>) -> Retries {
+    fields.refuse("retryRemoteLocalities", "remove it");
+    let attempts = fields.with("attempts", |report, node| {
+        report
+            .integer(node, 0, i32::MAX.into())
+            .and_then(|number| u32::try_from(number).ok())
+    });
+    let retries = Retries {
+        attempts: attempts.flatten().unwrap_or(0),
+        per_try_timeout: fields.duration("perTryTimeout").filter(|timeout| !timeout.is_zero()),
+        on: fields.with("retryOn", retry_on).flatten(),
+        ignore_previous_hosts: fields.flag("retryIgnorePreviousHosts"),
+        backoff: fields.positive_duration("backoff"),
+    };
+    if retries.attempts == 0 && !fields.set_of(&["perTryTimeout", "retryOn", "backoff"]).is_empty() {
+        fields.invalid(
+            "attempts",
+            "is 0 or missing, which turns retries off",
+            "set attempts to at least 1",
+        );
+    }
+    retries
+}
+
+fn retry_on(report: &mut Report, node: &Node) -> Option<RetryOn> {
+    let Value::Scalar { text, .. } = &node.value else {
+        return report.text(node).map(|_| RetryOn::default());
+    };
+    let mut on = RetryOn::default();
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        match word.parse::<u16>() {
+            Ok(status) if (100..=599).contains(&status) => on.status_codes.push(status),
+            _ if RETRY_CONDITIONS.contains(&word) => on.conditions.push(word.to_owned()),
+            _ => {
+                let hint = match super::suggest::nearest(word, RETRY_CONDITIONS.iter().copied()) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => format!("use {} or status codes", RETRY_CONDITIONS.join(", ")),
+                };
+                report.invalid(node.at, format!("{word:?} is not a retry condition"), hint);
+                return None;
+            }
+        }
+    }
+    Some(on)
+}

@@ -1,0 +1,79 @@
+//! Reader of the TLS and TCP rules of a VirtualService.
+
+use super::fields::Fields;
+use super::values;
+use crate::virtual_service::{L4Destination, L4Match, TcpRoute, TlsMatch, TlsRoute};
+
+pub(super) fn tls_route(fields: &mut Fields<'_, '_>) -> TlsRoute {
+    let matches = fields.list("match", |report, node| report.map(node, tls_match));
+    if fields.get("match").is_none() {
+        fields.missing("match", "give at least one match with sniHosts");
+    }
+    TlsRoute {
+        at: fields.at,
+        matches,
+        route: destinations(fields),
+    }
+}
+
+pub(super) fn tcp_route(fields: &mut Fields<'_, '_>) -> TcpRoute {
+    TcpRoute {
+        at: fields.at,
+        matches: fields.list("match", |report, node| report.map(node, l4_match)),
+        route: destinations(fields),
+    }
+}
+
+fn tls_match(fields: &mut Fields<'_, '_>) -> TlsMatch {
+    TlsMatch {
+        sni_hosts: values::hosts(fields, "sniHosts"),
+        l4: l4_match(fields),
+    }
+}
+
+fn l4_match(fields: &mut Fields<'_, '_>) -> L4Match {
+    fields.refuse("destinationSubnets", "match by port, or by sniHosts");
+    fields.refuse("sourceSubnet", "match by sourceLabels or sourceNamespace");
+    L4Match {
+        at: fields.at,
+        port: fields.port("port"),
+        source_labels: values::labels(fields, "sourceLabels"),
+        source_namespace: fields.text("sourceNamespace"),
+        gateways: fields.texts("gateways"),
+    }
+}
+
+fn destinations(fields: &mut Fields<'_, '_>) -> Vec<L4Destination> {
+    if fields.get("route").is_none() {
+        fields.missing("route", "name at least one destination");
+    }
+    let at = fields.place("route");
+    let routes = fields.list("route", |report, node| {
+        report
+            .map(node, |f| {
+                let destination = values::destination(f);
+                let weight = f.count("weight");
+                let at = f.at;
+                destination.map(|destination| {
+                    (
+                        L4Destination {
+                            at,
+                            destination,
+                            weight: 0,
+                        },
+                        weight,
+                    )
+                })
+            })
+            .flatten()
+    });
+    let given: Vec<Option<u32>> = routes.iter().map(|(_, weight)| *weight).collect();
+    let weights = fields
+        .report()
+        .field("route", |report| values::weights(report, at, &given));
+    routes
+        .into_iter()
+        .zip(weights)
+        .map(|((destination, _), weight)| L4Destination { weight, ..destination })
+        .collect()
+}
