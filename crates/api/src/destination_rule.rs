@@ -231,7 +231,7 @@ impl DestinationRule {
         subset
             .and_then(|name| self.subset(name))
             .and_then(|s| s.traffic_policy.as_ref()?.retry_budget)
-            .or(self.traffic_policy.as_ref().and_then(|policy| policy.retry_budget))
+            .or_else(|| self.traffic_policy.as_ref().and_then(|policy| policy.retry_budget))
     }
 
     /// A subset by name.

@@ -1,5 +1,7 @@
 //! The shape of the well-known book review application: every object loads, and its parts keep their places.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "tests look for one kind")]
+
 use std::sync::Arc;
 
 use weft_api::destination_rule::{ClientTlsMode, LoadBalancer};
@@ -95,7 +97,7 @@ fn virtual_service(resources: &[Resource]) -> &Arc<Object<VirtualService>> {
             Resource::VirtualService(object) => Some(object),
             _ => None,
         })
-        .unwrap()
+        .expect("the text has a VirtualService")
 }
 
 #[test]

@@ -1,31 +1,15 @@
-//! Reads typed values out of a document tree and reports everything that does not fit, each with its place and path.
+//! Reads typed values out of a map and reports everything that does not fit, each with its place and path.
 //!
 //! A reader asks for each field that its kind has; what nobody asked for is unknown. So the list of fields, their types and
 //! the suggestions for misspelt ones are one thing and cannot drift apart.
 
-use std::sync::Arc;
 use std::time::Duration;
 
+use super::report::Report;
+use super::suggest;
 use super::tree::{Entry, Node, Value};
-use super::{duration, suggest};
-use crate::diagnostic::{Diagnostic, Severity, code};
+use crate::diagnostic::{Severity, code};
 use crate::meta::{Labels, Position};
-
-/// Most findings reported of one document.
-const FINDINGS_MAX: usize = 100;
-
-/// Where findings of one document go.
-#[derive(Debug)]
-pub(super) struct Report {
-    file: Arc<str>,
-    /// The object, as diagnostics name it.
-    pub(super) object: String,
-    path: String,
-    found: Vec<Diagnostic>,
-    errors: usize,
-    /// The document is of a kind that is not read, so it is not a broken version of anything.
-    pub(super) passed_over: bool,
-}
 
 /// The fields of one map while they are read.
 #[derive(Debug)]
@@ -37,204 +21,17 @@ pub(super) struct Fields<'n, 'r> {
     report: &'r mut Report,
 }
 
-// === impl Report ===
-
-impl Report {
-    pub(super) fn new(file: &Arc<str>) -> Self {
-        Self {
-            file: Arc::clone(file),
-            object: String::new(),
-            path: String::new(),
-            found: Vec::new(),
-            errors: 0,
-            passed_over: false,
-        }
-    }
-
-    /// Whether the document may not be used.
-    pub(super) fn is_broken(&self) -> bool {
-        self.errors > 0
-    }
-
-    /// The findings in the order of the document.
-    pub(super) fn into_findings(mut self) -> Vec<Diagnostic> {
-        self.found.sort_by_key(|found| (found.line, found.column));
-        self.found
-    }
-
-    /// Adds a finding at the current path.
-    pub(super) fn add(
-        &mut self,
-        severity: Severity,
-        code: &str,
-        at: Position,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) {
-        self.errors += usize::from(severity == Severity::Error);
-        if self.found.len() >= FINDINGS_MAX {
-            return;
-        }
-        self.found.push(Diagnostic {
-            file: Arc::clone(&self.file),
-            line: at.line,
-            column: at.column,
-            severity,
-            code: code.into(),
-            object: self.object.clone(),
-            field: self.path.clone(),
-            message: message.into(),
-            hint: hint.into(),
-        });
-    }
-
-    /// Adds an error about a value of the current path.
-    pub(super) fn invalid(&mut self, at: Position, message: impl Into<String>, hint: impl Into<String>) {
-        self.add(Severity::Error, code::SCHEMA, at, message, hint);
-    }
-
-    /// Adds a warning about a value of the current path.
-    pub(super) fn warn(&mut self, at: Position, message: impl Into<String>, hint: impl Into<String>) {
-        self.add(Severity::Warning, code::SCHEMA_WARNING, at, message, hint);
-    }
-
-    /// Runs `read` with a field name added to the path.
-    pub(super) fn field<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> T) -> T {
-        let before = self.path.len();
-        if before > 0 && !name.starts_with('[') {
-            self.path.push('.');
-        }
-        self.path.push_str(name);
-        let result = read(self);
-        self.path.truncate(before);
-        result
-    }
-
-    /// Reads a map: `read` asks for its fields, then what it did not ask for is reported.
-    pub(super) fn map<T>(&mut self, node: &Node, read: impl FnOnce(&mut Fields<'_, '_>) -> T) -> Option<T> {
-        let Value::Map(entries) = &node.value else {
-            self.wrong_type(node, "an object", "");
-            return None;
-        };
-        let mut fields = Fields {
-            at: node.at,
-            entries,
-            known: Vec::new(),
-            report: self,
-        };
-        let result = read(&mut fields);
-        fields.finish();
-        Some(result)
-    }
-
-    /// The items of a list.
-    pub(super) fn list<T>(&mut self, node: &Node, mut read: impl FnMut(&mut Self, &Node) -> Option<T>) -> Vec<T> {
-        let Value::List(items) = &node.value else {
-            self.wrong_type(node, "a list", "start each item with `- `");
-            return Vec::new();
-        };
-        let mut result = Vec::with_capacity(items.len());
-        for (i, item) in items.iter().enumerate() {
-            if let Some(value) = self.field(&format!("[{i}]"), |report| read(report, item)) {
-                result.push(value);
-            }
-        }
-        result
-    }
-
-    /// A text.
-    pub(super) fn text(&mut self, node: &Node) -> Option<String> {
-        match &node.value {
-            Value::Scalar { text, .. } if node.describe() == "text" => Some(text.clone()),
-            Value::Scalar { text, .. } if !node.is_null() => {
-                self.wrong_type(node, "text", &format!("put it in quotes: \"{text}\""));
-                None
-            }
-            _ => {
-                self.wrong_type(node, "text", "");
-                None
-            }
-        }
-    }
-
-    /// An integer from `min` to `max`.
-    pub(super) fn integer(&mut self, node: &Node, min: i64, max: i64) -> Option<i64> {
-        let number = match &node.value {
-            Value::Scalar { text, plain: true } if node.describe() == "a number" => text.parse::<i64>().ok(),
-            _ => {
-                let hint = match &node.value {
-                    Value::Scalar { text, plain: false } if text.parse::<i64>().is_ok() => "leave the quotes away",
-                    _ => "",
-                };
-                self.wrong_type(node, "a whole number", hint);
-                return None;
-            }
-        };
-        match number {
-            Some(number) if (min..=max).contains(&number) => Some(number),
-            _ => {
-                let bound = if max == i64::from(u32::MAX) || max == i64::MAX {
-                    format!("use a whole number of at least {min}")
-                } else {
-                    format!("use a whole number from {min} to {max}")
-                };
-                self.invalid(node.at, format!("{} is out of range", shown(node)), bound);
-                None
-            }
-        }
-    }
-
-    /// A duration.
-    pub(super) fn duration(&mut self, node: &Node) -> Option<Duration> {
-        let parsed = match &node.value {
-            Value::Scalar { text, .. } => duration::parse(text),
-            Value::List(_) | Value::Map(_) => None,
-        };
-        if parsed.is_none() {
-            self.invalid(
-                node.at,
-                format!("{} is not a duration", shown(node)),
-                "write a number with a unit, such as 500ms, 2s, 1m30s",
-            );
-        }
-        parsed
-    }
-
-    /// One of several words.
-    pub(super) fn choice<T: Copy>(&mut self, node: &Node, choices: &[(&str, T)]) -> Option<T> {
-        let text = self.text(node)?;
-        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
-            return Some(*value);
-        }
-        let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let hint = match suggest::nearest(&text, names.iter().copied()) {
-            Some(near) => format!("did you mean {near}?"),
-            None => format!("use one of {}", names.join(", ")),
-        };
-        self.invalid(node.at, format!("{text:?} is not allowed here"), hint);
-        None
-    }
-
-    fn wrong_type(&mut self, node: &Node, wanted: &str, hint: &str) {
-        let message = format!("is {}, but must be {wanted}", node.describe());
-        self.invalid(node.at, message, hint);
-    }
-}
-
-/// A value as people wrote it, cut if long.
-pub(super) fn shown(node: &Node) -> String {
-    match &node.value {
-        Value::Scalar { text, plain } => {
-            let short: String = text.chars().take(60).collect();
-            if *plain { short } else { format!("{short:?}") }
-        }
-        Value::List(_) | Value::Map(_) => node.describe().to_owned(),
-    }
-}
-
 // === impl Fields ===
 
-impl<'n> Fields<'n, '_> {
+impl<'n, 'r> Fields<'n, 'r> {
+    pub(super) fn new(at: Position, entries: &'n [Entry], report: &'r mut Report) -> Self {
+        Self {
+            at,
+            entries,
+            known: Vec::new(),
+            report,
+        }
+    }
     /// A field, and the knowledge that the kind has it. Null is absent. Of a field given twice the first counts.
     pub(super) fn get(&mut self, name: &'static str) -> Option<&'n Node> {
         self.known.push(name);
@@ -309,7 +106,7 @@ impl<'n> Fields<'n, '_> {
         self.with(name, |report, node| match &node.value {
             Value::Scalar { text, plain: true } if text == "true" => Some(true),
             Value::Scalar { text, plain: true } if text == "false" => Some(false),
-            _ => {
+            Value::Scalar { .. } | Value::List(_) | Value::Map(_) => {
                 report.wrong_type(node, "true or false", "");
                 None
             }
@@ -429,7 +226,8 @@ impl<'n> Fields<'n, '_> {
         self.known.extend_from_slice(names);
     }
 
-    fn finish(self) {
+    /// Reports what nobody asked for.
+    pub(super) fn finish(self) {
         for (i, entry) in self.entries.iter().enumerate() {
             let name = entry.key.as_str();
             if self.entries[..i].iter().any(|earlier| earlier.key == entry.key) {
@@ -446,30 +244,5 @@ impl<'n> Fields<'n, '_> {
                 });
             }
         }
-    }
-}
-
-impl Report {
-    /// A map with free keys, in the order of the document.
-    pub(super) fn entries<T>(
-        &mut self,
-        node: &Node,
-        mut read: impl FnMut(&mut Self, &str, &Node) -> Option<T>,
-    ) -> Vec<(String, T)> {
-        let Value::Map(entries) = &node.value else {
-            self.wrong_type(node, "an object", "");
-            return Vec::new();
-        };
-        let mut result = Vec::with_capacity(entries.len());
-        for (i, entry) in entries.iter().enumerate() {
-            self.field(&entry.key, |report| {
-                if entries[..i].iter().any(|earlier| earlier.key == entry.key) {
-                    report.invalid(entry.at, "is given twice", "remove one of them");
-                } else if let Some(value) = read(report, &entry.key, &entry.node) {
-                    result.push((entry.key.clone(), value));
-                }
-            });
-        }
-        result
     }
 }

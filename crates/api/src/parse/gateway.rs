@@ -1,6 +1,7 @@
 //! Reader of Gateway.
 
-use super::fields::{Fields, Report};
+use super::fields::Fields;
+use super::report::Report;
 use super::tree::Node;
 use super::{check, values};
 use crate::gateway::{Gateway, Server, ServerHost, ServerTls, ServerTlsMode, TlsVersion};
@@ -135,7 +136,7 @@ fn tls(fields: &mut Fields<'_, '_>) -> ServerTls {
         fields.refuse(name, "remove it");
     }
     let https_redirect = fields.flag("httpsRedirect").unwrap_or(false);
-    let mode_text = fields.with("mode", |_, node| super::fields::shown(node));
+    let mode_text = fields.with("mode", |_, node| super::report::shown(node));
     let mode = match mode_text.as_deref() {
         Some("AUTO_PASSTHROUGH" | "OPTIONAL_MUTUAL") => {
             fields.refuse("mode", "use PASSTHROUGH, SIMPLE, MUTUAL or ISTIO_MUTUAL");
@@ -203,7 +204,7 @@ fn certificates(fields: &mut Fields<'_, '_>, tls: &ServerTls, at: Position) {
 }
 
 fn version(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<TlsVersion> {
-    let text = fields.with(name, |_, node| super::fields::shown(node))?;
+    let text = fields.with(name, |_, node| super::report::shown(node))?;
     match text.as_str() {
         "TLS_AUTO" => None,
         "TLSV1_0" | "TLSV1_1" if name == "minProtocolVersion" => {

@@ -117,7 +117,7 @@ fn service_port(fields: &mut Fields<'_, '_>) -> Option<ServicePort> {
             Value::Scalar { text, plain } if !*plain || node.describe() != "a number" => {
                 Some(TargetPort::Name(text.clone()))
             }
-            _ => {
+            Value::Scalar { .. } | Value::List(_) | Value::Map(_) => {
                 let number = report.integer(node, 1, 65535)?;
                 u16::try_from(number).ok().map(TargetPort::Number)
             }

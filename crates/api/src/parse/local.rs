@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 
-use super::fields::{Fields, Report};
+use super::fields::Fields;
+use super::report::Report;
 use super::tree::{Node, Value};
 use super::{check, values};
 use crate::local_mesh::{LocalMesh, MeshGateway, MeshPort, MeshWorkload, Probe, Readiness};
@@ -194,7 +195,7 @@ fn readiness(fields: &mut Fields<'_, '_>, ports: &[MeshPort]) -> Option<Readines
     let period = fields.positive_duration("period").unwrap_or(Duration::from_millis(200));
     let timeout = fields.positive_duration("timeout").unwrap_or(Duration::from_secs(1));
     Some(Readiness {
-        probe: http.flatten().or(tcp.flatten())?,
+        probe: http.flatten().or_else(|| tcp.flatten())?,
         period,
         timeout,
     })
@@ -210,9 +211,9 @@ fn probe_port(fields: &mut Fields<'_, '_>, ports: &[MeshPort]) -> Option<String>
         .with("port", |report: &mut Report, node: &Node| match &node.value {
             Value::Scalar { text, .. } if ports.iter().any(|port| port.name == *text) => Some(text.clone()),
             Value::Scalar { text, plain: true } if text.parse::<u16>().is_ok_and(|port| port > 0) => Some(text.clone()),
-            _ => {
+            Value::Scalar { .. } | Value::List(_) | Value::Map(_) => {
                 let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
-                let message = format!("{} is not a port of the workload", super::fields::shown(node));
+                let message = format!("{} is not a port of the workload", super::report::shown(node));
                 report.invalid(node.at, message, format!("its ports are: {}", names.join(", ")));
                 None
             }

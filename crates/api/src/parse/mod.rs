@@ -10,6 +10,7 @@ mod gateway;
 mod header;
 mod kubernetes;
 mod local;
+mod report;
 mod security;
 mod service_entry;
 mod sidecar;
@@ -22,8 +23,8 @@ mod virtual_service_l4;
 
 use std::sync::Arc;
 
-use self::fields::Report;
 use self::header::Header;
+use self::report::Report;
 use self::tree::{Node, Value};
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::meta::{Kind, Object, ObjectKey};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fields::{Fields, Report};
+use super::fields::Fields;
+use super::report::Report;
 use super::tree::Node;
 use super::values;
 use crate::peer_authentication::{MtlsMode, PeerAuthentication};

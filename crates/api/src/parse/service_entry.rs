@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fields::{Fields, Report};
+use super::fields::Fields;
+use super::report::Report;
 use super::tree::Node;
 use super::{check, values};
 use crate::matching::Locality;
@@ -42,7 +43,7 @@ pub(super) fn service_entry(fields: &mut Fields<'_, '_>) -> ServiceEntry {
 }
 
 fn resolution(fields: &mut Fields<'_, '_>) -> Resolution {
-    let text = fields.with("resolution", |_, node| super::fields::shown(node));
+    let text = fields.with("resolution", |_, node| super::report::shown(node));
     if text.as_deref() == Some("DYNAMIC_DNS") {
         fields.refuse("resolution", "use DNS and name the hosts");
         return Resolution::None;

@@ -1,6 +1,7 @@
 //! Reader of Sidecar.
 
-use super::fields::{Fields, Report};
+use super::fields::Fields;
+use super::report::Report;
 use super::tree::Node;
 use super::{check, values};
 use crate::matching::NamespaceScope;

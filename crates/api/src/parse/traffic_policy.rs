@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::fields::{Fields, Report};
+use super::fields::Fields;
+use super::report::Report;
 use super::values;
 use crate::destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, PolicySettings, RetryBudget,
@@ -63,7 +64,7 @@ fn load_balancer(fields: &mut Fields<'_, '_>) -> LoadBalancer {
     fields.refuse("warmupDurationSecs", "remove it");
     fields.refuse("backendUtilization", "remove it");
     let passthrough = fields
-        .with("simple", |_, node| super::fields::shown(node) == "PASSTHROUGH")
+        .with("simple", |_, node| super::report::shown(node) == "PASSTHROUGH")
         .unwrap_or(false);
     if passthrough {
         fields.refuse("simple", "PASSTHROUGH needs interception of traffic; use LEAST_REQUEST");
@@ -180,7 +181,9 @@ fn client_tls(fields: &mut Fields<'_, '_>) -> ClientTls {
     } else {
         let files: &[&'static str] = match tls.mode {
             ClientTlsMode::IstioMutual => &["clientCertificate", "privateKey", "caCertificates"],
-            _ => &["clientCertificate", "privateKey"],
+            ClientTlsMode::Disable | ClientTlsMode::Simple | ClientTlsMode::Mutual => {
+                &["clientCertificate", "privateKey"]
+            }
         };
         for name in fields.set_of(files) {
             fields.invalid(name, "has no effect in this mode", "remove it, or use mode MUTUAL");

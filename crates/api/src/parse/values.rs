@@ -1,7 +1,8 @@
 //! Readers of the values that several kinds share.
 
-use super::fields::{Fields, Report};
-use super::tree::Node;
+use super::fields::Fields;
+use super::report::Report;
+use super::tree::{Node, Value};
 use super::{check, suggest};
 use crate::diagnostic::{Severity, code};
 use crate::matching::{Destination, ExportTo, HeaderOps, Headers, NamespaceScope, Percent, StringMatch, ValueMatch};
@@ -188,13 +189,13 @@ pub(super) fn percent(fields: &mut Fields<'_, '_>, name: &'static str) -> Option
     fields
         .with(name, |report, node| {
             let number = match &node.value {
-                super::tree::Value::Scalar { text, plain: true } => text.parse::<f64>().ok(),
-                _ => None,
+                Value::Scalar { text, plain: true } => text.parse::<f64>().ok(),
+                Value::Scalar { .. } | Value::List(_) | Value::Map(_) => None,
             };
             match number {
                 Some(number) if (0.0..=100.0).contains(&number) => Some(Percent(number)),
                 _ => {
-                    let message = format!("{} is not a percentage", super::fields::shown(node));
+                    let message = format!("{} is not a percentage", super::report::shown(node));
                     report.invalid(node.at, message, "use a number from 0 to 100");
                     None
                 }

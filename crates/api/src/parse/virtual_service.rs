@@ -2,7 +2,8 @@
 
 use base64::Engine as _;
 
-use super::fields::{Fields, Report};
+use super::fields::Fields;
+use super::report::Report;
 use super::tree::{Node, Value};
 use super::{values, virtual_service_l4 as l4};
 use crate::diagnostic::{Severity, code};
