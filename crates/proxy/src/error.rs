@@ -40,6 +40,8 @@ pub enum ErrorKind {
     RequestTimeout,
     /// No route matches.
     RouteNotFound,
+    /// The peer reset the stream (HTTP/2 RST_STREAM).
+    StreamReset,
     /// The stream lasted longer than allowed.
     StreamDurationExceeded,
     /// TLS towards the endpoint failed.
@@ -211,36 +213,37 @@ impl ProxyError {
         }
     }
 
-    /// The body of the local answer; Envoy's texts, which people search for.
-    pub fn body(&self) -> String {
-        const RESET: &str = "upstream connect error or disconnect/reset before headers. ";
-        let reason = self.reason.as_deref();
+    /// The body of the local answer; Envoy's texts, which people search for. `retried` tells whether this was a retry's failure.
+    pub fn body(&self, retried: bool) -> String {
+        let reset = |reason: &str| {
+            let latest = if retried { "retried and the latest " } else { "" };
+            format!("upstream connect error or disconnect/reset before headers. {latest}reset reason: {reason}")
+        };
         match self.kind {
-            ErrorKind::ConnectFailed => with_reason(RESET, "reset reason: remote connection failure", reason),
-            ErrorKind::TlsFailed => with_reason(RESET, "reset reason: remote connection failure", reason),
-            ErrorKind::ConnectTimeout => format!("{RESET}reset reason: connection timeout"),
-            ErrorKind::ConnectionTerminated => format!("{RESET}reset reason: connection termination"),
-            ErrorKind::RefusedStream => format!("{RESET}reset reason: remote refused stream reset"),
-            ErrorKind::UpstreamProtocol => format!("{RESET}reset reason: protocol error"),
-            ErrorKind::Overflow => format!("{RESET}reset reason: overflow"),
+            ErrorKind::ConnectFailed => reset("remote connection failure"),
+            ErrorKind::TlsFailed => match self.reason.as_deref() {
+                Some(reason) => reset(&format!(
+                    "remote connection failure, transport failure reason: {reason}"
+                )),
+                None => reset("remote connection failure"),
+            },
+            ErrorKind::ConnectTimeout => reset("connection timeout"),
+            ErrorKind::ConnectionTerminated => reset("connection termination"),
+            ErrorKind::StreamReset => reset("remote reset"),
+            ErrorKind::RefusedStream => reset("remote refused stream reset"),
+            ErrorKind::UpstreamProtocol => reset("protocol error"),
+            ErrorKind::Overflow => reset("overflow"),
             ErrorKind::NoHealthyUpstream => "no healthy upstream".to_owned(),
             ErrorKind::UpstreamTimeout | ErrorKind::PerTryTimeout => "upstream request timeout".to_owned(),
             ErrorKind::IdleTimeout => "stream timeout".to_owned(),
             ErrorKind::RequestTimeout => "request timeout".to_owned(),
-            ErrorKind::StreamDurationExceeded => "max duration timeout".to_owned(),
+            ErrorKind::StreamDurationExceeded => "downstream duration timeout".to_owned(),
             ErrorKind::BadRequest(_)
             | ErrorKind::ClientGone
             | ErrorKind::ClusterNotFound(_)
             | ErrorKind::RouteNotFound
             | ErrorKind::UpgradeRefused => String::new(),
         }
-    }
-}
-
-fn with_reason(head: &str, text: &str, reason: Option<&str>) -> String {
-    match reason {
-        Some(reason) => format!("{head}{text}, transport failure reason: {reason}"),
-        None => format!("{head}{text}"),
     }
 }
 
@@ -256,9 +259,10 @@ impl ErrorKind {
             Self::ClusterNotFound(status) => status,
             Self::RouteNotFound => StatusCode::NOT_FOUND,
             Self::UpgradeRefused => StatusCode::FORBIDDEN,
-            Self::RequestTimeout | Self::IdleTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::StreamDurationExceeded => StatusCode::REQUEST_TIMEOUT,
-            Self::UpstreamTimeout | Self::PerTryTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::IdleTimeout | Self::StreamDurationExceeded | Self::UpstreamTimeout | Self::PerTryTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
             Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
             Self::ConnectFailed
             | Self::ConnectTimeout
@@ -266,6 +270,7 @@ impl ErrorKind {
             | Self::NoHealthyUpstream
             | Self::Overflow
             | Self::RefusedStream
+            | Self::StreamReset
             | Self::TlsFailed => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -273,6 +278,9 @@ impl ErrorKind {
     /// gRPC status of the local answer to a gRPC request
     /// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
     pub fn grpc_status(self) -> u32 {
+        if self == Self::StreamDurationExceeded {
+            return 4;
+        }
         grpc_status_of(self.status())
     }
 
@@ -288,10 +296,10 @@ impl ErrorKind {
             Self::NoHealthyUpstream => ResponseFlags::NO_HEALTHY_UPSTREAM,
             Self::Overflow => ResponseFlags::UPSTREAM_OVERFLOW,
             Self::PerTryTimeout | Self::UpstreamTimeout => ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
-            Self::RefusedStream => ResponseFlags::UPSTREAM_REMOTE_RESET,
+            Self::RefusedStream | Self::StreamReset => ResponseFlags::UPSTREAM_REMOTE_RESET,
             Self::RequestTimeout => ResponseFlags::default(),
             Self::RouteNotFound => ResponseFlags::NO_ROUTE_FOUND,
-            Self::StreamDurationExceeded => ResponseFlags::DURATION_TIMEOUT,
+            Self::StreamDurationExceeded => ResponseFlags::default(),
             Self::UpgradeRefused => ResponseFlags::default(),
             Self::UpstreamProtocol => ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
         }
@@ -318,6 +326,7 @@ impl ErrorKind {
             Self::RequestTimeout => "request_overall_timeout",
             Self::RouteNotFound => "route_not_found",
             Self::StreamDurationExceeded => "max_duration_timeout",
+            Self::StreamReset => "upstream_reset_before_response_started{remote_reset}",
             Self::TlsFailed => "upstream_reset_before_response_started{remote_connection_failure}",
             Self::UpgradeRefused => "upgrade_failed",
             Self::UpstreamProtocol => "upstream_reset_before_response_started{protocol_error}",

@@ -1,7 +1,6 @@
 //! Bodies on their way through the proxy: counted, bounded where they are kept, and with back-pressure from end to end.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::finish::Finish;
+use super::replay::Kept;
 use crate::error::{ErrorKind, ResponseFlags};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::pool::{Http1, Pool, StreamGuard};
@@ -39,6 +39,8 @@ pub struct Progress {
     pub received: Cell<u64>,
     /// When the last of it came.
     pub done_at: Cell<Option<Instant>>,
+    /// When something of it came last.
+    pub active_at: Cell<Option<Instant>>,
 }
 
 /// A request body on its way upstream.
@@ -60,18 +62,6 @@ pub enum RequestBody {
         /// Next frame of this attempt.
         next: usize,
     },
-}
-
-/// A request body of which the beginning is kept so that it can be sent again.
-#[derive(Debug)]
-pub struct Kept {
-    incoming: RefCell<Incoming>,
-    frames: RefCell<VecDeque<Bytes>>,
-    bytes: Cell<usize>,
-    bytes_max: usize,
-    overflowed: Cell<bool>,
-    ended: Cell<bool>,
-    progress: Rc<Progress>,
 }
 
 /// An answer on its way to the client.
@@ -97,6 +87,7 @@ pub struct UpstreamBody {
     finish: Box<Finish>,
     idle_timeout: Duration,
     idle: Option<Pin<Box<Sleep>>>,
+    due: Option<Instant>,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
@@ -119,7 +110,7 @@ impl RequestBody {
         match self {
             Self::Empty => true,
             Self::Direct { .. } => false,
-            Self::Kept { shared, .. } => !shared.overflowed.get(),
+            Self::Kept { shared, .. } => shared.is_replayable(),
         }
     }
 }
@@ -132,8 +123,8 @@ impl Body for RequestBody {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Direct { incoming, progress } => {
-                let polled = Pin::new(incoming).poll_frame(cx);
-                progress.observe(&polled);
+                let polled = Pin::new(&mut *incoming).poll_frame(cx);
+                progress.observe(&polled, incoming.is_end_stream());
                 polled.map_err(BodyError::from)
             }
             Self::Kept { shared, next } => shared.poll_from(next, cx),
@@ -144,7 +135,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Direct { incoming, .. } => incoming.is_end_stream(),
-            Self::Kept { shared, next } => shared.ended.get() && *next == shared.frames.borrow().len(),
+            Self::Kept { shared, next } => shared.is_end(*next),
         }
     }
 
@@ -160,93 +151,16 @@ impl Body for RequestBody {
 // === impl Progress ===
 
 impl Progress {
-    fn observe<E>(&self, polled: &Poll<Option<Result<Frame<Bytes>, E>>>) {
-        match polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                let length = frame.data_ref().map_or(0, Bytes::len);
-                self.received.set(self.received.get() + length as u64);
-            }
-            Poll::Ready(None) => self.done_at.set(Some(Instant::now())),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+    /// Notes a frame. `ended` tells whether it was the last: the codec does not ask for more where the length was announced.
+    pub fn observe<E>(&self, polled: &Poll<Option<Result<Frame<Bytes>, E>>>, ended: bool) {
+        if let Poll::Ready(Some(Ok(frame))) = polled {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            self.received.set(self.received.get() + length as u64);
+            self.active_at.set(Some(Instant::now()));
         }
-    }
-}
-
-// === impl Kept ===
-
-impl Kept {
-    /// Keeps up to `bytes_max` bytes.
-    pub fn new(incoming: Incoming, bytes_max: usize, progress: Rc<Progress>) -> Rc<Self> {
-        Rc::new(Self {
-            incoming: RefCell::new(incoming),
-            frames: RefCell::default(),
-            bytes: Cell::new(0),
-            bytes_max,
-            overflowed: Cell::new(false),
-            ended: Cell::new(false),
-            progress,
-        })
-    }
-
-    fn poll_from(&self, next: &mut usize, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.overflowed.get() && *next == 0 && !self.frames.borrow().is_empty() {
-            return Poll::Ready(Some(Err(BodyError::NotReplayable)));
+        if (ended || matches!(polled, Poll::Ready(None))) && self.done_at.get().is_none() {
+            self.done_at.set(Some(Instant::now()));
         }
-        if let Some(frame) = self.frames.borrow().get(*next) {
-            *next += 1;
-            return Poll::Ready(Some(Ok(Frame::data(frame.clone()))));
-        }
-        if self.ended.get() {
-            return Poll::Ready(None);
-        }
-        let polled = Pin::new(&mut *self.incoming.borrow_mut()).poll_frame(cx);
-        self.progress.observe(&polled);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    self.keep(data, next);
-                }
-            }
-            Poll::Ready(None) => self.ended.set(true),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
-        }
-        polled.map_err(BodyError::from)
-    }
-
-    /// Keeps a chunk, or lets go of all where it becomes too much.
-    fn keep(&self, data: &Bytes, next: &mut usize) {
-        if self.overflowed.get() {
-            return;
-        }
-        let total = self.bytes.get() + data.len();
-        if total > self.bytes_max {
-            self.overflowed.set(true);
-            self.frames.borrow_mut().clear();
-            // Marks that something was sent, so that another attempt fails instead of sending a part.
-            self.frames.borrow_mut().push_back(Bytes::new());
-            *next = 1;
-            return;
-        }
-        self.bytes.set(total);
-        self.frames.borrow_mut().push_back(data.clone());
-        *next += 1;
-    }
-
-    fn size_hint(&self, next: usize) -> SizeHint {
-        let kept: u64 = self
-            .frames
-            .borrow()
-            .iter()
-            .skip(next)
-            .map(|frame| frame.len() as u64)
-            .sum();
-        let coming = self.incoming.borrow().size_hint();
-        let mut hint = SizeHint::new();
-        if let Some(upper) = coming.upper() {
-            hint.set_upper(upper + kept);
-        }
-        hint.set_lower(coming.lower() + kept);
-        hint
     }
 }
 
@@ -258,6 +172,18 @@ impl ResponseBody {
         Self::Local {
             bytes: Some(bytes).filter(|bytes| !bytes.is_empty()),
             finish: None,
+        }
+    }
+}
+
+impl ResponseBody {
+    /// Whether it is an answer of the proxy's own that did not wait for the request's end.
+    pub fn is_before_request_end(&self) -> bool {
+        match self {
+            Self::Local { finish, .. } => finish
+                .as_ref()
+                .is_none_or(|finish| finish.progress.done_at.get().is_none()),
+            Self::Upstream(_) => false,
         }
     }
 }
@@ -298,14 +224,14 @@ impl Body for ResponseBody {
 // === impl UpstreamBody ===
 
 impl UpstreamBody {
-    /// The body of an answer whose head was received. `deadline` is what is left of the route's timeout.
+    /// The body of an answer whose head was received. `due` is when all of it must have come.
     pub fn new(
         incoming: Incoming,
         give_back: Option<GiveBack>,
         stream: Option<StreamGuard>,
         finish: Box<Finish>,
         idle_timeout: Duration,
-        deadline: Option<Pin<Box<Sleep>>>,
+        due: Option<Instant>,
     ) -> Box<Self> {
         let mut body = Box::new(Self {
             incoming,
@@ -314,7 +240,8 @@ impl UpstreamBody {
             finish,
             idle_timeout,
             idle: None,
-            deadline,
+            due,
+            deadline: None,
         });
         if body.incoming.is_end_stream() {
             body.ended();
@@ -330,6 +257,11 @@ impl UpstreamBody {
                     self.finish.info.bytes_sent += data.len() as u64;
                 } else if let Some(trailers) = frame.trailers_ref() {
                     self.finish.trailers(trailers);
+                    let from_http1 = self.give_back.is_some();
+                    // Nothing follows trailers, and the codec does not ask again.
+                    self.ended();
+                    // Trailers of HTTP/1.1 are not passed on unless that is switched on (Envoy API, Http1ProtocolOptions).
+                    return Poll::Ready((!from_http1).then_some(Ok(frame)));
                 }
                 if self.incoming.is_end_stream() {
                     self.ended();
@@ -341,10 +273,16 @@ impl UpstreamBody {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                self.fail(
-                    ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
-                    "upstream_reset_after_response_started{connection_termination}",
-                );
+                let (flag, details) = if is_cut_short(&error) {
+                    (
+                        ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+                        "upstream_reset_after_response_started{protocol_error}",
+                    )
+                } else {
+                    let details = "upstream_reset_after_response_started{connection_termination}";
+                    (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, details)
+                };
+                self.fail(flag, details);
                 Poll::Ready(Some(Err(error.into())))
             }
             Poll::Pending => self.poll_timers(cx),
@@ -352,7 +290,11 @@ impl UpstreamBody {
     }
 
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(deadline) = &mut self.deadline
+        let due = self.due.map(|due| {
+            self.deadline
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)))
+        });
+        if let Some(deadline) = due
             && deadline.as_mut().poll(cx).is_ready()
         {
             self.fail(
@@ -385,4 +327,13 @@ impl UpstreamBody {
         self.finish.info.details = Some(details.into());
         self.finish.complete();
     }
+}
+
+/// Whether an HTTP/1.1 connection was closed before the body's announced end.
+fn is_cut_short(error: &hyper::Error) -> bool {
+    use std::error::Error as _;
+    let io = error
+        .source()
+        .and_then(|source| source.downcast_ref::<std::io::Error>());
+    error.is_incomplete_message() || io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof)
 }

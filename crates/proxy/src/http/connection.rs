@@ -6,9 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
-use http::header::{self, HeaderValue};
-use hyper::body::Incoming;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, StatusCode, Version};
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -80,11 +80,20 @@ impl HttpConnection {
         self.served.set(self.served.get() + 1);
         self.active.set(self.active.get() + 1);
         let version = message.version();
+        let unfinished = !message.body().is_end_stream();
+        let closes_itself = version == Version::HTTP_10 && !asks_to_stay(message.headers());
+        let switches = message.headers().contains_key(header::UPGRADE) || message.method() == Method::CONNECT;
         let mut response = request::serve(self.clone(), message).await;
         self.active.set(self.active.get() - 1);
         self.last_active.set(Instant::now());
         let draining = self.worker.shutdown.is_started() || self.spent(&self.current.borrow().1);
-        if respond::close_after(version, draining) {
+        // An answer that does not wait for the request's end leaves the connection in no usable state, and so does an
+        // upgrade that was asked for and not made.
+        let early = unfinished && response.body().is_before_request_end();
+        let status = response.status();
+        let switched = status == StatusCode::SWITCHING_PROTOCOLS || (switches && status.is_success());
+        let broken = version <= Version::HTTP_11 && (early || closes_itself || (switches && !switched));
+        if broken || respond::close_after(version, draining) {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -116,6 +125,12 @@ impl HttpConnection {
             }
         }
     }
+}
+
+/// HTTP/1.0 keeps a connection only where the client asks for it (RFC 9112, section 9.3).
+fn asks_to_stay(headers: &HeaderMap) -> bool {
+    let connection = headers.get(header::CONNECTION).map(HeaderValue::as_bytes);
+    connection.is_some_and(|value| value.eq_ignore_ascii_case(b"keep-alive"))
 }
 
 /// Serves a connection to its end.

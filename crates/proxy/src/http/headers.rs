@@ -25,6 +25,12 @@ pub const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-c
 pub const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
 /// `x-envoy-original-path`.
 pub const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
+/// `x-envoy-original-host`.
+pub const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
+/// `x-envoy-external-address`.
+pub const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
+/// `x-envoy-overloaded`.
+pub const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 /// `x-envoy-upstream-service-time`.
 pub const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
@@ -38,8 +44,8 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     HeaderName::from_static("http2-settings"),
 ];
 
-/// Headers by which clients of an edge proxy could steer it.
-const EDGE_ONLY: [&str; 14] = [
+/// Headers by which clients could steer the proxy.
+const STEERING: [&str; 16] = [
     "x-envoy-retry-on",
     "x-envoy-retry-grpc-on",
     "x-envoy-max-retries",
@@ -53,7 +59,9 @@ const EDGE_ONLY: [&str; 14] = [
     "x-envoy-original-url",
     "x-envoy-hedge-on-per-try-timeout",
     "x-envoy-retriable-status-codes",
-    "x-envoy-decorator-operation",
+    "x-envoy-internal",
+    "x-envoy-retriable-header-names",
+    "x-envoy-upstream-stream-duration-ms",
 ];
 
 /// Removes what belongs to the connection it came on.
@@ -82,6 +90,17 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Appends to a header that is a list (RFC 9110, section 5.6.1), in its last line where there is one.
+pub fn append_to_list(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
+    let whole = match headers.get(name) {
+        Some(list) => HeaderValue::from_bytes(&[list.as_bytes(), b", ", value.as_bytes()].concat()),
+        None => Ok(value.clone()),
+    };
+    if let Ok(whole) = whole {
+        headers.insert(name, whole);
+    }
+}
+
 /// Sets the headers that tell upstream of the client, and returns the client's address as far as it can be trusted.
 pub fn prepare_request(
     request: &mut RequestHead,
@@ -90,10 +109,18 @@ pub fn prepare_request(
     random: impl FnMut() -> u64,
 ) -> IpAddr {
     strip_hop_by_hop(&mut request.headers);
+    // The codec has answered `100-continue` already (RFC 9110, section 10.1.1).
+    request.headers.remove(header::EXPECT);
     let client = client_address(&request.headers, manager, connection);
+    // Nobody is trusted with these: without a list of internal addresses every client is an outsider.
+    for name in STEERING {
+        request.headers.remove(name);
+    }
     if manager.use_remote_address {
-        for name in EDGE_ONLY {
-            request.headers.remove(name);
+        request.headers.remove("x-envoy-decorator-operation");
+        request.headers.remove(ORIGINAL_PATH);
+        if let Ok(address) = HeaderValue::try_from(client.to_string()) {
+            request.headers.insert(EXTERNAL_ADDRESS, address);
         }
         if !manager.skip_xff_append {
             append_forwarded_for(&mut request.headers, connection.remote_addr);

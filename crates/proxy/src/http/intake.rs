@@ -40,6 +40,21 @@ pub fn intake(parts: Parts, chain: &HttpChain, connection: &ConnectionInfo) -> I
             ErrorKind::BadRequest(BadRequest::Protocol),
         );
     }
+    // Other codings would go on as they are, with a framing that upstream reads differently (RFC 9112, section 6.1).
+    if headers
+        .get_all(header::TRANSFER_ENCODING)
+        .iter()
+        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        return Intake::Answer(StatusCode::NOT_IMPLEMENTED, ErrorKind::BadRequest(BadRequest::Protocol));
+    }
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if bytes > chain.manager.header_bytes_max {
+        return refuse(BadRequest::HeadersTooLarge);
+    }
     let normalisation = Normalisation::of(&chain.manager, connection.local_addr.port());
     let authority = match authority(&uri, &mut headers, version, chain) {
         Ok(authority) => authority,

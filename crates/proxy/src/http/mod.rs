@@ -1,12 +1,17 @@
 //! Serving HTTP: from a connection to requests, from a request to an answer. Follow `connection`, then `request`, then `forward`.
 
+pub mod attempt;
 pub mod body;
 pub mod chain;
 pub mod connection;
+pub mod deliver;
 pub mod finish;
 pub mod forward;
 pub mod headers;
 pub mod intake;
+pub mod message;
+pub mod replay;
 pub mod request;
 pub mod respond;
+pub mod timeouts;
 pub mod upgrade;

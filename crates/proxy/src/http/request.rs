@@ -16,7 +16,7 @@ use super::finish::Finish;
 use super::forward;
 use super::intake::{Intake, intake};
 use super::{headers, respond};
-use crate::error::{ErrorKind, ProxyError};
+use crate::error::{BadRequest, ErrorKind, ProxyError, grpc_status_of};
 use crate::model::http::Upgrade;
 use crate::model::route::{RequireTls, RouteAction};
 use crate::observe::stream_info::{Captured, RequestFacts, StreamInfo};
@@ -39,16 +39,38 @@ pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming
     // Stage 2: one normalised form.
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
+    let facts = raw_facts(&parts);
     let mut head = match intake(parts, &chain, &connection.info) {
         Intake::Request(head) => head,
-        Intake::Redirect(path) => return redirect_to(&path, StatusCode::TEMPORARY_REDIRECT, finish),
+        Intake::Redirect(path) => {
+            finish.info.request = Some(facts);
+            return redirect_to(&path, StatusCode::TEMPORARY_REDIRECT, finish);
+        }
         Intake::Answer(status, kind) => {
-            finish.info.flags.insert(kind.flag());
+            finish.info.request = Some(facts);
             finish.info.details = Some(kind.details().into());
-            return respond::local(status, String::new(), false, finish);
+            let mut body = String::new();
+            // What the codec would refuse is answered as Envoy's codec does: with the reason as text.
+            if matches!(
+                kind,
+                ErrorKind::BadRequest(BadRequest::HeadersTooLarge | BadRequest::Protocol)
+            ) {
+                finish.info.flags.insert(kind.flag());
+                body.push_str(status.canonical_reason().unwrap_or_default());
+            }
+            let mut answer = respond::local(status, body, None, finish);
+            if !connection.http2 {
+                answer
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            return answer;
         }
     };
     let client = headers::prepare_request(&mut head, &chain.manager, &connection.info, || worker.random());
+    if let Some(via) = &chain.via {
+        headers::append_to_list(&mut head.headers, &header::VIA, via);
+    }
     if client != connection.info.remote_addr.ip() {
         finish.info.remote_addr = (client, 0).into();
     }
@@ -72,6 +94,11 @@ pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming
     // Stage 4: what the route does.
     match &found.route.action {
         RouteAction::Direct(direct) => {
+            if head.grpc {
+                let body = String::from_utf8_lossy(&direct.body).into_owned();
+                let finish = note(&head, &chain, finish);
+                return respond::local(direct.status, body, Some(grpc_status_of(direct.status)), finish);
+            }
             let mut answer = HeaderMap::new();
             if !direct.body.is_empty() {
                 answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
@@ -83,15 +110,12 @@ pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming
         }
         RouteAction::Redirect(redirect) => {
             let location = rewrite::location(redirect, &found.route.matches.path, &head);
-            redirect_to(&location, redirect.status, note(&head, &chain, finish))
+            let finish = note(&head, &chain, finish);
+            let mut answer = HeaderMap::new();
+            mutate_local(&mut answer, &found, &finish);
+            redirect_with(answer, &location, redirect.status, finish)
         }
-        RouteAction::Forward(action) => {
-            if let Some(protocol) = head.upgrade.clone()
-                && !upgrade_enabled(&protocol, &action.upgrades, &chain.manager.upgrades)
-            {
-                // Envoy refuses CONNECT and upgrades that are not on with 403.
-                return fail(ErrorKind::UpgradeRefused, &head, finish);
-            }
+        RouteAction::Forward(_) => {
             let exchange = forward::Exchange {
                 chain: chain.clone(),
                 routes: routes.clone(),
@@ -101,6 +125,24 @@ pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming
             };
             forward::forward(exchange, head, body, on_upgrade, finish).await
         }
+    }
+}
+
+/// What the log of a request says that is refused before it is normalised.
+fn raw_facts(parts: &http::request::Parts) -> RequestFacts {
+    let path = parts.uri.path_and_query().cloned();
+    RequestFacts {
+        method: parts.method.clone(),
+        path: path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
+        authority: parts
+            .headers
+            .get(header::HOST)
+            .cloned()
+            .unwrap_or_else(|| HeaderValue::from_static("")),
+        scheme: Scheme::Http,
+        version: parts.version,
+        grpc: false,
+        headers: Captured::new(),
     }
 }
 
@@ -130,8 +172,16 @@ pub fn note(head: &RequestHead, chain: &Arc<HttpChain>, mut finish: Box<Finish>)
     finish
 }
 
-fn redirect_to(location: &str, status: StatusCode, mut finish: Box<Finish>) -> Response<ResponseBody> {
-    let mut answer = HeaderMap::new();
+fn redirect_to(location: &str, status: StatusCode, finish: Box<Finish>) -> Response<ResponseBody> {
+    redirect_with(HeaderMap::new(), location, status, finish)
+}
+
+fn redirect_with(
+    mut answer: HeaderMap,
+    location: &str,
+    status: StatusCode,
+    mut finish: Box<Finish>,
+) -> Response<ResponseBody> {
     if let Ok(location) = HeaderValue::try_from(location) {
         answer.insert(header::LOCATION, location);
     }
@@ -148,7 +198,7 @@ fn mutate_local(answer: &mut HeaderMap, found: &Found<'_>, finish: &Finish) {
 }
 
 /// The route decides where it says something, else the connection manager.
-fn upgrade_enabled(protocol: &str, route: &[Upgrade], manager: &[Upgrade]) -> bool {
+pub fn upgrade_enabled(protocol: &str, route: &[Upgrade], manager: &[Upgrade]) -> bool {
     let named = |list: &[Upgrade]| {
         list.iter()
             .find(|upgrade| &*upgrade.protocol == protocol)

@@ -1,13 +1,13 @@
 //! Answers: the proxy's own, and what is changed on those of upstreams.
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Response, StatusCode, Version};
+use http::{Method, Response, StatusCode, Version};
 
 use super::body::ResponseBody;
 use super::chain::HttpChain;
 use super::finish::Finish;
 use super::headers;
-use crate::error::{ProxyError, grpc_status_of};
+use crate::error::{ErrorKind, ProxyError};
 use crate::model::http::ServerHeader;
 use crate::model::route::HeaderMutations;
 use crate::request::RequestHead;
@@ -20,14 +20,26 @@ pub fn failure(error: &ProxyError, grpc: bool, mut finish: Box<Finish>) -> Respo
     if let Some(reason) = &error.reason {
         finish.info.transport_failure = Some(reason.clone());
     }
-    local(error.kind.status(), error.body(), grpc, finish)
+    let overloaded = error.kind == ErrorKind::Overflow && !finish.chain.manager.suppress_envoy_headers;
+    let body = error.body(finish.info.attempts > 1);
+    let mut answer = local(
+        error.kind.status(),
+        body,
+        grpc.then(|| error.kind.grpc_status()),
+        finish,
+    );
+    if overloaded {
+        answer
+            .headers_mut()
+            .insert(headers::OVERLOADED, HeaderValue::from_static("true"));
+    }
+    answer
 }
 
-/// An answer of the proxy's own with a text body. A gRPC client gets the status and message its protocol wants.
-pub fn local(status: StatusCode, body: String, grpc: bool, mut finish: Box<Finish>) -> Response<ResponseBody> {
+/// An answer of the proxy's own with a text body. A gRPC client gets the status (`grpc`) and message its protocol wants.
+pub fn local(status: StatusCode, body: String, grpc: Option<u32>, mut finish: Box<Finish>) -> Response<ResponseBody> {
     let mut answer = HeaderMap::new();
-    if grpc {
-        let code = grpc_status_of(status);
+    if let Some(code) = grpc {
         finish.info.grpc_status = Some(code);
         answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         answer.insert("grpc-status", HeaderValue::from(code));
@@ -54,9 +66,14 @@ pub fn with_body(
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     common(response.headers_mut(), &chain, false);
-    head(&response, &mut finish);
+    head(response.status(), response.headers(), &mut finish);
+    let to_head = finish
+        .info
+        .request
+        .as_ref()
+        .is_some_and(|request| request.method == Method::HEAD);
     let bytes = Some(body).filter(|body| !body.is_empty());
-    if bytes.is_none() {
+    if bytes.is_none() || to_head {
         finish.complete();
     }
     *response.body_mut() = ResponseBody::Local {
@@ -67,13 +84,14 @@ pub fn with_body(
 }
 
 /// Notes what the log wants of the head of an answer.
-pub fn head(response: &Response<ResponseBody>, finish: &mut Finish) {
-    finish.info.response_code = response.status().as_u16();
+pub fn head(status: StatusCode, headers: &HeaderMap, finish: &mut Finish) {
+    finish.info.response_code = status.as_u16();
     if finish.info.grpc_status.is_none() {
-        finish.info.grpc_status = super::finish::grpc_status(response.headers());
+        finish.info.grpc_status = super::finish::grpc_status(headers);
     }
+    finish.info.response_headers.clear();
     for name in &finish.chain.kept.response {
-        if let Some(value) = response.headers().get(name) {
+        if let Some(value) = headers.get(name) {
             finish.info.response_headers.push((name.clone(), value.clone()));
         }
     }
@@ -117,7 +135,7 @@ fn common(response: &mut HeaderMap, chain: &HttpChain, upstream: bool) {
         _ => {}
     }
     if let Some(via) = &chain.via {
-        response.append(header::VIA, via.clone());
+        headers::append_to_list(response, &header::VIA, via);
     }
 }
 

@@ -67,7 +67,11 @@ impl TimeLimits {
             } else if arrived.is_some() && is_over(answer) {
                 return ErrorKind::UpstreamTimeout;
             } else if is_over(idle) {
-                return if arrived.is_some() { ErrorKind::IdleTimeout } else { ErrorKind::RequestTimeout };
+                return if arrived.is_some() {
+                    ErrorKind::IdleTimeout
+                } else {
+                    ErrorKind::RequestTimeout
+                };
             }
             match [stream, arrival, answer, idle].into_iter().flatten().min() {
                 Some(next) => tokio::time::sleep_until(next).await,
@@ -104,8 +108,12 @@ fn grpc_timeout(value: &[u8]) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    const NONE: TimeLimits =
-        TimeLimits { answer: Duration::ZERO, arrival: Duration::ZERO, idle: Duration::ZERO, stream: Duration::ZERO };
+    const NONE: TimeLimits = TimeLimits {
+        answer: Duration::ZERO,
+        arrival: Duration::ZERO,
+        idle: Duration::ZERO,
+        stream: Duration::ZERO,
+    };
     const SECOND: Duration = Duration::from_secs(1);
 
     async fn check(limits: TimeLimits, arrived: bool, kind: ErrorKind, millis: u128) {
@@ -118,11 +126,43 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_limit_to_be_exceeded_counts() {
-        check(TimeLimits { answer: SECOND, ..NONE }, true, ErrorKind::UpstreamTimeout, 1000).await;
+        check(
+            TimeLimits { answer: SECOND, ..NONE },
+            true,
+            ErrorKind::UpstreamTimeout,
+            1000,
+        )
+        .await;
         check(TimeLimits { idle: SECOND, ..NONE }, true, ErrorKind::IdleTimeout, 1000).await;
-        check(TimeLimits { idle: SECOND, ..NONE }, false, ErrorKind::RequestTimeout, 1000).await;
-        check(TimeLimits { stream: SECOND, answer: SECOND * 2, ..NONE }, true, ErrorKind::StreamDurationExceeded, 1000).await;
-        check(TimeLimits { arrival: SECOND * 3, answer: SECOND, ..NONE }, false, ErrorKind::RequestTimeout, 3000).await;
+        check(
+            TimeLimits { idle: SECOND, ..NONE },
+            false,
+            ErrorKind::RequestTimeout,
+            1000,
+        )
+        .await;
+        check(
+            TimeLimits {
+                stream: SECOND,
+                answer: SECOND * 2,
+                ..NONE
+            },
+            true,
+            ErrorKind::StreamDurationExceeded,
+            1000,
+        )
+        .await;
+        check(
+            TimeLimits {
+                arrival: SECOND * 3,
+                answer: SECOND,
+                ..NONE
+            },
+            false,
+            ErrorKind::RequestTimeout,
+            3000,
+        )
+        .await;
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,6 +6,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 
 use super::finish::Finish;
+use crate::error::ResponseFlags;
 use crate::stream::Stream;
 use crate::tcp::copy;
 use crate::worker::Worker;
@@ -23,6 +24,12 @@ pub fn join(worker: &Rc<Worker>, client: OnUpgrade, upstream: OnUpgrade, mut fin
         let copied = copy::both_ways(&mut client, &mut upstream, idle).await;
         finish.progress.received.set(copied.to_upstream);
         finish.info.bytes_sent = copied.to_client;
+        if copied.client_closed_first {
+            finish
+                .info
+                .flags
+                .insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+        }
         finish.complete();
     });
 }
@@ -38,6 +45,12 @@ pub fn join_stream(worker: &Rc<Worker>, client: OnUpgrade, mut upstream: Stream,
         let copied = copy::both_ways(&mut client, &mut upstream, idle).await;
         finish.progress.received.set(copied.to_upstream);
         finish.info.bytes_sent = copied.to_client;
+        if copied.client_closed_first {
+            finish
+                .info
+                .flags
+                .insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+        }
         finish.complete();
     });
 }

@@ -67,7 +67,7 @@ pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'
             .as_ref()
             .is_some_and(|details| safe(out, details.as_bytes())),
         Operator::ConnectionTerminationDetails => false,
-        Operator::ResponseFlags => !info.flags.is_empty() && write!(out, "{}", info.flags).is_ok(),
+        Operator::ResponseFlags => number(out, info.flags),
         Operator::ResponseFlagsLong => list(out, info.flags.long_names()),
         Operator::Duration => info.millis_to(info.finished_at).is_some_and(|ms| number(out, ms)),
         Operator::RequestDuration => info.millis_to(info.request_done_at).is_some_and(|ms| number(out, ms)),
@@ -165,6 +165,8 @@ fn request_header(key: &HeaderKey, info: &StreamInfo, headers: Headers<'_>, out:
     };
     match key {
         HeaderKey::Method => text(out, request.method.as_str()),
+        // A CONNECT names no path.
+        HeaderKey::Path if request.method == http::Method::CONNECT => false,
         HeaderKey::Path => safe(out, request.path.as_str().as_bytes()),
         HeaderKey::Authority => safe(out, request.authority.as_bytes()),
         HeaderKey::Scheme => text(out, request.scheme.as_str()),

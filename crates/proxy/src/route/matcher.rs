@@ -26,7 +26,7 @@ pub fn criteria_fit(criteria: &RouteMatch, request: &RequestHead, random: u64) -
 /// Whether one header of a request fits.
 pub fn header_fits(matcher: &HeaderMatcher, request: &RequestHead) -> bool {
     let value = match &matcher.name {
-        HeaderKey::Name(name) => joined(&request.headers, name),
+        HeaderKey::Name(name) => return field_fits(matcher, &request.headers, name),
         pseudo @ (HeaderKey::Method
         | HeaderKey::Path
         | HeaderKey::Authority
@@ -39,7 +39,7 @@ pub fn header_fits(matcher: &HeaderMatcher, request: &RequestHead) -> bool {
 /// Whether one header of a response fits.
 pub fn response_header_fits(matcher: &HeaderMatcher, status: http::StatusCode, headers: &HeaderMap) -> bool {
     let value = match &matcher.name {
-        HeaderKey::Name(name) => joined(headers, name),
+        HeaderKey::Name(name) => return field_fits(matcher, headers, name),
         HeaderKey::Status => Some(Cow::Borrowed(status.as_str())),
         HeaderKey::Method | HeaderKey::Path | HeaderKey::Authority | HeaderKey::Scheme => None,
     };
@@ -47,36 +47,40 @@ pub fn response_header_fits(matcher: &HeaderMatcher, status: http::StatusCode, h
     value_fits(matcher, value.as_deref().map(Cow::Borrowed))
 }
 
+/// Several lines of one name are looked at one by one: one that fits is enough, and inverted, none may.
+fn field_fits(matcher: &HeaderMatcher, headers: &HeaderMap, name: &http::HeaderName) -> bool {
+    let mut lines = headers
+        .get_all(name)
+        .iter()
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let Some(first) = lines.next() else {
+        return value_fits(matcher, None);
+    };
+    let fits = |line: &Cow<'_, str>| matches(&matcher.value, line);
+    (fits(&first) || lines.any(|line| fits(&line))) != matcher.invert
+}
+
 fn value_fits(matcher: &HeaderMatcher, value: Option<Cow<'_, str>>) -> bool {
     let value = match value {
         None if matcher.treat_missing_as_empty => Some(Cow::Borrowed("")),
         other => other,
     };
-    let fits = match (&matcher.value, value.as_deref()) {
-        (HeaderValueMatcher::Present(present), value) => value.is_some() == *present,
+    match (&matcher.value, value.as_deref()) {
+        (HeaderValueMatcher::Present(present), None) => *present == matcher.invert,
         // A missing header fits nothing, and inverting does not change that (Envoy API, HeaderMatcher.invert_match).
-        (_, None) => return false,
-        (HeaderValueMatcher::String(string), Some(value)) => string.matches(value),
-        (HeaderValueMatcher::Range { start, end }, Some(value)) => value
-            .parse::<i64>()
-            .is_ok_and(|number| (*start..*end).contains(&number)),
-    };
-    fits != matcher.invert
+        (_, None) => false,
+        (value, Some(text)) => matches(value, text) != matcher.invert,
+    }
 }
 
-/// The value of a header, several joined by a comma, as Envoy reads them.
-fn joined<'a>(headers: &'a HeaderMap, name: &http::HeaderName) -> Option<Cow<'a, str>> {
-    let mut values = headers.get_all(name).iter();
-    let first = String::from_utf8_lossy(values.next()?.as_bytes());
-    let Some(second) = values.next() else {
-        return Some(first);
-    };
-    let mut all = first.into_owned();
-    for value in std::iter::once(second).chain(values) {
-        all.push(',');
-        all.push_str(&String::from_utf8_lossy(value.as_bytes()));
+fn matches(matcher: &HeaderValueMatcher, value: &str) -> bool {
+    match matcher {
+        HeaderValueMatcher::Present(present) => *present,
+        HeaderValueMatcher::String(string) => string.matches(value),
+        HeaderValueMatcher::Range { start, end } => value
+            .parse::<i64>()
+            .is_ok_and(|number| (*start..*end).contains(&number)),
     }
-    Some(Cow::Owned(all))
 }
 
 /// Envoy compares query parameters as they are written, without decoding; the first of a name counts.

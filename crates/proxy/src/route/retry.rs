@@ -78,7 +78,7 @@ fn failure_wanted(policy: &RetryPolicy, kind: ErrorKind, request_sent: bool) -> 
     match kind {
         ErrorKind::ConnectFailed | ErrorKind::ConnectTimeout | ErrorKind::TlsFailed => no_answer || on.connect_failure,
         ErrorKind::RefusedStream => no_answer || on.refused_stream,
-        ErrorKind::ConnectionTerminated | ErrorKind::UpstreamProtocol => no_answer,
+        ErrorKind::ConnectionTerminated | ErrorKind::StreamReset | ErrorKind::UpstreamProtocol => no_answer,
         ErrorKind::PerTryTimeout => on.server_error || on.gateway_error || on.reset,
         ErrorKind::BadRequest(_)
         | ErrorKind::ClientGone

@@ -142,12 +142,8 @@ fn route_fits(route: &Route, request: &RequestHead, path: &str, random: u64) -> 
 fn path_fits(matcher: &PathMatch, request: &RequestHead, path: &str) -> bool {
     let connect = request.method == http::Method::CONNECT && request.upgrade.as_deref() == Some("connect");
     if connect {
-        // Only these two take a CONNECT without a path (Envoy API, RouteMatch.connect_matcher).
-        return match matcher {
-            PathMatch::Connect => true,
-            PathMatch::Prefix { path, .. } => &**path == "/",
-            PathMatch::Exact { .. } | PathMatch::SeparatedPrefix { .. } | PathMatch::Regex(_) => false,
-        };
+        // A CONNECT has no path that others could match (Envoy API, RouteMatch.connect_matcher).
+        return matches!(matcher, PathMatch::Connect);
     }
     match matcher {
         PathMatch::Exact {

@@ -20,6 +20,8 @@ pub struct Copied {
     pub to_upstream: u64,
     /// Bytes to the client.
     pub to_client: u64,
+    /// Whether the client was the first to close.
+    pub client_closed_first: bool,
     /// Why it ended, unless both sides closed.
     pub error: Option<io::Error>,
 }
@@ -33,13 +35,20 @@ where
     let to_upstream = Cell::new(0);
     let to_client = Cell::new(0);
     let last = Cell::new(Instant::now());
+    let first_closed = Cell::new(None);
     let error = {
         let (client_read, client_write) = tokio::io::split(client);
         let (upstream_read, upstream_write) = tokio::io::split(upstream);
         let copying = async {
             tokio::try_join!(
-                one_way(client_read, upstream_write, &to_upstream, &last),
-                one_way(upstream_read, client_write, &to_client, &last),
+                one_way(client_read, upstream_write, &to_upstream, &last, || note_close(
+                    &first_closed,
+                    true
+                )),
+                one_way(upstream_read, client_write, &to_client, &last, || note_close(
+                    &first_closed,
+                    false
+                )),
             )
         };
         tokio::select! {
@@ -50,7 +59,14 @@ where
     Copied {
         to_upstream: to_upstream.get(),
         to_client: to_client.get(),
+        client_closed_first: first_closed.get() == Some(true),
         error,
+    }
+}
+
+fn note_close(first: &Cell<Option<bool>>, client: bool) {
+    if first.get().is_none() {
+        first.set(Some(client));
     }
 }
 
@@ -60,11 +76,13 @@ async fn one_way(
     mut to: impl AsyncWrite + Unpin,
     count: &Cell<u64>,
     last: &Cell<Instant>,
+    on_close: impl Fn(),
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES_MIN];
     loop {
         let read = from.read(&mut buffer).await?;
         if read == 0 {
+            on_close();
             return to.shutdown().await;
         }
         last.set(Instant::now());

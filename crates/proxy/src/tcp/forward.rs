@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::chain::TcpChain;
 use super::copy;
 use crate::connection::ConnectionInfo;
-use crate::error::{ErrorKind, ProxyError};
+use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::model::cluster::Discovery;
 use crate::observe::stream_info::StreamInfo;
 use crate::stream::Stream;
@@ -23,6 +23,12 @@ pub async fn serve(mut client: Stream, connection: Rc<ConnectionInfo>, chain: Ar
     let mut info = StreamInfo::new(connection, Instant::now(), SystemTime::now());
     if let Err(error) = forward(&mut client, &chain, &worker, &mut info).await {
         info.flags.insert(error.kind.flag());
+        if error.kind == ErrorKind::StreamDurationExceeded {
+            info.flags.insert(ResponseFlags::DURATION_TIMEOUT);
+        }
+        if info.attempts > 1 {
+            info.flags.insert(ResponseFlags::RETRY_LIMIT_EXCEEDED);
+        }
         info.details = Some(error.kind.details().into());
         info.transport_failure = error.reason;
     }

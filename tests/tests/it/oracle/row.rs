@@ -37,6 +37,8 @@ pub(crate) struct Row {
     pub(crate) share: Option<Share>,
     /// Our proxy differs on purpose, for this reason; the row fails when it no longer differs.
     pub(crate) differs: Option<String>,
+    /// The same for the access log alone; everything else must agree.
+    pub(crate) log_differs: Option<String>,
 }
 
 /// A comparison of counts instead of exact equality.

@@ -1,0 +1,269 @@
+//! Attempts: an endpoint, a connection, the head of an answer, and again where the policy wants it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::header::HeaderValue;
+use http::{Response, Version};
+use hyper::body::Incoming;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::body::RequestBody;
+use super::finish::Finish;
+use super::forward::Exchange;
+use super::message;
+use crate::error::{ErrorKind, ProxyError, ResponseFlags};
+use crate::model::route::{HostRewrite, RetryPolicy};
+use crate::request::RequestHead;
+use crate::route::retry::{self, Outcome};
+use crate::upstream::cluster::Cluster;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::limits::Resource;
+use crate::upstream::outlier;
+use crate::upstream::pool::{Lent, SendError, Wanted};
+
+/// An answer whose head has come.
+#[derive(Debug)]
+pub struct Answer {
+    /// The head.
+    pub response: Response<Incoming>,
+    /// The connection that it came on.
+    pub lent: Lent,
+    /// Who answered.
+    pub endpoint: Arc<Endpoint>,
+}
+
+/// An attempt without an answer.
+#[derive(Debug)]
+struct Failure {
+    error: ProxyError,
+    request_sent: bool,
+    endpoint: Option<Arc<Endpoint>>,
+}
+
+/// What an attempt needs, beside its body.
+#[derive(Debug)]
+struct Attempt<'a> {
+    cluster: &'a Arc<Cluster>,
+    head: &'a RequestHead,
+    policy: Option<&'a RetryPolicy>,
+    http2: bool,
+    /// Whether the endpoint's name becomes the host.
+    endpoint_host: bool,
+    /// Number of the attempt where upstream is to know it, else 0.
+    count: u32,
+}
+
+/// Tries until there is an answer to pass on, or nothing is left to try.
+pub async fn attempts(
+    exchange: &Exchange,
+    cluster: &Arc<Cluster>,
+    head: &RequestHead,
+    body: &mut RequestBody,
+    finish: &mut Box<Finish>,
+) -> Result<Answer, ProxyError> {
+    let policy = exchange.policy().cloned();
+    let policy = policy.as_deref();
+    let mut tried: SmallVec<[u64; 4]> = SmallVec::new();
+    let mut count = 0;
+    let mut retry_guard = None;
+    loop {
+        count += 1;
+        finish.info.attempts = count;
+        let attempt = Attempt {
+            cluster,
+            head,
+            policy,
+            http2: exchange.http2,
+            endpoint_host: matches!(exchange.action().host_rewrite, Some(HostRewrite::Endpoint)),
+            count: if exchange.routes.host(exchange.host_index).include_request_attempt_count {
+                count
+            } else {
+                0
+            },
+        };
+        let last = policy.is_none_or(|policy| count > policy.retries_max);
+        let own = body.for_attempt(last);
+        let result = attempt.run(own, &tried, finish).await;
+        let (outcome, endpoint) = match &result {
+            Ok(answer) => {
+                let status = answer.response.status();
+                let headers = answer.response.headers();
+                (Outcome::Answer { status, headers }, Some(&answer.endpoint))
+            }
+            Err(failure) => {
+                let outcome = Outcome::Failure {
+                    kind: failure.error.kind,
+                    request_sent: failure.request_sent,
+                };
+                (outcome, failure.endpoint.as_ref())
+            }
+        };
+        if let Some(endpoint) = endpoint {
+            record(cluster, endpoint, outcome);
+            tried.push(endpoint.state.id);
+        }
+        let wanted = policy.filter(|policy| retry::wanted(policy, head, outcome));
+        let Some(policy) = wanted else {
+            return result.map_err(|failure| failure.error);
+        };
+        drop(retry_guard.take());
+        if last || !body.is_replayable() {
+            if policy.retries_max > 0 && last {
+                finish.info.flags.insert(ResponseFlags::RETRY_LIMIT_EXCEEDED);
+            }
+            return result.map_err(|failure| failure.error);
+        }
+        retry_guard = cluster.state.take(Resource::Retry, &cluster.model.limits);
+        if retry_guard.is_none() {
+            finish.info.flags.insert(ResponseFlags::UPSTREAM_OVERFLOW);
+            return result.map_err(|failure| failure.error);
+        }
+        drop(result);
+        finish.leave_endpoint();
+        finish.chain.stats.retry();
+        tokio::time::sleep(retry::backoff(policy, count, finish.worker.random())).await;
+    }
+}
+
+fn record(cluster: &Cluster, endpoint: &Endpoint, outcome: Outcome<'_>) {
+    let result = match outcome {
+        Outcome::Answer { status, .. } => outlier::Result::Status(status.as_u16()),
+        Outcome::Failure { .. } => outlier::Result::LocalOrigin,
+    };
+    cluster.record(endpoint, result, Instant::now());
+}
+
+// === impl Attempt ===
+
+impl Attempt<'_> {
+    async fn run(&self, body: RequestBody, tried: &[u64], finish: &mut Box<Finish>) -> Result<Answer, Failure> {
+        let per_try = self
+            .policy
+            .and_then(|policy| policy.per_try_timeout)
+            .filter(|limit| !limit.is_zero());
+        let exchange = self.exchange(body, tried, finish);
+        match per_try {
+            None => exchange.await,
+            Some(limit) => match tokio::time::timeout(limit, exchange).await {
+                Ok(result) => result,
+                Err(_) => Err(Failure {
+                    error: ErrorKind::PerTryTimeout.into(),
+                    request_sent: true,
+                    endpoint: finish.endpoint.clone(),
+                }),
+            },
+        }
+    }
+
+    async fn exchange(&self, body: RequestBody, tried: &[u64], finish: &mut Box<Finish>) -> Result<Answer, Failure> {
+        let avoid = if self.policy.is_some_and(|policy| policy.avoid_previous_hosts) {
+            tried
+        } else {
+            &[]
+        };
+        let looks = self.policy.map_or(0, |policy| policy.host_selection_attempts_max);
+        let worker = finish.worker.clone();
+        let endpoint = self.cluster.choose(avoid, looks, || worker.random());
+        let Some(endpoint) = endpoint else {
+            return Err(before(ErrorKind::NoHealthyUpstream.into(), None));
+        };
+        finish.info.upstream_host = Some(endpoint.text.clone());
+        finish.info.upstream_workload = endpoint.model.workload.clone();
+        finish.on_endpoint(endpoint.clone());
+        let mut request = None;
+        let mut body = Some(body);
+        let mut fresh = false;
+        loop {
+            let wanted = Wanted {
+                host: self.head.authority.to_str().ok(),
+                fresh,
+                downstream_http2: self.http2,
+                auto_http2: false,
+            };
+            let lent = worker.pools.get(&worker, self.cluster, &endpoint, wanted).await;
+            let mut lent = lent.map_err(|error| before(error, Some(&endpoint)))?;
+            finish.info.upstream_local = lent.connection.local();
+            finish.info.upstream_protocol = Some(if lent.connection.is_http2() {
+                Version::HTTP_2
+            } else {
+                Version::HTTP_11
+            });
+            let message = match (request.take(), body.take()) {
+                (Some(request), _) => request,
+                (None, body) => {
+                    let body = body.unwrap_or(RequestBody::Empty);
+                    let host = Some(&endpoint.model.hostname).filter(|name| self.endpoint_host && !name.is_empty());
+                    let host = host.and_then(|name| HeaderValue::from_str(name).ok());
+                    message::build(self.head, host.as_ref(), self.count, lent.connection.is_http2(), body)
+                        .map_err(|kind| before(kind.into(), Some(&endpoint)))?
+                }
+            };
+            match lent.connection.send(message).await {
+                Ok(response) => {
+                    return Ok(Answer {
+                        response,
+                        lent,
+                        endpoint,
+                    });
+                }
+                // The peer closed an idle connection just as it was taken: nothing was sent, a new one takes the request.
+                Err(SendError {
+                    request: Some(returned),
+                    ..
+                }) if lent.reused && !fresh => {
+                    request = Some(returned);
+                    fresh = true;
+                }
+                Err(SendError { error, request }) => {
+                    return Err(Failure {
+                        error: ProxyError::because(send_error_kind(&error), &error),
+                        request_sent: request.is_none(),
+                        endpoint: Some(endpoint),
+                    });
+                }
+            }
+        }
+    }
+}
+
+fn before(error: ProxyError, endpoint: Option<&Arc<Endpoint>>) -> Failure {
+    Failure {
+        error,
+        request_sent: false,
+        endpoint: endpoint.cloned(),
+    }
+}
+
+fn send_error_kind(error: &hyper::Error) -> ErrorKind {
+    use std::error::Error as _;
+    if error.is_parse() || error.is_parse_status() {
+        return ErrorKind::UpstreamProtocol;
+    }
+    let h2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    match h2.filter(|error| error.is_reset()).and_then(h2::Error::reason) {
+        Some(h2::Reason::REFUSED_STREAM) => ErrorKind::RefusedStream,
+        Some(_) => ErrorKind::StreamReset,
+        None => ErrorKind::ConnectionTerminated,
+    }
+}
+
+// === impl RequestBody ===
+
+impl RequestBody {
+    /// The body of one attempt. The last attempt may take the original.
+    fn for_attempt(&mut self, last: bool) -> Self {
+        match self {
+            Self::Empty => Self::Empty,
+            Self::Direct { .. } => {
+                debug_assert!(last, "a direct body has one attempt");
+                std::mem::replace(self, Self::Empty)
+            }
+            Self::Kept { shared, .. } => Self::Kept {
+                shared: Rc::clone(shared),
+                next: 0,
+            },
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The way back: an upstream's answer as the client gets it, and tunnels.
+
+use std::sync::Arc;
+
+use http::header::{self, HeaderValue};
+use http::{Response, StatusCode, Version};
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
+
+use super::attempt::Answer;
+use super::body::{GiveBack, ResponseBody, UpstreamBody};
+use super::finish::Finish;
+use super::forward::Exchange;
+use super::timeouts::TimeLimits;
+use super::{headers, respond, upgrade};
+use crate::error::ErrorKind;
+use crate::model::route::HeaderMutations;
+use crate::request::RequestHead;
+use crate::route::headers::ordered;
+use crate::runtime::Chosen;
+use crate::upstream::cluster::Cluster;
+use crate::upstream::pool::Connection;
+
+/// Turns an upstream's answer into the client's.
+pub fn pass_on(
+    exchange: &Exchange,
+    chosen: &Chosen,
+    answer: Answer,
+    head: &RequestHead,
+    client: OnUpgrade,
+    mut finish: Box<Finish>,
+    limits: &TimeLimits,
+) -> Response<ResponseBody> {
+    let Answer { mut response, lent, .. } = answer;
+    finish.info.response_began_at = Some(Instant::now());
+    finish.info.details = Some("via_upstream".into());
+    let host = exchange.routes.host(exchange.host_index);
+    let route = exchange.routes.route(exchange.host_index, exchange.route_index);
+    let config = exchange.routes.table.config();
+    let levels: [Option<&HeaderMutations>; 4] = [
+        chosen.headers(&exchange.routes),
+        Some(&route.headers),
+        Some(&host.headers),
+        Some(&config.headers),
+    ];
+    let levels = ordered(levels, config.most_specific_header_mutations_wins);
+    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let protocol = response.headers().get(header::UPGRADE).cloned();
+    let upstream = switching.then(|| hyper::upgrade::on(&mut response));
+    if !exchange.chain.manager.suppress_envoy_headers && head.upgrade.is_none() {
+        let millis = finish.info.millis_to(finish.info.response_began_at).unwrap_or(0);
+        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
+        response
+            .headers_mut()
+            .insert(headers::SERVICE_TIME, HeaderValue::from(millis));
+    }
+    respond::head(response.status(), response.headers(), &mut finish);
+    let attempts = host.include_attempt_count_in_response.then_some(finish.info.attempts);
+    respond::from_upstream(response.headers_mut(), head, &levels, attempts, &finish);
+    let (parts, incoming) = response.into_parts();
+    let mut out = Response::from_parts(parts, ResponseBody::bare(bytes::Bytes::new()));
+    *out.version_mut() = if exchange.http2 {
+        Version::HTTP_2
+    } else {
+        Version::HTTP_11
+    };
+    respond::head(out.status(), out.headers(), &mut finish);
+    if let Some(upstream) = upstream {
+        out.headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        if let Some(protocol) = protocol {
+            out.headers_mut().insert(header::UPGRADE, protocol);
+        }
+        let worker = finish.worker.clone();
+        upgrade::join(&worker, client, upstream, finish);
+        return out;
+    }
+    let cluster = chosen.cluster.clone();
+    let (give_back, stream) = match lent.connection {
+        Connection::Http1(connection) => {
+            let pool = lent.pool;
+            (
+                Some(GiveBack {
+                    connection,
+                    pool,
+                    cluster,
+                }),
+                None,
+            )
+        }
+        Connection::Http2 { stream, .. } => (None, Some(stream)),
+    };
+    let arrived = finish.progress.done_at.get().unwrap_or_else(Instant::now);
+    let due = limits.answer_due(finish.info.started_at, arrived);
+    let body = UpstreamBody::new(incoming, give_back, stream, finish, limits.idle, due);
+    *out.body_mut() = ResponseBody::Upstream(body);
+    out
+}
+
+/// Answers a CONNECT by joining the client with a connection to the cluster.
+pub async fn tunnel(
+    cluster: &Arc<Cluster>,
+    head: &RequestHead,
+    client: OnUpgrade,
+    mut finish: Box<Finish>,
+) -> Response<ResponseBody> {
+    let worker = finish.worker.clone();
+    let Some(endpoint) = cluster.choose(&[], 0, || worker.random()) else {
+        return respond::failure(&ErrorKind::NoHealthyUpstream.into(), head.grpc, finish);
+    };
+    finish.info.upstream_host = Some(endpoint.text.clone());
+    finish.on_endpoint(endpoint.clone());
+    let stream = crate::upstream::connect::to_endpoint(&cluster.model, &endpoint, None).await;
+    let stream = match stream {
+        Ok(stream) => stream,
+        Err(error) => return respond::failure(&error, head.grpc, finish),
+    };
+    let mut out = Response::new(ResponseBody::bare(bytes::Bytes::new()));
+    respond::head(out.status(), out.headers(), &mut finish);
+    finish.info.details = Some("via_upstream".into());
+    if let Some(server) = &finish.chain.server {
+        out.headers_mut().insert(header::SERVER, server.clone());
+    }
+    upgrade::join_stream(&worker, client, stream, finish);
+    out
+}

@@ -1,0 +1,117 @@
+//! A request body that can be sent again: the beginning is kept, up to a bound.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::body::{BodyError, Progress};
+
+/// A request body of which the beginning is kept so that it can be sent again.
+#[derive(Debug)]
+pub struct Kept {
+    incoming: RefCell<Incoming>,
+    frames: RefCell<VecDeque<Bytes>>,
+    bytes: Cell<usize>,
+    bytes_max: usize,
+    overflowed: Cell<bool>,
+    ended: Cell<bool>,
+    progress: Rc<Progress>,
+}
+
+// === impl Kept ===
+
+impl Kept {
+    /// Keeps up to `bytes_max` bytes.
+    pub fn new(incoming: Incoming, bytes_max: usize, progress: Rc<Progress>) -> Rc<Self> {
+        Rc::new(Self {
+            incoming: RefCell::new(incoming),
+            frames: RefCell::default(),
+            bytes: Cell::new(0),
+            bytes_max,
+            overflowed: Cell::new(false),
+            ended: Cell::new(false),
+            progress,
+        })
+    }
+
+    /// Whether another attempt can send it from the beginning.
+    pub fn is_replayable(&self) -> bool {
+        !self.overflowed.get()
+    }
+
+    /// Whether an attempt that comes to the frame `next` has sent all.
+    pub fn is_end(&self, next: usize) -> bool {
+        self.ended.get() && next == self.frames.borrow().len()
+    }
+
+    /// The frame `next` of an attempt, kept or new.
+    pub fn poll_from(&self, next: &mut usize, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.overflowed.get() && *next == 0 && !self.frames.borrow().is_empty() {
+            return Poll::Ready(Some(Err(BodyError::NotReplayable)));
+        }
+        if let Some(frame) = self.frames.borrow().get(*next) {
+            *next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(frame.clone()))));
+        }
+        if self.ended.get() {
+            return Poll::Ready(None);
+        }
+        let mut incoming = self.incoming.borrow_mut();
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        self.progress.observe(&polled, incoming.is_end_stream());
+        drop(incoming);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    self.keep(data, next);
+                }
+            }
+            Poll::Ready(None) => self.ended.set(true),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        polled.map_err(BodyError::from)
+    }
+
+    /// Keeps a chunk, or lets go of all where it becomes too much.
+    fn keep(&self, data: &Bytes, next: &mut usize) {
+        if self.overflowed.get() {
+            return;
+        }
+        let total = self.bytes.get() + data.len();
+        if total > self.bytes_max {
+            self.overflowed.set(true);
+            self.frames.borrow_mut().clear();
+            // Marks that something was sent, so that another attempt fails instead of sending a part.
+            self.frames.borrow_mut().push_back(Bytes::new());
+            *next = 1;
+            return;
+        }
+        self.bytes.set(total);
+        self.frames.borrow_mut().push_back(data.clone());
+        *next += 1;
+    }
+
+    /// What is left from the frame `next` on.
+    pub fn size_hint(&self, next: usize) -> SizeHint {
+        let kept: u64 = self
+            .frames
+            .borrow()
+            .iter()
+            .skip(next)
+            .map(|frame| frame.len() as u64)
+            .sum();
+        let coming = self.incoming.borrow().size_hint();
+        let mut hint = SizeHint::new();
+        if let Some(upper) = coming.upper() {
+            hint.set_upper(upper + kept);
+        }
+        hint.set_lower(coming.lower() + kept);
+        hint
+    }
+}
