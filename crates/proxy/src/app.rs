@@ -35,7 +35,7 @@ pub struct Proxy {
     sockets: Mutex<Sockets>,
     shutdown: Shutdown,
     log: LogWriter,
-    threads: Vec<std::thread::JoinHandle<()>>,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     drain_time: Duration,
 }
 
@@ -73,7 +73,7 @@ impl Proxy {
             runtime,
             shutdown,
             log,
-            threads,
+            threads: Mutex::new(threads),
             drain_time: options.drain_time,
         };
         proxy.follow_secrets(&secrets);
@@ -146,9 +146,10 @@ impl Proxy {
     }
 
     /// Stops accepting, waits for requests in flight, then ends the threads.
-    pub fn stop(self) {
+    pub fn stop(&self) {
         self.shutdown.start();
-        for thread in self.threads {
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a worker thread panicked");
             }
@@ -210,7 +211,6 @@ pub async fn run(loaded: Loaded, options: Run) -> Result<()> {
     shutdown.start();
     let deadline = options.drain_time;
     shutdown.drain(deadline).await;
-    let proxy = Arc::into_inner(proxy).context("the admin server still uses the proxy")?;
     tokio::task::spawn_blocking(move || proxy.stop())
         .await
         .context("stopping failed")?;

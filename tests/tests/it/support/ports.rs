@@ -1,4 +1,4 @@
-//! Port numbers for programs that must be told one before they start.
+//! Addresses for programs that must be told one before they start.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -11,13 +11,14 @@ const COUNT: u16 = 18_000;
 
 static NEXT: AtomicU16 = AtomicU16::new(0);
 
-/// A loopback address that nothing listens on; other test processes start elsewhere in the range.
+/// A loopback address that nothing listens on and that no other test process hands out: each has an address of its own in
+/// 127.0.0.0/8, and gives every port once. A port alone could be taken twice between here and the program's start.
 pub(crate) fn free() -> Result<SocketAddr> {
-    let start = std::process::id().wrapping_mul(97) % u32::from(COUNT);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, 64 | high, middle, low);
     for _ in 0..COUNT {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let offset = (start + u32::from(step)) % u32::from(COUNT);
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST + u16::try_from(offset)?));
+        let port = FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;
+        let address = SocketAddr::from((own, port));
         if TcpListener::bind(address).is_ok() {
             return Ok(address);
         }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
@@ -72,7 +72,13 @@ impl Process {
         }
         match tokio::time::timeout(limit, self.child.wait()).await {
             Ok(status) => {
-                status?;
+                let status = status?;
+                ensure!(
+                    status.success(),
+                    "{} ended with {status} on SIGTERM:\n{}",
+                    self.name,
+                    self.log()
+                );
                 Ok(())
             }
             Err(_) => {
