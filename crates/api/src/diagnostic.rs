@@ -88,6 +88,10 @@ pub mod code {
     pub const CONFLICTING_GATEWAYS: &str = "IST0145";
     /// A gateway credential that does not exist or does not hold what it must.
     pub const GATEWAY_CREDENTIAL: &str = "IST0161";
+    /// A gateway serves a port that its workload does not bind.
+    pub const GATEWAY_PORT: &str = "IST0162";
+    /// A policy that another one displaces.
+    pub const INEFFECTIVE_POLICY: &str = "IST0167";
     /// A subset selects no workload.
     pub const SUBSET_SELECTS_NOTHING: &str = "IST0173";
     /// A DestinationRule names a host that no service has.

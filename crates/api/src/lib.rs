@@ -18,4 +18,5 @@ pub mod secret;
 pub mod service;
 pub mod service_entry;
 pub mod sidecar;
+pub mod suggest;
 pub mod virtual_service;

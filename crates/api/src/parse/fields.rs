@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use super::report::Report;
-use super::suggest;
 use super::tree::{Entry, Node, Value};
 use crate::diagnostic::{Severity, code};
 use crate::meta::{Labels, Position};
@@ -235,7 +234,7 @@ impl<'n, 'r> Fields<'n, 'r> {
                     report.invalid(entry.at, "is given twice", "remove one of them");
                 });
             } else if !self.known.contains(&name) {
-                let hint = match suggest::nearest(name, self.known.iter().copied()) {
+                let hint = match crate::suggest::nearest(name, self.known.iter().copied()) {
                     Some(near) => format!("did you mean {near}?"),
                     None => format!("the fields here are {}", self.known.join(", ")),
                 };

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::fields::Fields;
-use super::suggest;
 use crate::diagnostic::{Severity, code};
 use crate::meta::{Kind, Meta, Place};
 
@@ -94,7 +93,7 @@ fn known_kind(fields: &mut Fields<'_, '_>, group: &str, version: &str, name: &st
         let message = format!("{name} is not enforced by this mesh yet: access is NOT restricted by it");
         (Severity::Error, message, "restrict access by other means".to_owned())
     } else if ours && !MESH_KINDS.contains(&name) {
-        let hint = match suggest::nearest(name, of_group().map(|(_, _, kind)| kind.as_str())) {
+        let hint = match crate::suggest::nearest(name, of_group().map(|(_, _, kind)| kind.as_str())) {
             Some(near) => format!("did you mean {near}?"),
             None => String::new(),
         };
@@ -104,7 +103,7 @@ fn known_kind(fields: &mut Fields<'_, '_>, group: &str, version: &str, name: &st
         (Severity::Warning, message, String::new())
     } else {
         let near = (group.is_empty())
-            .then(|| suggest::nearest(name, ["Service", "Secret"]).filter(|_| name != "Namespace"))
+            .then(|| crate::suggest::nearest(name, ["Service", "Secret"]).filter(|_| name != "Namespace"))
             .flatten();
         match near {
             Some(near) => (

@@ -14,7 +14,6 @@ mod report;
 mod security;
 mod service_entry;
 mod sidecar;
-mod suggest;
 mod traffic_policy;
 mod tree;
 mod values;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::duration;
 use super::fields::Fields;
 use super::tree::{Node, Value};
-use super::{duration, suggest};
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::meta::Position;
 
@@ -190,7 +190,7 @@ impl Report {
             return Some(*value);
         }
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
-        let hint = match suggest::nearest(&text, names.iter().copied()) {
+        let hint = match crate::suggest::nearest(&text, names.iter().copied()) {
             Some(near) => format!("did you mean {near}?"),
             None => format!("use one of {}", names.join(", ")),
         };

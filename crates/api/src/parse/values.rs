@@ -1,9 +1,9 @@
 //! Readers of the values that several kinds share.
 
+use super::check;
 use super::fields::Fields;
 use super::report::Report;
 use super::tree::{Node, Value};
-use super::{check, suggest};
 use crate::diagnostic::{Severity, code};
 use crate::matching::{Destination, ExportTo, HeaderOps, Headers, NamespaceScope, Percent, StringMatch, ValueMatch};
 use crate::meta::Labels;
@@ -240,7 +240,7 @@ pub(super) fn protocol(fields: &mut Fields<'_, '_>, name: &'static str) -> Optio
     let text = fields.text(name)?;
     let protocol = Protocol::parse(&text);
     if protocol.is_none() {
-        let hint = match suggest::nearest(&text, Protocol::NAMES.iter().copied()) {
+        let hint = match crate::suggest::nearest(&text, Protocol::NAMES.iter().copied()) {
             Some(near) => format!("did you mean {near}?"),
             None => format!("use one of {}", Protocol::NAMES.join(", ")),
         };

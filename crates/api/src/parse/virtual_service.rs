@@ -365,7 +365,7 @@ fn retry_on(report: &mut Report, node: &Node) -> Option<RetryOn> {
             Ok(status) if (100..=599).contains(&status) => on.status_codes.push(status),
             _ if RETRY_CONDITIONS.contains(&word) => on.conditions.push(word.to_owned()),
             _ => {
-                let hint = match super::suggest::nearest(word, RETRY_CONDITIONS.iter().copied()) {
+                let hint = match crate::suggest::nearest(word, RETRY_CONDITIONS.iter().copied()) {
                     Some(near) => format!("did you mean {near}?"),
                     None => format!("use {} or status codes", RETRY_CONDITIONS.join(", ")),
                 };

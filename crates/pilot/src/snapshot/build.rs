@@ -122,30 +122,13 @@ pub fn build(
         secrets,
         sidecars,
         diagnostics: Arc::default(),
+        source_diagnostics: old.map(|old| Arc::clone(&old.source_diagnostics)).unwrap_or_default(),
     };
-    let same_config = old.is_some_and(|old| same_config(old, &snapshot));
+    let change = old.map_or(Change::Config, |old| snapshot.change_since(old));
+    snapshot.change = change;
     snapshot.diagnostics = match old {
-        Some(old) if same_config => Arc::clone(&old.diagnostics),
+        Some(old) if change != Change::Config => Arc::clone(&old.diagnostics),
         _ => keep(check::check(&snapshot), old.map(|old| &old.diagnostics)),
     };
-    snapshot.change = match old {
-        Some(old) if same_config && Arc::ptr_eq(&old.endpoints, &snapshot.endpoints) => Change::Nothing,
-        Some(_) if same_config => Change::Endpoints,
-        _ => Change::Config,
-    };
     snapshot
-}
-
-/// Whether everything but the ready endpoints is shared.
-fn same_config(old: &MeshSnapshot, new: &MeshSnapshot) -> bool {
-    Arc::ptr_eq(&old.services, &new.services)
-        && Arc::ptr_eq(&old.workloads, &new.workloads)
-        && Arc::ptr_eq(&old.backends, &new.backends)
-        && Arc::ptr_eq(&old.inbound, &new.inbound)
-        && Arc::ptr_eq(&old.virtual_services, &new.virtual_services)
-        && Arc::ptr_eq(&old.destination_rules, &new.destination_rules)
-        && Arc::ptr_eq(&old.peer_authentications, &new.peer_authentications)
-        && Arc::ptr_eq(&old.gateways, &new.gateways)
-        && Arc::ptr_eq(&old.secrets, &new.secrets)
-        && Arc::ptr_eq(&old.sidecars, &new.sidecars)
 }

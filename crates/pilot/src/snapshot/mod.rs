@@ -93,7 +93,42 @@ pub struct MeshSnapshot {
     pub sidecars: Arc<Sidecars>,
     /// Findings about references between objects, sorted.
     pub diagnostics: Arc<Vec<Diagnostic>>,
+    /// Findings of the sources (syntax, fields, files), set by the store.
+    pub source_diagnostics: Arc<Vec<Diagnostic>>,
 }
+
+// === impl MeshSnapshot ===
+
+impl MeshSnapshot {
+    /// What differs from an older snapshot, not only from the one just before: readers may have skipped some.
+    pub fn change_since(&self, old: &Self) -> Change {
+        let same_config = Arc::ptr_eq(&old.settings, &self.settings)
+            && Arc::ptr_eq(&old.services, &self.services)
+            && Arc::ptr_eq(&old.workloads, &self.workloads)
+            && Arc::ptr_eq(&old.backends, &self.backends)
+            && Arc::ptr_eq(&old.inbound, &self.inbound)
+            && Arc::ptr_eq(&old.virtual_services, &self.virtual_services)
+            && Arc::ptr_eq(&old.destination_rules, &self.destination_rules)
+            && Arc::ptr_eq(&old.peer_authentications, &self.peer_authentications)
+            && Arc::ptr_eq(&old.gateways, &self.gateways)
+            && Arc::ptr_eq(&old.secrets, &self.secrets)
+            && Arc::ptr_eq(&old.sidecars, &self.sidecars);
+        if !same_config {
+            Change::Config
+        } else if Arc::ptr_eq(&old.endpoints, &self.endpoints) {
+            Change::Nothing
+        } else {
+            Change::Endpoints
+        }
+    }
+
+    /// All findings: of the sources, then about references between objects.
+    pub fn all_diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.source_diagnostics.iter().chain(self.diagnostics.iter())
+    }
+}
+
+// === impl MeshSettings ===
 
 impl Default for MeshSettings {
     fn default() -> Self {

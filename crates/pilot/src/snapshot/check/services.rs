@@ -1,0 +1,97 @@
+//! Services: hostnames claimed twice, selectors without a workload, ports without a counterpart.
+
+use std::collections::BTreeSet;
+
+use weft_api::diagnostic::{Diagnostic, Severity, code};
+
+use super::{Subject, shown};
+use crate::snapshot::{MeshSnapshot, ServiceKind};
+
+pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
+    for (loser, winner, hostname) in &snapshot.services.displaced {
+        let subject = Subject {
+            object: loser.object.clone(),
+            place: loser.place.clone(),
+            field: "spec.hosts".to_owned(),
+        };
+        found.push(subject.finding(
+            Severity::Error,
+            code::DUPLICATE_HOSTNAME,
+            format!(
+                "the host {hostname} belongs to {} already, which is used",
+                shown(&winner.object, &winner.place)
+            ),
+            "remove it from one of them",
+        ));
+    }
+    selectors(snapshot, found);
+    ports(snapshot, found);
+}
+
+fn selectors(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
+    for service in snapshot.services.iter() {
+        let Some(selector) = &service.selector else {
+            continue;
+        };
+        if snapshot.workloads.any_selected(Some(&service.key.namespace), selector) {
+            continue;
+        }
+        let labels: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let subject = Subject {
+            object: service.origin.object.clone(),
+            place: service.origin.place.clone(),
+            field: match service.kind {
+                ServiceKind::Kubernetes => "spec.selector".to_owned(),
+                ServiceKind::Entry => "spec.workloadSelector".to_owned(),
+            },
+        };
+        found.push(subject.finding(
+            Severity::Info,
+            code::NO_WORKLOAD,
+            format!(
+                "no workload in namespace {} has the labels {} yet",
+                service.key.namespace,
+                labels.join(",")
+            ),
+            "",
+        ));
+    }
+}
+
+fn ports(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
+    let mut reported = BTreeSet::new();
+    for (origin, port, workload) in &snapshot.backends.unmatched {
+        if !reported.insert((&origin.object, port)) {
+            continue;
+        }
+        let names: Vec<&str> = snapshot
+            .workloads
+            .local
+            .get(workload)
+            .iter()
+            .flat_map(|workload| &workload.ports)
+            .map(|port| port.name.as_str())
+            .collect();
+        let subject = Subject {
+            object: origin.object.clone(),
+            place: origin.place.clone(),
+            field: "spec.ports".to_owned(),
+        };
+        found.push(subject.finding(
+            Severity::Warning,
+            code::PORT_UNMATCHED,
+            format!(
+                "the port {port:?} fits no port of workload {}/{}",
+                workload.namespace, workload.name
+            ),
+            if names.is_empty() {
+                "the workload has no ports".to_owned()
+            } else {
+                format!(
+                    "name one of its ports ({}) in targetPort, or give the service port the same name",
+                    names.join(", ")
+                )
+            },
+        ));
+    }
+}

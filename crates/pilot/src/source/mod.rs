@@ -1,0 +1,24 @@
+//! Where objects come from. A source sends what changed; the store is the only one that listens.
+
+pub mod file;
+mod files;
+mod watch;
+
+use std::sync::Arc;
+
+use weft_api::diagnostic::Diagnostic;
+use weft_api::meta::ObjectKey;
+use weft_api::resource::Resource;
+
+/// What changed at a source since its last event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceEvent {
+    /// Name of the source; its diagnostics replace those of its last event.
+    pub source: Arc<str>,
+    /// New and changed objects.
+    pub upserted: Vec<Resource>,
+    /// Objects that are gone.
+    pub removed: Vec<ObjectKey>,
+    /// All findings of the source as of now, sorted.
+    pub diagnostics: Vec<Diagnostic>,
+}

@@ -1,0 +1,213 @@
+//! The one writer of the mesh's state: takes the events of all sources and publishes snapshots.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use weft_api::diagnostic::{Diagnostic, Severity};
+use weft_base::shutdown::Shutdown;
+
+use crate::snapshot::{Change, Inputs, MeshSettings, MeshSnapshot, build};
+use crate::source::SourceEvent;
+
+/// Events that wait for the store; sources wait when it is full.
+const EVENTS_MAX: usize = 64;
+
+/// How events are gathered into one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Debounce {
+    /// A snapshot is built when nothing came for so long.
+    pub quiet: Duration,
+    /// Or when the first event waited for so long.
+    pub max: Duration,
+}
+
+/// The single writer.
+#[derive(Debug)]
+pub struct Store {
+    events: mpsc::Receiver<SourceEvent>,
+    debounce: Debounce,
+    state: State,
+    snapshots: watch::Sender<Arc<MeshSnapshot>>,
+}
+
+/// What the snapshots are built from, without channels and time.
+#[derive(Debug)]
+pub struct State {
+    inputs: Inputs,
+    findings: BTreeMap<Arc<str>, Vec<Diagnostic>>,
+    snapshot: Arc<MeshSnapshot>,
+    dirty: bool,
+}
+
+// === impl Debounce ===
+
+impl Default for Debounce {
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_millis(20),
+            max: Duration::from_millis(500),
+        }
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// An empty mesh, generation 0.
+    pub fn new(settings: MeshSettings) -> Self {
+        Self {
+            inputs: Inputs::default(),
+            findings: BTreeMap::new(),
+            snapshot: Arc::new(build(Inputs::default(), &Arc::new(settings), 0, None)),
+            dirty: false,
+        }
+    }
+
+    /// Takes in an event.
+    pub fn apply(&mut self, event: SourceEvent) {
+        for key in &event.removed {
+            self.inputs.remove(key);
+        }
+        for resource in &event.upserted {
+            self.inputs.apply(resource);
+        }
+        self.findings.insert(event.source, event.diagnostics);
+        self.dirty = true;
+    }
+
+    /// The snapshot of everything taken in so far: a new generation if anything changed. The first event always makes one,
+    /// so that generation 1 and later means "loaded".
+    pub fn snapshot(&mut self) -> Arc<MeshSnapshot> {
+        if !std::mem::take(&mut self.dirty) {
+            return Arc::clone(&self.snapshot);
+        }
+        let old = &self.snapshot;
+        let mut new = build(self.inputs.clone(), &old.settings, old.generation + 1, Some(old));
+        let findings: Vec<Diagnostic> = self.findings.values().flatten().cloned().collect();
+        new.source_diagnostics = if *old.source_diagnostics == findings {
+            Arc::clone(&old.source_diagnostics)
+        } else {
+            Arc::new(findings)
+        };
+        let same_findings = Arc::ptr_eq(&new.source_diagnostics, &old.source_diagnostics)
+            && Arc::ptr_eq(&new.diagnostics, &old.diagnostics);
+        if new.change == Change::Nothing && same_findings && old.generation > 0 {
+            // Only places of unused parts moved: keep the generation, remember the objects.
+            new.generation = old.generation;
+        }
+        log_new_findings(old, &new);
+        self.snapshot = Arc::new(new);
+        Arc::clone(&self.snapshot)
+    }
+}
+
+// === impl Store ===
+
+impl Store {
+    /// A store, the channel for sources, and the snapshots. The first snapshot is empty and of generation 0.
+    pub fn new(
+        settings: MeshSettings,
+        debounce: Debounce,
+    ) -> (Self, mpsc::Sender<SourceEvent>, watch::Receiver<Arc<MeshSnapshot>>) {
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let state = State::new(settings);
+        let (snapshots, receiver) = watch::channel(Arc::clone(&state.snapshot));
+        let store = Self {
+            events,
+            debounce,
+            state,
+            snapshots,
+        };
+        (store, sender, receiver)
+    }
+
+    /// Publishes snapshots until the shutdown starts or all sources are gone.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        loop {
+            let event = tokio::select! {
+                () = shutdown.started() => return,
+                event = self.events.recv() => event,
+            };
+            let Some(event) = event else {
+                return;
+            };
+            self.state.apply(event);
+            self.gather().await;
+            self.publish();
+        }
+    }
+
+    /// Takes in what follows within the debounce times.
+    async fn gather(&mut self) {
+        let end = Instant::now() + self.debounce.max;
+        loop {
+            let until = end.min(Instant::now() + self.debounce.quiet);
+            match tokio::time::timeout_at(until, self.events.recv()).await {
+                Ok(Some(event)) => self.state.apply(event),
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let snapshot = self.state.snapshot();
+        self.snapshots.send_if_modified(|published| {
+            let news = published.generation != snapshot.generation;
+            if news {
+                tracing::info!(
+                    generation = snapshot.generation,
+                    change = ?snapshot.change,
+                    services = snapshot.services.iter().count(),
+                    workloads = snapshot.workloads.local.len(),
+                    findings = snapshot.all_diagnostics().count(),
+                    "new state of the mesh"
+                );
+            }
+            *published = snapshot;
+            news
+        });
+    }
+}
+
+/// Each finding is logged once, when it appears.
+fn log_new_findings(old: &MeshSnapshot, new: &MeshSnapshot) {
+    let known: std::collections::BTreeSet<&Diagnostic> = old.all_diagnostics().collect();
+    for found in new.all_diagnostics().filter(|found| !known.contains(found)) {
+        let (file, line, column) = (&*found.file, found.line, found.column);
+        let (code, object, field) = (&*found.code, &found.object, &found.field);
+        let (reason, hint) = (&found.message, &found.hint);
+        match found.severity {
+            Severity::Error | Severity::Warning => {
+                let severity = found.severity.as_str();
+                tracing::warn!(
+                    severity,
+                    file,
+                    line,
+                    column,
+                    code,
+                    object,
+                    field,
+                    reason,
+                    hint,
+                    "configuration finding"
+                );
+            }
+            Severity::Info => {
+                tracing::info!(
+                    file,
+                    line,
+                    column,
+                    code,
+                    object,
+                    field,
+                    reason,
+                    hint,
+                    "configuration finding"
+                );
+            }
+        }
+    }
+}
