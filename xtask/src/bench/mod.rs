@@ -42,6 +42,9 @@ pub(crate) struct Arguments {
     /// Form of the report on stdout.
     #[arg(short, long, default_value = "table")]
     output: Format,
+    /// Measure the release binary that is there instead of building it.
+    #[arg(long)]
+    no_build: bool,
     /// Only these cases: http1, http2, mtls-pair, tcp.
     #[arg(long = "case", value_name = "NAME")]
     cases: Vec<String>,
@@ -95,7 +98,7 @@ fn measure_all(arguments: &Arguments, plan: Plan, dir: &Path) -> Result<Report> 
         .into_iter()
         .filter(|kind| chosen(&arguments.subjects, kind.name()))
         .collect();
-    if kinds.contains(&Kind::Weft) {
+    if kinds.contains(&Kind::Weft) && !arguments.no_build {
         process::run(&mut process::cargo(&["build", "--release", "--package", "weft-proxy"]))?;
     }
     let backend = backend::start()?;
