@@ -1,0 +1,250 @@
+//! The only place that wires the discovery server together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use rustls::ServerConfig;
+use rustls::server::NoServerSessionStorage;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
+use weft_base::admin::Admin;
+use weft_base::ca_client::CaConfig;
+use weft_base::identity::SpiffeId;
+use weft_base::log::LogControl;
+use weft_base::readiness::Readiness;
+use weft_base::shutdown::Shutdown;
+use weft_base::spiffe::{Allowed, ClientVerifier};
+use weft_base::workload::{self, IdentityWatch, WorkloadIdentity};
+use weft_base::{grpc_tls, tls};
+use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+
+pub use crate::config::Config;
+use crate::debug::Debug;
+use crate::snapshot::{MeshSettings, MeshSnapshot};
+use crate::source::file::FileSource;
+use crate::store::{Debounce, Store};
+use crate::view::ProxySettings;
+use crate::xds::server::{Connections, DiscoveryServer};
+
+/// Namespace and service account of the discovery server's own identity.
+const IDENTITY: (&str, &str) = ("weft-system", "weft-pilot");
+
+/// Largest request in bytes (Istio: 4 MiB).
+const REQUEST_BYTES_MAX: usize = 4 << 20;
+
+/// Streams of one connection.
+const STREAMS_MAX: u32 = 100;
+
+/// A running discovery server.
+#[derive(Clone, Debug)]
+pub struct Pilot {
+    /// Plaintext discovery.
+    pub xds: SocketAddr,
+    /// Discovery over TLS, where there is an authority.
+    pub xds_tls: Option<SocketAddr>,
+    /// Metrics and debug pages.
+    pub monitoring: SocketAddr,
+    /// The mesh.
+    pub snapshots: watch::Receiver<Arc<MeshSnapshot>>,
+    /// The connected proxies.
+    pub connections: Connections,
+}
+
+// === impl Pilot ===
+
+impl Pilot {
+    /// Follows the files and serves proxies until `shutdown` starts.
+    pub async fn start(config: &Config, log: Option<LogControl>, shutdown: &Shutdown) -> Result<Self> {
+        let settings = MeshSettings {
+            trust_domain: config.trust_domain.to_string(),
+            root_namespace: config.root_namespace.clone(),
+            ..MeshSettings::default()
+        };
+        let proxy_settings = ProxySettings {
+            access_log_file: config.access_log_file.clone(),
+        };
+        let readiness = Readiness::new();
+        let (store, events, snapshots) = Store::new(settings, Debounce::default());
+        shutdown.spawn(store.run(shutdown.clone()));
+        shutdown.spawn(FileSource::new(config.config.clone()).run(events, shutdown.clone()));
+        hold_until_loaded(&readiness, snapshots.clone(), shutdown);
+
+        let connections = Connections::default();
+        let debug = Debug {
+            snapshots: snapshots.clone(),
+            connections: connections.clone(),
+            settings: proxy_settings.clone(),
+        };
+        let admin = Admin {
+            version: concat!("weft-pilot ", env!("CARGO_PKG_VERSION")),
+            readiness: readiness.clone(),
+            metrics: Arc::new(Mutex::new(Registry::default())),
+            log,
+        };
+        let router = admin.router().merge(debug.router());
+        let monitoring = weft_base::admin::serve("monitoring", config.monitoring_listen, router, shutdown).await?;
+
+        let server = DiscoveryServer::new(snapshots.clone(), proxy_settings, connections.clone(), shutdown.clone());
+        let xds = serve_plaintext(config.xds_listen, server.clone(), shutdown).await?;
+        let xds_tls = match ca_config(config)? {
+            None => None,
+            Some(ca) => Some(serve_tls(config, ca, server, &readiness, shutdown).await?),
+        };
+        Ok(Self {
+            xds,
+            xds_tls,
+            monitoring,
+            snapshots,
+            connections,
+        })
+    }
+}
+
+/// Not ready before every file was read once: a proxy must not be told that everything is gone.
+fn hold_until_loaded(readiness: &Readiness, mut snapshots: watch::Receiver<Arc<MeshSnapshot>>, shutdown: &Shutdown) {
+    let blocker = readiness.block("configuration");
+    let stop = shutdown.token();
+    shutdown.spawn(async move {
+        let loaded = snapshots.wait_for(|snapshot| snapshot.generation > 0);
+        if let Some(Ok(_)) = stop.run_until_cancelled(loaded).await {
+            drop(blocker);
+        }
+    });
+}
+
+async fn listen(name: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(addr).await;
+    let listener =
+        listener.with_context(|| format!("cannot listen on {addr} for {name}; is another process using the port?"))?;
+    let addr = listener.local_addr()?;
+    tracing::info!(name, %addr, "listening");
+    Ok((listener, addr))
+}
+
+fn grpc() -> Server {
+    Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+}
+
+fn service(server: DiscoveryServer) -> AggregatedDiscoveryServiceServer<DiscoveryServer> {
+    AggregatedDiscoveryServiceServer::new(server).max_decoding_message_size(REQUEST_BYTES_MAX)
+}
+
+async fn serve_plaintext(addr: SocketAddr, server: DiscoveryServer, shutdown: &Shutdown) -> Result<SocketAddr> {
+    let (listener, addr) = listen("xds", addr).await?;
+    let stop = shutdown.clone();
+    shutdown.spawn(async move {
+        let incoming = TcpListenerStream::new(listener);
+        let served = grpc().add_service(service(server));
+        if let Err(error) = served
+            .serve_with_incoming_shutdown(incoming, async move { stop.started().await })
+            .await
+        {
+            tracing::error!(%error, "discovery service ended");
+        }
+    });
+    Ok(addr)
+}
+
+async fn serve_tls(
+    config: &Config,
+    ca: CaConfig,
+    server: DiscoveryServer,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+) -> Result<SocketAddr> {
+    let (listener, addr) = listen("xds-tls", config.xds_tls_listen).await?;
+    let trust_domain = config.trust_domain.clone();
+    let identity = workload::follow(ca, shutdown);
+    let blocker = readiness.block("certificate");
+    let (publish, tls_config) = watch::channel(None);
+    let stop = shutdown.token();
+    let allowed = Allowed::TrustDomain(trust_domain);
+    shutdown.spawn(async move {
+        stop.run_until_cancelled(follow_identity(identity, allowed, publish, blocker))
+            .await;
+    });
+    let incoming = grpc_tls::incoming(listener, tls_config, shutdown);
+    let stop = shutdown.clone();
+    shutdown.spawn(async move {
+        let served = grpc().add_service(service(server));
+        if let Err(error) = served
+            .serve_with_incoming_shutdown(incoming, async move { stop.started().await })
+            .await
+        {
+            tracing::error!(%error, "discovery service over tls ended");
+        }
+    });
+    Ok(addr)
+}
+
+/// Turns every new certificate into a server configuration.
+async fn follow_identity(
+    mut identity: IdentityWatch,
+    allowed: Allowed,
+    publish: watch::Sender<Option<Arc<ServerConfig>>>,
+    blocker: weft_base::readiness::Blocker,
+) {
+    let mut blocker = Some(blocker);
+    while identity.changed().await.is_ok() {
+        let current = identity.borrow_and_update().clone();
+        let Some(current) = current else {
+            continue;
+        };
+        match server_config(&current, allowed.clone()) {
+            Ok(config) => {
+                publish.send_replace(Some(config));
+                drop(blocker.take());
+            }
+            Err(error) => tracing::error!(%error, "certificate is not usable for discovery"),
+        }
+    }
+}
+
+/// Clients must show a certificate of the mesh.
+fn server_config(identity: &WorkloadIdentity, allowed: Allowed) -> Result<Arc<ServerConfig>> {
+    let roots = tls::roots(identity.roots_pem.as_bytes())?;
+    let chain = tls::certificates(identity.chain_pem.as_bytes())?;
+    let key = tls::private_key(identity.key_pem.as_bytes())?;
+    let mut config = ServerConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(ClientVerifier::new(roots, allowed, true)?)
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+fn ca_config(config: &Config) -> Result<Option<CaConfig>> {
+    let Some(address) = config.ca_address.clone() else {
+        return Ok(None);
+    };
+    let (Some(root_cert), Some(token_file)) = (config.ca_root_cert.clone(), config.token_file.clone()) else {
+        bail!("--ca-address needs --ca-root-cert and --token-file");
+    };
+    Ok(Some(CaConfig {
+        address,
+        root_cert,
+        token_file,
+        id: SpiffeId::new(config.trust_domain.clone(), IDENTITY.0, IDENTITY.1)?,
+    }))
+}
+
+/// Runs the discovery server until it is asked to end.
+pub async fn run(config: Config, log: LogControl) -> Result<()> {
+    let shutdown = Shutdown::new();
+    Pilot::start(&config, Some(log), &shutdown).await?;
+    let signal = weft_base::shutdown::termination().await?;
+    tracing::info!(signal, "stopping");
+    shutdown.drain(Duration::from_secs(5)).await;
+    Ok(())
+}

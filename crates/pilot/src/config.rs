@@ -1,0 +1,69 @@
+//! Flags and environment of `weft-pilot`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use weft_base::identity::TrustDomain;
+use weft_base::log::LogFormat;
+
+/// The discovery server of the Weft service mesh.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weft-pilot",
+    version,
+    after_help = "Examples:\n  weft-pilot serve --config ./config\n  weft-pilot serve --config ./config --config ./registry --xds-listen 127.0.0.1:15010"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Log level, in RUST_LOG syntax.
+    #[arg(long, env = "WEFT_LOG_LEVEL", default_value = "info", global = true)]
+    pub log_level: String,
+    /// Log lines as text or json.
+    #[arg(long, env = "WEFT_LOG_FORMAT", default_value = "text", global = true)]
+    pub log_format: LogFormat,
+}
+
+/// Verbs of `weft-pilot`.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Serve the configuration of files to proxies, and follow the files.
+    Serve(Config),
+}
+
+/// Options of `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// File or folder with objects; may be given several times. Changes are picked up while it runs.
+    #[arg(long, env = "WEFT_CONFIG", required = true, value_delimiter = ',')]
+    pub config: Vec<PathBuf>,
+    /// Plaintext discovery; anybody who reaches it may read the configuration.
+    #[arg(long, env = "WEFT_XDS_LISTEN", default_value = "127.0.0.1:15010")]
+    pub xds_listen: SocketAddr,
+    /// Discovery over mesh TLS; needs --ca-address.
+    #[arg(long, env = "WEFT_XDS_TLS_LISTEN", default_value = "127.0.0.1:15012")]
+    pub xds_tls_listen: SocketAddr,
+    /// Where /metrics, /ready and /debug are served.
+    #[arg(long, env = "WEFT_MONITORING_LISTEN", default_value = "127.0.0.1:15014")]
+    pub monitoring_listen: SocketAddr,
+    /// Certificate authority, host:port. Without it there is no discovery over TLS.
+    #[arg(long, env = "WEFT_CA_ADDRESS", requires_all = ["ca_root_cert", "token_file"])]
+    pub ca_address: Option<String>,
+    /// Root certificate of the authority.
+    #[arg(long, env = "WEFT_CA_ROOT_CERT")]
+    pub ca_root_cert: Option<PathBuf>,
+    /// Join token of the discovery server.
+    #[arg(long, env = "WEFT_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Trust domain of all identities.
+    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = weft_base::identity::DEFAULT_TRUST_DOMAIN)]
+    pub trust_domain: TrustDomain,
+    /// Namespace of mesh-wide objects.
+    #[arg(long, env = "WEFT_ROOT_NAMESPACE", default_value = "istio-system")]
+    pub root_namespace: String,
+    /// File of the proxies' access logs; empty for none.
+    #[arg(long, env = "WEFT_ACCESS_LOG_FILE", default_value = "")]
+    pub access_log_file: String,
+}

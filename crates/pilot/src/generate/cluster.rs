@@ -1,0 +1,275 @@
+//! Clusters: one per service port and subset, and the inbound ones of the workload.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use weft_api::destination_rule::ClientTlsMode;
+use weft_api::meta::selects;
+use weft_proto::xds::envoy::config::cluster::v3 as pb;
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::envoy::config::endpoint::v3 as endpoint;
+use weft_proto::xds::google::protobuf as wkt;
+
+use super::endpoint::assignment;
+use super::policy;
+use super::tls::{self, Carries};
+use super::wire::{address, ads, duration, origin, structure, text, uint32};
+use crate::snapshot::{InboundPort, MeshDestinationRule, MeshService, Protocol, Resolution, ServicePort};
+use crate::view::ProxyView;
+
+/// Connect timeout of every cluster (Istio: `meshConfig.connectTimeout`).
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// The largest limit: Istio sets no circuit breakers where nobody asks for them.
+const UNLIMITED: u32 = u32::MAX;
+
+/// `outbound|<port>|<subset>|<host>`.
+pub(super) fn outbound_name(port: u16, subset: Option<&str>, host: &str) -> String {
+    format!("outbound|{port}|{}|{host}", subset.unwrap_or_default())
+}
+
+/// `inbound|<port>||`.
+pub(super) fn inbound_name(port: &InboundPort) -> String {
+    let number = port.services.first().map_or(port.app_port, |(_, number)| *number);
+    format!("inbound|{number}||")
+}
+
+/// The rule of a service for this client.
+pub(super) fn rule_of<'a>(view: &'a ProxyView, service: &MeshService) -> Option<&'a Arc<MeshDestinationRule>> {
+    let (namespace, hostname) = (&service.key.namespace, &service.key.hostname);
+    view.snapshot
+        .destination_rules
+        .lookup(view.namespace(), &view.workload.labels, namespace, hostname)
+}
+
+/// All clusters of a proxy.
+pub(super) fn clusters(view: &ProxyView) -> Vec<pb::Cluster> {
+    let mut clusters = vec![black_hole()];
+    for port in view.snapshot.inbound.of(&view.workload.key) {
+        clusters.push(inbound(port));
+    }
+    for service in view.services() {
+        let rule = rule_of(view, service);
+        for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
+            clusters.push(outbound(view, service, port, rule, None));
+            for subset in rule.iter().flat_map(|rule| &rule.rule.subsets) {
+                clusters.push(outbound(view, service, port, rule, Some(&subset.name)));
+            }
+        }
+    }
+    // Two ports of one workload may stand behind the same service port number.
+    let mut names = BTreeSet::new();
+    clusters.retain(|cluster| names.insert(cluster.name.clone()));
+    clusters
+}
+
+fn black_hole() -> pb::Cluster {
+    pb::Cluster {
+        name: "BlackHoleCluster".to_owned(),
+        connect_timeout: Some(duration(CONNECT_TIMEOUT)),
+        cluster_discovery_type: Some(discovery(pb::cluster::DiscoveryType::Static)),
+        load_assignment: Some(endpoint::ClusterLoadAssignment {
+            cluster_name: "BlackHoleCluster".to_owned(),
+            ..endpoint::ClusterLoadAssignment::default()
+        }),
+        ..pb::Cluster::default()
+    }
+}
+
+fn inbound(port: &InboundPort) -> pb::Cluster {
+    let name = inbound_name(port);
+    let member = endpoint::LbEndpoint {
+        host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
+            address: Some(address("127.0.0.1", port.app_port)),
+            ..endpoint::Endpoint::default()
+        })),
+        ..endpoint::LbEndpoint::default()
+    };
+    let mut cluster = pb::Cluster {
+        connect_timeout: Some(duration(CONNECT_TIMEOUT)),
+        cluster_discovery_type: Some(discovery(pb::cluster::DiscoveryType::Static)),
+        load_assignment: Some(endpoint::ClusterLoadAssignment {
+            cluster_name: name.clone(),
+            endpoints: vec![endpoint::LocalityLbEndpoints {
+                lb_endpoints: vec![member],
+                ..endpoint::LocalityLbEndpoints::default()
+            }],
+            ..endpoint::ClusterLoadAssignment::default()
+        }),
+        circuit_breakers: Some(unlimited()),
+        name,
+        ..pb::Cluster::default()
+    };
+    policy::protocol(&mut cluster, port.protocol, None);
+    cluster
+}
+
+fn outbound(
+    view: &ProxyView,
+    service: &MeshService,
+    port: &ServicePort,
+    rule: Option<&Arc<MeshDestinationRule>>,
+    subset: Option<&str>,
+) -> pb::Cluster {
+    let hostname = &service.key.hostname;
+    let name = outbound_name(port.port, subset, hostname);
+    let settings = rule.map(|rule| rule.rule.policy(subset, port.port)).unwrap_or_default();
+    let mut cluster = pb::Cluster {
+        name,
+        connect_timeout: Some(duration(CONNECT_TIMEOUT)),
+        circuit_breakers: Some(unlimited()),
+        common_lb_config: Some(pb::cluster::CommonLbConfig {
+            healthy_panic_threshold: Some(weft_proto::xds::envoy::r#type::v3::Percent { value: 0.0 }),
+            ..pb::cluster::CommonLbConfig::default()
+        }),
+        metadata: Some(cluster_metadata(service, port, rule, subset)),
+        ..pb::Cluster::default()
+    };
+    resolve(view, service, port, rule, subset, &mut cluster);
+    policy::load_balancer(&mut cluster, settings.load_balancer.as_ref());
+    policy::connection_pool(&mut cluster, settings.connection_pool.as_ref());
+    policy::outlier(&mut cluster, settings.outlier_detection.as_ref());
+    policy::retry_budget(&mut cluster, rule.and_then(|rule| rule.rule.retry_budget(subset)));
+    policy::protocol(&mut cluster, port.protocol, settings.connection_pool.as_ref());
+    let explicit = settings
+        .tls
+        .as_ref()
+        .filter(|tls| tls.mode != ClientTlsMode::IstioMutual);
+    match explicit {
+        Some(tls) => cluster.transport_socket = tls::originate(tls, hostname),
+        None => auto_mtls(view, service, port, subset, &mut cluster),
+    }
+    cluster
+}
+
+/// How endpoints are found, by the service's resolution.
+#[expect(
+    deprecated,
+    reason = "stock Envoy and the proxy both read the cluster's own DNS fields"
+)]
+fn resolve(
+    view: &ProxyView,
+    service: &MeshService,
+    port: &ServicePort,
+    rule: Option<&Arc<MeshDestinationRule>>,
+    subset: Option<&str>,
+    cluster: &mut pb::Cluster,
+) {
+    use pb::cluster::DiscoveryType;
+    let kind = match service.resolution {
+        Resolution::Static => {
+            cluster.eds_cluster_config = Some(pb::cluster::EdsClusterConfig {
+                eds_config: Some(ads()),
+                service_name: cluster.name.clone(),
+            });
+            cluster.cluster_discovery_type = Some(discovery(DiscoveryType::Eds));
+            return;
+        }
+        Resolution::None => {
+            cluster.cluster_discovery_type = Some(discovery(DiscoveryType::OriginalDst));
+            cluster.lb_policy = pb::cluster::LbPolicy::ClusterProvided as i32;
+            return;
+        }
+        Resolution::Dns => DiscoveryType::StrictDns,
+        Resolution::DnsRoundRobin => DiscoveryType::LogicalDns,
+    };
+    cluster.cluster_discovery_type = Some(discovery(kind));
+    cluster.dns_lookup_family = pb::cluster::DnsLookupFamily::V4Only as i32;
+    cluster.dns_refresh_rate = Some(duration(std::time::Duration::from_secs(60)));
+    let ready = view.snapshot.endpoints.of(&service.key);
+    let members = ready.map(|ready| ready.port(port.port)).unwrap_or_default();
+    let labels = subset
+        .and_then(|name| rule?.rule.subset(name))
+        .map(|subset| &subset.labels);
+    let members = members
+        .iter()
+        .filter(|member| labels.is_none_or(|labels| selects(labels, &member.labels)));
+    cluster.load_assignment = Some(assignment(cluster.name.clone(), members.map(|member| &**member)));
+}
+
+/// mTLS to endpoints that take it, plaintext to others (Istio, "auto mTLS").
+fn auto_mtls(
+    view: &ProxyView,
+    service: &MeshService,
+    port: &ServicePort,
+    subset: Option<&str>,
+    cluster: &mut pb::Cluster,
+) {
+    let trust_domain = &view.snapshot.settings.trust_domain;
+    let identities = view.snapshot.backends.identities(&service.key, port.port, trust_domain);
+    if identities.is_empty() {
+        return;
+    }
+    let carries = if port.protocol.is_http2() {
+        Carries::Http2
+    } else if port.protocol.is_http() || port.protocol == Protocol::Auto {
+        Carries::Http1
+    } else {
+        Carries::Tcp
+    };
+    let sni = format!(
+        "outbound_.{}_.{}_.{}",
+        port.port,
+        subset.unwrap_or_default(),
+        service.key.hostname
+    );
+    cluster.transport_socket_matches = vec![
+        pb::cluster::TransportSocketMatch {
+            name: "tlsMode-istio".to_owned(),
+            r#match: Some(structure([("tlsMode", text("istio"))])),
+            transport_socket: Some(tls::mesh_client(carries, &sni, &identities)),
+        },
+        pb::cluster::TransportSocketMatch {
+            name: "tlsMode-disabled".to_owned(),
+            r#match: Some(wkt::Struct::default()),
+            transport_socket: Some(tls::plaintext()),
+        },
+    ];
+}
+
+fn cluster_metadata(
+    service: &MeshService,
+    port: &ServicePort,
+    rule: Option<&Arc<MeshDestinationRule>>,
+    subset: Option<&str>,
+) -> core::Metadata {
+    let entry = structure([
+        ("host", text(&service.key.hostname)),
+        ("name", text(&service.name)),
+        ("namespace", text(&service.key.namespace)),
+    ]);
+    let entry = wkt::Value {
+        kind: Some(wkt::value::Kind::StructValue(entry)),
+    };
+    let services = wkt::Value {
+        kind: Some(wkt::value::Kind::ListValue(wkt::ListValue { values: vec![entry] })),
+    };
+    let mut istio = structure([("services", services)]);
+    if let Some(rule) = rule {
+        istio.fields.insert("config".to_owned(), text(&rule.config_path()));
+    }
+    if let Some(subset) = subset {
+        istio.fields.insert("subset".to_owned(), text(subset));
+    }
+    let mut metadata = origin(&service.origin, None, &port.place);
+    metadata.filter_metadata.insert("istio".to_owned(), istio);
+    metadata
+}
+
+fn unlimited() -> pb::CircuitBreakers {
+    pb::CircuitBreakers {
+        thresholds: vec![pb::circuit_breakers::Thresholds {
+            max_connections: Some(uint32(UNLIMITED)),
+            max_pending_requests: Some(uint32(UNLIMITED)),
+            max_requests: Some(uint32(UNLIMITED)),
+            max_retries: Some(uint32(UNLIMITED)),
+            track_remaining: true,
+            ..pb::circuit_breakers::Thresholds::default()
+        }],
+        ..pb::CircuitBreakers::default()
+    }
+}
+
+fn discovery(kind: pb::cluster::DiscoveryType) -> pb::cluster::ClusterDiscoveryType {
+    pb::cluster::ClusterDiscoveryType::Type(kind as i32)
+}

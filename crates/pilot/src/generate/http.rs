@@ -1,0 +1,142 @@
+//! HTTP connection managers, TCP proxies and their access logs.
+
+use std::time::Duration;
+
+use weft_proto::xds::envoy::config::accesslog::v3 as accesslog;
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::envoy::config::listener::v3 as listener;
+use weft_proto::xds::envoy::config::route::v3 as route;
+use weft_proto::xds::envoy::extensions::access_loggers::file::v3 as file;
+use weft_proto::xds::envoy::extensions::filters::http::router::v3::Router;
+use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+
+use super::wire::{ads, any, boolean, duration};
+use crate::view::ProxyView;
+
+/// Istio's default access-log line.
+const ACCESS_LOG_FORMAT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
+
+/// Which side of the mesh a connection manager serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Towards the workload.
+    Inbound,
+    /// From the workload.
+    Outbound,
+    /// From outside.
+    Gateway,
+}
+
+/// Where a connection manager gets its routes.
+pub(super) enum Routes {
+    Inline(Box<route::RouteConfiguration>),
+    ByName(String),
+}
+
+/// The filter that serves HTTP.
+pub(super) fn manager(view: &ProxyView, side: Side, stat_prefix: &str, routes: Routes) -> listener::Filter {
+    use hcm::http_connection_manager as inner;
+    let gateway = side == Side::Gateway;
+    let forward = match side {
+        Side::Gateway => inner::ForwardClientCertDetails::SanitizeSet,
+        Side::Inbound => inner::ForwardClientCertDetails::AppendForward,
+        Side::Outbound => inner::ForwardClientCertDetails::Sanitize,
+    };
+    let details = inner::SetCurrentClientCertDetails {
+        subject: Some(boolean(true)),
+        dns: true,
+        uri: true,
+        ..inner::SetCurrentClientCertDetails::default()
+    };
+    let message = hcm::HttpConnectionManager {
+        stat_prefix: stat_prefix.to_owned(),
+        route_specifier: Some(match routes {
+            Routes::Inline(config) => hcm::http_connection_manager::RouteSpecifier::RouteConfig(*config),
+            Routes::ByName(name) => hcm::http_connection_manager::RouteSpecifier::Rds(hcm::Rds {
+                config_source: Some(ads()),
+                route_config_name: name,
+            }),
+        }),
+        http_filters: vec![hcm::HttpFilter {
+            name: "envoy.filters.http.router".to_owned(),
+            config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any(&Router::default()))),
+            ..hcm::HttpFilter::default()
+        }],
+        access_log: access_log(view),
+        server_name: "istio-envoy".to_owned(),
+        use_remote_address: Some(boolean(gateway)),
+        normalize_path: Some(boolean(true)),
+        path_with_escaped_slashes_action: inner::PathWithEscapedSlashesAction::KeepUnchanged as i32,
+        stream_idle_timeout: Some(duration(Duration::ZERO)),
+        upgrade_configs: vec![inner::UpgradeConfig {
+            upgrade_type: "websocket".to_owned(),
+            ..inner::UpgradeConfig::default()
+        }],
+        forward_client_cert_details: forward as i32,
+        set_current_client_cert_details: (side != Side::Outbound).then_some(details),
+        http_protocol_options: Some(core::Http1ProtocolOptions {
+            accept_http_10: gateway,
+            ..core::Http1ProtocolOptions::default()
+        }),
+        ..hcm::HttpConnectionManager::default()
+    };
+    filter("envoy.filters.network.http_connection_manager", any(&message))
+}
+
+/// The filter that forwards bytes, to clusters by weight.
+pub(super) fn tcp(view: &ProxyView, stat_prefix: &str, clusters: &[(String, u32)]) -> listener::Filter {
+    use tcp_proxy::tcp_proxy as inner;
+    let specifier = match clusters {
+        [(only, _)] => inner::ClusterSpecifier::Cluster(only.clone()),
+        several => inner::ClusterSpecifier::WeightedClusters(inner::WeightedCluster {
+            clusters: several
+                .iter()
+                .map(|(name, weight)| inner::weighted_cluster::ClusterWeight {
+                    name: name.clone(),
+                    weight: *weight,
+                    ..inner::weighted_cluster::ClusterWeight::default()
+                })
+                .collect(),
+        }),
+    };
+    let message = tcp_proxy::TcpProxy {
+        stat_prefix: stat_prefix.to_owned(),
+        cluster_specifier: Some(specifier),
+        access_log: access_log(view),
+        ..tcp_proxy::TcpProxy::default()
+    };
+    filter("envoy.filters.network.tcp_proxy", any(&message))
+}
+
+fn filter(name: &str, config: weft_proto::xds::google::protobuf::Any) -> listener::Filter {
+    listener::Filter {
+        name: name.to_owned(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(config)),
+    }
+}
+
+fn access_log(view: &ProxyView) -> Vec<accesslog::AccessLog> {
+    use core::substitution_format_string::Format;
+    let path = &view.settings.access_log_file;
+    if path.is_empty() {
+        return Vec::new();
+    }
+    let inline = core::DataSource {
+        specifier: Some(core::data_source::Specifier::InlineString(ACCESS_LOG_FORMAT.to_owned())),
+        ..core::DataSource::default()
+    };
+    let format = core::SubstitutionFormatString {
+        format: Some(Format::TextFormatSource(inline)),
+        ..core::SubstitutionFormatString::default()
+    };
+    let message = file::FileAccessLog {
+        path: path.clone(),
+        access_log_format: Some(file::file_access_log::AccessLogFormat::LogFormat(format)),
+    };
+    vec![accesslog::AccessLog {
+        name: "envoy.access_loggers.file".to_owned(),
+        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any(&message))),
+        ..accesslog::AccessLog::default()
+    }]
+}

@@ -1,0 +1,140 @@
+//! What a sidecar offers to its workload: the `http_proxy` listener with a route to everything that is visible.
+
+use std::collections::BTreeSet;
+
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::envoy::config::listener::v3 as listener;
+use weft_proto::xds::envoy::config::route::v3 as route;
+
+use super::http::{Routes, Side, manager};
+use super::route::{Scope, block_all, configuration, of_rules, to_service, virtual_host};
+use super::wire::{ip_address, origin};
+use crate::snapshot::{GatewayRef, MeshService, Protocol, ServicePort};
+use crate::view::ProxyView;
+
+/// Name of the route configuration of the `http_proxy` listener.
+const HTTP_PROXY: &str = "http_proxy";
+
+/// Adds the outbound listener and its routes; nothing for gateways.
+pub(super) fn generate(
+    view: &ProxyView,
+    listeners: &mut Vec<listener::Listener>,
+    routes: &mut Vec<route::RouteConfiguration>,
+) {
+    let Some(port) = view.workload.outbound_port.filter(|_| !view.is_gateway()) else {
+        return;
+    };
+    let address = std::net::IpAddr::from([127, 0, 0, 1]);
+    listeners.push(listener::Listener {
+        name: format!("{address}_{port}"),
+        address: Some(ip_address(address, port)),
+        filter_chains: vec![listener::FilterChain {
+            filters: vec![manager(
+                view,
+                Side::Outbound,
+                "outbound_http_proxy",
+                Routes::ByName(HTTP_PROXY.to_owned()),
+            )],
+            ..listener::FilterChain::default()
+        }],
+        traffic_direction: core::TrafficDirection::Outbound as i32,
+        metadata: Some(origin(&view.workload.origin, None, &view.workload.origin.place)),
+        ..listener::Listener::default()
+    });
+    routes.push(configuration(HTTP_PROXY, virtual_hosts(view), false));
+}
+
+fn virtual_hosts(view: &ProxyView) -> Vec<route::VirtualHost> {
+    let mut taken = BTreeSet::new();
+    let mut hosts = Vec::new();
+    let mesh = GatewayRef::Mesh;
+    for service in view.services() {
+        for port in service.ports.iter().filter(|port| is_http(port)) {
+            let scope = Scope {
+                view,
+                gateway: &mesh,
+                port: port.port,
+            };
+            let rules = view
+                .snapshot
+                .virtual_services
+                .for_host(&mesh, &service.key.hostname, view.namespace());
+            let routes = match rules.filter(|rules| !rules.object.spec.http.is_empty()) {
+                Some(rules) => of_rules(scope, rules),
+                None => vec![to_service(service, port.port)],
+            };
+            let name = format!("{}:{}", service.key.hostname, port.port);
+            add_host(name, domains(view, service, port.port), routes, &mut taken, &mut hosts);
+        }
+    }
+    // Hosts that only a VirtualService knows.
+    for (host, rules) in view.snapshot.virtual_services.of_gateway(&mesh, view.namespace()) {
+        let scope = Scope {
+            view,
+            gateway: &mesh,
+            port: 80,
+        };
+        let names = vec![host.to_string(), format!("{host}:80")];
+        add_host(
+            format!("{host}:80"),
+            names,
+            of_rules(scope, rules),
+            &mut taken,
+            &mut hosts,
+        );
+    }
+    hosts.push(block_all());
+    hosts
+}
+
+/// Adds a host with those of its domains that no other has yet.
+fn add_host(
+    name: String,
+    domains: Vec<String>,
+    routes: Vec<route::Route>,
+    taken: &mut BTreeSet<String>,
+    hosts: &mut Vec<route::VirtualHost>,
+) {
+    let domains: Vec<String> = domains
+        .into_iter()
+        .filter(|domain| taken.insert(domain.clone()))
+        .collect();
+    if !domains.is_empty() && !routes.is_empty() {
+        hosts.push(virtual_host(name, domains, routes));
+    }
+}
+
+/// Through an HTTP proxy everything is HTTP, so a port of unknown protocol is offered too.
+fn is_http(port: &ServicePort) -> bool {
+    port.protocol.is_http() || port.protocol == Protocol::Auto
+}
+
+/// All names of a service's port as its clients may write them: short ones within the namespace, without a port for port 80.
+fn domains(view: &ProxyView, service: &MeshService, port: u16) -> Vec<String> {
+    let hostname = &*service.key.hostname;
+    let mut names = vec![hostname.to_owned()];
+    let suffix = format!(".{}.svc.{}", service.key.namespace, view.snapshot.settings.domain);
+    if let Some(short) = hostname.strip_suffix(&suffix) {
+        let namespace = &service.key.namespace;
+        if **namespace == *view.namespace() {
+            names.push(short.to_owned());
+        }
+        names.push(format!("{short}.{namespace}"));
+        names.push(format!("{short}.{namespace}.svc"));
+    }
+    names.extend(
+        service
+            .addresses
+            .iter()
+            .filter(|address| !address.contains('/'))
+            .cloned(),
+    );
+    let mut domains = Vec::with_capacity(names.len() * 2);
+    for name in names {
+        if port == 80 {
+            domains.push(name.clone());
+        }
+        domains.push(format!("{name}:{port}"));
+    }
+    domains
+}

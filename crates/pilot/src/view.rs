@@ -1,0 +1,93 @@
+//! What one proxy may see of the mesh.
+
+use std::sync::Arc;
+
+use weft_api::gateway::Gateway;
+use weft_api::local_workload::Role;
+use weft_api::matching::NamespaceScope;
+use weft_api::meta::Object;
+use weft_api::sidecar::OutboundPolicy;
+
+use crate::snapshot::{MeshService, MeshSnapshot, Workload};
+
+/// Settings of generated configuration that are the same for every proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// File of the access log; empty writes none.
+    pub access_log_file: String,
+}
+
+/// One proxy's part of a snapshot.
+#[derive(Clone, Debug)]
+pub struct ProxyView {
+    /// The mesh.
+    pub snapshot: Arc<MeshSnapshot>,
+    /// The workload that the proxy stands in front of.
+    pub workload: Arc<Workload>,
+    /// Settings.
+    pub settings: ProxySettings,
+}
+
+// === impl ProxyView ===
+
+impl ProxyView {
+    /// The view of the proxy of a pod; `None` where no such workload is registered.
+    pub fn new(snapshot: Arc<MeshSnapshot>, namespace: &str, pod: &str, settings: ProxySettings) -> Option<Self> {
+        let workload = snapshot.workloads.get(namespace, pod)?.clone();
+        Some(Self {
+            snapshot,
+            workload,
+            settings,
+        })
+    }
+
+    /// Namespace of the workload.
+    pub fn namespace(&self) -> &str {
+        &self.workload.key.namespace
+    }
+
+    /// Whether it is a gateway.
+    pub fn is_gateway(&self) -> bool {
+        self.workload.role == Role::Gateway
+    }
+
+    /// The services that the workload may call, narrowed by its Sidecar where there is one.
+    pub fn services(&self) -> Vec<&Arc<MeshService>> {
+        let sidecar = self
+            .snapshot
+            .sidecars
+            .for_workload(self.namespace(), &self.workload.labels);
+        let egress = sidecar.map(|sidecar| (&sidecar.meta.namespace, &sidecar.spec.egress));
+        let imported = |service: &MeshService| match &egress {
+            None => true,
+            Some((_, listeners)) if listeners.is_empty() => true,
+            Some((_, listeners)) => listeners.iter().flat_map(|listener| &listener.hosts).any(|host| {
+                let namespaces = host.namespace == NamespaceScope::All
+                    || host.namespace.covers(self.namespace(), &service.key.namespace);
+                namespaces && (host.host == "*" || weft_api::host::covers(&host.host, &service.key.hostname))
+            }),
+        };
+        self.snapshot
+            .services
+            .visible_from(self.namespace())
+            .filter(|service| imported(service))
+            .collect()
+    }
+
+    /// Gateway objects that choose this workload; none for a sidecar.
+    pub fn gateways(&self) -> Vec<&Arc<Object<Gateway>>> {
+        if !self.is_gateway() {
+            return Vec::new();
+        }
+        self.snapshot.gateways.for_workload(&self.workload.labels).collect()
+    }
+
+    /// Whether hosts that nobody registered are refused.
+    pub fn registry_only(&self) -> bool {
+        let sidecar = self
+            .snapshot
+            .sidecars
+            .for_workload(self.namespace(), &self.workload.labels);
+        sidecar.is_some_and(|sidecar| sidecar.spec.outbound_policy == Some(OutboundPolicy::RegistryOnly))
+    }
+}

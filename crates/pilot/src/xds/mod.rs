@@ -1,0 +1,6 @@
+//! The discovery service: who a client is, what it was sent, what it asks for, and the gRPC around it.
+
+pub mod node;
+pub mod resource;
+pub mod server;
+pub mod stream;

@@ -1,0 +1,182 @@
+//! Who a client says it is: node id, metadata, dialect.
+
+use std::sync::Arc;
+
+use weft_base::identity::SpiffeId;
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::google::protobuf as pb;
+
+/// A client that named itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyNode {
+    /// The whole id.
+    pub id: Arc<str>,
+    /// What kind of proxy.
+    pub role: Role,
+    /// Pod name.
+    pub pod: Arc<str>,
+    /// Namespace.
+    pub namespace: Arc<str>,
+    /// Service account, where the metadata has one.
+    pub service_account: Option<Arc<str>>,
+    /// Version that it reports.
+    pub version: Arc<str>,
+    /// What it speaks.
+    pub dialect: Dialect,
+}
+
+/// Kinds of proxies, as the first part of a node id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Beside a workload.
+    Sidecar,
+    /// A gateway.
+    Router,
+}
+
+/// Data planes that are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// The mesh's own proxy.
+    Weft,
+    /// Envoy.
+    Envoy,
+}
+
+/// Why a client is not served.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    /// The id does not have the form that Istio gives it.
+    #[error("node id {0:?} is not of the form <sidecar|router>~<ip>~<pod>.<namespace>~<domain>")]
+    Id(String),
+    /// It sent no node.
+    #[error("the first request of a stream must have a node")]
+    Missing,
+    /// gRPC clients are not served yet.
+    #[error("clients of kind {0:?} are not served")]
+    Kind(String),
+    /// Its certificate is somebody else's.
+    #[error("node {id} claims {claimed}, its certificate is for {certificate}")]
+    Identity {
+        /// Node id.
+        id: Arc<str>,
+        /// What it says.
+        claimed: String,
+        /// What it proved.
+        certificate: SpiffeId,
+    },
+}
+
+// === impl ProxyNode ===
+
+impl ProxyNode {
+    /// Reads a node.
+    pub fn parse(node: Option<&core::Node>) -> Result<Self, NodeError> {
+        let node = node.ok_or(NodeError::Missing)?;
+        let wrong = || NodeError::Id(node.id.chars().take(256).collect());
+        let parts: Vec<&str> = node.id.split('~').collect();
+        let [role, _ip, name, _domain] = parts.as_slice() else {
+            return Err(wrong());
+        };
+        let role = match *role {
+            "sidecar" => Role::Sidecar,
+            "router" => Role::Router,
+            _ => return Err(wrong()),
+        };
+        let (pod, namespace) = name.rsplit_once('.').ok_or_else(wrong)?;
+        if pod.is_empty() || namespace.is_empty() {
+            return Err(wrong());
+        }
+        if text(node, "GENERATOR").is_some_and(|generator| generator == "grpc") {
+            return Err(NodeError::Kind("grpc".to_owned()));
+        }
+        let dialect = if node.user_agent_name == "weft-proxy" {
+            Dialect::Weft
+        } else {
+            Dialect::Envoy
+        };
+        Ok(Self {
+            id: Arc::from(node.id.as_str()),
+            role,
+            pod: Arc::from(pod),
+            namespace: Arc::from(namespace),
+            service_account: text(node, "SERVICE_ACCOUNT").map(Arc::from),
+            version: Arc::from(text(node, "ISTIO_VERSION").unwrap_or_default()),
+            dialect,
+        })
+    }
+
+    /// Whether the certificate that the client showed allows what it claims to be.
+    pub fn check_identity(&self, certificate: &SpiffeId) -> Result<(), NodeError> {
+        let same_namespace = *self.namespace == *certificate.namespace();
+        let same_account = self
+            .service_account
+            .as_ref()
+            .is_none_or(|account| **account == *certificate.service_account());
+        if same_namespace && same_account {
+            return Ok(());
+        }
+        let account = self.service_account.as_deref().unwrap_or("*");
+        Err(NodeError::Identity {
+            id: self.id.clone(),
+            claimed: format!("ns/{}/sa/{account}", self.namespace),
+            certificate: certificate.clone(),
+        })
+    }
+}
+
+fn text<'a>(node: &'a core::Node, key: &str) -> Option<&'a str> {
+    if let pb::value::Kind::StringValue(text) = node.metadata.as_ref()?.fields.get(key)?.kind.as_ref()? {
+        return Some(text);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str) -> core::Node {
+        let account = pb::Value {
+            kind: Some(pb::value::Kind::StringValue("callme".to_owned())),
+        };
+        core::Node {
+            id: id.to_owned(),
+            metadata: Some(pb::Struct {
+                fields: [("SERVICE_ACCOUNT".to_owned(), account)].into(),
+            }),
+            ..core::Node::default()
+        }
+    }
+
+    #[test]
+    fn ids_are_istios() {
+        let parsed = ProxyNode::parse(Some(&node("sidecar~127.0.0.1~callme.v1-0.default~x"))).unwrap();
+        assert_eq!(
+            (&*parsed.pod, &*parsed.namespace, parsed.role),
+            ("callme.v1-0", "default", Role::Sidecar)
+        );
+        for id in [
+            "",
+            "sidecar~1~a~b",
+            "waypoint~1~a.b~c",
+            "sidecar~1~a.b",
+            "sidecar~1~.b~c",
+        ] {
+            assert!(ProxyNode::parse(Some(&node(id))).is_err(), "{id}");
+        }
+        assert_eq!(ProxyNode::parse(None), Err(NodeError::Missing));
+    }
+
+    #[test]
+    fn a_certificate_must_fit_the_claim() {
+        let parsed = ProxyNode::parse(Some(&node("sidecar~127.0.0.1~callme-0.default~x"))).unwrap();
+        for (id, fits) in [
+            ("spiffe://cluster.local/ns/default/sa/callme", true),
+            ("spiffe://cluster.local/ns/default/sa/other", false),
+            ("spiffe://cluster.local/ns/other/sa/callme", false),
+        ] {
+            assert_eq!(parsed.check_identity(&id.parse().unwrap()).is_ok(), fits, "{id}");
+        }
+    }
+}
