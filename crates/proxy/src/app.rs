@@ -9,15 +9,19 @@ use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
 use tokio::task::LocalSet;
+use weft_base::readiness::{Blocker, Readiness};
 use weft_base::shutdown::{Shutdown, termination};
+use weft_base::workload::{self, IdentityWatch};
 
 use crate::admin;
 use crate::bootstrap::Loaded;
 use crate::compile::{Compiler, Reject};
-use crate::config::Run;
+use crate::config::{Mesh, Run};
 use crate::listen::accept;
 use crate::listen::sockets::{Command, SocketKey, Sockets};
+use crate::mesh::{self, Role};
 use crate::model::secret::SdsSource;
 use crate::observe::access_log::LogWriter;
 use crate::runtime::{Runtime, RuntimeHandle};
@@ -35,6 +39,8 @@ pub struct Proxy {
     sockets: Mutex<Sockets>,
     shutdown: Shutdown,
     log: LogWriter,
+    secrets: SecretStore,
+    readiness: Readiness,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     drain_time: Duration,
 }
@@ -73,6 +79,8 @@ impl Proxy {
             runtime,
             shutdown,
             log,
+            secrets: secrets.clone(),
+            readiness: Readiness::new(),
             threads: Mutex::new(threads),
             drain_time: options.drain_time,
         };
@@ -125,6 +133,11 @@ impl Proxy {
             addresses.entry(key.listener.clone()).or_default().push(*bound);
         }
         addresses
+    }
+
+    /// What the proxy still waits for before it can serve.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
     }
 
     /// The running configuration.
@@ -189,7 +202,57 @@ impl Proxy {
 pub async fn run(loaded: Loaded, options: Run) -> Result<()> {
     let shutdown = Shutdown::new();
     let (proxy, store) = Proxy::start(&loaded, &options, shutdown.clone())?;
+    serve(loaded, Arc::new(proxy), store, shutdown, None).await
+}
+
+/// Runs the proxy under the mesh's control plane until it is asked to end.
+pub async fn run_in_mesh(role: Role, options: Mesh) -> Result<()> {
+    let loaded = mesh::bootstrap(role, &options)?;
+    let ca = mesh::ca_config(&options)?;
+    let shutdown = Shutdown::new();
+    let (proxy, store) = Proxy::start(&loaded, &options.as_run(), shutdown.clone())?;
     let proxy = Arc::new(proxy);
+    admin::serve_status(options.status_listen, options.readiness_listen, &proxy, &shutdown).await?;
+    let certificate = proxy.readiness.block("certificate");
+    let identity = workload::follow(ca, &shutdown);
+    let (ready, first) = oneshot::channel();
+    let stop = shutdown.token();
+    let following = follow_identity(identity, proxy.secrets.clone(), certificate, ready);
+    shutdown.spawn(async move { stop.run_until_cancelled(following).await });
+    // Discovery is asked only once there is a certificate to show it.
+    serve(loaded, proxy, store, shutdown, Some(first)).await
+}
+
+/// Delivers every certificate of the workload as secrets; tells when the first came.
+async fn follow_identity(
+    mut identity: IdentityWatch,
+    secrets: SecretStore,
+    certificate: Blocker,
+    ready: oneshot::Sender<()>,
+) {
+    let mut waiting = Some((ready, certificate));
+    while identity.changed().await.is_ok() {
+        let current = identity.borrow_and_update().clone();
+        let Some(current) = current else {
+            continue;
+        };
+        mesh::deliver(&current, &secrets);
+        if let Some((ready, certificate)) = waiting.take() {
+            drop(certificate);
+            // The receiver is gone only when the proxy stops.
+            let _ = ready.send(());
+        }
+    }
+}
+
+/// Follows discovery, once `first` resolves where it is given, and serves until asked to end.
+async fn serve(
+    loaded: Loaded,
+    proxy: Arc<Proxy>,
+    store: ConfigStore,
+    shutdown: Shutdown,
+    first: Option<oneshot::Receiver<()>>,
+) -> Result<()> {
     if let Some(ads) = loaded.bootstrap.ads.clone() {
         let following = client::follow(
             ads,
@@ -197,6 +260,13 @@ pub async fn run(loaded: Loaded, options: Run) -> Result<()> {
             Arc::downgrade(&proxy),
             Arc::new(Mutex::new(store)),
         );
+        let following = async move {
+            if let Some(first) = first {
+                // An error says that the sender is gone: the proxy stops.
+                let _ = first.await;
+            }
+            following.await;
+        };
         let stop = shutdown.token();
         shutdown.spawn(async move { stop.run_until_cancelled(following).await });
     }
@@ -209,8 +279,7 @@ pub async fn run(loaded: Loaded, options: Run) -> Result<()> {
     };
     tracing::info!(signal, "draining");
     shutdown.start();
-    let deadline = options.drain_time;
-    shutdown.drain(deadline).await;
+    shutdown.drain(proxy.drain_time).await;
     tokio::task::spawn_blocking(move || proxy.stop())
         .await
         .context("stopping failed")?;

@@ -1,9 +1,11 @@
 //! Flags and environment of `weft-proxy`.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use weft_base::identity::TrustDomain;
 use weft_base::log::LogFormat;
 
 /// The data plane of the Weft service mesh.
@@ -30,6 +32,10 @@ pub struct Cli {
 pub enum Verb {
     /// Serve what an Envoy bootstrap file says.
     Run(Run),
+    /// Serve beside a workload of the mesh, as discovery says.
+    Sidecar(Box<Mesh>),
+    /// Serve as a gateway of the mesh, as discovery says.
+    Gateway(Box<Mesh>),
     /// Check an Envoy bootstrap file and exit.
     Validate(Validate),
 }
@@ -44,6 +50,62 @@ pub struct Run {
     #[arg(long, env = "WEFT_TOLERATE_UNSUPPORTED")]
     pub tolerate_unsupported: bool,
     /// Worker threads.
+    #[arg(long, env = "WEFT_CONCURRENCY")]
+    pub concurrency: Option<usize>,
+    /// How long requests in flight may take after a SIGTERM.
+    #[arg(long, env = "WEFT_DRAIN_TIME", default_value = "45s", value_parser = parse_duration)]
+    pub drain_time: Duration,
+}
+
+/// Options of `sidecar` and `gateway`.
+#[derive(Clone, Debug, Args)]
+pub struct Mesh {
+    /// Discovery server, host:port, over mesh TLS.
+    #[arg(long, env = "WEFT_DISCOVERY_ADDRESS")]
+    pub discovery_address: String,
+    /// Certificate authority, host:port.
+    #[arg(long, env = "WEFT_CA_ADDRESS")]
+    pub ca_address: String,
+    /// Root certificate of the authority.
+    #[arg(long, env = "WEFT_CA_ROOT_CERT")]
+    pub ca_root_cert: PathBuf,
+    /// Join token of the workload.
+    #[arg(long, env = "WEFT_TOKEN_FILE")]
+    pub token_file: PathBuf,
+    /// Name of the pod.
+    #[arg(long, env = "WEFT_NAME")]
+    pub name: String,
+    /// Namespace.
+    #[arg(long, env = "WEFT_NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// Service account.
+    #[arg(long, env = "WEFT_SERVICE_ACCOUNT", default_value = "default")]
+    pub service_account: String,
+    /// Name shared by all replicas of the workload.
+    #[arg(long, env = "WEFT_WORKLOAD_NAME", default_value = "")]
+    pub workload_name: String,
+    /// Labels, as key=value,key=value.
+    #[arg(long, env = "WEFT_LABELS", value_delimiter = ',', value_parser = parse_label)]
+    pub labels: Vec<(String, String)>,
+    /// Address of the workload.
+    #[arg(long, env = "WEFT_IP", default_value = "127.0.0.1")]
+    pub ip: IpAddr,
+    /// Trust domain of the mesh.
+    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = weft_base::identity::DEFAULT_TRUST_DOMAIN)]
+    pub trust_domain: TrustDomain,
+    /// Admin pages.
+    #[arg(long, env = "WEFT_ADMIN_LISTEN", default_value = "127.0.0.1:15000")]
+    pub admin_listen: SocketAddr,
+    /// Readiness and metrics.
+    #[arg(long, env = "WEFT_STATUS_LISTEN", default_value = "127.0.0.1:15020")]
+    pub status_listen: SocketAddr,
+    /// Readiness for whoever starts the workload.
+    #[arg(long, env = "WEFT_READINESS_LISTEN", default_value = "127.0.0.1:15021")]
+    pub readiness_listen: SocketAddr,
+    /// Leave out what is not supported, with a warning each, instead of refusing the resource.
+    #[arg(long, env = "WEFT_TOLERATE_UNSUPPORTED")]
+    pub tolerate_unsupported: bool,
+    /// Worker threads; one per processor, at most two.
     #[arg(long, env = "WEFT_CONCURRENCY")]
     pub concurrency: Option<usize>,
     /// How long requests in flight may take after a SIGTERM.
@@ -70,6 +132,28 @@ impl Run {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         self.concurrency.unwrap_or(processors).clamp(1, 512)
     }
+}
+
+// === impl Mesh ===
+
+impl Mesh {
+    /// The part that is common with `run`.
+    pub fn as_run(&self) -> Run {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Run {
+            config: PathBuf::new(),
+            tolerate_unsupported: self.tolerate_unsupported,
+            concurrency: Some(self.concurrency.unwrap_or_else(|| processors.min(2))),
+            drain_time: self.drain_time,
+        }
+    }
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is not of the form key=value"))?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// A duration such as `500ms`, `10s`, `2m` or `1h`.

@@ -11,6 +11,7 @@ pub mod connection;
 pub mod error;
 pub mod http;
 pub mod listen;
+pub mod mesh;
 pub mod model;
 pub mod observe;
 pub mod request;

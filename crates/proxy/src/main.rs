@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use clap::Parser;
-use weft_proxy::config::{Cli, Verb};
+use weft_proxy::config::{Cli, Mesh, Verb};
+use weft_proxy::mesh::Role;
 use weft_proxy::{app, bootstrap};
 
 #[global_allocator]
@@ -21,6 +22,8 @@ fn main() -> Result<()> {
                 .build()?;
             control.block_on(app::run(loaded, options))
         }
+        Verb::Sidecar(options) => in_mesh(Role::Sidecar, *options),
+        Verb::Gateway(options) => in_mesh(Role::Gateway, *options),
         Verb::Validate(options) => {
             let loaded = bootstrap::load(&options.config, options.tolerate_unsupported)?;
             warn_tolerated(&loaded);
@@ -28,6 +31,14 @@ fn main() -> Result<()> {
             Ok(())
         }
     }
+}
+
+fn in_mesh(role: Role, options: Mesh) -> Result<()> {
+    let control = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    control.block_on(app::run_in_mesh(role, options))
 }
 
 fn warn_tolerated(loaded: &bootstrap::Loaded) {

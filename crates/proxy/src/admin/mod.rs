@@ -50,11 +50,43 @@ pub async fn serve(address: SocketAddr, proxy: Arc<Proxy>, shutdown: &Shutdown) 
     weft_base::admin::serve("admin", address, router, shutdown).await
 }
 
+/// Serves readiness and metrics for whoever runs the workload, on two addresses as Istio's agent does.
+pub async fn serve_status(
+    status: SocketAddr,
+    readiness: SocketAddr,
+    proxy: &Arc<Proxy>,
+    shutdown: &Shutdown,
+) -> std::io::Result<()> {
+    let state = Admin {
+        proxy: Arc::downgrade(proxy),
+        shutdown: shutdown.clone(),
+    };
+    let healthz = Router::new().route("/healthz/ready", get(ready));
+    let metrics = Router::new()
+        .route("/stats/prometheus", get(prometheus))
+        .route("/metrics", get(prometheus));
+    let status_router = healthz.clone().merge(metrics).with_state(state.clone());
+    weft_base::admin::serve("status", status, status_router, shutdown).await?;
+    weft_base::admin::serve("readiness", readiness, healthz.with_state(state), shutdown).await?;
+    Ok(())
+}
+
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
     if admin.shutdown.is_started() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n");
+        return (StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n".to_owned());
     }
-    (StatusCode::OK, "LIVE\n")
+    let pending = admin
+        .proxy
+        .upgrade()
+        .map(|proxy| proxy.readiness().pending())
+        .unwrap_or_default();
+    if !pending.is_empty() {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("waiting for {}\n", pending.join(", ")),
+        );
+    }
+    (StatusCode::OK, "LIVE\n".to_owned())
 }
 
 async fn server_info(State(admin): State<Admin>) -> impl IntoResponse {

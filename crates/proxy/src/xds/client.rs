@@ -1,5 +1,6 @@
 //! The gRPC shell of the xDS client: connects, exchanges messages, applies what comes, and connects again.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint as Dial};
+use weft_base::readiness::Blocker;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::service::discovery::v3 as discovery;
 use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
@@ -52,6 +54,7 @@ struct Client {
     proxy: std::sync::Weak<Proxy>,
     store: Arc<Mutex<ConfigStore>>,
     session: Session,
+    waiting: BTreeMap<Kind, Blocker>,
 }
 
 /// Follows the aggregated discovery service until the proxy stops.
@@ -64,7 +67,17 @@ pub async fn follow(ads: Ads, bootstrap: Bootstrap, proxy: std::sync::Weak<Proxy
     if bootstrap.dynamic.listeners {
         wildcard.push(Kind::Listener);
     }
+    // Ready once the first clusters and listeners came, whatever is in them.
+    let block = |kind: &Kind| {
+        let name = if *kind == Kind::Cluster {
+            "clusters"
+        } else {
+            "listeners"
+        };
+        Some((*kind, proxy.upgrade()?.readiness().block(name)))
+    };
     let mut client = Client {
+        waiting: wildcard.iter().filter_map(block).collect(),
         node: node(&bootstrap.node),
         ads,
         proxy,
@@ -223,6 +236,7 @@ impl Client {
         for (name, reason) in &applied.rejected {
             tracing::warn!(?kind, %name, %reason, "resource rejected, the last good one stays");
         }
+        self.waiting.remove(&kind);
         tracing::debug!(?kind, accepted = applied.accepted.len(), "configuration applied");
         response.accepted = applied.accepted;
         response.rejected = applied.rejected;
