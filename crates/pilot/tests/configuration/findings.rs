@@ -1,0 +1,165 @@
+//! Each broken reference gives one finding with its place.
+
+use expect_test::{Expect, expect};
+
+use super::{service, snapshot, workload};
+
+#[track_caller]
+fn check(text: &str, expected: Expect) {
+    let snapshot = snapshot(text);
+    let lines: String = snapshot.diagnostics.iter().map(|found| format!("{found}\n")).collect();
+    expected.assert_eq(&lines);
+}
+
+fn mesh() -> String {
+    format!(
+        "{}{}{}{}",
+        service("callme", "default"),
+        workload("callme", "v1", "default", 41000, true),
+        workload("callme", "v2", "default", 41010, true),
+        service("other", "apart"),
+    )
+}
+
+#[test]
+fn a_whole_mesh_has_none() {
+    let text = mesh().replace(&service("other", "apart"), "");
+    check(
+        &format!(
+            "{text}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: callme}}\nspec:\n  hosts: [callme]\n  http:\n  - route:\n    - {{destination: {{host: callme, subset: v1}}, weight: 80}}\n    - {{destination: {{host: callme, subset: v2}}, weight: 20}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: callme}}\nspec:\n  host: callme\n  subsets:\n  - {{name: v1, labels: {{version: v1}}}}\n  - {{name: v2, labels: {{version: v2}}}}\n"
+        ),
+        expect![[""]],
+    );
+}
+
+#[test]
+fn dangling_destinations() {
+    check(
+        &format!(
+            "{}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: callme}}\nspec:\n  hosts: [callme]\n  http:\n  - route:\n    - {{destination: {{host: callme, subset: v3}}, weight: 80}}\n    - {{destination: {{host: calme}}, weight: 10}}\n    - {{destination: {{host: callme, port: {{number: 81}}}}, weight: 5}}\n    - {{destination: {{host: other.apart}}, weight: 5}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: callme}}\nspec:\n  host: callme\n  subsets:\n  - {{name: v1, labels: {{version: v1}}}}\n  - {{name: v9, labels: {{version: v9}}}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: gone}}\nspec: {{host: othr.apart.svc.cluster.local}}\n",
+            mesh()
+        ),
+        expect![[r#"
+            mesh.yaml:27:1: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
+            mesh.yaml:41:21: error [IST0101] VirtualService/default/callme spec.http[0].route[0].destination.subset: no DestinationRule defines the subset v3 of callme.default.svc.cluster.local; requests get 503; did you mean v1?
+            mesh.yaml:42:21: error [IST0101] VirtualService/default/callme spec.http[0].route[1].destination.host: no service has the host calme.default.svc.cluster.local; requests get 503; did you mean callme.default.svc.cluster.local?
+            mesh.yaml:43:21: error [IST0101] VirtualService/default/callme spec.http[0].route[2].destination.port.number: callme.default.svc.cluster.local has no port 81; requests get 503; its ports are 80
+            mesh.yaml:44:21: error [IST0101] VirtualService/default/callme spec.http[0].route[3].destination.host: no service has the host other.apart; requests get 503; write the full name other.apart.svc.cluster.local
+            mesh.yaml:53:5: warning [IST0173] DestinationRule/default/callme spec.subsets[1].labels: no workload of callme.default.svc.cluster.local has the labels version=v9 of the subset v9; requests to the subset get 503; label a workload, or remove the subset
+            mesh.yaml:55:1: warning [IST0174] DestinationRule/default/gone spec.host: no service has the host othr.apart.svc.cluster.local; did you mean other.apart.svc.cluster.local?
+        "#]],
+    );
+}
+
+#[test]
+fn hosts_and_parts_claimed_twice() {
+    let rule = |name: &str, hosts: &str, export: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  hosts: {hosts}\n  exportTo: [{export}]\n  http: [{{route: [{{destination: {{host: callme}}}}]}}]\n"
+        )
+    };
+    let entry = |name: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec: {{hosts: [example.com], ports: [{{number: 80, name: http}}], resolution: DNS}}\n"
+        )
+    };
+    let policy = |name: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}}}\nspec:\n  host: callme\n  trafficPolicy: {{loadBalancer: {{simple: RANDOM}}}}\n  subsets:\n  - {{name: v1, labels: {{version: v1}}}}\n"
+        )
+    };
+    check(
+        &format!(
+            "{}{}{}{}{}{}{}{}",
+            mesh(),
+            rule("first", "[callme]", "'*'"),
+            rule("second", "[callme.default.svc.cluster.local]", "'.'"),
+            rule("third", "[callme]", "elsewhere"),
+            entry("a"),
+            entry("b"),
+            policy("p"),
+            policy("q"),
+        ),
+        expect![[r#"
+            mesh.yaml:27:1: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
+            mesh.yaml:42:1: error [IST0109] VirtualService/default/second spec.hosts: callme.default.svc.cluster.local on gateway mesh belongs to VirtualService/default/first in mesh.yaml:34 already; these rules are not used for it; join the rules in one VirtualService
+            mesh.yaml:63:1: error [WEFT0007] ServiceEntry/default/b spec.hosts: the host example.com belongs to ServiceEntry/default/a in mesh.yaml:58 already, which is used; remove it from one of them
+            mesh.yaml:77:1: warning [WEFT0009] DestinationRule/default/q spec.trafficPolicy: the traffic policy of this host is defined in DestinationRule/default/p in mesh.yaml:68 already, which is used; define it once
+            mesh.yaml:84:5: warning [WEFT0009] DestinationRule/default/q spec.subsets[0]: the subset v1 of this host is defined in DestinationRule/default/p in mesh.yaml:68 already, which is used; define it once
+        "#]],
+    );
+}
+
+#[test]
+fn gateways() {
+    let edge = "---\napiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {name: ingress-0, labels: {istio: ingressgateway}}\nspec: {role: gateway, workloadName: ingress, ready: true, gatewayPorts: [{port: 80, localPort: 18080}]}\n";
+    let gateway = |name: &str, selector: &str, port: u16, rest: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec:\n  selector: {{istio: {selector}}}\n  servers:\n  - port: {{number: {port}, name: p, protocol: {rest}\n    hosts: [a.example.com]\n"
+        )
+    };
+    let rule = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: edge}\nspec:\n  hosts: [a.example.com, b.example.com]\n  gateways: [good, goood]\n  http: [{route: [{destination: {host: callme}}]}]\n";
+    check(
+        &format!(
+            "{}{edge}{}{}{}{}{rule}",
+            mesh(),
+            gateway("good", "ingressgateway", 80, "HTTP}"),
+            gateway("same", "ingressgateway", 80, "HTTP}"),
+            gateway("nobody", "egressgateway", 80, "HTTP}"),
+            gateway(
+                "secure",
+                "ingressgateway",
+                443,
+                "HTTPS}\n    tls: {mode: SIMPLE, credentialName: cert}"
+            ),
+        ),
+        expect![[r#"
+            mesh.yaml:27:1: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
+            mesh.yaml:54:5: warning [IST0145] Gateway/default/same spec.servers[0]: port 80 and host a.example.com are served by Gateway/default/good in mesh.yaml:39 already; remove the host from one of them
+            mesh.yaml:57:1: warning [IST0101] Gateway/default/nobody spec.selector: no workload has the labels istio=egressgateway; start a gateway with these labels
+            mesh.yaml:72:5: warning [IST0162] Gateway/default/secure spec.servers[0].port.number: the gateway default/ingress binds no local port for port 443; its ports are: 80
+            mesh.yaml:73:10: error [IST0161] Gateway/default/secure spec.servers[0].tls.credentialName: no Secret default/cert exists; the secret belongs into the namespace of the gateway workload
+            mesh.yaml:76:1: warning [IST0132] VirtualService/default/edge spec.hosts[1]: no server of Gateway default/good serves b.example.com; add the host to a server of the gateway
+            mesh.yaml:76:1: error [IST0101] VirtualService/default/edge spec.gateways[1]: no Gateway default/goood exists; did you mean default/good?
+        "#]],
+    );
+}
+
+#[test]
+fn ports_and_policies() {
+    let two_ports = "---\napiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {name: two-0, labels: {app: two}}\nspec:\n  ready: true\n  ports: [{name: a, appPort: 1, meshPort: 2}, {name: b, appPort: 3, meshPort: 4}]\n";
+    let sidecar = |name: &str, selector: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}}}\nspec: {{{selector}egress: [{{hosts: ['./*']}}]}}\n"
+        )
+    };
+    let strict = |name: &str, selector: &str| {
+        format!(
+            "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}}}\nspec: {{{selector}mtls: {{mode: STRICT}}}}\n"
+        )
+    };
+    check(
+        &format!(
+            "{}{two_ports}{}{}{}{}{}{}{}{}{}",
+            mesh(),
+            service("two", "default"),
+            sidecar("one", ""),
+            sidecar("two", ""),
+            sidecar("three", "workloadSelector: {labels: {app: callme}}, "),
+            sidecar("four", "workloadSelector: {labels: {version: v1}}, "),
+            sidecar("five", "workloadSelector: {labels: {app: nobody}}, "),
+            strict("one", ""),
+            strict("two", ""),
+            strict("three", "selector: {matchLabels: {app: nobody}}, "),
+        ),
+        expect![[r#"
+            mesh.yaml:27:1: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
+            mesh.yaml:46:11: warning [WEFT0008] Service/default/two spec.ports: the port "http" fits no port of workload default/two-0; name one of its ports (a, b) in targetPort, or give the service port the same name
+            mesh.yaml:53:1: error [IST0111] Sidecar/default/two spec.workloadSelector: the namespace default has Sidecar/default/one in mesh.yaml:48 already, which is used; keep one Sidecar without workloadSelector in a namespace
+            mesh.yaml:63:1: error [IST0110] Sidecar/default/four spec.workloadSelector: the workload callme-v1-0 is selected by Sidecar/default/three in mesh.yaml:58 already, which is used; select each workload once
+            mesh.yaml:68:1: warning [IST0127] Sidecar/default/five spec.workloadSelector: no workload in namespace default has the labels app=nobody; correct the labels, or remove the object
+            mesh.yaml:78:1: warning [IST0167] PeerAuthentication/default/two spec.selector: the namespace default has PeerAuthentication/default/one in mesh.yaml:73 already, which is used; keep one PeerAuthentication without selector in a namespace
+            mesh.yaml:83:1: warning [IST0127] PeerAuthentication/default/three spec.selector: no workload in namespace default has the labels app=nobody; correct the labels, or remove the object
+        "#]],
+    );
+}
