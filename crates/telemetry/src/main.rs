@@ -1,3 +1,23 @@
 //! Entry point of `weft-telemetry`.
 
-fn main() {}
+use anyhow::Result;
+use clap::Parser;
+use weft_telemetry::app;
+use weft_telemetry::config::{Cli, Verb};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let log = weft_base::log::init(&cli.log_level, cli.log_format)?;
+    match cli.verb {
+        Verb::Serve(config) => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()?;
+            runtime.block_on(app::run(config, log))
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! Flags and environment of `weft-telemetry`.
+
+use std::net::SocketAddr;
+
+use clap::{Args, Parser, Subcommand};
+use weft_base::log::LogFormat;
+
+/// The collector of the Weft service mesh.
+#[derive(Debug, Parser)]
+#[command(
+    name = "weft-telemetry",
+    version,
+    after_help = "Example:\n  weft-telemetry serve --http-listen 127.0.0.1:20001"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Log level, in RUST_LOG syntax.
+    #[arg(long, env = "WEFT_LOG_LEVEL", default_value = "info", global = true)]
+    pub log_level: String,
+    /// Log lines as text or json.
+    #[arg(long, env = "WEFT_LOG_FORMAT", default_value = "text", global = true)]
+    pub log_format: LogFormat,
+}
+
+/// Verbs of `weft-telemetry`.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Serve readiness and metrics.
+    Serve(Config),
+}
+
+/// Options of `serve`.
+#[derive(Clone, Debug, Args)]
+pub struct Config {
+    /// Where /ready and /metrics are served.
+    #[arg(long, env = "WEFT_HTTP_LISTEN", default_value = "127.0.0.1:20001")]
+    pub http_listen: SocketAddr,
+}
