@@ -87,6 +87,8 @@ pub struct Object<T> {
     pub meta: Meta,
     /// Where the document starts.
     pub place: Place,
+    /// Where the values of the direct fields of `spec` start.
+    pub spec_fields: BTreeMap<String, Position>,
     /// What the object says.
     pub spec: T,
 }
@@ -145,6 +147,11 @@ impl<T> Object<T> {
             file: Arc::clone(&self.place.file),
             at,
         }
+    }
+
+    /// The place of a direct field of `spec`; the object's where the field is not written.
+    pub fn place_of_field(&self, name: &str) -> Place {
+        self.place_of(self.spec_fields.get(name).copied().unwrap_or(self.place.at))
     }
 
     /// The order in which objects that contradict each other win: the oldest, then by file, position and name.

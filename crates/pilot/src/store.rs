@@ -211,3 +211,80 @@ fn log_new_findings(old: &MeshSnapshot, new: &MeshSnapshot) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_api::parse::parse;
+
+    fn event(text: &str) -> SourceEvent {
+        let parsed = parse("a.yaml", text);
+        SourceEvent {
+            source: "test".into(),
+            upserted: parsed.resources,
+            removed: Vec::new(),
+            diagnostics: parsed.diagnostics,
+        }
+    }
+
+    fn service(name: &str) -> SourceEvent {
+        event(&format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: 80}}]}}\n"
+        ))
+    }
+
+    #[test]
+    fn generations_grow_only_with_changes() {
+        let mut state = State::new(MeshSettings::default());
+        assert_eq!(state.snapshot().generation, 0);
+        state.apply(SourceEvent::default());
+        assert_eq!(state.snapshot().generation, 1, "an empty source counts as loaded");
+        state.apply(service("a"));
+        assert_eq!(state.snapshot().generation, 2);
+        state.apply(service("a"));
+        assert_eq!(state.snapshot().generation, 2);
+        state.apply(event("kind: x\n"));
+        let snapshot = state.snapshot();
+        assert_eq!((snapshot.generation, snapshot.change), (3, Change::Nothing));
+        assert_eq!(snapshot.all_diagnostics().count(), 1);
+    }
+
+    /// How many services the published state has.
+    fn published(snapshots: &watch::Receiver<Arc<MeshSnapshot>>) -> (u64, usize) {
+        let snapshot = snapshots.borrow();
+        (snapshot.generation, snapshot.services.iter().count())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn events_are_gathered_until_quiet_or_the_longest_wait() {
+        let debounce = Debounce {
+            quiet: Duration::from_millis(20),
+            max: Duration::from_millis(50),
+        };
+        let shutdown = Shutdown::new();
+        let (store, events, mut snapshots) = Store::new(MeshSettings::default(), debounce);
+        shutdown.spawn(store.run(shutdown.clone()));
+
+        let start = Instant::now();
+        events.send(service("a")).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        events.send(service("b")).await.unwrap();
+        snapshots.changed().await.unwrap();
+        assert_eq!(start.elapsed(), Duration::from_millis(30));
+        assert_eq!(published(&snapshots), (1, 2));
+
+        snapshots.mark_unchanged();
+        let start = Instant::now();
+        for i in 0..10 {
+            events.send(service(&format!("s{i}"))).await.unwrap();
+            if tokio::time::timeout(Duration::from_millis(15), snapshots.changed())
+                .await
+                .is_ok()
+            {
+                break;
+            }
+        }
+        assert_eq!(start.elapsed(), Duration::from_millis(50));
+        shutdown.drain(Duration::from_secs(1)).await;
+    }
+}

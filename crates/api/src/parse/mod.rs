@@ -211,9 +211,14 @@ fn finish<T>(
     if fields.get("spec").is_none() && spec.is_none() {
         fields.missing("spec", "");
     }
+    let spec_fields = match fields.get("spec").map(|node| &node.value) {
+        Some(Value::Map(entries)) => entries.iter().map(|entry| (entry.key.clone(), entry.node.at)).collect(),
+        Some(Value::Scalar { .. } | Value::List(_)) | None => Default::default(),
+    };
     Some(wrap(Arc::new(Object {
         meta: header.meta,
         place: header.place,
+        spec_fields,
         spec: spec?,
     })))
 }

@@ -34,12 +34,15 @@ pub(super) struct Dropped {
     pub(super) what: String,
 }
 
+/// Rules of one namespace by host.
+type ByHost = BTreeMap<Arc<str>, Vec<Arc<MeshDestinationRule>>>;
+
 /// All rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DestinationRules {
     root: Arc<str>,
     /// By namespace, then host; rules with a workload selector first, else winners first.
-    by_namespace: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Vec<Arc<MeshDestinationRule>>>>,
+    by_namespace: BTreeMap<Arc<str>, ByHost>,
     pub(super) dropped: Vec<Dropped>,
 }
 
@@ -89,7 +92,7 @@ impl MeshDestinationRule {
             if self.rule.traffic_policy.is_some() {
                 drop(
                     "spec.trafficPolicy".to_owned(),
-                    object.place.at,
+                    object.place_of_field("trafficPolicy").at,
                     "traffic policy".to_owned(),
                 );
             } else {
@@ -126,7 +129,7 @@ fn origin(object: &Object<DestinationRule>) -> Origin {
 
 impl DestinationRules {
     pub(super) fn build(inputs: &Inputs, settings: &MeshSettings, previous: Option<&Self>) -> Self {
-        let mut merged: BTreeMap<(Arc<str>, Arc<str>), Vec<MeshDestinationRule>> = BTreeMap::new();
+        let mut merged: BTreeMap<_, Vec<MeshDestinationRule>> = BTreeMap::new();
         let mut dropped = Vec::new();
         for object in by_precedence(&inputs.destination_rules) {
             let namespace = &object.meta.namespace;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weft_api::host;
-use weft_api::meta::{Kind, Object, ObjectKey};
+use weft_api::meta::{Kind, Object, ObjectKey, Place};
 use weft_api::service::{ClusterIp, Service, TargetPort};
 use weft_api::service_entry::{Location, Resolution, ServiceEntry};
 
@@ -28,11 +28,11 @@ impl Services {
     pub(super) fn build(inputs: &Inputs, settings: &MeshSettings, previous: Option<&Self>) -> Self {
         let mut built = Self::default();
         for object in by_precedence(&inputs.services) {
-            built.add(from_service(object, &settings.domain));
+            built.add(from_service(object, &settings.domain), &object.place);
         }
         for object in by_precedence(&inputs.service_entries) {
             for hostname in &object.spec.hosts {
-                built.add(from_entry(object, hostname));
+                built.add(from_entry(object, hostname), &object.place_of_field("hosts"));
             }
         }
         if let Some(previous) = previous {
@@ -41,11 +41,16 @@ impl Services {
         built
     }
 
-    fn add(&mut self, service: MeshService) {
+    /// Adds a service unless its host belongs to another one already; `claim` is where the host is named.
+    fn add(&mut self, service: MeshService, claim: &Place) {
         if let Some(winner) = self.by_key.get(&service.key) {
             if winner.origin.object != service.origin.object {
+                let loser = Origin {
+                    object: service.origin.object,
+                    place: claim.clone(),
+                };
                 self.displaced
-                    .push((service.origin, winner.origin.clone(), Arc::clone(&winner.key.hostname)));
+                    .push((loser, winner.origin.clone(), Arc::clone(&winner.key.hostname)));
             }
             return;
         }

@@ -126,6 +126,11 @@ impl MeshVirtualService {
 impl VirtualServices {
     pub(super) fn build(inputs: &Inputs, settings: &MeshSettings, previous: Option<&Self>) -> Self {
         let domain: Arc<str> = settings.domain.as_str().into();
+        let old: BTreeMap<_, _> = previous
+            .into_iter()
+            .flat_map(|previous| &previous.all)
+            .map(|rule| ((&rule.object.meta.namespace, &rule.object.meta.name), rule))
+            .collect();
         let mut built = Self::default();
         for object in by_precedence(&inputs.virtual_services) {
             let index = built.all.len();
@@ -139,17 +144,10 @@ impl VirtualServices {
                     }
                 }
             }
-            let old = previous.and_then(|previous| previous.of_object(object));
-            built.all.push(share::keep(rule, old));
+            let old = old.get(&(&object.meta.namespace, &object.meta.name));
+            built.all.push(share::keep(rule, old.copied()));
         }
         built
-    }
-
-    fn of_object(&self, object: &Arc<Object<VirtualService>>) -> Option<&Arc<MeshVirtualService>> {
-        self.all.iter().find(|rule| {
-            Arc::ptr_eq(&rule.object, object)
-                || (rule.object.meta.name == object.meta.name && rule.object.meta.namespace == object.meta.namespace)
-        })
     }
 
     /// All rules, winners first.

@@ -327,3 +327,105 @@ fn duplicate(resource: &Resource, key: &ObjectKey, winner: &Resource) -> Diagnos
         hint: "remove one of them, or give it another name".to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: NAME}\nspec: {ports: [{port: 80}]}\n";
+
+    fn service(name: &str) -> String {
+        SERVICE.replace("NAME", name)
+    }
+
+    fn names(scan: &Scan) -> (Vec<String>, Vec<String>) {
+        let Some(event) = &scan.event else {
+            return Default::default();
+        };
+        let upserted = event.upserted.iter().map(|resource| resource.meta().name.to_string());
+        let removed = event.removed.iter().map(|key| key.name.to_string());
+        (upserted.collect(), removed.collect())
+    }
+
+    fn some(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_vanishes_for_a_moment_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.yaml");
+        let source: Arc<str> = "file".into();
+        let mut files = Files::new(vec![path.clone()]);
+        let start = Instant::now();
+        fs::write(&path, format!("{}---\n{}", service("a"), service("b"))).unwrap();
+        assert_eq!(names(&files.scan(&source, start)), (some(&["a", "b"]), some(&[])));
+
+        // A writer truncated the file and is not done.
+        fs::write(&path, "").unwrap();
+        let scan = files.scan(&source, start);
+        assert_eq!(
+            (names(&scan), scan.again_at),
+            (Default::default(), Some(start + SETTLE))
+        );
+        fs::write(&path, service("a")).unwrap();
+        let scan = files.scan(&source, start + SETTLE / 2);
+        assert_eq!(
+            (names(&scan), scan.again_at),
+            (Default::default(), Some(start + SETTLE))
+        );
+        // What stays away is gone.
+        let scan = files.scan(&source, start + SETTLE);
+        assert_eq!((names(&scan), scan.again_at), ((some(&[]), some(&["b"])), None));
+
+        // A file that is replaced is absent for a moment.
+        fs::remove_file(&path).unwrap();
+        let later = start + SETTLE * 2;
+        assert_eq!(files.scan(&source, later).again_at, Some(later + SETTLE));
+        fs::write(&path, service("a")).unwrap();
+        assert_eq!(files.scan(&source, later + SETTLE * 3).again_at, None);
+        fs::remove_file(&path).unwrap();
+        files.scan(&source, later);
+        let scan = files.scan(&source, later + SETTLE);
+        assert_eq!(names(&scan), (some(&[]), some(&["a"])));
+        assert!(files.scan(&source, later + SETTLE).event.is_none());
+    }
+
+    #[test]
+    fn a_good_object_elsewhere_replaces_one_that_was_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let source: Arc<str> = "file".into();
+        let mut files = Files::new(vec![directory.path().to_owned()]);
+        let now = Instant::now();
+        fs::write(path("a.yaml"), service("a")).unwrap();
+        files.scan(&source, now);
+        fs::write(path("a.yaml"), service("a").replace("port: 80", "port: x")).unwrap();
+        assert_eq!(names(&files.scan(&source, now)), (some(&[]), some(&[])));
+        fs::write(path("b.yaml"), service("a").replace("80", "81")).unwrap();
+        let scan = files.scan(&source, now);
+        assert_eq!(names(&scan), (some(&["a"]), some(&[])));
+        let file = scan.event.unwrap().upserted[0].place().file.clone();
+        assert!(file.ends_with("b.yaml"), "{file}");
+    }
+
+    #[test]
+    fn an_unreadable_directory_keeps_what_it_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("config");
+        fs::create_dir(&root).unwrap();
+        fs::write(root.join("a.yaml"), service("a")).unwrap();
+        let source: Arc<str> = "file".into();
+        let mut files = Files::new(vec![root.clone()]);
+        let now = Instant::now();
+        files.scan(&source, now);
+        fs::rename(&root, directory.path().join("away")).unwrap();
+        let scan = files.scan(&source, now);
+        assert_eq!((names(&scan), scan.again_at), (Default::default(), None));
+        assert_eq!(&*scan.event.unwrap().diagnostics[0].code, code::UNREADABLE);
+        // It is back without the file.
+        fs::create_dir(&root).unwrap();
+        files.scan(&source, now);
+        assert_eq!(names(&files.scan(&source, now + SETTLE)), (some(&[]), some(&["a"])));
+    }
+}

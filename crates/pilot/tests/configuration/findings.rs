@@ -40,13 +40,13 @@ fn dangling_destinations() {
             mesh()
         ),
         expect![[r#"
-            mesh.yaml:27:1: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
+            mesh.yaml:31:13: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
             mesh.yaml:41:21: error [IST0101] VirtualService/default/callme spec.http[0].route[0].destination.subset: no DestinationRule defines the subset v3 of callme.default.svc.cluster.local; requests get 503; did you mean v1?
             mesh.yaml:42:21: error [IST0101] VirtualService/default/callme spec.http[0].route[1].destination.host: no service has the host calme.default.svc.cluster.local; requests get 503; did you mean callme.default.svc.cluster.local?
             mesh.yaml:43:21: error [IST0101] VirtualService/default/callme spec.http[0].route[2].destination.port.number: callme.default.svc.cluster.local has no port 81; requests get 503; its ports are 80
             mesh.yaml:44:21: error [IST0101] VirtualService/default/callme spec.http[0].route[3].destination.host: no service has the host other.apart; requests get 503; write the full name other.apart.svc.cluster.local
             mesh.yaml:53:5: warning [IST0173] DestinationRule/default/callme spec.subsets[1].labels: no workload of callme.default.svc.cluster.local has the labels version=v9 of the subset v9; requests to the subset get 503; label a workload, or remove the subset
-            mesh.yaml:55:1: warning [IST0174] DestinationRule/default/gone spec.host: no service has the host othr.apart.svc.cluster.local; did you mean other.apart.svc.cluster.local?
+            mesh.yaml:58:14: warning [IST0174] DestinationRule/default/gone spec.host: no service has the host othr.apart.svc.cluster.local; did you mean other.apart.svc.cluster.local?
         "#]],
     );
 }
@@ -81,10 +81,10 @@ fn hosts_and_parts_claimed_twice() {
             policy("q"),
         ),
         expect![[r#"
-            mesh.yaml:27:1: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
-            mesh.yaml:42:1: error [IST0109] VirtualService/default/second spec.hosts: callme.default.svc.cluster.local on gateway mesh belongs to VirtualService/default/first in mesh.yaml:34 already; these rules are not used for it; join the rules in one VirtualService
-            mesh.yaml:63:1: error [WEFT0007] ServiceEntry/default/b spec.hosts: the host example.com belongs to ServiceEntry/default/a in mesh.yaml:58 already, which is used; remove it from one of them
-            mesh.yaml:77:1: warning [WEFT0009] DestinationRule/default/q spec.trafficPolicy: the traffic policy of this host is defined in DestinationRule/default/p in mesh.yaml:68 already, which is used; define it once
+            mesh.yaml:31:13: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
+            mesh.yaml:46:10: error [IST0109] VirtualService/default/second spec.hosts: callme.default.svc.cluster.local on gateway mesh belongs to VirtualService/default/first in mesh.yaml:34 already; these rules are not used for it; join the rules in one VirtualService
+            mesh.yaml:66:15: error [WEFT0007] ServiceEntry/default/b spec.hosts: the host example.com belongs to ServiceEntry/default/a in mesh.yaml:58 already, which is used; remove it from one of them
+            mesh.yaml:82:18: warning [WEFT0009] DestinationRule/default/q spec.trafficPolicy: the traffic policy of this host is defined in DestinationRule/default/p in mesh.yaml:68 already, which is used; define it once
             mesh.yaml:84:5: warning [WEFT0009] DestinationRule/default/q spec.subsets[0]: the subset v1 of this host is defined in DestinationRule/default/p in mesh.yaml:68 already, which is used; define it once
         "#]],
     );
@@ -114,13 +114,13 @@ fn gateways() {
             ),
         ),
         expect![[r#"
-            mesh.yaml:27:1: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
+            mesh.yaml:31:13: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
             mesh.yaml:54:5: warning [IST0145] Gateway/default/same spec.servers[0]: port 80 and host a.example.com are served by Gateway/default/good in mesh.yaml:39 already; remove the host from one of them
-            mesh.yaml:57:1: warning [IST0101] Gateway/default/nobody spec.selector: no workload has the labels istio=egressgateway; start a gateway with these labels
+            mesh.yaml:61:13: warning [IST0101] Gateway/default/nobody spec.selector: no workload has the labels istio=egressgateway; start a gateway with these labels
             mesh.yaml:72:5: warning [IST0162] Gateway/default/secure spec.servers[0].port.number: the gateway default/ingress binds no local port for port 443; its ports are: 80
             mesh.yaml:73:10: error [IST0161] Gateway/default/secure spec.servers[0].tls.credentialName: no Secret default/cert exists; the secret belongs into the namespace of the gateway workload
-            mesh.yaml:76:1: warning [IST0132] VirtualService/default/edge spec.hosts[1]: no server of Gateway default/good serves b.example.com; add the host to a server of the gateway
-            mesh.yaml:76:1: error [IST0101] VirtualService/default/edge spec.gateways[1]: no Gateway default/goood exists; did you mean default/good?
+            mesh.yaml:80:10: warning [IST0132] VirtualService/default/edge spec.hosts[1]: no server of Gateway default/good serves b.example.com; add the host to a server of the gateway
+            mesh.yaml:81:13: error [IST0101] VirtualService/default/edge spec.gateways[1]: no Gateway default/goood exists; did you mean default/good?
         "#]],
     );
 }
@@ -153,13 +153,13 @@ fn ports_and_policies() {
             strict("three", "selector: {matchLabels: {app: nobody}}, "),
         ),
         expect![[r#"
-            mesh.yaml:27:1: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
+            mesh.yaml:31:13: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
             mesh.yaml:46:11: warning [WEFT0008] Service/default/two spec.ports: the port "http" fits no port of workload default/two-0; name one of its ports (a, b) in targetPort, or give the service port the same name
             mesh.yaml:53:1: error [IST0111] Sidecar/default/two spec.workloadSelector: the namespace default has Sidecar/default/one in mesh.yaml:48 already, which is used; keep one Sidecar without workloadSelector in a namespace
-            mesh.yaml:63:1: error [IST0110] Sidecar/default/four spec.workloadSelector: the workload callme-v1-0 is selected by Sidecar/default/three in mesh.yaml:58 already, which is used; select each workload once
-            mesh.yaml:68:1: warning [IST0127] Sidecar/default/five spec.workloadSelector: no workload in namespace default has the labels app=nobody; correct the labels, or remove the object
+            mesh.yaml:66:26: error [IST0110] Sidecar/default/four spec.workloadSelector: the workload callme-v1-0 is selected by Sidecar/default/three in mesh.yaml:58 already, which is used; select each workload once
+            mesh.yaml:71:26: warning [IST0127] Sidecar/default/five spec.workloadSelector: no workload in namespace default has the labels app=nobody; correct the labels, or remove the object
             mesh.yaml:78:1: warning [IST0167] PeerAuthentication/default/two spec.selector: the namespace default has PeerAuthentication/default/one in mesh.yaml:73 already, which is used; keep one PeerAuthentication without selector in a namespace
-            mesh.yaml:83:1: warning [IST0127] PeerAuthentication/default/three spec.selector: no workload in namespace default has the labels app=nobody; correct the labels, or remove the object
+            mesh.yaml:86:18: warning [IST0127] PeerAuthentication/default/three spec.selector: no workload in namespace default has the labels app=nobody; correct the labels, or remove the object
         "#]],
     );
 }

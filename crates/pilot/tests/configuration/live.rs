@@ -34,7 +34,7 @@ impl Live {
 
     /// The first snapshot that fits.
     #[track_caller]
-    fn until(&mut self, what: &str, fits: impl Fn(&MeshSnapshot) -> bool) -> impl Future<Output = Arc<MeshSnapshot>> {
+    fn until(&self, what: &str, fits: impl Fn(&MeshSnapshot) -> bool) -> impl Future<Output = Arc<MeshSnapshot>> {
         let mut snapshots = self.snapshots.clone();
         let what = what.to_owned();
         async move {
@@ -83,7 +83,7 @@ async fn files_are_followed() {
     let path = |name: &str| directory.path().join(name);
     fs::write(path("a.yaml"), service("a", "default")).unwrap();
     fs::write(path("ignored.txt"), service("ignored", "default")).unwrap();
-    let mut live = Live::start(&[directory.path()]);
+    let live = Live::start(&[directory.path()]);
     live.until("the first file", |snapshot| names(snapshot) == ["a"]).await;
 
     // New files, also in new directories.
@@ -148,7 +148,7 @@ async fn a_directory_behind_a_link_may_be_swapped() {
         fs::write(path(name).join("s.yaml"), service(name, "default")).unwrap();
     }
     std::os::unix::fs::symlink(path("one"), path("current")).unwrap();
-    let mut live = Live::start(&[&path("current")]);
+    let live = Live::start(&[&path("current")]);
     live.until("the first target", |snapshot| names(snapshot) == ["one"])
         .await;
     std::os::unix::fs::symlink(path("two"), path("next")).unwrap();
@@ -169,7 +169,7 @@ async fn objects_given_twice_and_missing_roots_are_reported() {
     fs::write(path("a.yaml"), service("a", "default")).unwrap();
     fs::write(path("b.yaml"), service("a", "default").replace("80", "81")).unwrap();
     let missing = path("missing");
-    let mut live = Live::start(&[&path("a.yaml"), &path("b.yaml"), &missing]);
+    let live = Live::start(&[&path("a.yaml"), &path("b.yaml"), &missing]);
     let snapshot = live
         .until("both findings", |snapshot| findings(snapshot).len() == 2)
         .await;

@@ -5,7 +5,7 @@ use weft_api::host;
 use weft_api::meta::{Kind, ObjectKey, Place, selects};
 
 use super::{Subject, host_hint, shown};
-use crate::snapshot::{Location, MeshDestinationRule, MeshService, MeshSnapshot};
+use crate::snapshot::{Location, MeshDestinationRule, MeshService, MeshSnapshot, Origin};
 
 pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
     for rule in snapshot.destination_rules.iter() {
@@ -44,7 +44,7 @@ fn unknown_host(snapshot: &MeshSnapshot, rule: &MeshDestinationRule, found: &mut
     for origin in &rule.origins {
         let subject = Subject {
             object: origin.object.clone(),
-            place: origin.place.clone(),
+            place: host_place(snapshot, origin),
             field: "spec.host".to_owned(),
         };
         found.push(subject.finding(
@@ -54,6 +54,13 @@ fn unknown_host(snapshot: &MeshSnapshot, rule: &MeshDestinationRule, found: &mut
             host_hint(snapshot, &rule.host, &rule.namespace),
         ));
     }
+}
+
+/// Where the object names its host.
+fn host_place(snapshot: &MeshSnapshot, origin: &Origin) -> Place {
+    let name = (origin.object.namespace.clone(), origin.object.name.clone());
+    let object = snapshot.inputs.destination_rules.get(&name);
+    object.map_or_else(|| origin.place.clone(), |object| object.place_of_field("host"))
 }
 
 /// Subsets without an endpoint. Hosts without any endpoint, and external ones, have their own findings or none.

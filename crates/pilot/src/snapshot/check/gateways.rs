@@ -27,7 +27,12 @@ pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
                 .iter()
                 .map(|(key, value)| format!("{key}={value}"))
                 .collect();
-            let subject = Subject::new(Kind::Gateway, gateway, "spec.selector", gateway.place.clone());
+            let subject = Subject::new(
+                Kind::Gateway,
+                gateway,
+                "spec.selector",
+                gateway.place_of_field("selector"),
+            );
             found.push(subject.finding(
                 Severity::Warning,
                 code::REFERENCE_NOT_FOUND,
@@ -121,9 +126,12 @@ fn credentials(
     }
 }
 
+/// A gateway and the index of one of its servers.
+type ServerAt<'a> = (&'a Arc<Object<Gateway>>, usize);
+
 /// The same port, address and host in two servers that one workload serves.
 fn servers_claimed_once(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
-    let mut claims: BTreeMap<(u16, Option<&str>, &str), Vec<(&Arc<Object<Gateway>>, usize)>> = BTreeMap::new();
+    let mut claims: BTreeMap<(u16, Option<&str>, &str), Vec<ServerAt<'_>>> = BTreeMap::new();
     for gateway in snapshot.gateways.iter() {
         for (i, server) in gateway.spec.servers.iter().enumerate() {
             for host in &server.hosts {

@@ -37,7 +37,12 @@ fn sidecars(snapshot: &MeshSnapshot, namespace: &str, found: &mut Vec<Diagnostic
     let mut defaults = objects.iter().filter(|object| object.spec.workload_selector.is_none());
     if let Some(winner) = defaults.next() {
         for loser in defaults {
-            let subject = Subject::new(Kind::Sidecar, loser, "spec.workloadSelector", loser.place.clone());
+            let subject = Subject::new(
+                Kind::Sidecar,
+                loser,
+                "spec.workloadSelector",
+                loser.place_of_field("workloadSelector"),
+            );
             found.push(subject.finding(
                 Severity::Error,
                 code::MULTIPLE_DEFAULT_SIDECARS,
@@ -72,7 +77,12 @@ fn sidecars(snapshot: &MeshSnapshot, namespace: &str, found: &mut Vec<Diagnostic
                 other.is_some_and(|other| selects(other, &workload.labels))
             });
             if let Some(winner) = winner {
-                let subject = Subject::new(Kind::Sidecar, object, "spec.workloadSelector", object.place.clone());
+                let subject = Subject::new(
+                    Kind::Sidecar,
+                    object,
+                    "spec.workloadSelector",
+                    object.place_of_field("workloadSelector"),
+                );
                 found.push(subject.finding(
                     Severity::Error,
                     code::CONFLICTING_SIDECAR_SELECTORS,
@@ -99,7 +109,12 @@ fn peer_authentications(snapshot: &MeshSnapshot, namespace: &str, found: &mut Ve
             }
             (None, None) => wide = Some(object),
             (None, Some(winner)) => {
-                let subject = Subject::new(Kind::PeerAuthentication, object, "spec.selector", object.place.clone());
+                let subject = Subject::new(
+                    Kind::PeerAuthentication,
+                    object,
+                    "spec.selector",
+                    object.place_of_field("selector"),
+                );
                 found.push(subject.finding(
                     Severity::Warning,
                     code::INEFFECTIVE_POLICY,
@@ -126,14 +141,22 @@ fn no_workload<T>(
         return;
     }
     let labels: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    found.push(Subject::new(kind, object, field, object.place.clone()).finding(
-        Severity::Warning,
-        code::NO_WORKLOAD,
-        format!(
-            "no workload in namespace {} has the labels {}",
-            object.meta.namespace,
-            labels.join(",")
+    found.push(
+        Subject::new(
+            kind,
+            object,
+            field,
+            object.place_of_field(field.trim_start_matches("spec.")),
+        )
+        .finding(
+            Severity::Warning,
+            code::NO_WORKLOAD,
+            format!(
+                "no workload in namespace {} has the labels {}",
+                object.meta.namespace,
+                labels.join(",")
+            ),
+            "correct the labels, or remove the object",
         ),
-        "correct the labels, or remove the object",
-    ));
+    );
 }

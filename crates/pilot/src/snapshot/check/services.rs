@@ -1,11 +1,13 @@
 //! Services: hostnames claimed twice, selectors without a workload, ports without a counterpart.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use weft_api::diagnostic::{Diagnostic, Severity, code};
+use weft_api::meta::Place;
 
 use super::{Subject, shown};
-use crate::snapshot::{MeshSnapshot, ServiceKind};
+use crate::snapshot::{MeshService, MeshSnapshot, ServiceKind};
 
 pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
     for (loser, winner, hostname) in &snapshot.services.displaced {
@@ -39,7 +41,7 @@ fn selectors(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
         let labels: Vec<String> = selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let subject = Subject {
             object: service.origin.object.clone(),
-            place: service.origin.place.clone(),
+            place: selector_place(snapshot, service),
             field: match service.kind {
                 ServiceKind::Kubernetes => "spec.selector".to_owned(),
                 ServiceKind::Entry => "spec.workloadSelector".to_owned(),
@@ -56,6 +58,24 @@ fn selectors(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
             "",
         ));
     }
+}
+
+/// Where the object names the workloads.
+fn selector_place(snapshot: &MeshSnapshot, service: &MeshService) -> Place {
+    let name = (Arc::clone(&service.key.namespace), Arc::clone(&service.name));
+    let place = match service.kind {
+        ServiceKind::Kubernetes => snapshot
+            .inputs
+            .services
+            .get(&name)
+            .map(|object| object.place_of_field("selector")),
+        ServiceKind::Entry => snapshot
+            .inputs
+            .service_entries
+            .get(&name)
+            .map(|object| object.place_of_field("workloadSelector")),
+    };
+    place.unwrap_or_else(|| service.origin.place.clone())
 }
 
 fn ports(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {

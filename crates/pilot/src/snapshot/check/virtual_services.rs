@@ -100,7 +100,8 @@ fn port_exists(
 }
 
 fn gateways_exist(snapshot: &MeshSnapshot, rule: &MeshVirtualService, found: &mut Vec<Diagnostic>) {
-    let place = rule.object.place.at;
+    let place = rule.object.place_of_field("gateways").at;
+    let hosts_place = rule.object.place_of_field("hosts").at;
     for (i, gateway) in rule.gateways.iter().enumerate() {
         let GatewayRef::Named { namespace, name } = gateway else {
             continue;
@@ -134,7 +135,7 @@ fn gateways_exist(snapshot: &MeshSnapshot, rule: &MeshVirtualService, found: &mu
                         && host::overlap(&served.host, hostname)
                 });
             if !served {
-                found.push(subject(rule, format!("spec.hosts[{j}]"), place).finding(
+                found.push(subject(rule, format!("spec.hosts[{j}]"), hosts_place).finding(
                     Severity::Warning,
                     code::HOST_NOT_IN_GATEWAY,
                     format!("no server of Gateway {gateway} serves {hostname}"),
@@ -157,7 +158,7 @@ fn hosts_claimed_once(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
             let Some(winner) = beaten_by else {
                 continue;
             };
-            let at = loser.object.place.at;
+            let at = loser.object.place_of_field("hosts").at;
             let key = ObjectKey {
                 kind: Kind::VirtualService,
                 namespace: winner.object.meta.namespace.clone(),
