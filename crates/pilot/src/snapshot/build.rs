@@ -24,111 +24,121 @@ pub fn build(
     previous: Option<&MeshSnapshot>,
 ) -> MeshSnapshot {
     let old = previous.filter(|previous| previous.settings == *settings);
-    /// The previous index if none of its inputs changed, else a new one (or the previous, if equal).
-    macro_rules! index {
-        ($field:ident, [$($unchanged:expr),*], $build:expr) => {
-            match old {
-                Some(old) if [$($unchanged(old)),*].iter().all(|same| *same) => Arc::clone(&old.$field),
-                _ => keep($build, old.map(|old| &old.$field)),
-            }
-        };
-    }
-    /// Whether a kind's objects are those of the previous snapshot.
-    macro_rules! same {
-        ($kind:ident) => {
-            |old: &MeshSnapshot| Arc::ptr_eq(&old.inputs.$kind, &inputs.$kind)
-        };
-    }
-    /// Whether an index is that of the previous snapshot.
-    macro_rules! shared {
-        ($field:ident) => {
-            |old: &MeshSnapshot| Arc::ptr_eq(&old.$field, &$field)
-        };
-    }
-    let services = index!(
+    let Topology {
         services,
-        [same!(services), same!(service_entries)],
-        Services::build(&inputs, settings, old.map(|old| &*old.services))
-    );
-    let workloads = index!(
         workloads,
-        [same!(local_workloads), same!(workload_entries)],
-        Workloads::build(&inputs, old.map(|old| &*old.workloads))
-    );
-    let peer_authentications = index!(
         peer_authentications,
-        [same!(peer_authentications)],
-        PeerAuthentications::build(&inputs, settings)
-    );
-    let backends = index!(
         backends,
-        [
-            shared!(services),
-            shared!(workloads),
-            shared!(peer_authentications),
-            same!(services),
-            same!(service_entries)
-        ],
-        Backends::build(
-            &inputs,
-            &services,
-            &workloads,
-            &peer_authentications,
-            old.map(|old| &*old.backends)
-        )
-    );
-    let endpoints = index!(
         endpoints,
-        [shared!(backends), same!(local_workloads)],
-        Endpoints::build(&inputs, &backends, old.map(|old| &*old.endpoints))
-    );
-    let inbound = index!(
         inbound,
-        [shared!(services), shared!(workloads), shared!(peer_authentications)],
-        Inbound::build(
-            &services,
-            &workloads,
-            &peer_authentications,
-            old.map(|old| &*old.inbound)
-        )
-    );
-    let virtual_services = index!(
-        virtual_services,
-        [same!(virtual_services)],
-        VirtualServices::build(&inputs, settings, old.map(|old| &*old.virtual_services))
-    );
-    let destination_rules = index!(
-        destination_rules,
-        [same!(destination_rules)],
-        DestinationRules::build(&inputs, settings, old.map(|old| &*old.destination_rules))
-    );
-    let gateways = index!(gateways, [same!(gateways)], Gateways::build(&inputs));
-    let secrets = index!(secrets, [same!(secrets)], Secrets::build(&inputs));
-    let sidecars = index!(sidecars, [same!(sidecars)], Sidecars::build(&inputs, settings));
+    } = topology(&inputs, settings, old);
+    let same = |unchanged: fn(&Inputs, &Inputs) -> bool| old.is_some_and(|old| unchanged(&old.inputs, &inputs));
     let mut snapshot = MeshSnapshot {
         generation,
         change: Change::Config,
-        settings: Arc::clone(settings),
-        inputs,
+        settings: old.map_or_else(|| Arc::clone(settings), |old| Arc::clone(&old.settings)),
         services,
         workloads,
+        peer_authentications,
         backends,
         endpoints,
         inbound,
-        virtual_services,
-        destination_rules,
-        peer_authentications,
-        gateways,
-        secrets,
-        sidecars,
+        virtual_services: index(
+            old.map(|old| &old.virtual_services),
+            same(|a, b| Arc::ptr_eq(&a.virtual_services, &b.virtual_services)),
+            |old| VirtualServices::build(&inputs, settings, old),
+        ),
+        destination_rules: index(
+            old.map(|old| &old.destination_rules),
+            same(|a, b| Arc::ptr_eq(&a.destination_rules, &b.destination_rules)),
+            |old| DestinationRules::build(&inputs, settings, old),
+        ),
+        gateways: index(
+            old.map(|old| &old.gateways),
+            same(|a, b| Arc::ptr_eq(&a.gateways, &b.gateways)),
+            |_| Gateways::build(&inputs),
+        ),
+        secrets: index(
+            old.map(|old| &old.secrets),
+            same(|a, b| Arc::ptr_eq(&a.secrets, &b.secrets)),
+            |_| Secrets::build(&inputs),
+        ),
+        sidecars: index(
+            old.map(|old| &old.sidecars),
+            same(|a, b| Arc::ptr_eq(&a.sidecars, &b.sidecars)),
+            |_| Sidecars::build(&inputs, settings),
+        ),
+        inputs,
         diagnostics: Arc::default(),
         source_diagnostics: old.map(|old| Arc::clone(&old.source_diagnostics)).unwrap_or_default(),
     };
-    let change = old.map_or(Change::Config, |old| snapshot.change_since(old));
-    snapshot.change = change;
+    snapshot.change = old.map_or(Change::Config, |old| snapshot.change_since(old));
     snapshot.diagnostics = match old {
-        Some(old) if change != Change::Config => Arc::clone(&old.diagnostics),
+        Some(old) if snapshot.change != Change::Config => Arc::clone(&old.diagnostics),
         _ => keep(check::check(&snapshot), old.map(|old| &old.diagnostics)),
     };
     snapshot
+}
+
+/// The indexes that depend on each other.
+struct Topology {
+    services: Arc<Services>,
+    workloads: Arc<Workloads>,
+    peer_authentications: Arc<PeerAuthentications>,
+    backends: Arc<Backends>,
+    endpoints: Arc<Endpoints>,
+    inbound: Arc<Inbound>,
+}
+
+/// Who serves what, in the order in which one follows from the other.
+fn topology(inputs: &Inputs, settings: &MeshSettings, old: Option<&MeshSnapshot>) -> Topology {
+    let same = |unchanged: fn(&Inputs, &Inputs) -> bool| old.is_some_and(|old| unchanged(&old.inputs, inputs));
+    let same_services =
+        same(|a, b| Arc::ptr_eq(&a.services, &b.services) && Arc::ptr_eq(&a.service_entries, &b.service_entries));
+    let same_local = same(|a, b| Arc::ptr_eq(&a.local_workloads, &b.local_workloads));
+    let services = index(old.map(|old| &old.services), same_services, |old| {
+        Services::build(inputs, settings, old)
+    });
+    let workloads = index(
+        old.map(|old| &old.workloads),
+        same_local && same(|a, b| Arc::ptr_eq(&a.workload_entries, &b.workload_entries)),
+        |old| Workloads::build(inputs, old),
+    );
+    let peer_authentications = index(
+        old.map(|old| &old.peer_authentications),
+        same(|a, b| Arc::ptr_eq(&a.peer_authentications, &b.peer_authentications)),
+        |_| PeerAuthentications::build(inputs, settings),
+    );
+    let same_parts = old.is_some_and(|old| {
+        Arc::ptr_eq(&old.services, &services)
+            && Arc::ptr_eq(&old.workloads, &workloads)
+            && Arc::ptr_eq(&old.peer_authentications, &peer_authentications)
+    });
+    // Endpoints that a ServiceEntry lists are not part of `services`, so its objects must be the same as well.
+    let backends = index(old.map(|old| &old.backends), same_parts && same_services, |old| {
+        Backends::build(inputs, &services, &workloads, &peer_authentications, old)
+    });
+    let same_backends = old.is_some_and(|old| Arc::ptr_eq(&old.backends, &backends));
+    let endpoints = index(old.map(|old| &old.endpoints), same_backends && same_local, |old| {
+        Endpoints::build(inputs, &backends, old)
+    });
+    let inbound = index(old.map(|old| &old.inbound), same_parts, |old| {
+        Inbound::build(&services, &workloads, &peer_authentications, old)
+    });
+    Topology {
+        services,
+        workloads,
+        peer_authentications,
+        backends,
+        endpoints,
+        inbound,
+    }
+}
+
+/// The previous index if nothing that it follows from changed, else a new one, or the previous if they are equal.
+fn index<T: PartialEq>(old: Option<&Arc<T>>, unchanged: bool, build: impl FnOnce(Option<&T>) -> T) -> Arc<T> {
+    match old {
+        Some(old) if unchanged => Arc::clone(old),
+        _ => keep(build(old.map(|old| &**old)), old),
+    }
 }

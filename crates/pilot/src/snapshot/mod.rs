@@ -5,6 +5,7 @@
 mod build;
 mod check;
 mod destination_rules;
+mod endpoint;
 mod endpoints;
 mod gateways;
 mod inbound;
@@ -23,7 +24,8 @@ use weft_api::diagnostic::Diagnostic;
 
 pub use self::build::build;
 pub use self::destination_rules::{DestinationRules, MeshDestinationRule};
-pub use self::endpoints::{Backends, EndpointAddress, Endpoints, MeshEndpoint, PortEndpoints};
+pub use self::endpoint::{EndpointAddress, MeshEndpoint};
+pub use self::endpoints::{Backends, Endpoints, PortEndpoints};
 pub use self::gateways::{Gateways, Secrets};
 pub use self::inbound::{Inbound, InboundPort};
 pub use self::inputs::{ByName, Inputs};

@@ -1,0 +1,145 @@
+//! One endpoint of one service port: where clients connect to and who answers there.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use weft_api::local_workload::LocalPort;
+use weft_api::matching::Locality;
+use weft_api::meta::Labels;
+use weft_api::service::TargetPort;
+use weft_api::service_entry::WorkloadEntry;
+
+use super::service::{MeshService, ServicePort};
+use super::workloads::{Workload, WorkloadKey, canonical_name, canonical_revision};
+
+/// Address of an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EndpointAddress {
+    /// An IP address.
+    Ip(IpAddr),
+    /// A name for DNS.
+    Name(Arc<str>),
+}
+
+/// One endpoint of one service port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshEndpoint {
+    /// Address that clients connect to (for a local workload its sidecar).
+    pub address: EndpointAddress,
+    /// Port that clients connect to.
+    pub port: u16,
+    /// The local workload behind it, if there is one.
+    pub workload: Option<WorkloadKey>,
+    /// Labels.
+    pub labels: Arc<Labels>,
+    /// Namespace of the workload.
+    pub namespace: Arc<str>,
+    /// Workload name; empty if unknown.
+    pub workload_name: Arc<str>,
+    /// Canonical service name; empty if unknown.
+    pub canonical_name: Arc<str>,
+    /// Canonical revision.
+    pub canonical_revision: Arc<str>,
+    /// Service account; `None` outside the mesh.
+    pub service_account: Option<Arc<str>>,
+    /// Region, zone, sub-zone.
+    pub locality: Locality,
+    /// Weight in relation to the others.
+    pub weight: u32,
+    /// Accepts mesh mTLS (`tlsMode: istio`).
+    pub mtls: bool,
+}
+
+// === impl EndpointAddress ===
+
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl EndpointAddress {
+    /// An IP address if it is one, else a name.
+    pub fn parse(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Name(text.into()), Self::Ip)
+    }
+}
+
+// === impl MeshEndpoint ===
+
+impl MeshEndpoint {
+    /// SPIFFE id, where there is a service account.
+    pub fn spiffe_id(&self, trust_domain: &str) -> Option<String> {
+        let account = self.service_account.as_ref()?;
+        Some(format!("spiffe://{trust_domain}/ns/{}/sa/{account}", self.namespace))
+    }
+
+    /// Value of the endpoint metadata `istio.workload`: `name;ns;canonical;revision;cluster`.
+    pub fn workload_metadata(&self) -> String {
+        format!(
+            "{};{};{};{};Kubernetes",
+            self.workload_name, self.namespace, self.canonical_name, self.canonical_revision
+        )
+    }
+
+    /// The endpoint that a local workload's port is.
+    pub(super) fn of_workload(workload: &Workload, port: &LocalPort, labels: &Arc<Labels>, mtls: bool) -> Self {
+        Self {
+            address: EndpointAddress::Ip(workload.address),
+            port: port.mesh_port,
+            workload: Some(workload.key.clone()),
+            labels: Arc::clone(labels),
+            namespace: Arc::clone(&workload.key.namespace),
+            workload_name: Arc::clone(&workload.workload_name),
+            canonical_name: workload.canonical_name().into(),
+            canonical_revision: workload.canonical_revision().into(),
+            service_account: Some(Arc::clone(&workload.service_account)),
+            locality: workload.locality.clone(),
+            weight: 1,
+            mtls,
+        }
+    }
+
+    /// The endpoint that a workload entry is, on one port.
+    pub(super) fn of_entry(entry: &WorkloadEntry, name: &str, namespace: &Arc<str>, address: &str, port: u16) -> Self {
+        Self {
+            address: EndpointAddress::parse(address),
+            port,
+            workload: None,
+            labels: Arc::new(entry.labels.clone()),
+            namespace: Arc::clone(namespace),
+            workload_name: name.into(),
+            canonical_name: canonical_name(&entry.labels).unwrap_or(name).into(),
+            canonical_revision: canonical_revision(&entry.labels).into(),
+            service_account: entry.service_account.as_deref().map(Into::into),
+            locality: entry.locality.clone(),
+            weight: entry.weight,
+            mtls: entry.labels.get("security.istio.io/tlsMode").map(String::as_str) == Some("istio"),
+        }
+    }
+
+    /// An endpoint outside the mesh that DNS finds.
+    pub(super) fn by_name(service: &MeshService, port: &ServicePort, host: &str) -> Self {
+        Self {
+            address: EndpointAddress::parse(host),
+            port: match port.target {
+                TargetPort::Number(number) => number,
+                TargetPort::Name(_) | TargetPort::Same => port.port,
+            },
+            workload: None,
+            labels: Arc::default(),
+            namespace: Arc::clone(&service.key.namespace),
+            workload_name: "".into(),
+            canonical_name: "".into(),
+            canonical_revision: "latest".into(),
+            service_account: None,
+            locality: Locality::default(),
+            weight: 1,
+            mtls: false,
+        }
+    }
+}
