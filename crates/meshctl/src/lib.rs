@@ -1,1 +1,22 @@
-//! meshctl
+//! The command line of the mesh: starts a mesh on one machine and looks into a running one.
+//!
+//! Data goes to stdout, everything that is said about it to stderr. Reads proxies only through the admin pages that a
+//! stock Envoy has as well.
+
+pub mod exit;
+pub mod mesh;
+pub mod up;
+
+mod app;
+mod cli;
+mod completion;
+mod down;
+mod fetch;
+mod graph;
+mod output;
+mod proxy_config;
+mod proxy_status;
+mod status;
+mod version;
+
+pub use app::run;

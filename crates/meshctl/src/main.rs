@@ -1,3 +1,7 @@
 //! Entry point of `meshctl`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    meshctl::run(std::env::args_os())
+}

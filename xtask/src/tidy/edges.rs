@@ -15,15 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("weft-telemetry", &["weft-base", "weft-proto"]),
     (
         "meshctl",
-        &[
-            "weft-api",
-            "weft-base",
-            "weft-citadel",
-            "weft-pilot",
-            "weft-proto",
-            "weft-proxy",
-            "weft-telemetry",
-        ],
+        &["weft-api", "weft-base", "weft-pilot"],
     ),
     ("weft-tests", &[]),
     ("weft-sample-callme", &[]),

@@ -1,0 +1,275 @@
+//! The command line: verbs, flags and their help. Every help text opens with examples.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::output::Format;
+use crate::up::Shown;
+
+/// Starts a mesh on this machine and looks into it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "meshctl",
+    version,
+    about,
+    before_help = "Examples:\n  meshctl up -f mesh.yaml             start a mesh, show its logs, end it with Ctrl-C\n  meshctl status                      what runs and whether it is ready\n  meshctl graph                       who calls whom, how fast, how safely\n  meshctl proxy-config route caller   which routes a sidecar has"
+)]
+pub(crate) struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start the mesh of a file and keep it running.
+    #[command(
+        before_help = "Examples:\n  meshctl up -f mesh.yaml                  in this terminal, until Ctrl-C\n  meshctl up -f mesh.yaml --detach         in the background; end it with: meshctl down\n  meshctl up -f mesh.yaml --logs apps      only the programs' own output\n  meshctl up -f mesh.yaml --no-restart     leave a process that ends down, to try what that does",
+        after_help = "A process that ends is started again after 2 s, then 4, up to 30 s, with the same command, ports and state; with\n--no-restart it stays down, and mesh.json in the state directory has the command line to start it by hand."
+    )]
+    Up(UpArguments),
+    /// End a running mesh and remove what it left.
+    #[command(
+        before_help = "Examples:\n  meshctl down           the only mesh that runs\n  meshctl down demo      the mesh of that name"
+    )]
+    Down {
+        /// Name of the mesh; may be left out if only one runs.
+        name: Option<String>,
+        #[command(flatten)]
+        mesh: StateArguments,
+    },
+    /// Show what runs and whether it is ready. Exit code 79 if something is not.
+    #[command(
+        before_help = "Examples:\n  meshctl status\n  meshctl status demo -o json | jq '.processes[] | {name, pid, command}'"
+    )]
+    Status {
+        /// Name of the mesh; may be left out if only one runs.
+        name: Option<String>,
+        #[command(flatten)]
+        mesh: StateArguments,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Show which proxies are connected to pilot and whether they have its latest configuration.
+    #[command(
+        visible_alias = "ps",
+        before_help = "Examples:\n  meshctl proxy-status\n  meshctl proxy-status --pilot 127.0.0.1:15014 -o json"
+    )]
+    ProxyStatus {
+        #[command(flatten)]
+        mesh: MeshArguments,
+        /// Monitoring address of pilot, instead of that of a local mesh.
+        #[arg(long, value_name = "HOST:PORT")]
+        pilot: Option<String>,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Show the configuration that a proxy has, own or stock Envoy.
+    #[command(
+        visible_alias = "pc",
+        before_help = "Examples:\n  meshctl proxy-config route caller                  routes of the first replica of caller\n  meshctl proxy-config endpoint callme-v1-0 -o json  endpoints of one replica\n  meshctl proxy-config all ingress                   everything a gateway has\n  meshctl proxy-config cluster --admin 127.0.0.1:15000\n  meshctl proxy-config listener --file dump.json     a dump saved before"
+    )]
+    ProxyConfig(ProxyConfigArguments),
+    /// Show who calls whom: rate, errors, latency and mutual TLS of every edge.
+    #[command(before_help = "Examples:\n  meshctl graph\n  meshctl graph -o json | jq '.edges'")]
+    Graph {
+        #[command(flatten)]
+        mesh: MeshArguments,
+        /// Address of telemetry, instead of that of a local mesh.
+        #[arg(long, value_name = "HOST:PORT")]
+        telemetry: Option<String>,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Show the version of meshctl and of the mesh that runs.
+    #[command(before_help = "Examples:\n  meshctl version\n  meshctl version -o json")]
+    Version {
+        #[command(flatten)]
+        mesh: MeshArguments,
+        #[command(flatten)]
+        output: OutputArguments,
+    },
+    /// Print the script that completes verbs and flags in a shell.
+    #[command(
+        before_help = "Examples:\n  source <(meshctl completion bash)\n  meshctl completion zsh > ~/.zfunc/_meshctl"
+    )]
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Become a program whose life is tied to that of a running `up`.
+    #[command(name = crate::up::lifeline::VERB, hide = true)]
+    InternalExec {
+        /// Process id of the caller.
+        #[arg(long)]
+        parent: i32,
+        /// Program and arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+/// How to start a mesh.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UpArguments {
+    /// The mesh file.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Return when the mesh is ready and leave it running in the background.
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// The stock Envoy for workloads with `dataPlane: envoy`; otherwise `envoy` on PATH.
+    #[arg(long, value_name = "PATH", env = "WEFT_ENVOY")]
+    pub(crate) envoy: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) state: StateArguments,
+    /// Where weft-pilot, weft-citadel, weft-telemetry and weft-proxy lie; otherwise beside meshctl, then on PATH.
+    #[arg(long, value_name = "DIR", env = "WEFT_BIN_DIR")]
+    pub(crate) bin_dir: Option<PathBuf>,
+    /// How long everything may take to get ready.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Leave a process that ends down instead of starting it again.
+    #[arg(long)]
+    pub(crate) no_restart: bool,
+    /// Whose output is shown. Everything is in the log files of the state directory as well.
+    #[arg(long, default_value = "all")]
+    pub(crate) logs: Shown,
+    /// Log level of the mesh's own processes, in RUST_LOG syntax.
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "WEFT_LOG_LEVEL")]
+    pub(crate) log_level: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+    /// This is the process that `--detach` leaves in the background.
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
+}
+
+/// Which proxy's configuration to show, and which part.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ProxyConfigArguments {
+    /// Which part.
+    pub(crate) part: Part,
+    /// A workload, one of its replicas, or a gateway; a namespace can follow after a dot.
+    #[arg(required_unless_present_any = ["admin", "file"])]
+    pub(crate) workload: Option<String>,
+    /// Admin address of a proxy, instead of a workload of a local mesh.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["workload", "file"])]
+    pub(crate) admin: Option<String>,
+    /// A saved /config_dump (or /clusters?format=json for endpoints), instead of a running proxy.
+    #[arg(long, value_name = "FILE", conflicts_with = "workload")]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) mesh: MeshArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+/// A part of a proxy's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Where it listens.
+    #[value(aliases = ["listeners", "l"])]
+    Listener,
+    /// Its routes.
+    #[value(aliases = ["routes", "r"])]
+    Route,
+    /// What it can call.
+    #[value(aliases = ["clusters", "c"])]
+    Cluster,
+    /// Addresses behind its clusters.
+    #[value(aliases = ["endpoints", "ep"])]
+    Endpoint,
+    /// Its certificates.
+    #[value(aliases = ["secrets", "s"])]
+    Secret,
+    /// Everything.
+    All,
+}
+
+/// Which mesh is meant, by name or by state directory.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct MeshArguments {
+    /// Name of the mesh; may be left out if only one runs.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) mesh: Option<String>,
+    #[command(flatten)]
+    pub(crate) state: StateArguments,
+}
+
+/// Where a mesh keeps its state.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct StateArguments {
+    /// State directory of the mesh; otherwise ${XDG_STATE_HOME:-~/.local/state}/weft/NAME.
+    #[arg(long, value_name = "DIR", env = "WEFT_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// Form of what is printed on stdout.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct OutputArguments {
+    /// Form of the output.
+    #[arg(short, long, value_enum, default_value = "table")]
+    pub(crate) output: Format,
+}
+
+/// A time such as `500ms`, `30s` or `2m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let number: u64 = digits
+        .parse()
+        .map_err(|_| format!("{text:?} is no time; write for example 500ms, 30s or 2m"))?;
+    match &text[digits.len()..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        _ => Err(format!("{text:?} has no unit; write for example 500ms, 30s or 2m")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_opens_with_examples() {
+        let mut all = vec![Arguments::command()];
+        all.extend(
+            Arguments::command()
+                .get_subcommands()
+                .filter(|verb| !verb.is_hide_set())
+                .cloned(),
+        );
+        for mut command in all {
+            let help = command.render_long_help().to_string();
+            assert!(help.starts_with("Examples:"), "{}: {help}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn times_have_units() {
+        #[track_caller]
+        fn check(text: &str, expected: Option<Duration>) {
+            assert_eq!(duration(text).ok(), expected, "{text}");
+        }
+        check("500ms", Some(Duration::from_millis(500)));
+        check("30s", Some(Duration::from_secs(30)));
+        check("2m", Some(Duration::from_secs(120)));
+        check("30", None);
+        check("s", None);
+        check("1.5s", None);
+        check("-1s", None);
+    }
+}

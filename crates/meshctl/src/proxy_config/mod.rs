@@ -1,0 +1,132 @@
+//! `meshctl proxy-config`: what a proxy has, read from the admin pages that every Envoy has.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::cli::{Part, ProxyConfigArguments};
+use crate::exit::{Exit, Failure};
+use crate::fetch;
+use crate::mesh::StateDir;
+use crate::output::{self, Format};
+
+mod cluster;
+mod dump;
+mod endpoint;
+mod listener;
+mod route;
+mod secret;
+
+use dump::Dump;
+
+/// Limit of one admin page.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Everything but endpoints, which have a page of their own with their state.
+const DUMP_PAGE: &str = "/config_dump";
+
+const ENDPOINT_PAGE: &str = "/clusters?format=json";
+
+/// Where the configuration is read.
+enum Source<'a> {
+    Proxy(String),
+    File(&'a Path),
+}
+
+/// Shows a part of a proxy's configuration.
+pub(crate) async fn run(arguments: &ProxyConfigArguments) -> anyhow::Result<Exit> {
+    let source = match (&arguments.file, &arguments.admin, &arguments.workload) {
+        (Some(file), ..) => Source::File(file),
+        (None, Some(admin), _) => Source::Proxy(admin.clone()),
+        (None, None, Some(workload)) => Source::Proxy(admin_of(arguments, workload)?),
+        (None, None, None) => bail!(Failure::usage("name a workload, --admin or --file")),
+    };
+    let now = OffsetDateTime::now_utc();
+    let format = arguments.output.output;
+    match arguments.part {
+        Part::Endpoint => {
+            let page = source.read(ENDPOINT_PAGE).await?;
+            let statuses = endpoint::statuses(&page)?;
+            output::print(format, &statuses, |statuses| endpoint::table(statuses))?;
+        }
+        Part::All if format == Format::Table => {
+            let dump = Dump::new(source.read(DUMP_PAGE).await?)?;
+            let mut text = format!(
+                "{}\n{}\n",
+                cluster::table(&dump.clusters()),
+                listener::table(&dump.listeners())
+            );
+            text.push_str(&format!(
+                "{}\n{}",
+                route::table(&dump.routes()),
+                secret::table(&dump.secrets(), now)
+            ));
+            if let Source::Proxy(_) = source {
+                let page = source.read(ENDPOINT_PAGE).await?;
+                let statuses = endpoint::statuses(&page)?;
+                text.push_str(&format!("\n{}", endpoint::table(&statuses)));
+            }
+            output::write(&text)?;
+        }
+        Part::All => output::print(format, &source.read(DUMP_PAGE).await?, |_| String::new())?,
+        part @ (Part::Cluster | Part::Listener | Part::Route | Part::Secret) => {
+            let dump = Dump::new(source.read(DUMP_PAGE).await?)?;
+            match part {
+                Part::Cluster => output::print(format, &dump.clusters(), |found| cluster::table(found))?,
+                Part::Listener => output::print(format, &dump.listeners(), |found| listener::table(found))?,
+                Part::Route => output::print(format, &dump.routes(), |found| route::table(found))?,
+                Part::Secret | Part::Endpoint | Part::All => {
+                    let secrets = dump.secrets();
+                    output::print(format, &dump.secret_values(), |_| secret::table(&secrets, now))?;
+                }
+            }
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn admin_of(arguments: &ProxyConfigArguments, workload: &str) -> anyhow::Result<String> {
+    let mesh = &arguments.mesh;
+    let record = StateDir::find(mesh.mesh.as_deref(), mesh.state.state_dir.as_deref())?.running_record()?;
+    let found = record.workloads_named(workload);
+    if let Some(replica) = found.first() {
+        if found.len() > 1 {
+            let names: Vec<&str> = found.iter().map(|replica| replica.name.as_str()).collect();
+            output::say(&format!(
+                "{workload} has several replicas ({}); showing {}",
+                names.join(", "),
+                replica.name
+            ));
+        }
+        return Ok(replica.admin.clone());
+    }
+    let names: Vec<&str> = record.workloads.iter().map(|replica| replica.name.as_str()).collect();
+    bail!(
+        "mesh {} has no workload {workload}; it has {}",
+        record.name,
+        names.join(", ")
+    )
+}
+
+// === impl Source ===
+
+impl Source<'_> {
+    async fn read(&self, page: &str) -> anyhow::Result<Value> {
+        match self {
+            Self::Proxy(admin) => fetch::get_json(admin, page, DEADLINE)
+                .await
+                .context("cannot read the proxy's admin page"),
+            Self::File(path) => {
+                let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+                serde_json::from_slice(&text)
+                    .map_err(|error| Failure::bad_data(format!("{}: not JSON: {error}", path.display())).into())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

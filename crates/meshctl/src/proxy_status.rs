@@ -1,0 +1,154 @@
+//! `meshctl proxy-status`: which proxies pilot serves and whether they took its latest configuration, from `/debug/syncz`.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::MeshArguments;
+use crate::exit::{Exit, Failure};
+use crate::fetch;
+use crate::mesh::StateDir;
+use crate::output::{self, Format, Table};
+
+/// Limit of the question to pilot.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Types of resources, with the name that Istio's tool gives them and the field of `/debug/syncz`.
+const TYPES: [(&str, &str); 5] = [
+    ("CDS", "cluster"),
+    ("LDS", "listener"),
+    ("EDS", "endpoint"),
+    ("RDS", "route"),
+    ("ECDS", "extensionconfig"),
+];
+
+/// State of one proxy.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProxyState {
+    name: String,
+    cluster: String,
+    istiod: String,
+    version: String,
+    subscribed_types: Vec<String>,
+    /// Types whose latest version the proxy did not take yet.
+    stale_types: Vec<String>,
+    /// What the proxy said when it refused a version, by type.
+    errors: Vec<String>,
+}
+
+/// Shows the proxies; exit code 79 if one refused something.
+pub(crate) async fn run(mesh: &MeshArguments, pilot: Option<String>, format: Format) -> anyhow::Result<Exit> {
+    let pilot = match pilot {
+        Some(address) => address,
+        None => {
+            let state = StateDir::find(mesh.mesh.as_deref(), mesh.state.state_dir.as_deref())?;
+            state.running_record()?.addresses.pilot_monitoring
+        }
+    };
+    let page = fetch::get_json(&pilot, "/debug/syncz", DEADLINE).await?;
+    let states = states(&page, &pilot)?;
+    output::print(format, &states, |states| table(states))?;
+    for state in &states {
+        for error in &state.errors {
+            output::say(&format!("{}: {error}", state.name));
+        }
+    }
+    let refused = states.iter().any(|state| !state.errors.is_empty());
+    Ok(if refused { Exit::Findings } else { Exit::Ok })
+}
+
+fn states(page: &Value, pilot: &str) -> Result<Vec<ProxyState>, Failure> {
+    let list = page
+        .as_array()
+        .ok_or_else(|| Failure::bad_data("the answer of /debug/syncz is no list"))?;
+    let mut states: Vec<ProxyState> = list.iter().map(|entry| state(entry, pilot)).collect();
+    states.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(states)
+}
+
+fn state(entry: &Value, pilot: &str) -> ProxyState {
+    let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
+    let mut subscribed = Vec::new();
+    let mut stale = Vec::new();
+    for (name, field) in TYPES {
+        let sent = text(&format!("{field}_sent"));
+        if sent.is_empty() {
+            continue;
+        }
+        subscribed.push(name.to_owned());
+        if text(&format!("{field}_acked")) != sent {
+            stale.push(name.to_owned());
+        }
+    }
+    let resources = entry.get("resources").and_then(Value::as_object).into_iter().flatten();
+    let errors = resources.filter_map(|(kind, resource)| {
+        let error = resource.get("lastError")?.as_str().filter(|error| !error.is_empty())?;
+        let kind = kind.rsplit('.').next().unwrap_or(kind);
+        Some(format!("{kind} refused: {error}"))
+    });
+    ProxyState {
+        name: text("proxy").to_owned(),
+        cluster: text("cluster_id").to_owned(),
+        istiod: pilot.to_owned(),
+        version: text("istio_version").to_owned(),
+        subscribed_types: subscribed,
+        stale_types: stale,
+        errors: errors.collect(),
+    }
+}
+
+/// Istio's columns; a type that the proxy has not taken yet is marked.
+fn table(states: &[ProxyState]) -> String {
+    let mut table = Table::new(&["NAME", "CLUSTER", "ISTIOD", "VERSION", "SUBSCRIBED TYPES"]);
+    for state in states {
+        let types: Vec<String> = state
+            .subscribed_types
+            .iter()
+            .map(|name| {
+                if state.stale_types.contains(name) {
+                    format!("{name} (stale)")
+                } else {
+                    name.clone()
+                }
+            })
+            .collect();
+        table.row([
+            state.name.clone(),
+            state.cluster.clone(),
+            state.istiod.clone(),
+            state.version.clone(),
+            format!("{} ({})", types.len(), types.join(",")),
+        ]);
+    }
+    table.render()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_table_has_istios_columns() {
+        let page = json!([
+            {"proxy": "callme-v1-0.default", "proxy_type": "sidecar", "cluster_id": "Kubernetes", "istio_version": "0.1.0",
+             "cluster_sent": "n2", "cluster_acked": "n2", "listener_sent": "n3", "listener_acked": "n3",
+             "route_sent": "n5", "route_acked": "n4", "endpoint_sent": "n6", "endpoint_acked": "n6"},
+            {"proxy": "caller-0.default", "cluster_id": "Kubernetes", "istio_version": "0.1.0", "cluster_sent": "n2", "cluster_acked": "n1",
+             "resources": {"type.googleapis.com/envoy.config.cluster.v3.Cluster": {"lastError": "no such field"}}},
+        ]);
+        let states = states(&page, "127.0.0.1:15014").unwrap();
+        expect![[r#"
+            NAME                   CLUSTER       ISTIOD             VERSION    SUBSCRIBED TYPES
+            caller-0.default       Kubernetes    127.0.0.1:15014    0.1.0      1 (CDS (stale))
+            callme-v1-0.default    Kubernetes    127.0.0.1:15014    0.1.0      4 (CDS,LDS,EDS,RDS (stale))
+        "#]]
+        .assert_eq(&table(&states));
+        assert_eq!(states[0].errors, ["Cluster refused: no such field"]);
+        assert!(super::states(&json!({}), "x").is_err());
+    }
+}

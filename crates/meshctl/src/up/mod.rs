@@ -1,0 +1,152 @@
+//! `meshctl up`: a whole mesh on this machine from one file, as ordinary processes without root or containers.
+
+use std::path::Path;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use time::OffsetDateTime;
+use weft_api::local_mesh::DataPlane;
+
+use crate::cli::UpArguments;
+use crate::down;
+use crate::exit::{Exit, Failure};
+use crate::mesh::StateDir;
+use crate::output;
+
+pub mod build;
+pub mod commands;
+pub mod envoy;
+pub mod lifeline;
+pub mod logs;
+pub mod plan;
+pub mod ports;
+pub mod probe;
+pub mod progress;
+pub mod registry;
+pub mod spec;
+pub mod substitute;
+pub mod supervise;
+pub mod tools;
+pub mod watch;
+
+mod detach;
+mod load;
+pub(crate) mod outline;
+mod report;
+mod session;
+mod settle;
+mod tokens;
+
+use build::{MeshFile, Problem};
+use commands::Commands;
+use plan::Plan;
+use ports::Ports;
+use session::Session;
+use supervise::Policy;
+use tools::{Binaries, Tools};
+
+/// How long a process may take to end when asked to, before it is killed. Above the proxies' drain time.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(8);
+
+/// Whose output is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shown {
+    /// Of all processes.
+    All,
+    /// Of the workloads' programs.
+    Apps,
+    /// Of none.
+    None,
+}
+
+/// Starts a mesh and keeps it running until it is asked to end; with `--detach` until it is ready.
+pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<Exit> {
+    let loaded = load::mesh_file(&arguments.file)?;
+    let state = StateDir::of_mesh(&loaded.name, arguments.state.state_dir.as_deref())?;
+    if arguments.detach {
+        return detach::run(&arguments, &state).await;
+    }
+    if arguments.background {
+        // A session of its own: the end of the terminal is none of its business.
+        rustix::process::setsid().context("cannot leave the terminal")?;
+    }
+    let _lock = state.acquire()?;
+    if let Some(stale) = state.record()? {
+        output::say(&format!(
+            "mesh {} was not ended in order; removing what it left",
+            stale.name
+        ));
+        down::clear(&state, &stale).await?;
+    }
+    state.clean()?;
+    let tools = Tools::of_user(arguments.bin_dir.as_deref())?;
+    let mut ports = Ports::of_system(u64::from(std::process::id()));
+    let file = MeshFile {
+        name: &loaded.name,
+        path: &loaded.path,
+        shown: &loaded.shown,
+        mesh: &loaded.mesh,
+    };
+    let plan = build::build(file, &mut ports, &tools).map_err(|problems| bad_file(&problems))?;
+    let binaries = binaries(&tools, &plan, arguments.envoy.as_deref())?;
+    let examined = load::examine(&plan.config, &plan.members);
+    for finding in &examined.findings {
+        output::say(finding);
+    }
+    state.prepare()?;
+    let commands = Commands {
+        plan: &plan,
+        state: &state,
+        binaries: &binaries,
+        log_level: &arguments.log_level,
+    };
+    let result = keep(commands, &examined.endpoints, &arguments).await;
+    state.clean()?;
+    result
+}
+
+/// The life of a mesh, from the first process to the last.
+async fn keep(commands: Commands<'_>, expected: &settle::Expected, arguments: &UpArguments) -> anyhow::Result<Exit> {
+    let policy = Policy {
+        restart: !arguments.no_restart,
+        grace: GRACE,
+        lifeline: true,
+    };
+    let shown = if arguments.background {
+        Shown::None
+    } else {
+        arguments.logs
+    };
+    let record = outline::record(commands.plan, commands.state, OffsetDateTime::now_utc());
+    let mut session = Session::new(commands, policy, shown, record)?;
+    let started = tokio::select! {
+        started = session.start(arguments.timeout, expected) => started.map(|()| None),
+        signal = weft_base::shutdown::termination() => signal.context("cannot watch for signals").map(Some),
+    };
+    let ended = match started {
+        Ok(None) => {
+            if !arguments.background {
+                output::print(arguments.output.output, session.record(), outline::summary)?;
+            }
+            session.run().await
+        }
+        Ok(Some(signal)) => Ok(signal),
+        Err(error) => Err(error),
+    };
+    if let Ok(signal) = &ended {
+        output::say(&format!("{signal}: ending mesh {}", commands.plan.name));
+    }
+    session.stop().await;
+    ended.map(|_| Exit::Ok)
+}
+
+fn binaries(tools: &Tools, plan: &Plan, envoy: Option<&Path>) -> anyhow::Result<Binaries> {
+    let wanted = plan.members.iter().any(|member| member.data_plane == DataPlane::Envoy);
+    let found = tools.binaries(wanted.then_some(envoy))?;
+    Ok(found)
+}
+
+fn bad_file(problems: &[Problem]) -> Failure {
+    let lines: Vec<&str> = problems.iter().map(|Problem(text)| text.as_str()).collect();
+    Failure::bad_data(format!("the mesh cannot start:\n{}", lines.join("\n")))
+}
