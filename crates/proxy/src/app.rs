@@ -319,6 +319,8 @@ fn start_worker(
             let worker = Worker::new(index, runtime, log, shutdown, fastrand::u64(..));
             let own = worker.clone();
             worker.spawn(async move { own.housekeeping().await });
+            let own = worker.clone();
+            worker.spawn(async move { own.hand_over_logs().await });
             accept::run(worker.clone(), commands).await;
             if !worker.drain(drain_time).await {
                 tracing::warn!(worker = index, "requests were cut off at the end of the drain time");

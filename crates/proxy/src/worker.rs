@@ -9,9 +9,12 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use weft_base::shutdown::Shutdown;
 
-use crate::observe::access_log::LogWriter;
+use crate::observe::access_log::{LineBuffers, LogWriter};
 use crate::runtime::RuntimeHandle;
 use crate::upstream::pool::Pools;
+
+/// Longest time that an access-log line waits on its worker.
+const LOG_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What every connection and request of a thread may use.
 #[derive(Debug)]
@@ -25,7 +28,7 @@ pub struct Worker {
     /// Ends the thread: drain, then force.
     pub shutdown: Shutdown,
     /// Where access-log lines go.
-    pub log: LogWriter,
+    pub log: LineBuffers,
     rng: RefCell<fastrand::Rng>,
     tasks: TaskTracker,
 }
@@ -46,7 +49,7 @@ impl Worker {
             runtime,
             pools: Pools::default(),
             shutdown,
-            log,
+            log: LineBuffers::new(log),
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             tasks: TaskTracker::new(),
         })
@@ -66,6 +69,15 @@ impl Worker {
     pub async fn drain(&self, deadline: Duration) -> bool {
         self.tasks.close();
         tokio::time::timeout(deadline, self.tasks.wait()).await.is_ok()
+    }
+
+    /// Hands access-log lines over every so often, until the drain starts; what comes later goes with the worker.
+    pub async fn hand_over_logs(&self) {
+        let mut ticks = tokio::time::interval(LOG_INTERVAL);
+        let stop = self.shutdown.token();
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            self.log.hand_over();
+        }
     }
 
     /// Looks after pools once a second until the drain starts.

@@ -2,6 +2,7 @@
 //!
 //! Lines wait in a bounded queue; when it is full they are dropped and counted, so that a slow disk never slows traffic.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -24,6 +25,9 @@ const QUEUE_MAX: usize = 4096;
 
 /// Longest time that a line waits before it is written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Bytes gathered on a worker before they are handed to the writer.
+const HAND_OVER_BYTES: usize = 16 << 10;
 
 /// Bytes gathered per file before they are written.
 const FLUSH_BYTES: usize = 64 << 10;
@@ -65,9 +69,16 @@ pub struct LogWriter {
     dropped: Arc<AtomicU64>,
 }
 
+/// Lines of one worker that wait to be handed over together: waking the writer costs more than writing a line.
+#[derive(Debug)]
+pub struct LineBuffers {
+    writer: LogWriter,
+    waiting: RefCell<Vec<(Target, String)>>,
+}
+
 #[derive(Debug)]
 enum Message {
-    Line(Target, String),
+    Lines(Target, String),
     Flush(SyncSender<()>),
 }
 
@@ -100,13 +111,60 @@ impl LogWriter {
         }
     }
 
-    fn line(&self, target: &Target, line: String) {
-        match self.queue.try_send(Message::Line(target.clone(), line)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-            }
+    fn lines(&self, target: &Target, lines: String) {
+        let message = Message::Lines(target.clone(), lines);
+        if let Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) = self.queue.try_send(message)
+            && let Message::Lines(_, lines) = message
+        {
+            let count = lines.bytes().filter(|byte| *byte == b'\n').count();
+            self.dropped.fetch_add(count as u64, Ordering::Relaxed);
         }
+    }
+}
+
+// === impl LineBuffers ===
+
+impl LineBuffers {
+    /// Buffers in front of a writer.
+    pub fn new(writer: LogWriter) -> Self {
+        Self {
+            writer,
+            waiting: RefCell::default(),
+        }
+    }
+
+    /// Adds a line that `write` writes.
+    fn add(&self, target: &Target, write: impl FnOnce(&mut String)) {
+        let mut waiting = self.waiting.borrow_mut();
+        let at = waiting.iter().position(|(known, _)| known == target);
+        let at = at.unwrap_or_else(|| {
+            waiting.push((target.clone(), String::with_capacity(HAND_OVER_BYTES + 1024)));
+            waiting.len() - 1
+        });
+        let lines = &mut waiting[at].1;
+        write(lines);
+        if lines.len() >= HAND_OVER_BYTES {
+            let next = String::with_capacity(lines.capacity());
+            self.writer.lines(target, std::mem::replace(lines, next));
+        }
+    }
+
+    /// Hands over what waits.
+    pub fn hand_over(&self) {
+        for (target, lines) in self
+            .waiting
+            .borrow_mut()
+            .drain(..)
+            .filter(|(_, lines)| !lines.is_empty())
+        {
+            self.writer.lines(&target, lines);
+        }
+    }
+}
+
+impl Drop for LineBuffers {
+    fn drop(&mut self) {
+        self.hand_over();
     }
 }
 
@@ -146,21 +204,19 @@ impl CompiledLog {
             LogSink::File { format, .. } | LogSink::Stream { format, .. } => format,
             LogSink::Grpc { .. } => return,
         };
-        worker.log.line(&self.target, line(format, info));
+        worker.log.add(&self.target, |out| write_line(format, info, out));
     }
 }
 
-/// The line of a request in a format.
-pub fn line(format: &LogFormat, info: &StreamInfo) -> String {
-    let mut out = String::with_capacity(512);
+/// Writes the line of a request in a format.
+pub fn write_line(format: &LogFormat, info: &StreamInfo, out: &mut String) {
     match format {
-        LogFormat::Text(format) => write_format(format, info, Headers::Kept, &mut out),
+        LogFormat::Text(format) => write_format(format, info, Headers::Kept, out),
         LogFormat::Json(template) => {
-            out = json(template, info).unwrap_or(Value::Null).to_string();
+            out.push_str(&json(template, info).unwrap_or(Value::Null).to_string());
             out.push('\n');
         }
     }
-    out
 }
 
 /// A template filled in; `None` where an omitted value leaves nothing.
@@ -229,9 +285,9 @@ fn write_all(lines: &Receiver<Message>) {
     let mut buffers: HashMap<Target, Vec<u8>> = HashMap::new();
     loop {
         match lines.recv_timeout(FLUSH_INTERVAL) {
-            Ok(Message::Line(target, line)) => {
+            Ok(Message::Lines(target, lines)) => {
                 let buffer = buffers.entry(target.clone()).or_default();
-                buffer.extend_from_slice(line.as_bytes());
+                buffer.extend_from_slice(lines.as_bytes());
                 if buffer.len() >= FLUSH_BYTES {
                     write_buffer(&target, buffer);
                 }
