@@ -25,6 +25,7 @@ const PROTOBUF_FOLDERS: &[&str] = &[
     "crates/telemetry/",
     "crates/pilot/",
     "crates/meshctl/",
+    "crates/proxy/tests/",
     "crates/proxy/src/bootstrap",
     "crates/proxy/src/model/convert",
     "crates/proxy/src/xds",

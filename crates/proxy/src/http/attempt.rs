@@ -18,10 +18,11 @@ use crate::model::route::{HostRewrite, RetryPolicy};
 use crate::request::RequestHead;
 use crate::route::retry::{self, Outcome};
 use crate::upstream::cluster::Cluster;
+use crate::upstream::connection::SendError;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::limits::Resource;
 use crate::upstream::outlier;
-use crate::upstream::pool::{Lent, SendError, Wanted};
+use crate::upstream::pool::{Lent, Wanted};
 
 /// An answer whose head has come.
 #[derive(Debug)]

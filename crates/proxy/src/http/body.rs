@@ -16,7 +16,8 @@ use super::finish::Finish;
 use super::replay::Kept;
 use crate::error::{ErrorKind, ResponseFlags};
 use crate::upstream::cluster::Cluster;
-use crate::upstream::pool::{Http1, Pool, StreamGuard};
+use crate::upstream::connection::{Http1, StreamGuard};
+use crate::upstream::pool::Pool;
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]

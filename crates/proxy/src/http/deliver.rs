@@ -19,7 +19,7 @@ use crate::request::RequestHead;
 use crate::route::headers::ordered;
 use crate::runtime::Chosen;
 use crate::upstream::cluster::Cluster;
-use crate::upstream::pool::Connection;
+use crate::upstream::connection::Connection;
 
 /// Turns an upstream's answer into the client's.
 pub fn pass_on(

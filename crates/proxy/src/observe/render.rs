@@ -105,6 +105,40 @@ pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'
             .as_ref()
             .is_some_and(|reason| safe(out, reason.replace(' ', "_").as_bytes())),
         Operator::UpstreamAttemptCount => number(out, info.attempts),
+        Operator::DownstreamLocalAddress(_)
+        | Operator::DownstreamRemoteAddress(_)
+        | Operator::DownstreamDirectRemoteAddress(_)
+        | Operator::RequestedServerName
+        | Operator::DownstreamPeerUriSan
+        | Operator::DownstreamLocalUriSan
+        | Operator::DownstreamPeerSubject
+        | Operator::DownstreamTlsVersion
+        | Operator::DownstreamTlsCipher => write_downstream(operator, info, out),
+        Operator::RouteName => info.route_name.as_ref().is_some_and(|name| text(out, name)),
+        Operator::VirtualHostName => info.virtual_host.as_ref().is_some_and(|name| text(out, name)),
+        Operator::Hostname => text(out, hostname()),
+        Operator::ConnectionId => number(out, connection.id),
+        Operator::StreamId => false,
+        Operator::TraceId => false,
+        Operator::FilterChainName => text(out, &connection.filter_chain),
+        Operator::Environment(name) => std::env::var(&**name).is_ok_and(|value| safe(out, value.as_bytes())),
+        Operator::RouteOrigin => info
+            .route_origin
+            .as_ref()
+            .is_some_and(|origin| write!(out, "{origin}").is_ok()),
+        Operator::PeerPrincipal => connection.peer_identity().is_some_and(|id| text(out, &id.principal())),
+        Operator::Percent => text(out, "%"),
+    }
+}
+
+/// Writes what is known of the client's connection.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the caller passes these operators and no others"
+)]
+fn write_downstream(operator: &Operator, info: &StreamInfo, out: &mut String) -> bool {
+    let connection = &info.connection;
+    match operator {
         Operator::DownstreamLocalAddress(part) => address(out, connection.local_addr, *part),
         Operator::DownstreamRemoteAddress(part) => address(out, info.remote_addr, *part),
         Operator::DownstreamDirectRemoteAddress(part) => address(out, connection.direct_remote_addr, *part),
@@ -134,20 +168,10 @@ pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'
             )
         }),
         Operator::DownstreamTlsCipher => connection.tls.as_ref().is_some_and(|tls| text(out, tls.cipher)),
-        Operator::RouteName => info.route_name.as_ref().is_some_and(|name| text(out, name)),
-        Operator::VirtualHostName => info.virtual_host.as_ref().is_some_and(|name| text(out, name)),
-        Operator::Hostname => text(out, hostname()),
-        Operator::ConnectionId => number(out, connection.id),
-        Operator::StreamId => false,
-        Operator::TraceId => false,
-        Operator::FilterChainName => text(out, &connection.filter_chain),
-        Operator::Environment(name) => std::env::var(&**name).is_ok_and(|value| safe(out, value.as_bytes())),
-        Operator::RouteOrigin => info
-            .route_origin
-            .as_ref()
-            .is_some_and(|origin| write!(out, "{origin}").is_ok()),
-        Operator::PeerPrincipal => connection.peer_identity().is_some_and(|id| text(out, &id.principal())),
-        Operator::Percent => text(out, "%"),
+        other => {
+            debug_assert!(false, "{other:?} is no fact of a connection");
+            false
+        }
     }
 }
 

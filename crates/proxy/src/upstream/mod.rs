@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod cluster;
 pub mod connect;
+pub mod connection;
 pub mod dns;
 pub mod endpoint;
 pub mod limits;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use weft_proto::xds::envoy::config::cluster::v3 as cluster;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::extensions::upstreams::http::v3 as upstreams;
+use weft_proto::xds::google::protobuf as pb;
 
 use super::http::{http1_options, http2_options};
 use super::{
@@ -35,9 +36,7 @@ pub fn cluster(source: &cluster::Cluster, at: &Path) -> Result<model::Cluster> {
         .upstream_connection_options
         .as_ref()
         .and_then(|options| options.tcp_keepalive.as_ref());
-    let seconds = |value: Option<&weft_proto::xds::google::protobuf::UInt32Value>| {
-        value.map(|value| Duration::from_secs(u64::from(value.value)))
-    };
+    let seconds = |value: Option<&pb::UInt32Value>| value.map(|value| Duration::from_secs(u64::from(value.value)));
     Ok(model::Cluster {
         name: text(&source.name),
         alt_stat_name: (!source.alt_stat_name.is_empty()).then(|| text(&source.alt_stat_name)),
@@ -316,16 +315,13 @@ fn bind_address(source: &cluster::Cluster, at: &Path) -> Result<Option<std::net:
 
 fn outlier_detection(source: &cluster::OutlierDetection, at: &Path) -> Result<model::OutlierDetection> {
     let at = at.field("outlier_detection");
-    let enforced =
-        |value: Option<&weft_proto::xds::google::protobuf::UInt32Value>, default: u32, field: &str| match uint32(
-            value, default,
-        ) {
-            0 => Ok(false),
-            100 => Ok(true),
-            other => Err(at
-                .field(field)
-                .error(format!("{other} is not supported, only 0 or 100"))),
-        };
+    let enforced = |value: Option<&pb::UInt32Value>, default: u32, field: &str| match uint32(value, default) {
+        0 => Ok(false),
+        100 => Ok(true),
+        other => Err(at
+            .field(field)
+            .error(format!("{other} is not supported, only 0 or 100"))),
+    };
     let mut out = model::OutlierDetection {
         consecutive_5xx: uint32(source.consecutive_5xx.as_ref(), 5),
         consecutive_gateway_failure: uint32(source.consecutive_gateway_failure.as_ref(), 5),
@@ -367,21 +363,19 @@ fn outlier_detection(source: &cluster::OutlierDetection, at: &Path) -> Result<mo
     Ok(out)
 }
 
-fn istio(
-    source: &cluster::Cluster,
-) -> Option<&std::collections::HashMap<String, weft_proto::xds::google::protobuf::Value>> {
+fn istio(source: &cluster::Cluster) -> Option<&std::collections::HashMap<String, pb::Value>> {
     Some(&source.metadata.as_ref()?.filter_metadata.get("istio")?.fields)
 }
 
 fn services(source: &cluster::Cluster) -> Vec<ServiceRef> {
-    use weft_proto::xds::google::protobuf::value::Kind;
+    use pb::value::Kind;
     let listed = istio(source)
         .and_then(|fields| fields.get("services"))
         .and_then(|value| value.kind.as_ref());
     let Some(Kind::ListValue(list)) = listed else {
         return Vec::new();
     };
-    let service = |value: &weft_proto::xds::google::protobuf::Value| {
+    let service = |value: &pb::Value| {
         let Some(Kind::StructValue(service)) = &value.kind else {
             return None;
         };

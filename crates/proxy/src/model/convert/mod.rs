@@ -15,6 +15,8 @@ mod http;
 mod listener;
 mod matcher;
 mod route;
+mod route_headers;
+mod route_retry;
 mod secret;
 mod supported;
 mod tls;
@@ -31,7 +33,8 @@ use weft_proto::xds::google::protobuf as pb;
 pub use cluster::cluster;
 pub use endpoint::load_assignment;
 pub use listener::listener;
-pub use route::{parse_retry_on, route_config};
+pub use route::route_config;
+pub use route_retry::parse_retry_on;
 pub use secret::{grpc_cluster, secret};
 pub use supported::{Unsupported, unsupported_fields};
 
