@@ -220,6 +220,13 @@ impl<'n, 'r> Fields<'n, 'r> {
         self.entries = &[];
     }
 
+    /// A switch of Istio that this mesh does not carry out: `false` is what it does anyway, `true` is refused.
+    pub(super) fn refuse_true(&mut self, name: &'static str, hint: &str) {
+        if self.flag(name) == Some(true) {
+            self.refuse(name, hint);
+        }
+    }
+
     /// Fields without a meaning here.
     pub(super) fn ignore(&mut self, names: &[&'static str]) {
         self.known.extend_from_slice(names);

@@ -55,10 +55,13 @@ fn settings(fields: &mut Fields<'_, '_>) -> PolicySettings {
 
 fn load_balancer(fields: &mut Fields<'_, '_>) -> LoadBalancer {
     fields.refuse("consistentHash", "use simple: LEAST_REQUEST");
-    fields.refuse(
-        "localityLbSetting",
-        "remove it; endpoints are chosen without regard to locality",
-    );
+    fields.map("localityLbSetting", |f| {
+        let hint = "remove it; endpoints are chosen without regard to locality";
+        f.refuse_true("enabled", hint);
+        for name in ["distribute", "failover", "failoverPriority"] {
+            f.refuse(name, hint);
+        }
+    });
     fields.refuse("zoneAwareLbSetting", "remove it");
     fields.refuse("warmup", "remove it");
     fields.refuse("warmupDurationSecs", "remove it");

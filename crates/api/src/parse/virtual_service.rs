@@ -332,7 +332,7 @@ fn rewrite(fields: &mut Fields<'_, '_>) -> Rewrite {
 }
 
 fn retries(fields: &mut Fields<'_, '_>) -> Retries {
-    fields.refuse("retryRemoteLocalities", "remove it");
+    fields.refuse_true("retryRemoteLocalities", "remove it");
     let attempts = fields.with("attempts", |report, node| {
         report
             .integer(node, 0, i32::MAX.into())

@@ -131,11 +131,8 @@ impl Backends {
             return;
         };
         let namespace = &service.key.namespace;
-        for workload in sources.workloads.local.values() {
-            if workload.key.namespace != *namespace
-                || workload.role != Role::Sidecar
-                || !selects(selector, &workload.labels)
-            {
+        for workload in sources.workloads.selected(namespace, selector) {
+            if workload.role != Role::Sidecar {
                 continue;
             }
             let labels = Arc::new(workload.labels.clone());

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use weft_api::local_workload::Role;
-use weft_api::meta::selects;
 use weft_api::peer_authentication::MtlsMode;
 use weft_api::protocol::Protocol;
 
 use super::endpoints::workload_port;
 use super::peer_authentication::PeerAuthentications;
-use super::service::ServiceKey;
+use super::service::{MeshService, ServiceKey};
 use super::services::Services;
 use super::share;
 use super::workloads::{Workload, WorkloadKey, Workloads};
@@ -47,13 +46,28 @@ impl Inbound {
         policies: &PeerAuthentications,
         previous: Option<&Self>,
     ) -> Self {
-        let mut built = Self::default();
-        for workload in workloads.local.values() {
-            if workload.role == Role::Sidecar {
-                let ports = inbound_ports(workload, services, policies);
-                built.by_workload.insert(workload.key.clone(), Arc::new(ports));
+        let mut ports: BTreeMap<&WorkloadKey, Vec<InboundPort>> = workloads
+            .local
+            .values()
+            .filter(|workload| workload.role == Role::Sidecar)
+            .map(|workload| (&workload.key, own_ports(workload, policies)))
+            .collect();
+        for service in services.iter() {
+            let Some(selector) = &service.selector else {
+                continue;
+            };
+            for workload in workloads.selected(&service.key.namespace, selector) {
+                if let Some(ports) = ports.get_mut(&workload.key) {
+                    add_service(ports, workload, service);
+                }
             }
         }
+        let mut built = Self {
+            by_workload: ports
+                .into_iter()
+                .map(|(key, ports)| (key.clone(), Arc::new(ports)))
+                .collect(),
+        };
         if let Some(previous) = previous {
             share::entries(&mut built.by_workload, &previous.by_workload);
         }
@@ -66,8 +80,9 @@ impl Inbound {
     }
 }
 
-fn inbound_ports(workload: &Workload, services: &Services, policies: &PeerAuthentications) -> Vec<InboundPort> {
-    let mut ports: Vec<InboundPort> = workload
+/// The ports of a workload before any service is known.
+fn own_ports(workload: &Workload, policies: &PeerAuthentications) -> Vec<InboundPort> {
+    workload
         .ports
         .iter()
         .map(|port| InboundPort {
@@ -78,27 +93,20 @@ fn inbound_ports(workload: &Workload, services: &Services, policies: &PeerAuthen
             services: Vec::new(),
             mtls: policies.effective(&workload.key.namespace, &workload.labels, port.app_port),
         })
-        .collect();
-    for service in services.iter() {
-        let selected = service.key.namespace == workload.key.namespace
-            && service
-                .selector
-                .as_ref()
-                .is_some_and(|selector| selects(selector, &workload.labels));
-        if !selected {
+        .collect()
+}
+
+/// Joins the ports of a service to the workload ports that serve them.
+fn add_service(ports: &mut [InboundPort], workload: &Workload, service: &MeshService) {
+    for port in &service.ports {
+        let Some(local) = workload_port(&workload.ports, port) else {
             continue;
-        }
-        for port in &service.ports {
-            let Some(local) = workload_port(&workload.ports, port) else {
-                continue;
-            };
-            if let Some(inbound) = ports.iter_mut().find(|inbound| inbound.mesh_port == local.mesh_port) {
-                if inbound.services.is_empty() {
-                    inbound.protocol = port.protocol;
-                }
-                inbound.services.push((service.key.clone(), port.port));
+        };
+        if let Some(inbound) = ports.iter_mut().find(|inbound| inbound.mesh_port == local.mesh_port) {
+            if inbound.services.is_empty() {
+                inbound.protocol = port.protocol;
             }
+            inbound.services.push((service.key.clone(), port.port));
         }
     }
-    ports
 }

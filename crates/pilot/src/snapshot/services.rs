@@ -103,11 +103,9 @@ impl Services {
         }
         self.by_key
             .values()
-            .filter(|service| {
-                service.is_wildcard()
-                    && host::covers(&service.key.hostname, hostname)
-                    && service.visible_from(namespace)
-            })
+            // `*` sorts before every other character of a host name.
+            .take_while(|service| service.is_wildcard())
+            .filter(|service| host::covers(&service.key.hostname, hostname) && service.visible_from(namespace))
             .min_by_key(|service| host::specificity(&service.key.hostname))
     }
 

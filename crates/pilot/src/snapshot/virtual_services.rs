@@ -183,7 +183,9 @@ impl VirtualServices {
         }
         let mut wild: Vec<_> = hosts
             .iter()
-            .filter(|(pattern, _)| pattern.starts_with('*') && host::covers(pattern, hostname))
+            // `*` sorts before every other character of a host name.
+            .take_while(|(pattern, _)| pattern.starts_with('*'))
+            .filter(|(pattern, _)| host::covers(pattern, hostname))
             .collect();
         wild.sort_by_key(|(pattern, _)| host::specificity(pattern));
         wild.into_iter()

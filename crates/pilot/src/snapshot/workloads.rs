@@ -58,6 +58,8 @@ pub struct Workloads {
     pub local: BTreeMap<WorkloadKey, Arc<Workload>>,
     /// WorkloadEntry objects.
     pub entries: BTreeMap<WorkloadKey, Arc<Object<WorkloadEntry>>>,
+    /// Local workloads by namespace, label and value, so that a selector need not look at all of them.
+    by_label: BTreeMap<(Arc<str>, String, String), Vec<WorkloadKey>>,
 }
 
 // === impl Workload ===
@@ -106,7 +108,7 @@ pub(super) fn canonical_revision(labels: &Labels) -> &str {
 
 impl Workloads {
     pub(super) fn build(inputs: &Inputs, previous: Option<&Self>) -> Self {
-        let mut local = inputs
+        let mut local: BTreeMap<WorkloadKey, Arc<Workload>> = inputs
             .local_workloads
             .iter()
             .map(|((namespace, name), object)| {
@@ -153,7 +155,42 @@ impl Workloads {
                 (key, Arc::clone(object))
             })
             .collect();
-        Self { local, entries }
+        let mut by_label: BTreeMap<_, Vec<WorkloadKey>> = BTreeMap::new();
+        for (key, workload) in &local {
+            for (label, value) in &workload.labels {
+                by_label
+                    .entry((Arc::clone(&key.namespace), label.clone(), value.clone()))
+                    .or_default()
+                    .push(key.clone());
+            }
+        }
+        Self {
+            local,
+            entries,
+            by_label,
+        }
+    }
+
+    /// The local workloads of a namespace that have the labels, ordered by name. No labels select none.
+    pub fn selected<'a>(
+        &'a self,
+        namespace: &Arc<str>,
+        selector: &'a Labels,
+    ) -> impl Iterator<Item = &'a Arc<Workload>> + use<'a> {
+        let narrowest = selector
+            .iter()
+            .map(|(label, value)| {
+                let keys = self
+                    .by_label
+                    .get(&(Arc::clone(namespace), label.clone(), value.clone()));
+                keys.map_or(&[][..], Vec::as_slice)
+            })
+            .min_by_key(|keys| keys.len())
+            .unwrap_or_default();
+        narrowest
+            .iter()
+            .filter_map(|key| self.local.get(key))
+            .filter(|workload| weft_api::meta::selects(selector, &workload.labels))
     }
 
     /// A local workload by namespace and pod name.

@@ -9,12 +9,7 @@ use crate::snapshot::{Location, MeshDestinationRule, MeshService, MeshSnapshot, 
 
 pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
     for rule in snapshot.destination_rules.iter() {
-        let services: Vec<&MeshService> = snapshot
-            .services
-            .iter()
-            .filter(|service| host::overlap(&rule.host, &service.key.hostname))
-            .map(|service| &**service)
-            .collect();
+        let services = services_of(snapshot, &rule.host);
         if services.is_empty() {
             unknown_host(snapshot, rule, found);
         } else if !rule.host.starts_with('*') {
@@ -38,6 +33,20 @@ pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
             "define it once",
         ));
     }
+}
+
+/// The services that a rule's host covers or that cover it.
+fn services_of<'a>(snapshot: &'a MeshSnapshot, hostname: &str) -> Vec<&'a MeshService> {
+    let exact: Vec<&MeshService> = snapshot.services.of_host(hostname).map(|service| &**service).collect();
+    if !exact.is_empty() {
+        return exact;
+    }
+    snapshot
+        .services
+        .iter()
+        .filter(|service| host::overlap(hostname, &service.key.hostname))
+        .map(|service| &**service)
+        .collect()
 }
 
 fn unknown_host(snapshot: &MeshSnapshot, rule: &MeshDestinationRule, found: &mut Vec<Diagnostic>) {
