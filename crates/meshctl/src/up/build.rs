@@ -4,22 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use weft_api::local_mesh::{LocalMesh, MeshGateway, MeshPort, MeshWorkload, Probe as MeshProbe};
+use weft_api::local_mesh::{LocalMesh, MeshGateway, MeshPort, MeshWorkload};
 use weft_api::meta::Position;
 
 use crate::mesh::record::Addresses;
 use crate::up::commands::local;
 use crate::up::plan::{GatewayPort, Member, Plan, Role, Workload, WorkloadPort};
 use crate::up::ports::{PortError, Ports};
-use crate::up::probe::{Probe, Question};
+use crate::up::probe::Probe;
 use crate::up::substitute::{port_variable, substitute};
 use crate::up::tools::Tools;
+
+mod readiness;
 
 /// Port of the web page, if it is free: telemetry's usual one.
 const PAGE_PORT: u16 = 20_001;
 
-/// Limit and distance of probes where the mesh file has no readiness.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Time between probes where the mesh file has no readiness.
 const PROBE_PERIOD: Duration = Duration::from_millis(200);
 
 /// A mesh file that was read.
@@ -118,7 +119,8 @@ impl Builder<'_> {
     fn config(&mut self) -> Vec<PathBuf> {
         let mut paths = Vec::new();
         for (at, text) in self.file.mesh.config.iter().enumerate() {
-            let path = self.directory.join(text);
+            // Without the `.` of `./config`, for messages that name files below it.
+            let path: PathBuf = self.directory.join(text).components().collect();
             let readable = match std::fs::metadata(&path) {
                 Ok(found) if found.is_dir() => std::fs::read_dir(&path).map(drop),
                 Ok(_) => std::fs::File::open(&path).map(drop),
@@ -328,42 +330,14 @@ impl Builder<'_> {
     }
 
     fn probes(&mut self, at: usize, workload: &MeshWorkload, ports: &[WorkloadPort]) -> Vec<Probe> {
-        let Some(readiness) = &workload.readiness else {
-            let connect = |port: &WorkloadPort| Probe {
-                question: Question::Tcp {
-                    address: local(port.app),
-                },
-                timeout: PROBE_TIMEOUT,
-            };
-            return ports.iter().map(connect).collect();
-        };
-        let (kind, wanted) = match &readiness.probe {
-            MeshProbe::HttpGet { port, .. } => ("httpGet", port),
-            MeshProbe::TcpSocket { port } => ("tcpSocket", port),
-        };
-        let Some(port) = probed_port(wanted, ports) else {
-            let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
-            let message = format!(
-                "{wanted:?} is no port of this workload, which has: {}",
-                names.join(", ")
-            );
+        readiness::probes(workload.readiness.as_ref(), ports).unwrap_or_else(|error| {
             self.problem(
                 workload.at,
-                &format!("spec.workloads[{at}].readiness.{kind}.port"),
-                message,
+                &format!("spec.workloads[{at}].readiness.{}", error.field),
+                error.message,
             );
-            return Vec::new();
-        };
-        let address = local(port);
-        let question = match &readiness.probe {
-            MeshProbe::HttpGet { path, .. } => Question::Http {
-                address,
-                path: path.clone(),
-            },
-            MeshProbe::TcpSocket { .. } => Question::Tcp { address },
-        };
-        let timeout = readiness.timeout;
-        vec![Probe { question, timeout }]
+            Vec::new()
+        })
     }
 
     fn gateway(&mut self, gateway: &MeshGateway, ports: Vec<GatewayPort>) -> Member {
@@ -391,16 +365,6 @@ impl Builder<'_> {
             }
         }
     }
-}
-
-/// A name, the number that the file declares, or any number of this machine.
-fn probed_port(wanted: &str, ports: &[WorkloadPort]) -> Option<u16> {
-    if let Some(port) = ports.iter().find(|port| port.name == wanted) {
-        return Some(port.app);
-    }
-    let number: u16 = wanted.parse().ok().filter(|number| *number != 0)?;
-    let declared = ports.iter().find(|port| port.declared == number);
-    Some(declared.map_or(number, |port| port.app))
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub mod watch;
 
 mod detach;
 mod load;
+mod order;
 pub(crate) mod outline;
 mod report;
 mod session;

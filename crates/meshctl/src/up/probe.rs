@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use weft_api::local_mesh::DataPlane;
 
 use crate::fetch;
+use crate::up::commands::local;
+use crate::up::plan::Member;
 
 /// One question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,27 @@ pub enum Question {
 // === impl Probe ===
 
 impl Probe {
+    /// A page that must answer.
+    pub fn http(address: &str, path: &str, timeout: Duration) -> Self {
+        let (address, path) = (address.to_owned(), path.to_owned());
+        let question = Question::Http { address, path };
+        Self { question, timeout }
+    }
+
+    /// A port that must accept connections.
+    pub fn tcp(address: String, timeout: Duration) -> Self {
+        let question = Question::Tcp { address };
+        Self { question, timeout }
+    }
+
+    /// The readiness page of a member's proxy: our own has a port for it, as Istio's; a stock Envoy has its admin page.
+    pub fn of_proxy(member: &Member, timeout: Duration) -> Self {
+        match member.data_plane {
+            DataPlane::Weft => Self::http(&local(member.readiness), "/healthz/ready", timeout),
+            DataPlane::Envoy => Self::http(&local(member.admin), "/ready", timeout),
+        }
+    }
+
     /// Asks once; the error says what is wrong.
     pub async fn check(&self) -> Result<(), String> {
         let timeout = self.timeout;

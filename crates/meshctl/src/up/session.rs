@@ -15,13 +15,13 @@ use crate::up::commands::{Commands, PILOT_ACCOUNT, SYSTEM_NAMESPACE};
 use crate::up::logs::Logs;
 use crate::up::outline;
 use crate::up::plan::{Member, Role};
-use crate::up::probe::{Probe, Question};
+use crate::up::probe::Probe;
 use crate::up::progress::Progress;
 use crate::up::settle::Expected;
 use crate::up::spec::ProcessSpec;
 use crate::up::supervise::{Event, Policy, Supervised};
 use crate::up::watch::{Change, Subject, watch as watch_readiness};
-use crate::up::{Shown, envoy, registry, report, settle, tokens};
+use crate::up::{Shown, envoy, order, registry, report, settle, tokens};
 
 /// Time between readiness probes of the mesh's own processes while they start.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -137,10 +137,10 @@ impl<'a> Session<'a> {
         self.save();
         // Nobody watches readiness any more, so that ending processes are no news.
         self.doubts.clear();
-        for tier in [tier_gateways, tier_workloads, tier_control] {
+        for tier in order::TIERS {
             let (ending, staying) = std::mem::take(&mut self.processes)
                 .into_iter()
-                .partition(|(kind, _)| tier(*kind));
+                .partition(|(kind, _)| tier.contains(kind));
             self.processes = staying;
             let ending: Vec<(Kind, Supervised)> = ending;
             for (_, process) in &ending {
@@ -207,7 +207,7 @@ impl<'a> Session<'a> {
 
     fn start_component(&mut self, name: &'static str, spec: ProcessSpec, monitoring: &str) -> anyhow::Result<()> {
         self.start_process(spec)?;
-        let probe = http(monitoring, "/ready");
+        let probe = Probe::http(monitoring, "/ready", TIMEOUT);
         self.watch(name, Subject::Component(name), vec![probe], PERIOD);
         Ok(())
     }
@@ -225,7 +225,7 @@ impl<'a> Session<'a> {
         for spec in self.commands.proxies(member) {
             self.start_process(spec)?;
         }
-        let mut probes = vec![proxy_probe(member)];
+        let mut probes = vec![Probe::of_proxy(member, TIMEOUT)];
         let mut period = PERIOD;
         if let Role::Workload(workload) = &member.role {
             probes.splice(0..0, workload.probes.iter().cloned());
@@ -378,33 +378,4 @@ impl<'a> Session<'a> {
             self.progress.warn(&format!("cannot write mesh.json: {error}"));
         }
     }
-}
-
-fn http(address: &str, path: &str) -> Probe {
-    Probe {
-        question: Question::Http {
-            address: address.to_owned(),
-            path: path.to_owned(),
-        },
-        timeout: TIMEOUT,
-    }
-}
-
-fn proxy_probe(member: &Member) -> Probe {
-    match member.data_plane {
-        weft_api::local_mesh::DataPlane::Weft => http(&super::commands::local(member.readiness), "/healthz/ready"),
-        weft_api::local_mesh::DataPlane::Envoy => http(&super::commands::local(member.admin), "/ready"),
-    }
-}
-
-fn tier_gateways(kind: Kind) -> bool {
-    kind == Kind::Gateway
-}
-
-fn tier_workloads(kind: Kind) -> bool {
-    matches!(kind, Kind::App | Kind::Sidecar | Kind::Envoy | Kind::SdsAgent)
-}
-
-fn tier_control(kind: Kind) -> bool {
-    matches!(kind, Kind::Citadel | Kind::Pilot | Kind::Telemetry)
 }

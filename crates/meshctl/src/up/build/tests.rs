@@ -3,9 +3,10 @@
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
-use weft_api::local_mesh::{DataPlane, Readiness};
+use weft_api::local_mesh::{DataPlane, Probe as MeshProbe, Readiness};
 
 use super::*;
+use crate::up::probe::Question;
 
 struct Stage {
     directory: tempfile::TempDir,
