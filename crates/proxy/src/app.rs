@@ -86,6 +86,7 @@ impl Proxy {
         };
         proxy.follow_secrets(&secrets);
         proxy.follow_outliers();
+        proxy.release_descriptors();
         let mut store = ConfigStore::new(&loaded.bootstrap, secrets, options.tolerate_unsupported);
         // Static resources must all be good; discovered ones are rejected one by one.
         if let Some(reject) = proxy.reconfigure(&mut store).first() {
@@ -180,6 +181,17 @@ impl Proxy {
         self.shutdown.spawn(async move {
             while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
                 refresh_contexts(&runtime.load(), &secrets);
+            }
+        });
+    }
+
+    /// Keeps what is only needed to read configuration no longer than configuration comes.
+    fn release_descriptors(&self) {
+        let stop = self.shutdown.token();
+        self.shutdown.spawn(async move {
+            let mut ticks = tokio::time::interval(Duration::from_secs(2));
+            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                weft_proto::descriptors::release_unused();
             }
         });
     }
