@@ -32,6 +32,17 @@ fn misspelt_fields_are_named_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn a_misspelt_required_field_is_one_finding() {
+    check(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{prot: 80}]}\n",
+        0,
+        expect![[r#"
+            f.yaml:4:17: error [WEFT0002] Service/default/s spec.ports[0].prot: no such field; did you mean port?
+        "#]],
+    );
+}
+
+#[test]
 fn wrong_types_and_values() {
     check(
         &http(
@@ -73,7 +84,7 @@ fn missing_fields() {
         expect![[r#"
             f.yaml:1:1: error [IST0106] spec: is required
             f.yaml:3:11: error [IST0106] metadata.name: is required; every object needs a name
-            f.yaml:5:1: error [IST0106] apiVersion: is required; for example networking.istio.io/v1
+            f.yaml:5:1: error [IST0106] Gateway/default/a apiVersion: is required; for example networking.istio.io/v1
             f.yaml:8:1: error [IST0106] Service/default/s spec: is required
         "#]],
     );

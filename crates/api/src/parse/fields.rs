@@ -3,6 +3,7 @@
 //! A reader asks for each field that its kind has; what nobody asked for is unknown. So the list of fields, their types and
 //! the suggestions for misspelt ones are one thing and cannot drift apart.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::report::Report;
@@ -17,6 +18,8 @@ pub(super) struct Fields<'n, 'r> {
     pub(super) at: Position,
     entries: &'n [Entry],
     known: Vec<&'static str>,
+    /// Required fields that are absent; reported at the end, unless one of them was misspelt.
+    missing: Vec<(&'static str, String)>,
     report: &'r mut Report,
 }
 
@@ -28,6 +31,7 @@ impl<'n, 'r> Fields<'n, 'r> {
             at,
             entries,
             known: Vec::new(),
+            missing: Vec::new(),
             report,
         }
     }
@@ -79,9 +83,7 @@ impl<'n, 'r> Fields<'n, 'r> {
 
     /// Reports that a required field is missing.
     pub(super) fn missing(&mut self, name: &'static str, hint: impl Into<String>) {
-        let at = self.at;
-        self.report
-            .field(name, |report| report.invalid(at, "is required", hint));
+        self.missing.push((name, hint.into()));
     }
 
     pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
@@ -233,22 +235,34 @@ impl<'n, 'r> Fields<'n, 'r> {
     }
 
     /// Reports what nobody asked for.
-    pub(super) fn finish(self) {
-        for (i, entry) in self.entries.iter().enumerate() {
+    pub(super) fn finish(mut self) {
+        let mut seen = HashSet::with_capacity(self.entries.len());
+        for entry in self.entries {
             let name = entry.key.as_str();
-            if self.entries[..i].iter().any(|earlier| earlier.key == entry.key) {
+            if self.report.is_full() {
+                break;
+            }
+            if !seen.insert(name) {
                 self.report.field(name, |report| {
                     report.invalid(entry.at, "is given twice", "remove one of them");
                 });
             } else if !self.known.contains(&name) {
                 let hint = match crate::suggest::nearest(name, self.known.iter().copied()) {
-                    Some(near) => format!("did you mean {near}?"),
+                    Some(near) => {
+                        self.missing.retain(|(missing, _)| *missing != near);
+                        format!("did you mean {near}?")
+                    }
                     None => format!("the fields here are {}", self.known.join(", ")),
                 };
                 self.report.field(name, |report| {
                     report.add(Severity::Error, code::UNKNOWN_FIELD, entry.at, "no such field", hint);
                 });
             }
+        }
+        for (name, hint) in self.missing {
+            let at = self.at;
+            self.report
+                .field(name, |report| report.invalid(at, "is required", hint));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Where the findings of one document go, and the readers of single values, each of which knows its path.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,11 @@ impl Report {
         }
     }
 
+    /// Whether no more findings are taken.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.len() >= FINDINGS_MAX
+    }
+
     /// Whether the document may not be used.
     pub(super) fn is_broken(&self) -> bool {
         self.errors > 0
@@ -60,7 +66,7 @@ impl Report {
         hint: impl Into<String>,
     ) {
         self.errors += usize::from(severity == Severity::Error);
-        if self.found.len() >= FINDINGS_MAX {
+        if self.is_full() {
             return;
         }
         self.found.push(Diagnostic {
@@ -214,9 +220,10 @@ impl Report {
             return Vec::new();
         };
         let mut result = Vec::with_capacity(entries.len());
-        for (i, entry) in entries.iter().enumerate() {
+        let mut seen = HashSet::with_capacity(entries.len());
+        for entry in entries {
             self.field(&entry.key, |report| {
-                if entries[..i].iter().any(|earlier| earlier.key == entry.key) {
+                if !seen.insert(entry.key.as_str()) {
                     report.invalid(entry.at, "is given twice", "remove one of them");
                 } else if let Some(value) = read(report, &entry.key, &entry.node) {
                     result.push((entry.key.clone(), value));

@@ -2,7 +2,7 @@
 //!
 //! Limits on size, depth and aliases hold here, so that nothing later has to think of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 
@@ -288,8 +288,9 @@ fn merged(entries: Vec<Entry>) -> Vec<Entry> {
                 .collect(),
             Value::Scalar { .. } => Vec::new(),
         };
+        let mut known: HashSet<String> = own.iter().map(|entry| entry.key.clone()).collect();
         for entry in maps.into_iter().flatten() {
-            if own.iter().all(|known| known.key != entry.key) {
+            if known.insert(entry.key.clone()) {
                 own.push(entry);
             }
         }
