@@ -71,17 +71,13 @@ fn port(fields: &mut Fields<'_, '_>) -> (u16, String, Option<Protocol>) {
     (number, name, protocol)
 }
 
+/// The address to listen on. Where a gateway listens on this machine is the workload's matter, so only "everywhere" fits.
 fn bind(fields: &mut Fields<'_, '_>) -> Option<String> {
     let bind = fields.text("bind")?;
-    if bind.parse::<std::net::IpAddr>().is_err() {
-        fields.invalid(
-            "bind",
-            format!("{bind:?} is not an IP address"),
-            "Unix sockets are not supported",
-        );
-        return None;
+    if !matches!(bind.as_str(), "" | "0.0.0.0" | "::") {
+        fields.refuse("bind", "remove it; the gateway workload says where it listens");
     }
-    Some(bind)
+    None
 }
 
 fn protocol_fits_tls(fields: &mut Fields<'_, '_>, server: &Server) {

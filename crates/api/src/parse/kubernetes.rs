@@ -124,6 +124,11 @@ fn service_port(fields: &mut Fields<'_, '_>) -> Option<ServicePort> {
         })
         .flatten();
     if transport == Some(false) {
+        let at = fields.place("protocol");
+        fields.report().field("protocol", |report| {
+            let message = "the mesh carries TCP only; the port is passed over";
+            report.add(Severity::Info, code::UNHANDLED_KIND, at, message, "");
+        });
         return None;
     }
     let named = app_protocol
