@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use weft_base::identity::TrustDomain;
+use weft_base::ca_client::CaConfig;
+use weft_base::identity::{IdentityError, SpiffeId, TrustDomain};
 use weft_base::log::LogFormat;
 
 /// The data plane of the Weft service mesh.
@@ -36,6 +37,8 @@ pub enum Verb {
     Sidecar(Box<Mesh>),
     /// Serve as a gateway of the mesh, as discovery says.
     Gateway(Box<Mesh>),
+    /// Give a stock Envoy beside it the workload's certificate, over a Unix socket.
+    SdsAgent(SdsAgent),
     /// Check an Envoy bootstrap file and exit.
     Validate(Validate),
 }
@@ -113,6 +116,32 @@ pub struct Mesh {
     pub drain_time: Duration,
 }
 
+/// Options of `sds-agent`.
+#[derive(Clone, Debug, Args)]
+pub struct SdsAgent {
+    /// Unix socket to serve on; made by the agent, open to this user alone.
+    #[arg(long, env = "WEFT_SOCKET")]
+    pub socket: PathBuf,
+    /// Certificate authority, host:port.
+    #[arg(long, env = "WEFT_CA_ADDRESS")]
+    pub ca_address: String,
+    /// Root certificate of the authority.
+    #[arg(long, env = "WEFT_CA_ROOT_CERT")]
+    pub ca_root_cert: PathBuf,
+    /// Join token of the workload.
+    #[arg(long, env = "WEFT_TOKEN_FILE")]
+    pub token_file: PathBuf,
+    /// Namespace.
+    #[arg(long, env = "WEFT_NAMESPACE", default_value = "default")]
+    pub namespace: String,
+    /// Service account.
+    #[arg(long, env = "WEFT_SERVICE_ACCOUNT", default_value = "default")]
+    pub service_account: String,
+    /// Trust domain of the mesh.
+    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = weft_base::identity::DEFAULT_TRUST_DOMAIN)]
+    pub trust_domain: TrustDomain,
+}
+
 /// Options of `validate`.
 #[derive(Clone, Debug, Args)]
 pub struct Validate {
@@ -146,6 +175,20 @@ impl Mesh {
             concurrency: Some(self.concurrency.unwrap_or_else(|| processors.min(2))),
             drain_time: self.drain_time,
         }
+    }
+}
+
+// === impl SdsAgent ===
+
+impl SdsAgent {
+    /// Where the workload gets its certificate.
+    pub fn ca_config(&self) -> Result<CaConfig, IdentityError> {
+        Ok(CaConfig {
+            address: self.ca_address.clone(),
+            root_cert: self.ca_root_cert.clone(),
+            token_file: self.token_file.clone(),
+            id: SpiffeId::new(self.trust_domain.clone(), &self.namespace, &self.service_account)?,
+        })
     }
 }
 

@@ -1,10 +1,12 @@
 //! Entry point of `weft-proxy`.
 
-use anyhow::Result;
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
 use clap::Parser;
 use weft_proxy::config::{Cli, Mesh, Verb};
 use weft_proxy::mesh::Role;
-use weft_proxy::{app, bootstrap};
+use weft_proxy::{app, bootstrap, sds_agent};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -14,7 +16,7 @@ fn main() -> Result<()> {
     weft_base::log::init(&cli.log_level, cli.log_format)?;
     match cli.verb {
         Verb::Run(options) => {
-            let loaded = bootstrap::load(&options.config, options.tolerate_unsupported)?;
+            let loaded = load_apart(options.config.clone(), options.tolerate_unsupported)?;
             warn_tolerated(&loaded);
             let control = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
@@ -24,6 +26,11 @@ fn main() -> Result<()> {
         }
         Verb::Sidecar(options) => in_mesh(Role::Sidecar, *options),
         Verb::Gateway(options) => in_mesh(Role::Gateway, *options),
+        Verb::SdsAgent(options) => {
+            // It waits nearly all the time: one thread, little memory.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(sds_agent::run(options))
+        }
         Verb::Validate(options) => {
             let loaded = bootstrap::load(&options.config, options.tolerate_unsupported)?;
             warn_tolerated(&loaded);
@@ -39,6 +46,21 @@ fn in_mesh(role: Role, options: Mesh) -> Result<()> {
         .enable_all()
         .build()?;
     control.block_on(app::run_in_mesh(role, options))
+}
+
+/// Reads the configuration on a thread of its own, whose memory goes back to the system when it ends: Envoy's descriptors take
+/// several times what the proxy itself needs.
+fn load_apart(path: PathBuf, tolerate: bool) -> Result<bootstrap::Loaded> {
+    let reader = std::thread::Builder::new().name("configuration".to_owned());
+    let reader = reader.spawn(move || {
+        let loaded = bootstrap::load(&path, tolerate);
+        weft_proto::descriptors::release();
+        loaded
+    })?;
+    let loaded = reader
+        .join()
+        .map_err(|_| anyhow!("the configuration reader panicked"))?;
+    Ok(loaded?)
 }
 
 fn warn_tolerated(loaded: &bootstrap::Loaded) {
