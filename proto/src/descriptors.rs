@@ -36,6 +36,11 @@ pub fn release_unused() {
     }
 }
 
+/// Lets go of the decoded descriptors now.
+pub fn release() {
+    POOL.lock().pool = None;
+}
+
 fn decode() -> DescriptorPool {
     let mut bytes = Vec::new();
     flate2::read::GzDecoder::new(COMPRESSED)

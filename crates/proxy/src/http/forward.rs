@@ -92,9 +92,8 @@ pub async fn forward(
     };
     finish.guards.push(guard);
     let limits = TimeLimits::of(exchange.action(), &exchange.chain.manager, &head);
-    let mut finish = note(&head, &exchange.chain, finish);
     prepare(&exchange, &chosen, &mut head, limits.answer, &finish);
-    finish = note(&head, &exchange.chain, finish);
+    let mut finish = note(&head, &exchange.chain, finish);
     if head.upgrade.as_deref() == Some("connect") {
         return deliver::tunnel(&cluster, &head, client, finish).await;
     }

@@ -66,6 +66,13 @@ const STEERING: [&str; 16] = [
 
 /// Removes what belongs to the connection it came on.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Looking at every name once is cheaper than hashing each of those that are seldom there.
+    if !headers
+        .keys()
+        .any(|name| *name == header::TE || HOP_BY_HOP.contains(name))
+    {
+        return;
+    }
     if let Some(named) = headers.get(header::CONNECTION) {
         // A header named by `connection` goes, except the ones that decide about the message itself.
         let named: Vec<HeaderName> = named
@@ -113,8 +120,10 @@ pub fn prepare_request(
     request.headers.remove(header::EXPECT);
     let client = client_address(&request.headers, manager, connection);
     // Nobody is trusted with these: without a list of internal addresses every client is an outsider.
-    for name in STEERING {
-        request.headers.remove(name);
+    if request.headers.keys().any(|name| name.as_str().starts_with("x-envoy-")) {
+        for name in STEERING {
+            request.headers.remove(name);
+        }
     }
     if manager.use_remote_address {
         request.headers.remove("x-envoy-decorator-operation");

@@ -54,10 +54,13 @@ pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'
         }
         Operator::BytesReceived => number(out, info.bytes_received),
         Operator::BytesSent => number(out, info.bytes_sent),
-        Operator::Protocol => info
-            .request
-            .as_ref()
-            .is_some_and(|request| text(out, protocol(request.version))),
+        Operator::Protocol => {
+            let version = match headers {
+                Headers::Live { request, .. } => Some(request.version),
+                Headers::Kept => info.request.as_ref().map(|request| request.version),
+            };
+            version.is_some_and(|version| text(out, protocol(version)))
+        }
         Operator::UpstreamProtocol => info
             .upstream_protocol
             .is_some_and(|version| text(out, protocol(version))),
