@@ -27,14 +27,17 @@ pub struct Cli {
 /// Verbs of `weft-telemetry`.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Serve readiness and metrics.
+    /// Take access logs and serve the graph made of them.
     Serve(Config),
 }
 
 /// Options of `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct Config {
-    /// Where /ready and /metrics are served.
+    /// Envoy's access-log service, for the proxies.
+    #[arg(long, env = "WEFT_ALS_LISTEN", default_value = "127.0.0.1:15041")]
+    pub als_listen: SocketAddr,
+    /// The page, its API, /ready and /metrics.
     #[arg(long, env = "WEFT_HTTP_LISTEN", default_value = "127.0.0.1:20001")]
     pub http_listen: SocketAddr,
 }

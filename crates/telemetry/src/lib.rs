@@ -1,6 +1,11 @@
-//! The collector of the mesh. So far its process chassis: readiness, metrics of its own, version.
+//! The collector of the mesh: access logs in, a service graph out, in fixed memory.
 //!
-//! Receiving access logs and traces, the service graph and its page follow; until then nothing reports here.
+//! Knows Envoy's access-log service and the names in a mesh; nothing of configuration.
 
+pub mod api;
 pub mod app;
 pub mod config;
+pub mod graph;
+pub mod receive;
+pub mod record;
+pub mod sketch;

@@ -1,0 +1,209 @@
+//! The service graph: who calls whom, over a sliding window and in all, in fixed memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::record::{End, Record};
+use crate::sketch::Sketch;
+
+/// Edges kept; what comes after is counted in one edge from and to `overflow`.
+pub const EDGES_MAX: usize = 2048;
+
+/// Slots of the sliding window.
+const SLOTS: usize = 12;
+
+/// Time that one slot covers.
+const SLOT: Duration = Duration::from_secs(5);
+
+/// The graph.
+#[derive(Debug)]
+pub struct Graph {
+    edges: BTreeMap<(End, End), Edge>,
+    started: Instant,
+    overflowed: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Edge {
+    total: Counts,
+    slots: [Slot; SLOTS],
+}
+
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    /// Number of the slot's time since the start; old content is cleared when its turn comes again.
+    number: u64,
+    counts: Counts,
+}
+
+/// What is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests.
+    pub requests: u64,
+    /// Those that failed.
+    pub errors: u64,
+    /// Those that mutual TLS protected.
+    pub mtls: u64,
+    /// Latencies.
+    pub latency: Sketch,
+}
+
+/// One edge of a snapshot.
+#[derive(Clone, Debug)]
+pub struct EdgeView {
+    /// Who calls.
+    pub source: End,
+    /// Who answers.
+    pub destination: End,
+    /// Since the start.
+    pub total: Counts,
+    /// Within the window.
+    pub recent: Counts,
+}
+
+// === impl Graph ===
+
+impl Graph {
+    /// An empty graph.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            edges: BTreeMap::new(),
+            started: now,
+            overflowed: 0,
+        }
+    }
+
+    /// Counts a request.
+    pub fn record(&mut self, record: Record, now: Instant) {
+        let number = self.slot(now);
+        let failed = record.failed();
+        let Record {
+            source,
+            destination,
+            duration,
+            mtls,
+            ..
+        } = record;
+        let mut key = (source, destination);
+        if self.edges.len() >= EDGES_MAX && !self.edges.contains_key(&key) {
+            self.overflowed += 1;
+            let overflow = || End {
+                workload: "overflow".into(),
+                namespace: "".into(),
+            };
+            key = (overflow(), overflow());
+        }
+        let edge = self.edges.entry(key).or_default();
+        let slot = &mut edge.slots[(number % SLOTS as u64) as usize];
+        if slot.number != number {
+            *slot = Slot {
+                number,
+                counts: Counts::default(),
+            };
+        }
+        for counts in [&mut edge.total, &mut slot.counts] {
+            counts.requests += 1;
+            counts.errors += u64::from(failed);
+            counts.mtls += u64::from(mtls);
+            counts.latency.record(duration);
+        }
+    }
+
+    /// All edges, with what the last `window` brought (at most a minute).
+    pub fn edges(&self, window: Duration, now: Instant) -> Vec<EdgeView> {
+        let current = self.slot(now);
+        let wanted = (window.as_secs_f64() / SLOT.as_secs_f64())
+            .ceil()
+            .clamp(1.0, SLOTS as f64) as u64;
+        let view = |((source, destination), edge): (&(End, End), &Edge)| {
+            let mut recent = Counts::default();
+            for slot in edge
+                .slots
+                .iter()
+                .filter(|slot| slot.number + wanted > current && slot.number <= current)
+            {
+                recent.add(&slot.counts);
+            }
+            EdgeView {
+                source: source.clone(),
+                destination: destination.clone(),
+                total: edge.total.clone(),
+                recent,
+            }
+        };
+        self.edges.iter().map(view).collect()
+    }
+
+    /// Requests of edges that found no place.
+    pub fn overflowed(&self) -> u64 {
+        self.overflowed
+    }
+
+    fn slot(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_secs() / SLOT.as_secs()
+    }
+}
+
+// === impl Counts ===
+
+impl Counts {
+    fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        self.mtls += other.mtls;
+        self.latency.merge(&other.latency);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(source: &str, status: u16) -> Record {
+        let end = |name: &str| End {
+            workload: name.into(),
+            namespace: "default".into(),
+        };
+        Record {
+            source: end(source),
+            destination: end("callme"),
+            status,
+            duration: Duration::from_millis(10),
+            mtls: true,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_window_slides() {
+        let start = Instant::now();
+        let mut graph = Graph::new(start);
+        graph.record(record("a", 200), start);
+        graph.record(record("a", 503), start + Duration::from_secs(30));
+        let at = |seconds: u64, window: u64| {
+            let edges = graph.edges(Duration::from_secs(window), start + Duration::from_secs(seconds));
+            (
+                edges[0].total.requests,
+                edges[0].recent.requests,
+                edges[0].recent.errors,
+            )
+        };
+        assert_eq!(at(31, 60), (2, 2, 1));
+        assert_eq!(at(31, 10), (2, 1, 1));
+        assert_eq!(at(80, 60), (2, 1, 1));
+        assert_eq!(at(200, 60), (2, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_million_callers_do_not_grow_it() {
+        let now = Instant::now();
+        let mut graph = Graph::new(now);
+        for caller in 0..20_000 {
+            graph.record(record(&format!("c{caller}"), 200), now);
+        }
+        assert!(graph.edges(SLOT, now).len() <= EDGES_MAX + 1);
+        assert_eq!(graph.overflowed(), 20_000 - EDGES_MAX as u64);
+    }
+}

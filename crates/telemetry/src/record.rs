@@ -1,0 +1,206 @@
+//! One request as the proxy that received it reports it.
+//!
+//! Only the receiving side knows who called: by the certificate that the caller showed. So an edge is made of what sidecars log of
+//! their inbound side, and of what gateways log of clients outside. What sidecars log of their outbound side tells the same requests
+//! once more and is left out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use weft_base::identity::SpiffeId;
+use weft_proto::xds::envoy::config::core::v3::Node;
+use weft_proto::xds::envoy::data::accesslog::v3 as accesslog;
+use weft_proto::xds::google::protobuf as pb;
+
+/// Longest name that is kept, in bytes.
+const NAME_BYTES_MAX: usize = 253;
+
+/// One end of an edge.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct End {
+    /// Workload; of callers the service account that their certificate names. `unknown` for whoever showed none.
+    pub workload: Arc<str>,
+    /// Namespace, empty where unknown.
+    pub namespace: Arc<str>,
+}
+
+/// One request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Who called.
+    pub source: End,
+    /// Who answered.
+    pub destination: End,
+    /// HTTP status; 0 where there was none.
+    pub status: u16,
+    /// From first to last byte.
+    pub duration: Duration,
+    /// Both sides proved who they are.
+    pub mtls: bool,
+}
+
+// === impl End ===
+
+impl End {
+    /// Whoever did not say who it is.
+    pub fn unknown() -> Self {
+        Self {
+            workload: Arc::from("unknown"),
+            namespace: Arc::from(""),
+        }
+    }
+
+    /// A proxy by its node: the workload name of its metadata, else its pod.
+    pub fn of_node(node: &Node) -> Option<(Self, bool)> {
+        let mut parts = node.id.split('~');
+        let gateway = match parts.next()? {
+            "sidecar" => false,
+            "router" => true,
+            _ => return None,
+        };
+        let (pod, namespace) = parts.nth(1)?.rsplit_once('.')?;
+        let workload = text(node, "WORKLOAD_NAME").unwrap_or(pod);
+        if workload.len() > NAME_BYTES_MAX || namespace.len() > NAME_BYTES_MAX {
+            return None;
+        }
+        let end = Self {
+            workload: Arc::from(workload),
+            namespace: Arc::from(namespace),
+        };
+        Some((end, gateway))
+    }
+}
+
+// === impl Record ===
+
+impl Record {
+    /// What an entry of a proxy tells; `None` where it tells nothing of an edge.
+    pub fn of_http(proxy: &End, gateway: bool, entry: &accesslog::HttpAccessLogEntry) -> Option<Self> {
+        let common = entry.common_properties.as_ref()?;
+        if !gateway && !common.upstream_cluster.starts_with("inbound|") {
+            return None;
+        }
+        let caller = caller(common);
+        let response = entry.response.as_ref();
+        let status = response
+            .and_then(|response| response.response_code.as_ref())
+            .map_or(0, |code| code.value);
+        let duration = common
+            .duration
+            .as_ref()
+            .or(common.time_to_last_downstream_tx_byte.as_ref());
+        Some(Self {
+            mtls: caller.is_some(),
+            source: caller.unwrap_or_else(End::unknown),
+            destination: proxy.clone(),
+            status: u16::try_from(status).unwrap_or(0),
+            duration: duration.map(std_duration).unwrap_or_default(),
+        })
+    }
+
+    /// Whether the request failed: no answer, or one that says the server is at fault.
+    pub fn failed(&self) -> bool {
+        self.status == 0 || self.status >= 500
+    }
+}
+
+/// The identity that the caller's certificate names.
+fn caller(common: &accesslog::AccessLogCommon) -> Option<End> {
+    use accesslog::tls_properties::certificate_properties::subject_alt_name::San;
+    let peer = common.tls_properties.as_ref()?.peer_certificate_properties.as_ref()?;
+    let id = peer.subject_alt_name.iter().find_map(|name| match name.san.as_ref()? {
+        San::Uri(uri) => uri.parse::<SpiffeId>().ok(),
+        San::Dns(_) => None,
+    })?;
+    Some(End {
+        workload: Arc::from(id.service_account()),
+        namespace: Arc::from(id.namespace()),
+    })
+}
+
+fn std_duration(source: &pb::Duration) -> Duration {
+    Duration::new(
+        u64::try_from(source.seconds).unwrap_or(0),
+        u32::try_from(source.nanos).unwrap_or(0).min(999_999_999),
+    )
+}
+
+fn text<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
+    if let pb::value::Kind::StringValue(text) = node.metadata.as_ref()?.fields.get(key)?.kind.as_ref()? {
+        return Some(text);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(cluster: &str, uri: Option<&str>, status: u32) -> accesslog::HttpAccessLogEntry {
+        use accesslog::tls_properties::CertificateProperties;
+        use accesslog::tls_properties::certificate_properties::SubjectAltName;
+        use accesslog::tls_properties::certificate_properties::subject_alt_name::San;
+        let name = |uri: &str| SubjectAltName {
+            san: Some(San::Uri(uri.to_owned())),
+        };
+        let tls = uri.map(|uri| accesslog::TlsProperties {
+            peer_certificate_properties: Some(CertificateProperties {
+                subject_alt_name: vec![name(uri)],
+                ..CertificateProperties::default()
+            }),
+            ..accesslog::TlsProperties::default()
+        });
+        accesslog::HttpAccessLogEntry {
+            common_properties: Some(accesslog::AccessLogCommon {
+                upstream_cluster: cluster.to_owned(),
+                tls_properties: tls,
+                ..accesslog::AccessLogCommon::default()
+            }),
+            response: Some(accesslog::HttpResponseProperties {
+                response_code: Some(pb::UInt32Value { value: status }),
+                ..accesslog::HttpResponseProperties::default()
+            }),
+            ..accesslog::HttpAccessLogEntry::default()
+        }
+    }
+
+    #[test]
+    fn the_receiving_side_tells_who_called() {
+        let node = Node {
+            id: "sidecar~127.0.0.1~callme-v1-0.default~x".to_owned(),
+            ..Node::default()
+        };
+        let (proxy, gateway) = End::of_node(&node).unwrap();
+        assert_eq!((&*proxy.workload, gateway), ("callme-v1-0", false));
+        let caller = "spiffe://cluster.local/ns/default/sa/caller";
+        let record = Record::of_http(&proxy, false, &entry("inbound|80||", Some(caller), 200)).unwrap();
+        assert_eq!(
+            (&*record.source.workload, record.mtls, record.failed()),
+            ("caller", true, false)
+        );
+        let plain = Record::of_http(&proxy, false, &entry("inbound|80||", None, 503)).unwrap();
+        assert_eq!(
+            (&*plain.source.workload, plain.mtls, plain.failed()),
+            ("unknown", false, true)
+        );
+        assert!(Record::of_http(&proxy, false, &entry("outbound|80||h", None, 200)).is_none());
+        assert!(Record::of_http(&proxy, true, &entry("outbound|80||h", None, 200)).is_some());
+    }
+
+    #[test]
+    fn strange_nodes_are_nobody() {
+        for id in [
+            "",
+            "x",
+            "waypoint~1~a.b~c",
+            "sidecar~1~ab~c",
+            &format!("sidecar~1~{}.b~c", "a".repeat(300)),
+        ] {
+            let node = Node {
+                id: id.to_owned(),
+                ..Node::default()
+            };
+            assert!(End::of_node(&node).is_none(), "{id}");
+        }
+    }
+}
