@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
@@ -15,7 +15,7 @@ use weft_base::readiness::{Blocker, Readiness};
 use weft_base::shutdown::{Shutdown, termination};
 use weft_base::workload::{self, IdentityWatch};
 
-use crate::admin;
+use crate::admin::{self, DumpSource};
 use crate::bootstrap::Loaded;
 use crate::compile::{Compiler, Reject};
 use crate::config::{Mesh, Run};
@@ -24,6 +24,7 @@ use crate::listen::sockets::{Command, SocketKey, Sockets};
 use crate::mesh::{self, Role};
 use crate::model::secret::SdsSource;
 use crate::observe::access_log::LogWriter;
+use crate::observe::als::Exporters;
 use crate::runtime::{Runtime, RuntimeHandle};
 use crate::secrets::SecretStore;
 use crate::upstream::dns;
@@ -73,8 +74,10 @@ impl Proxy {
                 options.drain_time,
             )?);
         }
+        let node = client::node(&loaded.bootstrap.node);
+        let exporters = Exporters::new(node, runtime.clone(), shutdown.clone());
         let proxy = Self {
-            compiler: Mutex::new(Compiler::new(provider, secrets.clone())),
+            compiler: Mutex::new(Compiler::new(provider, secrets.clone(), exporters)),
             sockets: Mutex::new(Sockets::new(commands)),
             runtime,
             shutdown,
@@ -154,6 +157,11 @@ impl Proxy {
             stats.values().into_iter().map(named)
         });
         let mut values: Vec<_> = values.collect();
+        values.push((
+            "access_log.dropped_entries".to_owned(),
+            compiler.dropped_entries(),
+            false,
+        ));
         values.push(("access_log.dropped".to_owned(), self.log.dropped(), false));
         values.sort();
         values
@@ -265,13 +273,15 @@ async fn serve(
     shutdown: Shutdown,
     first: Option<oneshot::Receiver<()>>,
 ) -> Result<()> {
+    let store = Arc::new(Mutex::new(store));
+    let dump = DumpSource {
+        bootstrap: loaded.source.clone(),
+        store: store.clone(),
+        secrets: proxy.secrets.clone(),
+        started: SystemTime::now(),
+    };
     if let Some(ads) = loaded.bootstrap.ads.clone() {
-        let following = client::follow(
-            ads,
-            loaded.bootstrap.clone(),
-            Arc::downgrade(&proxy),
-            Arc::new(Mutex::new(store)),
-        );
+        let following = client::follow(ads, loaded.bootstrap.clone(), Arc::downgrade(&proxy), store);
         let following = async move {
             if let Some(first) = first {
                 // An error says that the sender is gone: the proxy stops.
@@ -283,7 +293,7 @@ async fn serve(
         shutdown.spawn(async move { stop.run_until_cancelled(following).await });
     }
     if let Some(address) = loaded.bootstrap.admin {
-        admin::serve(address, proxy.clone(), &shutdown).await?;
+        admin::serve(address, proxy.clone(), dump, &shutdown).await?;
     }
     let signal = tokio::select! {
         signal = termination() => signal.context("cannot wait for signals")?,

@@ -7,7 +7,6 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -250,6 +249,7 @@ fn secret(name: &str, identity: &WorkloadIdentity) -> Option<Secret> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::SystemTime;
 
     use hyper_util::rt::TokioIo;
@@ -260,15 +260,15 @@ mod tests {
 
     use super::*;
 
-    fn identity(chain: &str) -> Option<Arc<WorkloadIdentity>> {
-        Some(Arc::new(WorkloadIdentity {
+    fn identity(chain: &str) -> Arc<WorkloadIdentity> {
+        Arc::new(WorkloadIdentity {
             id: "spiffe://cluster.local/ns/default/sa/callme".parse().unwrap(),
             chain_pem: chain.to_owned(),
             key_pem: "key".to_owned(),
             roots_pem: "roots".to_owned(),
             not_before: SystemTime::UNIX_EPOCH,
             not_after: SystemTime::UNIX_EPOCH,
-        }))
+        })
     }
 
     fn ask(name: &str, nonce: &str) -> DiscoveryRequest {
@@ -313,11 +313,11 @@ mod tests {
         let answers = client.stream_secrets(ReceiverStream::new(stream)).await.unwrap();
         let mut answers = answers.into_inner();
 
-        publish.send_replace(identity("first"));
+        publish.send_replace(Some(identity("first")));
         let first = answers.message().await.unwrap().unwrap();
         assert_eq!((chain(&first).as_str(), first.nonce.as_str()), ("first", "1"));
         requests.send(ask("default", "1")).await.unwrap();
-        publish.send_replace(identity("second"));
+        publish.send_replace(Some(identity("second")));
         let second = answers.message().await.unwrap().unwrap();
         assert_eq!((chain(&second).as_str(), second.nonce.as_str()), ("second", "2"));
         assert_ne!(first.version_info, second.version_info);
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn unknown_names_are_left_out() {
-        let identity = identity("chain").unwrap();
+        let identity = identity("chain");
         let names = ["ROOTCA".to_owned(), "other".to_owned()];
         assert_eq!(response(&names, &identity, 1).resources.len(), 1);
     }

@@ -1,10 +1,12 @@
 //! The admin server: Envoy's paths for operators, on its own address.
 
+mod config_dump;
+
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
-use axum::extract::{Query, State};
+use axum::extract::{Query, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -15,6 +17,8 @@ use weft_base::shutdown::Shutdown;
 
 use crate::app::Proxy;
 use crate::model::cluster::Health;
+
+pub use self::config_dump::DumpSource;
 
 /// What the pages report on. Weak, so that the server does not keep a stopped proxy alive.
 #[derive(Clone, Debug)]
@@ -32,7 +36,12 @@ struct Format {
 }
 
 /// Binds `address` and serves the pages until the proxy drains.
-pub async fn serve(address: SocketAddr, proxy: Arc<Proxy>, shutdown: &Shutdown) -> std::io::Result<SocketAddr> {
+pub async fn serve(
+    address: SocketAddr,
+    proxy: Arc<Proxy>,
+    dump: DumpSource,
+    shutdown: &Shutdown,
+) -> std::io::Result<SocketAddr> {
     let state = Admin {
         proxy: Arc::downgrade(&proxy),
         shutdown: shutdown.clone(),
@@ -46,7 +55,8 @@ pub async fn serve(address: SocketAddr, proxy: Arc<Proxy>, shutdown: &Shutdown) 
         .route("/clusters", get(clusters))
         .route("/listeners", get(listeners))
         .route("/quitquitquit", post(quit))
-        .with_state(state);
+        .with_state(state)
+        .merge(Router::new().route("/config_dump", get(config_dump)).with_state(dump));
     weft_base::admin::serve("admin", address, router, shutdown).await
 }
 
@@ -167,7 +177,7 @@ async fn clusters(State(admin): State<Admin>, Query(format): Query<Format>) -> i
             let _ = writeln!(text, "{name}::{}::health_flags::{health}", endpoint.text);
             let _ = writeln!(text, "{name}::{}::weight::{}", endpoint.text, endpoint.model.weight);
             hosts.push(json!({
-                "address": {"socket_address": {"address": endpoint.text}},
+                "address": address_json(&endpoint.text),
                 "stats": [{"name": "rq_active", "type": "GAUGE", "value": active.to_string()}],
                 "health_status": {"eds_health_status": eds_health(endpoint.model.health)},
                 "weight": endpoint.model.weight,
@@ -206,9 +216,35 @@ async fn listeners(State(admin): State<Admin>, Query(format): Query<Format>) -> 
     text.into_response()
 }
 
+async fn config_dump(State(dump): State<DumpSource>, RawQuery(query): RawQuery) -> impl IntoResponse {
+    let asked = query.unwrap_or_default();
+    let endpoints = asked
+        .split('&')
+        .any(|word| word.split('=').next() == Some("include_eds"));
+    // Takes some tens of milliseconds of computing; the control runtime has other things to do meanwhile.
+    match tokio::task::spawn_blocking(move || dump.page(endpoints)).await {
+        Ok(page) => Json(page).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
 async fn quit(State(admin): State<Admin>) -> &'static str {
     admin.shutdown.start();
     "OK\n"
+}
+
+/// An endpoint's text as `core.v3.Address`: `host:port`, or the path of a Unix socket.
+fn address_json(text: &str) -> serde_json::Value {
+    match text
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)))
+    {
+        Some((host, port)) => {
+            let host = host.trim_start_matches('[').trim_end_matches(']');
+            json!({"socket_address": {"address": host, "port_value": port}})
+        }
+        None => json!({"pipe": {"path": text.trim_start_matches("unix://")}}),
+    }
 }
 
 fn stopping() -> axum::response::Response {

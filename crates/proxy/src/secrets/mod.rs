@@ -117,6 +117,15 @@ impl SecretStore {
             .collect()
     }
 
+    /// The secrets that were delivered, by name, for the config dump.
+    pub fn delivered_now(&self) -> Vec<(Arc<str>, Secret)> {
+        let state = self.state.lock();
+        let delivered = state.delivered.iter();
+        delivered
+            .map(|((_, name), secret)| (name.clone(), secret.clone()))
+            .collect()
+    }
+
     /// Resolves a certificate now.
     pub fn certificate(&self, source: &CertificateSource) -> Result<CertificatePem, SecretError> {
         match source {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use prost::Message;
 use prost_reflect::DynamicMessage;
@@ -36,6 +37,17 @@ pub struct Resource {
     pub body: Any,
 }
 
+/// A discovered resource as it came, for the config dump.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Its version; empty in state-of-the-world responses.
+    pub version: String,
+    /// Its bytes.
+    pub body: Arc<[u8]>,
+    /// When it came.
+    pub updated: SystemTime,
+}
+
 /// Everything that is known.
 #[derive(Debug)]
 pub struct ConfigStore {
@@ -46,6 +58,8 @@ pub struct ConfigStore {
     endpoints: BTreeMap<Arc<str>, Arc<LoadAssignment>>,
     /// Discovered listeners and clusters that had all they need at least once.
     warm: Resources,
+    /// What the resources in use were made of; not for secrets, whose keys are to be in one place only.
+    origins: BTreeMap<(Kind, Arc<str>), Origin>,
     secrets: SecretStore,
     tolerate: bool,
 }
@@ -90,6 +104,7 @@ impl ConfigStore {
             routes: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             warm: Resources::default(),
+            origins: BTreeMap::new(),
             secrets,
             tolerate,
         }
@@ -109,6 +124,7 @@ impl ConfigStore {
                         continue;
                     }
                     self.insert(&name, checked);
+                    self.remember(kind, &name, resource);
                     applied.accepted.push((name, resource.version.clone()));
                 }
                 Err((name, reason)) => {
@@ -123,6 +139,7 @@ impl ConfigStore {
                 .retain(|name, _| kind != Kind::Listener || named.contains(name));
             self.clusters
                 .retain(|name, _| kind != Kind::Cluster || named.contains(name));
+            self.origins.retain(|(of, name), _| *of != kind || named.contains(name));
         }
         for name in removed {
             self.remove(kind, name);
@@ -190,6 +207,26 @@ impl ConfigStore {
         self.secrets.changes()
     }
 
+    /// Discovered resources of a type as they came, by name.
+    pub fn origins(&self, kind: Kind) -> Vec<(Arc<str>, Origin)> {
+        let of_kind = self.origins.iter().filter(|((of, _), _)| *of == kind);
+        of_kind
+            .map(|((_, name), origin)| (name.clone(), origin.clone()))
+            .collect()
+    }
+
+    fn remember(&mut self, kind: Kind, name: &Arc<str>, resource: &Resource) {
+        if kind == Kind::Secret {
+            return;
+        }
+        let origin = Origin {
+            version: resource.version.clone(),
+            body: resource.body.value.as_slice().into(),
+            updated: SystemTime::now(),
+        };
+        self.origins.insert((kind, name.clone()), origin);
+    }
+
     fn is_static(&self, kind: Kind, name: &Arc<str>) -> bool {
         match kind {
             Kind::Cluster => self.fixed.clusters.contains_key(name),
@@ -209,6 +246,7 @@ impl ConfigStore {
     }
 
     fn remove(&mut self, kind: Kind, name: &Arc<str>) {
+        self.origins.remove(&(kind, name.clone()));
         match kind {
             Kind::Cluster => drop(self.clusters.remove(name)),
             Kind::Endpoints => drop(self.endpoints.remove(name)),
