@@ -68,6 +68,7 @@ impl Pilot {
         };
         let proxy_settings = ProxySettings {
             access_log_file: config.access_log_file.clone(),
+            collector: config.telemetry_address.clone(),
         };
         let readiness = Readiness::new();
         let (store, events, snapshots) = Store::new(settings, Debounce::default());

@@ -66,4 +66,14 @@ pub struct Config {
     /// File of the proxies' access logs; empty for none.
     #[arg(long, env = "WEFT_ACCESS_LOG_FILE", default_value = "")]
     pub access_log_file: String,
+    /// Access-log service of the collector, host:port; proxies report there.
+    #[arg(long, env = "WEFT_TELEMETRY_ADDRESS", value_parser = parse_host_port)]
+    pub telemetry_address: Option<(String, u16)>,
+}
+
+fn parse_host_port(text: &str) -> Result<(String, u16), String> {
+    let wrong = || format!("{text:?} is not of the form host:port");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().map_err(|_| wrong())?;
+    Ok((host.trim_matches(['[', ']']).to_owned(), port))
 }

@@ -15,6 +15,8 @@ use crate::snapshot::{MeshService, MeshSnapshot, Workload};
 pub struct ProxySettings {
     /// File of the access log; empty writes none.
     pub access_log_file: String,
+    /// Access-log service of the collector, host and port; none where absent.
+    pub collector: Option<(String, u16)>,
 }
 
 /// One proxy's part of a snapshot.

@@ -13,10 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("weft-pilot", &["weft-api", "weft-base", "weft-proto"]),
     ("weft-citadel", &["weft-base", "weft-proto"]),
     ("weft-telemetry", &["weft-base", "weft-proto"]),
-    (
-        "meshctl",
-        &["weft-api", "weft-base", "weft-pilot"],
-    ),
+    ("meshctl", &["weft-api", "weft-base", "weft-pilot"]),
     ("weft-tests", &[]),
     ("weft-sample-callme", &[]),
     ("xtask", &[]),

@@ -70,7 +70,10 @@ impl Commands<'_> {
     /// The collector.
     pub fn telemetry(&self) -> ProcessSpec {
         let addresses = &self.plan.addresses;
-        let args = [("--http-listen", addresses.telemetry.clone())];
+        let args = [
+            ("--als-listen", addresses.access_logs.clone()),
+            ("--http-listen", addresses.telemetry.clone()),
+        ];
         self.own("telemetry", Kind::Telemetry, &self.binaries.telemetry, "serve", args)
     }
 
@@ -92,6 +95,7 @@ impl Commands<'_> {
             ("--ca-root-cert", text(&self.state.root_cert())),
             ("--token-file", text(&self.token_file(SYSTEM_NAMESPACE, PILOT_ACCOUNT))),
             ("--trust-domain", TRUST_DOMAIN.to_owned()),
+            ("--telemetry-address", addresses.access_logs.clone()),
             ("--access-log-file", "/dev/stdout".to_owned()),
         ]);
         self.own("pilot", Kind::Pilot, &self.binaries.pilot, "serve", args)

@@ -23,6 +23,9 @@ const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 /// The largest limit: Istio sets no circuit breakers where nobody asks for them.
 const UNLIMITED: u32 = u32::MAX;
 
+/// Cluster of the collector's access-log service.
+pub(super) const COLLECTOR_CLUSTER: &str = "weft-telemetry-als";
+
 /// `outbound|<port>|<subset>|<host>`.
 pub(super) fn outbound_name(port: u16, subset: Option<&str>, host: &str) -> String {
     format!("outbound|{port}|{}|{host}", subset.unwrap_or_default())
@@ -45,6 +48,12 @@ pub(super) fn rule_of<'a>(view: &'a ProxyView, service: &MeshService) -> Option<
 /// All clusters of a proxy.
 pub(super) fn clusters(view: &ProxyView) -> Vec<pb::Cluster> {
     let mut clusters = vec![black_hole()];
+    clusters.extend(
+        view.settings
+            .collector
+            .as_ref()
+            .map(|(host, port)| collector(host, *port)),
+    );
     for port in view.snapshot.inbound.of(&view.workload.key) {
         clusters.push(inbound(port));
     }
@@ -74,6 +83,39 @@ fn black_hole() -> pb::Cluster {
         }),
         ..pb::Cluster::default()
     }
+}
+
+/// gRPC to the collector; a name is resolved, an address is not.
+fn collector(host: &str, port: u16) -> pb::Cluster {
+    let literal = host.parse::<std::net::IpAddr>().is_ok();
+    let kind = if literal {
+        pb::cluster::DiscoveryType::Static
+    } else {
+        pb::cluster::DiscoveryType::StrictDns
+    };
+    let member = endpoint::LbEndpoint {
+        host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
+            address: Some(address(host, port)),
+            ..endpoint::Endpoint::default()
+        })),
+        ..endpoint::LbEndpoint::default()
+    };
+    let mut cluster = pb::Cluster {
+        name: COLLECTOR_CLUSTER.to_owned(),
+        connect_timeout: Some(duration(CONNECT_TIMEOUT)),
+        cluster_discovery_type: Some(discovery(kind)),
+        load_assignment: Some(endpoint::ClusterLoadAssignment {
+            cluster_name: COLLECTOR_CLUSTER.to_owned(),
+            endpoints: vec![endpoint::LocalityLbEndpoints {
+                lb_endpoints: vec![member],
+                ..endpoint::LocalityLbEndpoints::default()
+            }],
+            ..endpoint::ClusterLoadAssignment::default()
+        }),
+        ..pb::Cluster::default()
+    };
+    policy::protocol(&mut cluster, Protocol::Grpc, None);
+    cluster
 }
 
 fn inbound(port: &InboundPort) -> pb::Cluster {

@@ -7,11 +7,13 @@ use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::route::v3 as route;
 use weft_proto::xds::envoy::extensions::access_loggers::file::v3 as file;
+use weft_proto::xds::envoy::extensions::access_loggers::grpc::v3 as grpc;
 use weft_proto::xds::envoy::extensions::filters::http::router::v3::Router;
 use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 
-use super::wire::{ads, any, boolean, duration};
+use super::cluster::COLLECTOR_CLUSTER;
+use super::wire::{ads, any, boolean, duration, grpc_service};
 use crate::view::ProxyView;
 
 /// Istio's default access-log line.
@@ -63,7 +65,7 @@ pub(super) fn manager(view: &ProxyView, side: Side, stat_prefix: &str, routes: R
             config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any(&Router::default()))),
             ..hcm::HttpFilter::default()
         }],
-        access_log: access_log(view),
+        access_log: request_logs(view),
         server_name: "istio-envoy".to_owned(),
         use_remote_address: Some(boolean(gateway)),
         normalize_path: Some(boolean(true)),
@@ -114,6 +116,28 @@ fn filter(name: &str, config: weft_proto::xds::google::protobuf::Any) -> listene
         name: name.to_owned(),
         config_type: Some(listener::filter::ConfigType::TypedConfig(config)),
     }
+}
+
+/// Logs of requests: the file, and the collector where there is one.
+fn request_logs(view: &ProxyView) -> Vec<accesslog::AccessLog> {
+    let mut logs = access_log(view);
+    if view.settings.collector.is_some() {
+        let message = grpc::HttpGrpcAccessLogConfig {
+            common_config: Some(grpc::CommonGrpcAccessLogConfig {
+                log_name: "weft".to_owned(),
+                grpc_service: Some(grpc_service(COLLECTOR_CLUSTER)),
+                transport_api_version: core::ApiVersion::V3 as i32,
+                ..grpc::CommonGrpcAccessLogConfig::default()
+            }),
+            ..grpc::HttpGrpcAccessLogConfig::default()
+        };
+        logs.push(accesslog::AccessLog {
+            name: "envoy.access_loggers.http_grpc".to_owned(),
+            config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any(&message))),
+            ..accesslog::AccessLog::default()
+        });
+    }
+    logs
 }
 
 fn access_log(view: &ProxyView) -> Vec<accesslog::AccessLog> {

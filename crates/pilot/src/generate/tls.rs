@@ -8,7 +8,7 @@ use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use weft_proto::xds::envoy::extensions::transport_sockets::tls::v3 as tls;
 
-use super::wire::{ads, any, boolean, exact};
+use super::wire::{ads, any, boolean, exact, grpc_service};
 use crate::view::ProxyView;
 
 /// Cluster of the secret discovery service that has the workload's own identity.
@@ -220,15 +220,7 @@ fn by_ads(name: &str) -> tls::SdsSecretConfig {
 }
 
 fn by_identity(name: &str) -> tls::SdsSecretConfig {
-    let service = core::GrpcService {
-        target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
-            core::grpc_service::EnvoyGrpc {
-                cluster_name: IDENTITY_CLUSTER.to_owned(),
-                ..core::grpc_service::EnvoyGrpc::default()
-            },
-        )),
-        ..core::GrpcService::default()
-    };
+    let service = grpc_service(IDENTITY_CLUSTER);
     let source = core::ApiConfigSource {
         api_type: core::api_config_source::ApiType::Grpc as i32,
         transport_api_version: core::ApiVersion::V3 as i32,

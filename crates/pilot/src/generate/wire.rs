@@ -60,6 +60,19 @@ pub(super) fn ads() -> core::ConfigSource {
     }
 }
 
+/// A gRPC service reached through a cluster.
+pub(super) fn grpc_service(cluster: &str) -> core::GrpcService {
+    core::GrpcService {
+        target_specifier: Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(
+            core::grpc_service::EnvoyGrpc {
+                cluster_name: cluster.to_owned(),
+                ..core::grpc_service::EnvoyGrpc::default()
+            },
+        )),
+        ..core::GrpcService::default()
+    }
+}
+
 pub(super) fn text(value: &str) -> pb::Value {
     pb::Value {
         kind: Some(pb::value::Kind::StringValue(value.to_owned())),

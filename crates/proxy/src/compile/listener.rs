@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Compiler, Resources};
 use crate::http::chain::HttpChain;
 use crate::listen::chain_match::ChainIndex;
+use crate::model::access_log::AccessLog;
 use crate::model::http::RouteSource;
 use crate::model::listener::{ChainAction, FilterChain, Listener};
 use crate::observe::access_log::CompiledLog;
@@ -72,7 +73,7 @@ impl Compiler {
                     RouteSource::Rds(name) => resources.routes.get(name).cloned(),
                 };
                 let routes = config.map(|config| Arc::new(CompiledRoutes::new(RouteTable::new(config), clusters)));
-                let logs = compile_logs(&manager.access_logs)?;
+                let logs = self.logs(&manager.access_logs)?;
                 let stats = self.stats(&manager.stat_prefix);
                 Ok(ActionRuntime::Http(Arc::new(HttpChain::new(
                     (**manager).clone(),
@@ -82,7 +83,7 @@ impl Compiler {
                 ))))
             }
             ChainAction::Tcp(proxy) => {
-                let logs = compile_logs(&proxy.access_logs)?;
+                let logs = self.logs(&proxy.access_logs)?;
                 let find = |name: &Arc<str>| clusters.get(name).cloned();
                 Ok(ActionRuntime::Tcp(Arc::new(TcpChain::new(
                     (**proxy).clone(),
@@ -92,10 +93,9 @@ impl Compiler {
             }
         }
     }
-}
 
-fn compile_logs(logs: &[crate::model::access_log::AccessLog]) -> Result<Vec<CompiledLog>, String> {
-    logs.iter()
-        .map(|log| CompiledLog::new(log).map_err(|error| error.to_string()))
-        .collect()
+    fn logs(&self, logs: &[AccessLog]) -> Result<Vec<CompiledLog>, String> {
+        let compiled = logs.iter().map(|log| CompiledLog::new(log, &self.exporters));
+        compiled.collect::<Result<_, _>>().map_err(|error| error.to_string())
+    }
 }

@@ -14,6 +14,7 @@ use rustls::crypto::CryptoProvider;
 use crate::model::cluster::{Cluster as ClusterModel, LoadAssignment};
 use crate::model::listener::Listener;
 use crate::model::route::RouteConfig;
+use crate::observe::als::Exporters;
 use crate::observe::http_stats::HttpStats;
 use crate::runtime::Runtime;
 use crate::secrets::SecretStore;
@@ -45,17 +46,19 @@ pub struct Reject {
 pub struct Compiler {
     provider: Arc<CryptoProvider>,
     secrets: SecretStore,
+    exporters: Exporters,
     stats: HashMap<Arc<str>, Arc<HttpStats>>,
 }
 
 // === impl Compiler ===
 
 impl Compiler {
-    /// A compiler that takes key material from `secrets`.
-    pub fn new(provider: Arc<CryptoProvider>, secrets: SecretStore) -> Self {
+    /// A compiler that takes key material from `secrets` and sends access logs through `exporters`.
+    pub fn new(provider: Arc<CryptoProvider>, secrets: SecretStore, exporters: Exporters) -> Self {
         Self {
             provider,
             secrets,
+            exporters,
             stats: HashMap::new(),
         }
     }
@@ -92,6 +95,11 @@ impl Compiler {
     /// The counters of a `stat_prefix`; the same for every chain that names it.
     fn stats(&mut self, prefix: &Arc<str>) -> Arc<HttpStats> {
         self.stats.entry(prefix.clone()).or_default().clone()
+    }
+
+    /// Access-log entries that collectors did not get.
+    pub fn dropped_entries(&self) -> u64 {
+        self.exporters.dropped()
     }
 
     /// All counters by prefix.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::als::{Exporter, Exporters};
 use super::log_filter;
 use super::render::{Headers, write_format, write_operator};
 use super::stream_info::StreamInfo;
@@ -36,7 +37,14 @@ const FLUSH_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct CompiledLog {
     log: AccessLog,
-    target: Target,
+    destination: Destination,
+}
+
+/// Where a log goes.
+#[derive(Debug)]
+enum Destination {
+    Lines(Target),
+    Service(Exporter),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,8 +66,8 @@ pub enum LogError {
         reason: String,
     },
     /// Its kind is not carried yet.
-    #[error("access logs over gRPC are not supported, use a file or stdout")]
-    Grpc,
+    #[error("access logs of connections over gRPC are not supported, use a file or stdout")]
+    TcpService,
 }
 
 /// Where workers hand lines to; clones share one writer.
@@ -172,7 +180,7 @@ impl Drop for LineBuffers {
 
 impl CompiledLog {
     /// Checks that the log can be written.
-    pub fn new(log: &AccessLog) -> Result<Self, LogError> {
+    pub fn new(log: &AccessLog, exporters: &Exporters) -> Result<Self, LogError> {
         let target = match &log.sink {
             LogSink::File { path, .. } if path == Path::new("/dev/stdout") => Target::Stdout,
             LogSink::File { path, .. } if path == Path::new("/dev/stderr") => Target::Stderr,
@@ -185,11 +193,17 @@ impl CompiledLog {
             }
             LogSink::Stream { stderr: true, .. } => Target::Stderr,
             LogSink::Stream { stderr: false, .. } => Target::Stdout,
-            LogSink::Grpc { .. } => return Err(LogError::Grpc),
+            LogSink::Grpc { tcp: true, .. } => return Err(LogError::TcpService),
+            LogSink::Grpc { cluster, log_name, .. } => {
+                return Ok(Self {
+                    log: log.clone(),
+                    destination: Destination::Service(exporters.get(cluster, log_name)),
+                });
+            }
         };
         Ok(Self {
             log: log.clone(),
-            target,
+            destination: Destination::Lines(target),
         })
     }
 
@@ -200,11 +214,13 @@ impl CompiledLog {
         {
             return;
         }
-        let format = match &self.log.sink {
-            LogSink::File { format, .. } | LogSink::Stream { format, .. } => format,
-            LogSink::Grpc { .. } => return,
-        };
-        worker.log.add(&self.target, |out| write_line(format, info, out));
+        match (&self.destination, &self.log.sink) {
+            (Destination::Service(exporter), _) => exporter.write(info),
+            (Destination::Lines(target), LogSink::File { format, .. } | LogSink::Stream { format, .. }) => {
+                worker.log.add(target, |out| write_line(format, info, out));
+            }
+            (Destination::Lines(_), LogSink::Grpc { .. }) => {}
+        }
     }
 }
 

@@ -311,7 +311,8 @@ fn rejection(message: String) -> RpcStatus {
     }
 }
 
-fn node(source: &Node) -> core::Node {
+/// The node that control planes and collectors are told.
+pub fn node(source: &Node) -> core::Node {
     let fields = source
         .metadata
         .iter()

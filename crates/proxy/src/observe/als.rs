@@ -1,0 +1,205 @@
+//! Access logs to a collector over Envoy's access-log service.
+//!
+//! Entries wait in a bounded queue; when it is full they are dropped and counted, so that a slow collector never slows traffic.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::{Channel, Endpoint as Dial};
+use weft_base::shutdown::Shutdown;
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::envoy::data::accesslog::v3 as accesslog;
+use weft_proto::xds::envoy::service::accesslog::v3 as service;
+use weft_proto::xds::envoy::service::accesslog::v3::access_log_service_client::AccessLogServiceClient;
+use weft_proto::xds::envoy::service::accesslog::v3::stream_access_logs_message as message;
+
+use super::als_entry;
+use super::stream_info::StreamInfo;
+use crate::runtime::RuntimeHandle;
+use crate::upstream::connect;
+
+/// Entries that may wait to be sent.
+const QUEUE_MAX: usize = 8192;
+
+/// Entries of one message.
+const BATCH_MAX: usize = 256;
+
+/// Longest time that an entry waits for others.
+const BATCH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Messages that may wait for the network.
+const OUTGOING_MAX: usize = 16;
+
+/// First pause after a lost stream, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+
+/// Sends entries to one collector; clones share one stream.
+#[derive(Clone, Debug)]
+pub struct Exporter {
+    queue: mpsc::Sender<accesslog::HttpAccessLogEntry>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// All exporters of the process, by cluster and log name; they go on over configuration changes.
+#[derive(Debug)]
+pub struct Exporters {
+    node: core::Node,
+    runtime: Arc<RuntimeHandle>,
+    shutdown: Shutdown,
+    by_name: Mutex<HashMap<Name, Exporter>>,
+}
+
+/// Cluster and log name.
+type Name = (Arc<str>, Arc<str>);
+
+/// What one exporting task needs.
+#[derive(Debug)]
+struct Stream {
+    cluster: Arc<str>,
+    log_name: Arc<str>,
+    node: core::Node,
+    runtime: Arc<RuntimeHandle>,
+}
+
+// === impl Exporters ===
+
+impl Exporters {
+    /// No exporter yet. `node` names the proxy to collectors.
+    pub fn new(node: core::Node, runtime: Arc<RuntimeHandle>, shutdown: Shutdown) -> Self {
+        Self {
+            node,
+            runtime,
+            shutdown,
+            by_name: Mutex::default(),
+        }
+    }
+
+    /// The exporter to a cluster; started when it is first asked for.
+    pub fn get(&self, cluster: &Arc<str>, log_name: &Arc<str>) -> Exporter {
+        let key = (cluster.clone(), log_name.clone());
+        let start = || {
+            let (queue, entries) = mpsc::channel(QUEUE_MAX);
+            let stream = Stream {
+                cluster: cluster.clone(),
+                log_name: log_name.clone(),
+                node: self.node.clone(),
+                runtime: self.runtime.clone(),
+            };
+            let stop = self.shutdown.token();
+            self.shutdown.spawn(async move {
+                stop.run_until_cancelled(stream.run(entries)).await;
+            });
+            Exporter {
+                queue,
+                dropped: Arc::default(),
+            }
+        };
+        self.by_name.lock().entry(key).or_insert_with(start).clone()
+    }
+
+    /// Entries dropped because collectors were behind or away.
+    pub fn dropped(&self) -> u64 {
+        let exporters = self.by_name.lock();
+        exporters
+            .values()
+            .map(|exporter| exporter.dropped.load(Ordering::Relaxed))
+            .sum()
+    }
+}
+
+// === impl Exporter ===
+
+impl Exporter {
+    /// Hands a finished request over.
+    pub fn write(&self, info: &StreamInfo) {
+        if self.queue.try_send(als_entry::http(info)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+// === impl Stream ===
+
+impl Stream {
+    async fn run(self, mut entries: mpsc::Receiver<accesslog::HttpAccessLogEntry>) {
+        let mut failures = 0_u32;
+        loop {
+            match self.export(&mut entries).await {
+                Ok(()) => return,
+                Err(reason) => {
+                    failures = failures.saturating_add(1);
+                    tracing::debug!(cluster = %self.cluster, reason, failures, "no stream to the collector");
+                }
+            }
+            let factor = 1_u32.checked_shl(failures.min(10) - 1).unwrap_or(u32::MAX);
+            let pause = BACKOFF.0.saturating_mul(factor).min(BACKOFF.1);
+            tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+        }
+    }
+
+    /// One stream until it breaks; `Ok` when nothing will come any more.
+    async fn export(&self, entries: &mut mpsc::Receiver<accesslog::HttpAccessLogEntry>) -> Result<(), String> {
+        let channel = self.dial().await?;
+        let mut client = AccessLogServiceClient::new(channel);
+        let (sender, outgoing) = mpsc::channel(OUTGOING_MAX);
+        let call = client.stream_access_logs(ReceiverStream::new(outgoing));
+        tokio::pin!(call);
+        let mut identifier = Some(message::Identifier {
+            node: Some(self.node.clone()),
+            log_name: self.log_name.to_string(),
+        });
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let received = tokio::select! {
+                // The server answers only when it ends the stream.
+                answer = &mut call => return Err(answer.map_or_else(|status| status.to_string(), |_| "stream ended".to_owned())),
+                received = entries.recv_many(&mut batch, BATCH_MAX) => received,
+            };
+            if received == 0 {
+                return Ok(());
+            }
+            let log_entry = std::mem::take(&mut batch);
+            let message = service::StreamAccessLogsMessage {
+                identifier: identifier.take(),
+                log_entries: Some(message::LogEntries::HttpLogs(message::HttpAccessLogEntries {
+                    log_entry,
+                })),
+            };
+            tokio::select! {
+                answer = &mut call => return Err(answer.map_or_else(|status| status.to_string(), |_| "stream ended".to_owned())),
+                sent = sender.send(message) => sent.map_err(|error| error.to_string())?,
+            }
+            if received < BATCH_MAX {
+                tokio::select! {
+                    answer = &mut call => return Err(answer.map_or_else(|status| status.to_string(), |_| "stream ended".to_owned())),
+                    () = tokio::time::sleep(BATCH_INTERVAL) => {}
+                }
+            }
+        }
+    }
+
+    async fn dial(&self) -> Result<Channel, String> {
+        let cluster = self.runtime.load().clusters.get(&self.cluster).cloned();
+        let cluster = cluster.ok_or_else(|| format!("cluster {:?} does not exist", self.cluster))?;
+        let endpoint = cluster.choose(&[], 0, || fastrand::u64(..));
+        let endpoint = endpoint.ok_or_else(|| format!("cluster {:?} has no endpoint", self.cluster))?;
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let (cluster, endpoint) = (cluster.clone(), endpoint.clone());
+            async move {
+                connect::to_endpoint(&cluster.model, &endpoint, None)
+                    .await
+                    .map(TokioIo::new)
+            }
+        });
+        let dial = Dial::from_static("http://access-logs")
+            .connect_with_connector(connector)
+            .await;
+        dial.map_err(|error| weft_base::grpc_tls::chain_of(&error))
+    }
+}
