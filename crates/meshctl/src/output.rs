@@ -43,9 +43,11 @@ impl Table {
         self.rows.push(cells.into());
     }
 
-    /// Sorts the rows by their first cell, then the next, and so on.
+    /// Sorts the rows by their first cell, then the next, and so on, and leaves out repeated ones: an Envoy lists a secret
+    /// once for each place that names it.
     pub(crate) fn sort(&mut self) {
         self.rows.sort();
+        self.rows.dedup();
     }
 
     /// Columns four spaces apart, no lines, no space at the ends of lines.

@@ -17,7 +17,6 @@ pub mod observe;
 pub mod request;
 pub mod route;
 pub mod runtime;
-pub mod sds_agent;
 pub mod secrets;
 pub mod stream;
 pub mod tcp;

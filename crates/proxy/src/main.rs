@@ -6,7 +6,8 @@ use anyhow::{Result, anyhow};
 use clap::Parser;
 use weft_proxy::config::{Cli, Mesh, Verb};
 use weft_proxy::mesh::Role;
-use weft_proxy::{app, bootstrap, sds_agent};
+use weft_proxy::secrets::agent;
+use weft_proxy::{app, bootstrap};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,7 +30,7 @@ fn main() -> Result<()> {
         Verb::SdsAgent(options) => {
             // It waits nearly all the time: one thread, little memory.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(sds_agent::run(options))
+            runtime.block_on(agent::run(options))
         }
         Verb::Validate(options) => {
             let loaded = bootstrap::load(&options.config, options.tolerate_unsupported)?;
