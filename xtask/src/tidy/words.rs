@@ -29,7 +29,6 @@ const PROTOBUF_FOLDERS: &[&str] = &[
     "crates/proxy/src/bootstrap",
     "crates/proxy/src/model/convert",
     "crates/proxy/src/xds",
-    "crates/proxy/src/sds_agent.rs",
     "crates/proxy/src/secrets",
     "crates/proxy/src/admin",
     "crates/proxy/src/observe",
