@@ -117,7 +117,7 @@ fn a_mesh_that_does_not_get_ready_is_ended_with_what_it_waits_for() {
     let stage = Stage::new();
     let mesh = std::fs::read_to_string(stage.path("mesh.yaml")).unwrap();
     std::fs::write(stage.path("mesh.yaml"), mesh.replace("/healthz", "/fail")).unwrap();
-    let output = stage.run(&["up", "-f", "mesh.yaml", "--timeout", "3s"]);
+    let output = stage.run(&["up", "-f", "mesh.yaml", "--timeout", "15s"]);
     let stderr = &output.stderr;
     assert_eq!(output.code, Some(2), "{stderr}");
     assert!(
