@@ -4,53 +4,66 @@ use std::rc::Rc;
 
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::finish::Finish;
 use crate::error::ResponseFlags;
 use crate::stream::Stream;
-use crate::tcp::copy;
+use crate::tcp::copy::{self, Copied};
 use crate::worker::Worker;
 
+/// A tunnel under way; its record is written when it ends, and as true when it is cut off by a drain.
+#[derive(Debug)]
+struct Tunnel {
+    finish: Box<Finish>,
+    copied: Copied,
+}
+
 /// Joins the two connections of an upgraded request once both have switched. `finish` ends with the tunnel.
-pub fn join(worker: &Rc<Worker>, client: OnUpgrade, upstream: OnUpgrade, mut finish: Box<Finish>) {
+pub fn join(worker: &Rc<Worker>, client: OnUpgrade, upstream: OnUpgrade, finish: Box<Finish>) {
     worker.spawn(async move {
-        let switched = tokio::try_join!(client, upstream);
-        let Ok((client, upstream)) = switched else {
-            return;
-        };
-        let mut client: TokioIo<Upgraded> = TokioIo::new(client);
-        let mut upstream: TokioIo<Upgraded> = TokioIo::new(upstream);
-        let idle = finish.chain.manager.stream_idle_timeout;
-        let copied = copy::both_ways(&mut client, &mut upstream, idle).await;
-        finish.progress.received.set(copied.to_upstream);
-        finish.info.bytes_sent = copied.to_client;
-        if copied.client_closed_first {
-            finish
-                .info
-                .flags
-                .insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+        if let Ok((client, upstream)) = tokio::try_join!(client, upstream) {
+            let mut upstream: TokioIo<Upgraded> = TokioIo::new(upstream);
+            Tunnel::new(finish).run(client, &mut upstream).await;
         }
-        finish.complete();
     });
 }
 
 /// Joins a client that sent CONNECT with a connection to its destination.
-pub fn join_stream(worker: &Rc<Worker>, client: OnUpgrade, mut upstream: Stream, mut finish: Box<Finish>) {
+pub fn join_stream(worker: &Rc<Worker>, client: OnUpgrade, mut upstream: Stream, finish: Box<Finish>) {
     worker.spawn(async move {
-        let Ok(client) = client.await else {
-            return;
-        };
-        let mut client: TokioIo<Upgraded> = TokioIo::new(client);
-        let idle = finish.chain.manager.stream_idle_timeout;
-        let copied = copy::both_ways(&mut client, &mut upstream, idle).await;
-        finish.progress.received.set(copied.to_upstream);
-        finish.info.bytes_sent = copied.to_client;
-        if copied.client_closed_first {
-            finish
-                .info
-                .flags
-                .insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+        if let Ok(client) = client.await {
+            Tunnel::new(finish).run(client, &mut upstream).await;
         }
-        finish.complete();
     });
+}
+
+// === impl Tunnel ===
+
+impl Tunnel {
+    fn new(finish: Box<Finish>) -> Self {
+        Self {
+            finish,
+            copied: Copied::default(),
+        }
+    }
+
+    async fn run(mut self, client: Upgraded, upstream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+        let mut client = TokioIo::new(client);
+        let idle = self.finish.chain.manager.stream_idle_timeout;
+        // How a tunnel ended is nobody's fault here: the other side has seen the same.
+        let _ = copy::both_ways(&mut client, upstream, idle, &self.copied).await;
+        self.finish.complete();
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        self.finish.progress.received.set(self.copied.to_upstream.get());
+        self.finish.info.bytes_sent = self.copied.to_client.get();
+        if self.copied.client_closed_first() {
+            let flags = &mut self.finish.info.flags;
+            flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
+        }
+    }
 }

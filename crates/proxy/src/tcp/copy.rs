@@ -13,60 +13,51 @@ const BUFFER_BYTES_MIN: usize = 16 << 10;
 /// Buffer of a direction that keeps filling the first.
 const BUFFER_BYTES_MAX: usize = 256 << 10;
 
-/// What was copied.
+/// What was copied so far; right at every moment, so that a copy that is cut off is told truly, too.
 #[derive(Debug, Default)]
 pub struct Copied {
     /// Bytes from the client.
-    pub to_upstream: u64,
+    pub to_upstream: Cell<u64>,
     /// Bytes to the client.
-    pub to_client: u64,
-    /// Whether the client was the first to close.
-    pub client_closed_first: bool,
-    /// Why it ended, unless both sides closed.
-    pub error: Option<io::Error>,
+    pub to_client: Cell<u64>,
+    /// Who closed first: the client (true) or the upstream.
+    client_first: Cell<Option<bool>>,
 }
 
-/// Copies both ways. `idle` zero waits for ever.
-pub async fn both_ways<A, B>(client: &mut A, upstream: &mut B, idle: Duration) -> Copied
+// === impl Copied ===
+
+impl Copied {
+    /// Whether the client was the first to close.
+    pub fn client_closed_first(&self) -> bool {
+        self.client_first.get() == Some(true)
+    }
+
+    fn note_close(&self, client: bool) {
+        if self.client_first.get().is_none() {
+            self.client_first.set(Some(client));
+        }
+    }
+}
+
+/// Copies both ways and counts into `copied`. `idle` zero waits for ever. An error unless both sides closed.
+pub async fn both_ways<A, B>(client: &mut A, upstream: &mut B, idle: Duration, copied: &Copied) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let to_upstream = Cell::new(0);
-    let to_client = Cell::new(0);
     let last = Cell::new(Instant::now());
-    let first_closed = Cell::new(None);
-    let error = {
-        let (client_read, client_write) = tokio::io::split(client);
-        let (upstream_read, upstream_write) = tokio::io::split(upstream);
-        let copying = async {
-            tokio::try_join!(
-                one_way(client_read, upstream_write, &to_upstream, &last, || note_close(
-                    &first_closed,
-                    true
-                )),
-                one_way(upstream_read, client_write, &to_client, &last, || note_close(
-                    &first_closed,
-                    false
-                )),
-            )
-        };
-        tokio::select! {
-            done = copying => done.err(),
-            () = idle_since(&last, idle) => Some(io::ErrorKind::TimedOut.into()),
-        }
-    };
-    Copied {
-        to_upstream: to_upstream.get(),
-        to_client: to_client.get(),
-        client_closed_first: first_closed.get() == Some(true),
-        error,
-    }
-}
-
-fn note_close(first: &Cell<Option<bool>>, client: bool) {
-    if first.get().is_none() {
-        first.set(Some(client));
+    let (client_read, client_write) = tokio::io::split(client);
+    let (upstream_read, upstream_write) = tokio::io::split(upstream);
+    let to_upstream = one_way(client_read, upstream_write, &copied.to_upstream, &last, || {
+        copied.note_close(true);
+    });
+    let to_client = one_way(upstream_read, client_write, &copied.to_client, &last, || {
+        copied.note_close(false);
+    });
+    let copying = async { tokio::try_join!(to_upstream, to_client) };
+    tokio::select! {
+        done = copying => done.map(|_| ()),
+        () = idle_since(&last, idle) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
@@ -127,17 +118,39 @@ mod tests {
             client_far.read_to_string(&mut answer).await.unwrap();
             (question, answer)
         };
-        let (copied, (question, answer)) = tokio::join!(both_ways(&mut client, &mut upstream, Duration::ZERO), far);
+        let copied = Copied::default();
+        let copying = both_ways(&mut client, &mut upstream, Duration::ZERO, &copied);
+        let (result, (question, answer)) = tokio::join!(copying, far);
         assert_eq!((question.as_str(), answer.as_str()), ("question", "answer"));
-        assert_eq!((copied.to_upstream, copied.to_client), (8, 6));
-        assert!(copied.error.is_none());
+        assert_eq!((copied.to_upstream.get(), copied.to_client.get()), (8, 6));
+        assert!(copied.client_closed_first() && result.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_is_cut_off_has_counted() {
+        let (mut client, mut client_far) = tokio::io::duplex(64);
+        let (mut upstream, mut upstream_far) = tokio::io::duplex(64);
+        let copied = Copied::default();
+        {
+            let copying = both_ways(&mut client, &mut upstream, Duration::ZERO, &copied);
+            let far = async {
+                client_far.write_all(b"question").await.unwrap();
+                let mut question = [0; 8];
+                upstream_far.read_exact(&mut question).await.unwrap();
+            };
+            tokio::select! {
+                _ = copying => unreachable!("both sides are open"),
+                () = far => {}
+            }
+        }
+        assert_eq!((copied.to_upstream.get(), copied.to_client.get()), (8, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn silence_ends_it() {
         let (mut client, _client_far) = tokio::io::duplex(64);
         let (mut upstream, _upstream_far) = tokio::io::duplex(64);
-        let copied = both_ways(&mut client, &mut upstream, Duration::from_secs(60)).await;
-        assert_eq!(copied.error.map(|error| error.kind()), Some(io::ErrorKind::TimedOut));
+        let result = both_ways(&mut client, &mut upstream, Duration::from_secs(60), &Copied::default()).await;
+        assert_eq!(result.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
     }
 }

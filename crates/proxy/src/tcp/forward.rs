@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 use super::chain::TcpChain;
-use super::copy;
+use super::copy::{self, Copied};
 use crate::connection::ConnectionInfo;
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::model::cluster::Discovery;
@@ -49,17 +49,23 @@ async fn forward(
     info.upstream_cluster = Some(cluster.model.clone());
     let (mut upstream, _guard) = connect_upstream(cluster, chain, worker, info).await?;
     info.upstream_local = upstream.socket().and_then(|socket| socket.local_addr().ok());
-    let copying = copy::both_ways(client, &mut upstream, chain.proxy.idle_timeout);
-    let copied = match chain.proxy.duration_max {
-        None => copying.await,
-        Some(longest) => match tokio::time::timeout(longest, copying).await {
-            Ok(copied) => copied,
-            Err(_) => return Err(ErrorKind::StreamDurationExceeded.into()),
-        },
+    let copied = Copied::default();
+    let copying = copy::both_ways(client, &mut upstream, chain.proxy.idle_timeout, &copied);
+    let in_time = match chain.proxy.duration_max {
+        None => {
+            // How a stream ended is nobody's fault here: the other side has seen the same.
+            let _ = copying.await;
+            true
+        }
+        Some(longest) => tokio::time::timeout(longest, copying).await.is_ok(),
     };
-    info.bytes_received = copied.to_upstream;
-    info.bytes_sent = copied.to_client;
-    Ok(())
+    info.bytes_received = copied.to_upstream.get();
+    info.bytes_sent = copied.to_client.get();
+    if in_time {
+        Ok(())
+    } else {
+        Err(ErrorKind::StreamDurationExceeded.into())
+    }
 }
 
 /// Tries endpoints until one connects, as often as the proxy says.
