@@ -2,8 +2,10 @@
 //!
 //! Knows nothing of xDS, of other objects or of sockets; `weft-pilot` resolves references between objects.
 
+pub mod cluster;
 pub mod destination_rule;
 pub mod diagnostic;
+pub mod endpoint_slice;
 pub mod gateway;
 pub mod host;
 pub mod local_mesh;
@@ -12,6 +14,7 @@ pub mod matching;
 pub mod meta;
 pub mod parse;
 pub mod peer_authentication;
+pub mod pod;
 pub mod protocol;
 pub mod resource;
 pub mod secret;

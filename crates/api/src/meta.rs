@@ -16,6 +16,14 @@ pub enum Kind {
     Service,
     /// Kubernetes `v1` Secret.
     Secret,
+    /// Kubernetes `v1` Pod.
+    Pod,
+    /// Kubernetes `v1` Node; has no namespace.
+    Node,
+    /// Kubernetes `v1` Namespace; has no namespace.
+    Namespace,
+    /// Kubernetes `discovery.k8s.io` EndpointSlice.
+    EndpointSlice,
     /// `networking.istio.io` VirtualService.
     VirtualService,
     /// `networking.istio.io` DestinationRule.
@@ -68,7 +76,7 @@ pub struct Place {
 /// The part of Kubernetes metadata that carries meaning here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
-    /// The namespace; `default` where the document names none.
+    /// The namespace; `default` where the document names none, empty for kinds without one.
     pub namespace: Arc<str>,
     /// The name.
     pub name: Arc<str>,
@@ -101,6 +109,10 @@ impl Kind {
         match self {
             Self::Service => "Service",
             Self::Secret => "Secret",
+            Self::Pod => "Pod",
+            Self::Node => "Node",
+            Self::Namespace => "Namespace",
+            Self::EndpointSlice => "EndpointSlice",
             Self::VirtualService => "VirtualService",
             Self::DestinationRule => "DestinationRule",
             Self::ServiceEntry => "ServiceEntry",
@@ -114,6 +126,13 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// Whether objects of the kind belong to no namespace.
+    pub fn is_cluster_wide(self) -> bool {
+        matches!(self, Self::Node | Self::Namespace)
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -122,9 +141,12 @@ impl fmt::Display for Kind {
 
 // === impl ObjectKey ===
 
-/// `Kind/namespace/name`.
+/// `Kind/namespace/name`; `Kind/name` without a namespace.
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            return write!(f, "{}/{}", self.kind, self.name);
+        }
         write!(f, "{}/{}/{}", self.kind, self.namespace, self.name)
     }
 }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use crate::cluster::{Namespace, Node};
 use crate::destination_rule::DestinationRule;
+use crate::endpoint_slice::EndpointSlice;
 use crate::gateway::Gateway;
 use crate::local_mesh::LocalMesh;
 use crate::local_workload::LocalWorkload;
 use crate::meta::{Kind, Meta, Object, ObjectKey, Place};
 use crate::peer_authentication::PeerAuthentication;
+use crate::pod::Pod;
 use crate::secret::Secret;
 use crate::service::Service;
 use crate::service_entry::{ServiceEntry, WorkloadEntry};
@@ -20,6 +23,10 @@ use crate::virtual_service::VirtualService;
 pub enum Resource {
     Service(Arc<Object<Service>>),
     Secret(Arc<Object<Secret>>),
+    Pod(Arc<Object<Pod>>),
+    Node(Arc<Object<Node>>),
+    Namespace(Arc<Object<Namespace>>),
+    EndpointSlice(Arc<Object<EndpointSlice>>),
     VirtualService(Arc<Object<VirtualService>>),
     DestinationRule(Arc<Object<DestinationRule>>),
     ServiceEntry(Arc<Object<ServiceEntry>>),
@@ -37,6 +44,10 @@ macro_rules! each {
         match $resource {
             Resource::Service($object) => $body,
             Resource::Secret($object) => $body,
+            Resource::Pod($object) => $body,
+            Resource::Node($object) => $body,
+            Resource::Namespace($object) => $body,
+            Resource::EndpointSlice($object) => $body,
             Resource::VirtualService($object) => $body,
             Resource::DestinationRule($object) => $body,
             Resource::ServiceEntry($object) => $body,
@@ -58,6 +69,10 @@ impl Resource {
         match self {
             Self::Service(_) => Kind::Service,
             Self::Secret(_) => Kind::Secret,
+            Self::Pod(_) => Kind::Pod,
+            Self::Node(_) => Kind::Node,
+            Self::Namespace(_) => Kind::Namespace,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::VirtualService(_) => Kind::VirtualService,
             Self::DestinationRule(_) => Kind::DestinationRule,
             Self::ServiceEntry(_) => Kind::ServiceEntry,

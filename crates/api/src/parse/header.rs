@@ -18,6 +18,10 @@ pub(super) struct Header {
 const KINDS: &[(&str, &[&str], Kind)] = &[
     ("", &["v1"], Kind::Service),
     ("", &["v1"], Kind::Secret),
+    ("", &["v1"], Kind::Pod),
+    ("", &["v1"], Kind::Node),
+    ("", &["v1"], Kind::Namespace),
+    ("discovery.k8s.io", &["v1", "v1beta1"], Kind::EndpointSlice),
     ("networking.istio.io", NETWORKING, Kind::VirtualService),
     ("networking.istio.io", NETWORKING, Kind::DestinationRule),
     ("networking.istio.io", NETWORKING, Kind::ServiceEntry),
@@ -54,6 +58,12 @@ pub(super) fn read(fields: &mut Fields<'_, '_>, file: &Arc<str>) -> Option<Heade
     }
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
     let kind = known_kind(fields, group, version, &kind_name)?;
+    let namespace = if kind.is_cluster_wide() {
+        fields.report().object = format!("{kind_name}/{name}");
+        Arc::from("")
+    } else {
+        namespace
+    };
     let meta = metadata(fields, namespace, name);
     if meta.is_none() && fields.get("metadata").is_none() {
         fields.missing("metadata", "give at least metadata.name");
@@ -103,7 +113,7 @@ fn known_kind(fields: &mut Fields<'_, '_>, group: &str, version: &str, name: &st
         (Severity::Warning, message, String::new())
     } else {
         let near = (group.is_empty())
-            .then(|| crate::suggest::nearest(name, ["Service", "Secret"]).filter(|_| name != "Namespace"))
+            .then(|| crate::suggest::nearest(name, ["Service", "Secret"]))
             .flatten();
         match near {
             Some(near) => (

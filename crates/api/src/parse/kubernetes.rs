@@ -20,7 +20,6 @@ const SERVER_FIRST_PORTS: [u16; 4] = [25, 53, 3306, 27017];
 /// Fields of a Service that say how Kubernetes exposes it, which is not the mesh's matter.
 const EXPOSURE: &[&str] = &[
     "allocateLoadBalancerNodePorts",
-    "clusterIPs",
     "externalIPs",
     "externalTrafficPolicy",
     "healthCheckNodePort",
@@ -87,21 +86,30 @@ fn export_to(meta: &Meta) -> ExportTo {
     )
 }
 
+/// `clusterIPs`, on older servers only `clusterIP`.
 fn cluster_ip(fields: &mut Fields<'_, '_>) -> ClusterIp {
-    match fields.text("clusterIP").as_deref() {
-        None | Some("") => ClusterIp::Unassigned,
-        Some("None") => ClusterIp::Headless,
-        Some(text) => match text.parse() {
-            Ok(address) => ClusterIp::Assigned(vec![address]),
-            Err(_) => {
-                fields.invalid(
-                    "clusterIP",
-                    format!("{text:?} is not an IP address"),
-                    "or use None for headless",
-                );
-                ClusterIp::Unassigned
-            }
-        },
+    let single = fields.text("clusterIP").filter(|text| !text.is_empty());
+    let all = fields.texts("clusterIPs");
+    let field = if all.is_empty() { "clusterIP" } else { "clusterIPs" };
+    let texts = if all.is_empty() { Vec::from_iter(single) } else { all };
+    if texts.iter().any(|text| text == "None") {
+        return ClusterIp::Headless;
+    }
+    let mut addresses = Vec::new();
+    for text in texts {
+        match text.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => fields.invalid(
+                field,
+                format!("{text:?} is not an IP address"),
+                "or use None for headless",
+            ),
+        }
+    }
+    if addresses.is_empty() {
+        ClusterIp::Unassigned
+    } else {
+        ClusterIp::Assigned(addresses)
     }
 }
 

@@ -10,6 +10,7 @@ mod gateway;
 mod header;
 mod kubernetes;
 mod local;
+mod pod;
 mod report;
 mod security;
 mod service_entry;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use self::header::Header;
 use self::report::Report;
 use self::tree::{Node, Value};
+use crate::cluster;
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::meta::{Kind, Object, ObjectKey};
 use crate::resource::Resource;
@@ -59,6 +61,23 @@ pub fn parse(file: &str, text: &str) -> Parsed {
                 parsed.broken_unnamed = true;
                 parsed.diagnostics.extend(report.into_findings());
             }
+        }
+    }
+    parsed
+}
+
+/// Reads one object that a server gave as JSON. There is no file and there are no lines: findings name object and field.
+pub fn parse_json(value: &serde_json::Value) -> Parsed {
+    let file: Arc<str> = "".into();
+    let mut parsed = Parsed::default();
+    match tree::from_json(value) {
+        Ok(None) => {}
+        Ok(Some(node)) => parsed.document(&file, &node, ""),
+        Err(error) => {
+            let mut report = Report::new(&file);
+            report.add(Severity::Error, code::SYNTAX, error.at, error.message, error.hint);
+            parsed.broken_unnamed = true;
+            parsed.diagnostics.extend(report.into_findings());
         }
     }
     parsed
@@ -153,6 +172,22 @@ fn spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Option<Resource>
         Kind::Secret => {
             let spec = kubernetes::secret(fields);
             finish(fields, header, Some(spec), Resource::Secret)
+        }
+        Kind::Pod => {
+            let spec = pod::pod(fields, &header.meta);
+            finish(fields, header, Some(spec), Resource::Pod)
+        }
+        Kind::EndpointSlice => {
+            let spec = pod::endpoint_slice(fields, &header.meta);
+            finish(fields, header, Some(spec), Resource::EndpointSlice)
+        }
+        Kind::Node => {
+            fields.ignore_rest();
+            finish(fields, header, Some(cluster::Node), Resource::Node)
+        }
+        Kind::Namespace => {
+            fields.ignore_rest();
+            finish(fields, header, Some(cluster::Namespace), Resource::Namespace)
         }
         Kind::VirtualService => {
             let spec = fields.map("spec", virtual_service::read);

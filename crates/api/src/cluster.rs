@@ -1,0 +1,29 @@
+//! Kubernetes `v1` Node and Namespace: all that the mesh needs of them is in their metadata.
+
+use crate::matching::Locality;
+use crate::meta::Labels;
+
+/// A node; its labels say where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node;
+
+/// A namespace; its labels say whether it takes part in the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Namespace;
+
+/// Region, zone and sub-zone of a node with these labels: `topology.kubernetes.io/*`, on old clusters
+/// `failure-domain.beta.kubernetes.io/*`; the sub-zone is Istio's own label.
+pub fn locality(labels: &Labels) -> Locality {
+    let first = |keys: &[&str]| {
+        let found = keys.iter().find_map(|key| labels.get(*key));
+        found.cloned().unwrap_or_default()
+    };
+    Locality {
+        region: first(&[
+            "topology.kubernetes.io/region",
+            "failure-domain.beta.kubernetes.io/region",
+        ]),
+        zone: first(&["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"]),
+        sub_zone: first(&["topology.istio.io/subzone"]),
+    }
+}
