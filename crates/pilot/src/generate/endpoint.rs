@@ -7,7 +7,7 @@ use weft_proto::xds::envoy::config::endpoint::v3 as endpoint;
 
 use super::cluster;
 use super::wire::{address, ip_address, structure, text, uint32};
-use crate::snapshot::{EndpointAddress, MeshEndpoint, Resolution};
+use crate::snapshot::{EndpointAddress, Health, MeshEndpoint, Resolution};
 use crate::view::ProxyView;
 
 /// One assignment for every EDS cluster.
@@ -88,12 +88,15 @@ fn lb_endpoint(member: &MeshEndpoint) -> endpoint::LbEndpoint {
         EndpointAddress::Name(name) => address(name, member.port),
     };
     endpoint::LbEndpoint {
+        health_status: match member.health {
+            Health::Ready => core::HealthStatus::Unknown,
+            Health::Draining => core::HealthStatus::Draining,
+        } as i32,
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
             address: Some(target),
             ..endpoint::Endpoint::default()
         })),
         load_balancing_weight: Some(uint32(member.weight.max(1))),
         metadata: Some(sections),
-        ..endpoint::LbEndpoint::default()
     }
 }

@@ -39,11 +39,10 @@ pub(super) fn generate(
     }
     for (port, servers) in by_port {
         // A port that the gateway does not bind is reported by the snapshot's diagnostics.
-        let bound = view.workload.gateway_ports.iter().find(|bound| bound.port == port);
-        let Some(bound) = bound else {
+        let Some(local_port) = view.workload.gateway_port(port) else {
             continue;
         };
-        if let Some(listener) = port_listener(view, port, bound.local_port, &servers, routes) {
+        if let Some(listener) = port_listener(view, port, local_port, &servers, routes) {
             listeners.push(listener);
         }
     }
@@ -79,7 +78,7 @@ fn port_listener(
     if chains.is_empty() {
         return None;
     }
-    let address = view.workload.address;
+    let address = view.workload.bind_address();
     let tls = plain.is_empty();
     let inspectors = tls.then(|| {
         inspector(

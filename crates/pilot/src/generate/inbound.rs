@@ -12,7 +12,7 @@ use super::cluster::inbound_name;
 use super::http::{Routes, Side, manager, tcp};
 use super::tls::{MESH_ALPN, mesh_server};
 use super::wire::{any, duration, ip_address, origin};
-use crate::snapshot::{InboundPort, Protocol};
+use crate::snapshot::{InboundPort, Interception, Protocol};
 use crate::view::ProxyView;
 
 /// Plaintext protocols that the inspector tells.
@@ -20,12 +20,16 @@ const PLAIN_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 
 /// One listener per port of the workload.
 pub(super) fn listeners(view: &ProxyView) -> Vec<pb::Listener> {
+    if view.workload.interception != Interception::None {
+        // Redirected traffic comes in through one listener for all ports.
+        return Vec::new();
+    }
     let ports = view.snapshot.inbound.of(&view.workload.key);
     ports.iter().map(|port| listener(view, port)).collect()
 }
 
 fn listener(view: &ProxyView, port: &InboundPort) -> pb::Listener {
-    let address = view.workload.address;
+    let address = view.workload.address();
     let auto = port.protocol == Protocol::Auto;
     let http = port.protocol.is_http() || auto;
     let mut chains = Vec::new();

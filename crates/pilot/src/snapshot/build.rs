@@ -95,7 +95,14 @@ fn topology(inputs: &Inputs, settings: &MeshSettings, old: Option<&MeshSnapshot>
     let same = |unchanged: fn(&Inputs, &Inputs) -> bool| old.is_some_and(|old| unchanged(&old.inputs, inputs));
     let same_services =
         same(|a, b| Arc::ptr_eq(&a.services, &b.services) && Arc::ptr_eq(&a.service_entries, &b.service_entries));
-    let same_local = same(|a, b| Arc::ptr_eq(&a.local_workloads, &b.local_workloads));
+    let same_local = same(|a, b| {
+        Arc::ptr_eq(&a.local_workloads, &b.local_workloads)
+            && Arc::ptr_eq(&a.pods, &b.pods)
+            && Arc::ptr_eq(&a.nodes, &b.nodes)
+            // Where gateways bind their ports follows from their Services.
+            && Arc::ptr_eq(&a.services, &b.services)
+    });
+    let same_slices = same(|a, b| Arc::ptr_eq(&a.endpoint_slices, &b.endpoint_slices));
     let services = index(old.map(|old| &old.services), same_services, |old| {
         Services::build(inputs, settings, old)
     });
@@ -115,13 +122,17 @@ fn topology(inputs: &Inputs, settings: &MeshSettings, old: Option<&MeshSnapshot>
             && Arc::ptr_eq(&old.peer_authentications, &peer_authentications)
     });
     // Endpoints that a ServiceEntry lists are not part of `services`, so its objects must be the same as well.
-    let backends = index(old.map(|old| &old.backends), same_parts && same_services, |old| {
-        Backends::build(inputs, &services, &workloads, &peer_authentications, old)
-    });
+    let backends = index(
+        old.map(|old| &old.backends),
+        same_parts && same_services && same_slices,
+        |old| Backends::build(inputs, &services, &workloads, &peer_authentications, old),
+    );
     let same_backends = old.is_some_and(|old| Arc::ptr_eq(&old.backends, &backends));
-    let endpoints = index(old.map(|old| &old.endpoints), same_backends && same_local, |old| {
-        Endpoints::build(inputs, &backends, old)
-    });
+    let endpoints = index(
+        old.map(|old| &old.endpoints),
+        same_backends && same_local && same_slices,
+        |old| Endpoints::build(inputs, &services, &backends, old),
+    );
     let inbound = index(old.map(|old| &old.inbound), same_parts, |old| {
         Inbound::build(&services, &workloads, &peer_authentications, old)
     });

@@ -4,7 +4,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weft_api::local_workload::LocalPort;
 use weft_api::matching::Locality;
 use weft_api::meta::Labels;
 use weft_api::service::TargetPort;
@@ -22,6 +21,15 @@ pub enum EndpointAddress {
     Name(Arc<str>),
 }
 
+/// Whether an endpoint takes requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Health {
+    /// It does.
+    Ready,
+    /// It still answers, but is about to end: what goes there already may stay, nothing new comes.
+    Draining,
+}
+
 /// One endpoint of one service port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshEndpoint {
@@ -29,7 +37,9 @@ pub struct MeshEndpoint {
     pub address: EndpointAddress,
     /// Port that clients connect to.
     pub port: u16,
-    /// The local workload behind it, if there is one.
+    /// Whether it takes requests. Always ready among `Backends`, which do not follow it.
+    pub health: Health,
+    /// The pod or local workload behind it, if there is one.
     pub workload: Option<WorkloadKey>,
     /// Labels.
     pub labels: Arc<Labels>,
@@ -86,11 +96,12 @@ impl MeshEndpoint {
         )
     }
 
-    /// The endpoint that a local workload's port is.
-    pub(super) fn of_workload(workload: &Workload, port: &LocalPort, labels: &Arc<Labels>, mtls: bool) -> Self {
+    /// The endpoint that a port of a workload is.
+    pub(super) fn of_workload(workload: &Workload, port: u16, labels: &Arc<Labels>, mtls: bool) -> Self {
         Self {
-            address: EndpointAddress::Ip(workload.address),
-            port: port.mesh_port,
+            address: EndpointAddress::Ip(workload.address()),
+            port,
+            health: Health::Ready,
             workload: Some(workload.key.clone()),
             labels: Arc::clone(labels),
             namespace: Arc::clone(&workload.key.namespace),
@@ -104,11 +115,31 @@ impl MeshEndpoint {
         }
     }
 
+    /// An endpoint of which only the place is known; the address is for the caller to fill in.
+    pub(super) fn unknown(namespace: &Arc<str>, port: u16) -> Self {
+        Self {
+            address: EndpointAddress::Name("".into()),
+            port,
+            health: Health::Ready,
+            workload: None,
+            labels: Arc::default(),
+            namespace: Arc::clone(namespace),
+            workload_name: "".into(),
+            canonical_name: "".into(),
+            canonical_revision: "latest".into(),
+            service_account: None,
+            locality: Locality::default(),
+            weight: 1,
+            mtls: false,
+        }
+    }
+
     /// The endpoint that a workload entry is, on one port.
     pub(super) fn of_entry(entry: &WorkloadEntry, name: &str, namespace: &Arc<str>, address: &str, port: u16) -> Self {
         Self {
             address: EndpointAddress::parse(address),
             port,
+            health: Health::Ready,
             workload: None,
             labels: Arc::new(entry.labels.clone()),
             namespace: Arc::clone(namespace),
@@ -130,16 +161,7 @@ impl MeshEndpoint {
                 TargetPort::Number(number) => number,
                 TargetPort::Name(_) | TargetPort::Same => port.port,
             },
-            workload: None,
-            labels: Arc::default(),
-            namespace: Arc::clone(&service.key.namespace),
-            workload_name: "".into(),
-            canonical_name: "".into(),
-            canonical_revision: "latest".into(),
-            service_account: None,
-            locality: Locality::default(),
-            weight: 1,
-            mtls: false,
+            ..Self::unknown(&service.key.namespace, port.port)
         }
     }
 }

@@ -1,20 +1,22 @@
 //! Endpoints of services: which workloads stand behind which service port.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use weft_api::local_workload::{LocalPort, Role};
+use weft_api::local_workload::Role;
 use weft_api::meta::{Labels, selects};
 use weft_api::peer_authentication::MtlsMode;
 use weft_api::service::TargetPort;
 use weft_api::service_entry::{Resolution, WorkloadEntry};
 
-use super::endpoint::MeshEndpoint;
+use super::endpoint::{EndpointAddress, Health, MeshEndpoint};
 use super::inputs::Inputs;
 use super::peer_authentication::PeerAuthentications;
 use super::service::{MeshService, Origin, ServiceKey, ServiceKind, ServicePort};
 use super::services::Services;
 use super::share;
+use super::slices::{self, Around, Slices};
 use super::workloads::{WorkloadKey, Workloads};
 
 /// Endpoints of the ports of one service.
@@ -32,31 +34,10 @@ pub struct Backends {
     pub(super) unmatched: Vec<(Origin, String, WorkloadKey)>,
 }
 
-/// The ready endpoints: what EDS serves.
+/// The endpoints that take requests, those that drain included: what EDS serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Endpoints {
     by_service: BTreeMap<ServiceKey, Arc<PortEndpoints>>,
-}
-
-/// The port of a workload that serves a service port: by name of the target, by declared number, by the service port's
-/// name, or the only one.
-pub(super) fn workload_port<'a>(ports: &'a [LocalPort], wanted: &ServicePort) -> Option<&'a LocalPort> {
-    let declared = |number: u16| ports.iter().find(|port| port.declared_port == number && number != 0);
-    let target = match &wanted.target {
-        TargetPort::Name(name) => ports.iter().find(|port| port.name == *name),
-        TargetPort::Number(number) => declared(*number),
-        TargetPort::Same => declared(wanted.port),
-    };
-    target
-        .or_else(|| {
-            ports
-                .iter()
-                .find(|port| !wanted.name.is_empty() && port.name == wanted.name)
-        })
-        .or(match ports {
-            [only] => Some(only),
-            _ => None,
-        })
 }
 
 /// The port of a workload entry that serves a service port: its own `ports` by name, else the target number, else the
@@ -87,7 +68,28 @@ impl PortEndpoints {
             .filter(move |endpoint| selects(labels, &endpoint.labels))
     }
 
-    fn add(&mut self, port: u16, endpoint: MeshEndpoint) {
+    /// Only the endpoints that have a health, with it.
+    fn filtered(&self, health: impl Fn(&MeshEndpoint) -> Option<Health>) -> Self {
+        let with_health = |endpoint: &Arc<MeshEndpoint>| {
+            let health = health(endpoint)?;
+            Some(if health == endpoint.health {
+                Arc::clone(endpoint)
+            } else {
+                Arc::new(MeshEndpoint {
+                    health,
+                    ..MeshEndpoint::clone(endpoint)
+                })
+            })
+        };
+        let ports = self.ports.iter();
+        Self {
+            ports: ports
+                .map(|(port, endpoints)| (*port, endpoints.iter().filter_map(with_health).collect()))
+                .collect(),
+        }
+    }
+
+    pub(super) fn add(&mut self, port: u16, endpoint: MeshEndpoint) {
         self.ports.entry(port).or_default().push(Arc::new(endpoint));
     }
 }
@@ -114,10 +116,12 @@ impl Backends {
             workloads,
             policies,
         };
+        let slices = Slices::new(inputs);
         let mut built = Self::default();
         for service in services.iter() {
             let mut found = PortEndpoints::default();
             built.select_workloads(service, &sources, &mut found);
+            slices.endpoints(service, sources.around(), &mut found);
             sources.listed(service, &mut found);
             sources.external_name(service, &mut found);
             let old = previous.and_then(|previous| previous.by_service.get(&service.key));
@@ -132,16 +136,28 @@ impl Backends {
         };
         let namespace = &service.key.namespace;
         for workload in sources.workloads.selected(namespace, selector) {
+            if workload.is_pod() {
+                // Which pods a Service has is for Kubernetes to say, in slices.
+                if service.kind == ServiceKind::Entry {
+                    for port in &service.ports {
+                        if let Some(own) = workload.serving_port(port) {
+                            found.add(port.port, slices::of_pod(workload, own.mesh_port, sources.policies));
+                        }
+                    }
+                }
+                continue;
+            }
             if workload.role != Role::Sidecar {
                 continue;
             }
             let labels = Arc::new(workload.labels.clone());
             for port in &service.ports {
-                match workload_port(&workload.ports, port) {
+                match workload.serving_port(port) {
                     Some(local) => {
                         let mode = sources.policies.effective(namespace, &workload.labels, local.app_port);
                         let mtls = mode != MtlsMode::Disable;
-                        found.add(port.port, MeshEndpoint::of_workload(workload, local, &labels, mtls));
+                        let endpoint = MeshEndpoint::of_workload(workload, local.mesh_port, &labels, mtls);
+                        found.add(port.port, endpoint);
                     }
                     None => self.unmatched.push((
                         Origin {
@@ -185,6 +201,14 @@ impl Backends {
 }
 
 impl Sources<'_> {
+    fn around(&self) -> Around<'_> {
+        Around {
+            inputs: self.inputs,
+            workloads: self.workloads,
+            policies: self.policies,
+        }
+    }
+
     /// Endpoints written in a ServiceEntry; with DNS resolution and none written, the hosts themselves.
     fn listed(&self, service: &MeshService, found: &mut PortEndpoints) {
         if service.kind != ServiceKind::Entry || service.selector.is_some() {
@@ -236,34 +260,37 @@ impl Sources<'_> {
     }
 }
 
+/// Whether an endpoint takes requests; `None` if it does not. What nobody watches is taken to.
+fn health(endpoint: &MeshEndpoint, listed: Option<&BTreeMap<IpAddr, Health>>, inputs: &Inputs) -> Option<Health> {
+    if let (Some(listed), EndpointAddress::Ip(address)) = (listed, &endpoint.address) {
+        return listed.get(address).copied();
+    }
+    let Some(key) = &endpoint.workload else {
+        return Some(Health::Ready);
+    };
+    let name = (Arc::clone(&key.namespace), Arc::clone(&key.name));
+    if let Some(pod) = inputs.pods.get(&name) {
+        return slices::pod_health(&pod.spec);
+    }
+    let local = inputs.local_workloads.get(&name);
+    local.is_some_and(|object| object.spec.ready).then_some(Health::Ready)
+}
+
 // === impl Endpoints ===
 
 impl Endpoints {
-    pub(super) fn build(inputs: &Inputs, backends: &Backends, previous: Option<&Self>) -> Self {
-        let ready = |endpoint: &MeshEndpoint| match &endpoint.workload {
-            Some(key) => inputs
-                .local_workloads
-                .get(&(Arc::clone(&key.namespace), Arc::clone(&key.name)))
-                .is_some_and(|object| object.spec.ready),
-            None => true,
-        };
+    pub(super) fn build(inputs: &Inputs, services: &Services, backends: &Backends, previous: Option<&Self>) -> Self {
+        let slices = Slices::new(inputs);
         let mut built = Self::default();
         for (key, all) in &backends.by_service {
-            let everything = all.ports.values().flatten().all(|endpoint| ready(endpoint));
+            let listed = services.get(key).and_then(|service| slices.health(service, inputs));
+            let health = |endpoint: &MeshEndpoint| health(endpoint, listed.as_ref(), inputs);
+            let everything = |endpoint: &Arc<MeshEndpoint>| health(endpoint) == Some(Health::Ready);
             let old = previous.and_then(|previous| previous.by_service.get(key));
-            let found = if everything {
+            let found = if all.ports.values().flatten().all(everything) {
                 Arc::clone(all)
             } else {
-                Arc::new(PortEndpoints {
-                    ports: all
-                        .ports
-                        .iter()
-                        .map(|(port, endpoints)| {
-                            let kept = endpoints.iter().filter(|endpoint| ready(endpoint)).cloned().collect();
-                            (*port, kept)
-                        })
-                        .collect(),
-                })
+                Arc::new(all.filtered(health))
             };
             let found = match old {
                 Some(old) if *old == found => Arc::clone(old),

@@ -1,4 +1,4 @@
-//! What each local workload serves: one entry per application port.
+//! What each workload with a sidecar serves: one entry per application port.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,21 +7,20 @@ use weft_api::local_workload::Role;
 use weft_api::peer_authentication::MtlsMode;
 use weft_api::protocol::Protocol;
 
-use super::endpoints::workload_port;
 use super::peer_authentication::PeerAuthentications;
 use super::service::{MeshService, ServiceKey};
 use super::services::Services;
 use super::share;
-use super::workloads::{Workload, WorkloadKey, Workloads};
+use super::workloads::{Workload, WorkloadKey, WorkloadPort, Workloads};
 
 /// One application port and the service ports in front of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboundPort {
     /// Name of the workload's port.
     pub name: String,
-    /// Where the application listens, at 127.0.0.1.
+    /// Where the application listens: at 127.0.0.1, or at the pod's address if traffic is redirected.
     pub app_port: u16,
-    /// Where the sidecar listens.
+    /// Where the sidecar listens; the same as `app_port` if traffic is redirected.
     pub mesh_port: u16,
     /// What it speaks: by the first service port that maps here, else by the port's own name.
     pub protocol: Protocol,
@@ -49,7 +48,7 @@ impl Inbound {
         let mut ports: BTreeMap<&WorkloadKey, Vec<InboundPort>> = workloads
             .local
             .values()
-            .filter(|workload| workload.role == Role::Sidecar)
+            .filter(|workload| workload.role == Role::Sidecar && workload.proxied)
             .map(|workload| (&workload.key, own_ports(workload, policies)))
             .collect();
         for service in services.iter() {
@@ -58,7 +57,7 @@ impl Inbound {
             };
             for workload in workloads.selected(&service.key.namespace, selector) {
                 if let Some(ports) = ports.get_mut(&workload.key) {
-                    add_service(ports, workload, service);
+                    add_service(ports, workload, service, policies);
                 }
             }
         }
@@ -80,33 +79,47 @@ impl Inbound {
     }
 }
 
-/// The ports of a workload before any service is known.
+/// The ports of a workload before any service is known: those of a local workload, which have listeners of their own. What a
+/// pod serves beyond its services passes through.
 fn own_ports(workload: &Workload, policies: &PeerAuthentications) -> Vec<InboundPort> {
-    workload
-        .ports
-        .iter()
-        .map(|port| InboundPort {
-            name: port.name.clone(),
-            app_port: port.app_port,
-            mesh_port: port.mesh_port,
-            protocol: Protocol::from_port_name(&port.name).unwrap_or(Protocol::Auto),
-            services: Vec::new(),
-            mtls: policies.effective(&workload.key.namespace, &workload.labels, port.app_port),
-        })
-        .collect()
+    if workload.is_pod() {
+        return Vec::new();
+    }
+    let ports = workload.ports.iter();
+    ports.map(|port| inbound_port(workload, port, policies)).collect()
+}
+
+fn inbound_port(workload: &Workload, port: &WorkloadPort, policies: &PeerAuthentications) -> InboundPort {
+    InboundPort {
+        name: port.name.clone(),
+        app_port: port.app_port,
+        mesh_port: port.mesh_port,
+        protocol: Protocol::from_port_name(&port.name).unwrap_or(Protocol::Auto),
+        services: Vec::new(),
+        mtls: policies.effective(&workload.key.namespace, &workload.labels, port.app_port),
+    }
 }
 
 /// Joins the ports of a service to the workload ports that serve them.
-fn add_service(ports: &mut [InboundPort], workload: &Workload, service: &MeshService) {
-    for port in &service.ports {
-        let Some(local) = workload_port(&workload.ports, port) else {
+fn add_service(
+    ports: &mut Vec<InboundPort>,
+    workload: &Workload,
+    service: &MeshService,
+    policies: &PeerAuthentications,
+) {
+    for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
+        let Some(local) = workload.serving_port(port) else {
             continue;
         };
-        if let Some(inbound) = ports.iter_mut().find(|inbound| inbound.mesh_port == local.mesh_port) {
-            if inbound.services.is_empty() {
-                inbound.protocol = port.protocol;
-            }
-            inbound.services.push((service.key.clone(), port.port));
+        let known = ports.iter().position(|inbound| inbound.mesh_port == local.mesh_port);
+        let at = known.unwrap_or_else(|| {
+            ports.push(inbound_port(workload, &local, policies));
+            ports.len() - 1
+        });
+        let inbound = &mut ports[at];
+        if inbound.services.is_empty() {
+            inbound.protocol = port.protocol;
         }
+        inbound.services.push((service.key.clone(), port.port));
     }
 }

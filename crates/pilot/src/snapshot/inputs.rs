@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weft_api::cluster::{Namespace, Node};
 use weft_api::destination_rule::DestinationRule;
+use weft_api::endpoint_slice::EndpointSlice;
 use weft_api::gateway::Gateway;
 use weft_api::local_workload::LocalWorkload;
 use weft_api::meta::{Kind, Object, ObjectKey};
 use weft_api::peer_authentication::PeerAuthentication;
+use weft_api::pod::Pod;
 use weft_api::resource::Resource;
 use weft_api::secret::Secret;
 use weft_api::service::Service;
@@ -24,6 +27,10 @@ pub type ByName<T> = Arc<BTreeMap<(Arc<str>, Arc<str>), Arc<Object<T>>>>;
 pub struct Inputs {
     pub services: ByName<Service>,
     pub secrets: ByName<Secret>,
+    pub pods: ByName<Pod>,
+    pub nodes: ByName<Node>,
+    pub namespaces: ByName<Namespace>,
+    pub endpoint_slices: ByName<EndpointSlice>,
     pub virtual_services: ByName<VirtualService>,
     pub destination_rules: ByName<DestinationRule>,
     pub service_entries: ByName<ServiceEntry>,
@@ -62,6 +69,10 @@ impl Inputs {
         match resource {
             Resource::Service(object) => put(&mut self.services, &key, object),
             Resource::Secret(object) => put(&mut self.secrets, &key, object),
+            Resource::Pod(object) => put(&mut self.pods, &key, object),
+            Resource::Node(object) => put(&mut self.nodes, &key, object),
+            Resource::Namespace(object) => put(&mut self.namespaces, &key, object),
+            Resource::EndpointSlice(object) => put(&mut self.endpoint_slices, &key, object),
             Resource::VirtualService(object) => put(&mut self.virtual_services, &key, object),
             Resource::DestinationRule(object) => put(&mut self.destination_rules, &key, object),
             Resource::ServiceEntry(object) => put(&mut self.service_entries, &key, object),
@@ -79,6 +90,10 @@ impl Inputs {
         match key.kind {
             Kind::Service => take(&mut self.services, key),
             Kind::Secret => take(&mut self.secrets, key),
+            Kind::Pod => take(&mut self.pods, key),
+            Kind::Node => take(&mut self.nodes, key),
+            Kind::Namespace => take(&mut self.namespaces, key),
+            Kind::EndpointSlice => take(&mut self.endpoint_slices, key),
             Kind::VirtualService => take(&mut self.virtual_services, key),
             Kind::DestinationRule => take(&mut self.destination_rules, key),
             Kind::ServiceEntry => take(&mut self.service_entries, key),

@@ -11,10 +11,12 @@ mod gateways;
 mod inbound;
 mod inputs;
 mod peer_authentication;
+mod pods;
 mod service;
 mod services;
 mod share;
 mod sidecars;
+mod slices;
 mod virtual_services;
 mod workloads;
 
@@ -24,7 +26,7 @@ use weft_api::diagnostic::Diagnostic;
 
 pub use self::build::build;
 pub use self::destination_rules::{DestinationRules, MeshDestinationRule};
-pub use self::endpoint::{EndpointAddress, MeshEndpoint};
+pub use self::endpoint::{EndpointAddress, Health, MeshEndpoint};
 pub use self::endpoints::{Backends, Endpoints, PortEndpoints};
 pub use self::gateways::{Gateways, Secrets};
 pub use self::inbound::{Inbound, InboundPort};
@@ -34,7 +36,7 @@ pub use self::service::{MeshService, Origin, ServiceKey, ServiceKind, ServicePor
 pub use self::services::Services;
 pub use self::sidecars::Sidecars;
 pub use self::virtual_services::{GatewayRef, MeshVirtualService, VirtualServices};
-pub use self::workloads::{Workload, WorkloadKey, Workloads};
+pub use self::workloads::{Interception, Workload, WorkloadKey, WorkloadPort, Workloads};
 pub use weft_api::protocol::Protocol;
 pub use weft_api::service_entry::{Location, Resolution};
 
@@ -73,7 +75,7 @@ pub struct MeshSnapshot {
     pub inputs: Inputs,
     /// Services by hostname.
     pub services: Arc<Services>,
-    /// Workloads of this machine and workload entries.
+    /// Pods, workloads of this machine and workload entries.
     pub workloads: Arc<Workloads>,
     /// All endpoints of services, ready or not.
     pub backends: Arc<Backends>,

@@ -4,6 +4,7 @@ mod findings;
 mod incremental;
 mod live;
 mod lookups;
+mod pods;
 
 use std::sync::Arc;
 

@@ -59,7 +59,7 @@ fn ports(
     found: &mut Vec<Diagnostic>,
 ) {
     for workload in workloads.iter().filter(|workload| workload.role == Role::Gateway) {
-        if workload.gateway_ports.iter().any(|bound| bound.port == server.port) {
+        if workload.gateway_port(server.port).is_some() {
             continue;
         }
         let bound: Vec<String> = workload

@@ -1,0 +1,125 @@
+//! Pods as workloads: the same model as local workloads, filled from what Kubernetes knows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use weft_api::cluster;
+use weft_api::local_workload::{DataPlane, GatewayPort, Role};
+use weft_api::matching::Locality;
+use weft_api::meta::{Kind, Object, ObjectKey, selects};
+use weft_api::pod::Pod;
+use weft_api::service::{Service, TargetPort};
+
+use super::inputs::Inputs;
+use super::service::Origin;
+use super::workloads::{Interception, Workload, WorkloadKey, WorkloadPort};
+
+/// All pods that have an address and have not ended, as workloads.
+pub(super) fn workloads(inputs: &Inputs) -> impl Iterator<Item = Workload> + use<'_> {
+    let mut services: BTreeMap<&Arc<str>, Vec<&Arc<Object<Service>>>> = BTreeMap::new();
+    for ((namespace, _), service) in inputs.services.iter() {
+        services.entry(namespace).or_default().push(service);
+    }
+    inputs
+        .pods
+        .values()
+        .filter(|object| !object.spec.finished && !object.spec.ips.is_empty())
+        .map(move |object| {
+            let own = services.get(&object.meta.namespace).map_or(&[][..], Vec::as_slice);
+            workload(object, own, inputs)
+        })
+}
+
+fn workload(object: &Object<Pod>, services: &[&Arc<Object<Service>>], inputs: &Inputs) -> Workload {
+    let (meta, pod) = (&object.meta, &object.spec);
+    let role = pod.proxy.map_or(Role::Sidecar, |proxy| proxy.role);
+    let intercepted = pod.proxy.is_some_and(|proxy| proxy.intercepted);
+    let ports = pod.ports.iter().map(|port| WorkloadPort {
+        name: port.name.clone(),
+        declared_port: port.port,
+        app_port: port.port,
+        mesh_port: port.port,
+    });
+    Workload {
+        key: WorkloadKey {
+            namespace: Arc::clone(&meta.namespace),
+            name: Arc::clone(&meta.name),
+        },
+        origin: Origin {
+            object: ObjectKey {
+                kind: Kind::Pod,
+                namespace: Arc::clone(&meta.namespace),
+                name: Arc::clone(&meta.name),
+            },
+            place: object.place.clone(),
+        },
+        labels: meta.labels.clone(),
+        role,
+        proxied: pod.proxy.is_some(),
+        workload_name: pod.workload_name.as_str().into(),
+        service_account: pod.service_account.as_str().into(),
+        data_plane: DataPlane::Weft,
+        addresses: pod.ips.clone(),
+        interception: if intercepted {
+            Interception::Redirect
+        } else {
+            Interception::None
+        },
+        outbound_port: None,
+        ports: ports.collect(),
+        gateway_ports: match role {
+            Role::Gateway => gateway_ports(object, services),
+            Role::Sidecar => Vec::new(),
+        },
+        locality: locality(object, inputs),
+    }
+}
+
+/// Where a gateway binds the ports of its Services: at their target ports, as the Services send traffic there.
+fn gateway_ports(object: &Object<Pod>, services: &[&Arc<Object<Service>>]) -> Vec<GatewayPort> {
+    let mut bound: Vec<GatewayPort> = Vec::new();
+    let selecting = services.iter().filter(|service| {
+        let selector = &service.spec.selector;
+        !selector.is_empty() && selects(selector, &object.meta.labels)
+    });
+    for port in selecting.flat_map(|service| &service.spec.ports) {
+        let local = match &port.target {
+            TargetPort::Same => Some(port.port),
+            TargetPort::Number(number) => Some(*number),
+            TargetPort::Name(name) => {
+                let named = object.spec.ports.iter().find(|own| own.name == *name);
+                named.map(|own| own.port)
+            }
+        };
+        if let Some(local_port) = local
+            && !bound.iter().any(|known| known.port == port.port)
+        {
+            bound.push(GatewayPort {
+                port: port.port,
+                local_port,
+            });
+        }
+    }
+    bound
+}
+
+/// Where the pod's node is, unless the pod says it itself (label `istio-locality`, with dots for slashes).
+fn locality(object: &Object<Pod>, inputs: &Inputs) -> Locality {
+    if let Some(own) = object.meta.labels.get("istio-locality") {
+        let text = if own.contains('/') {
+            own.clone()
+        } else {
+            own.replace('.', "/")
+        };
+        return Locality::parse(&text);
+    }
+    of_node(inputs, &object.spec.node)
+}
+
+/// Where a node is; nothing for an unknown one.
+pub(super) fn of_node(inputs: &Inputs, node: &str) -> Locality {
+    let found = inputs.nodes.get(&("".into(), node.into()));
+    found
+        .map(|node| cluster::locality(&node.meta.labels))
+        .unwrap_or_default()
+}

@@ -1,0 +1,170 @@
+//! Pods and EndpointSlices: the same model as local workloads, filled from what Kubernetes knows.
+
+use std::net::IpAddr;
+
+use weft_pilot::snapshot::{EndpointAddress, Health, Interception, MeshSnapshot, Protocol};
+
+use super::snapshot;
+
+const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: callme}\nspec:\n  clusterIP: 10.96.0.7\n  selector: {app: callme}\n  ports:\n  - {name: http, port: 80, targetPort: web}\n  - {name: db, port: 9000, targetPort: 3306, appProtocol: tcp}\n";
+
+const NODE: &str = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: eu-1, topology.istio.io/subzone: r7}}\nspec: {podCIDR: 10.0.0.0/24}\nstatus: {capacity: {cpu: \"2\"}}\n";
+
+/// A pod of `callme` with a proxy; `more` goes into its metadata.
+fn pod(name: &str, ip: &str, ready: &str, more: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  labels: {{app: callme, version: v1, pod-template-hash: 5d9}}\n  ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: callme-v1-5d9, uid: x, controller: true}}]\n{more}spec:\n  nodeName: n1\n  serviceAccountName: callme\n  containers:\n  - {{name: app, image: x, ports: [{{name: web, containerPort: 8080}}, {{name: u, containerPort: 53, protocol: UDP}}]}}\n  - {{name: istio-proxy, image: y, args: [sidecar], ports: [{{name: http-envoy-prom, containerPort: 15090}}]}}\nstatus:\n  phase: Running\n  podIP: {ip}\n  podIPs: [{{ip: {ip}}}, {{ip: \"fd00::{name}\"}}]\n  conditions: [{{type: PodScheduled, status: \"True\"}}, {{type: Ready, status: \"{ready}\"}}]\n",
+        name = name,
+    )
+}
+
+fn slice(version: &str, endpoints: &str) -> String {
+    format!(
+        "---\napiVersion: discovery.k8s.io/{version}\nkind: EndpointSlice\nmetadata: {{name: callme-x, labels: {{kubernetes.io/service-name: callme}}}}\naddressType: IPv4\nports:\n- {{name: http, port: 8080, protocol: TCP}}\n- {{name: db, port: 3306, protocol: TCP}}\nendpoints:\n{endpoints}"
+    )
+}
+
+fn endpoint(pod: &str, ip: &str, conditions: &str) -> String {
+    format!(
+        "- {{addresses: [\"{ip}\"], conditions: {{{conditions}}}, targetRef: {{kind: Pod, name: {pod}, namespace: default}}}}\n"
+    )
+}
+
+/// Addresses and health of what is served for port 80.
+fn served(snapshot: &MeshSnapshot) -> Vec<(String, Health)> {
+    let all = snapshot.endpoints.iter().flat_map(|(_, found)| found.port(80));
+    all.map(|endpoint| (endpoint.address.to_string(), endpoint.health))
+        .collect()
+}
+
+#[test]
+fn a_pod_is_a_workload_and_its_slices_are_its_endpoints() {
+    for version in ["v1", "v1beta1"] {
+        let snapshot = snapshot(&format!(
+            "{SERVICE}{NODE}{}{}",
+            pod("a1", "10.0.0.5", "True", ""),
+            slice(version, &endpoint("a1", "10.0.0.5", "ready: true"))
+        ));
+        let workload = snapshot.workloads.get("default", "a1").unwrap();
+        assert_eq!(&*workload.workload_name, "callme-v1");
+        assert_eq!(&*workload.service_account, "callme");
+        assert_eq!(workload.locality.to_string(), "eu/eu-1/r7");
+        assert_eq!(workload.interception, Interception::Redirect);
+        let addresses: Vec<String> = workload.addresses.iter().map(IpAddr::to_string).collect();
+        assert_eq!(addresses, ["10.0.0.5", "fd00::a1"]);
+        let ports: Vec<(&str, u16)> = workload
+            .ports
+            .iter()
+            .map(|port| (port.name.as_str(), port.app_port))
+            .collect();
+        assert_eq!(ports, [("web", 8080), ("http-envoy-prom", 15090)]);
+
+        let inbound: Vec<(u16, u16, Protocol)> = snapshot
+            .inbound
+            .of(&workload.key)
+            .iter()
+            .map(|port| (port.app_port, port.mesh_port, port.protocol))
+            .collect();
+        assert_eq!(inbound, [(8080, 8080, Protocol::Http), (3306, 3306, Protocol::Tcp)]);
+
+        let service = snapshot.services.iter().next().unwrap();
+        assert_eq!(service.addresses, ["10.96.0.7"]);
+        let all = snapshot.endpoints.of(&service.key).unwrap();
+        let endpoint = &all.port(80)[0];
+        assert_eq!(endpoint.address, EndpointAddress::parse("10.0.0.5"));
+        assert_eq!((endpoint.port, all.port(9000)[0].port), (8080, 3306));
+        assert!(endpoint.mtls);
+        assert_eq!(endpoint.workload_metadata(), "callme-v1;default;callme;v1;Kubernetes");
+        assert_eq!(endpoint.locality, workload.locality);
+        let identities = snapshot.backends.identities(&service.key, 80, "cluster.local");
+        assert_eq!(identities.len(), 1);
+    }
+}
+
+#[test]
+fn endpoints_drain_while_they_serve_and_are_left_out_when_not_ready() {
+    let ending = "  deletionTimestamp: \"2026-01-01T00:00:00Z\"\n";
+    for (conditions, ready, more, expected) in [
+        ("ready: true", "True", "", Some(Health::Ready)),
+        ("", "True", "", Some(Health::Ready)),
+        ("ready: false", "False", "", None),
+        (
+            "ready: false, serving: true, terminating: true",
+            "True",
+            ending,
+            Some(Health::Draining),
+        ),
+        ("ready: false, serving: false, terminating: true", "False", ending, None),
+        // An old server has neither condition, but the pod tells.
+        ("ready: false", "True", ending, Some(Health::Draining)),
+        ("ready: false", "False", ending, None),
+        // Published although it is not ready.
+        ("ready: true", "False", "", Some(Health::Ready)),
+    ] {
+        let snapshot = snapshot(&format!(
+            "{SERVICE}{NODE}{}{}",
+            pod("a1", "10.0.0.5", ready, more),
+            slice("v1", &endpoint("a1", "10.0.0.5", conditions))
+        ));
+        let expected: Vec<_> = expected
+            .map(|health| ("10.0.0.5".to_owned(), health))
+            .into_iter()
+            .collect();
+        assert_eq!(served(&snapshot), expected, "{conditions} {ready} {more}");
+        let (_, all) = snapshot.endpoints.iter().next().unwrap();
+        assert_eq!(
+            snapshot
+                .backends
+                .of(&snapshot.services.iter().next().unwrap().key)
+                .unwrap()
+                .port(80)
+                .len(),
+            1
+        );
+        assert!(all.port(9000).len() == expected.len());
+    }
+}
+
+#[test]
+fn a_dual_stack_pod_is_one_endpoint() {
+    let second = slice("v1", &endpoint("a1", "fd00::a1", "ready: true"))
+        .replace("callme-x", "callme-y")
+        .replace("IPv4", "IPv6");
+    let first = slice("v1", &endpoint("a1", "10.0.0.5", "ready: true"));
+    let pod = pod("a1", "10.0.0.5", "True", "");
+    let both = snapshot(&format!("{SERVICE}{NODE}{pod}{first}{second}"));
+    assert_eq!(served(&both), [("10.0.0.5".to_owned(), Health::Ready)]);
+    let only = snapshot(&format!("{SERVICE}{NODE}{pod}{second}"));
+    assert_eq!(served(&only), [("fd00::a1".to_owned(), Health::Ready)]);
+}
+
+#[test]
+fn pods_outside_the_mesh_are_peers_in_plaintext() {
+    let plain = pod("a1", "10.0.0.5", "True", "").replace("istio-proxy", "other");
+    let text = format!(
+        "{SERVICE}{NODE}{plain}{}",
+        slice("v1", &endpoint("a1", "10.0.0.5", "ready: true"))
+    );
+    let snapshot = snapshot(&text);
+    let (_, found) = snapshot.endpoints.iter().next().unwrap();
+    assert!(!found.port(80)[0].mtls);
+    assert_eq!(&*found.port(80)[0].workload_name, "callme-v1");
+    let workload = snapshot.workloads.get("default", "a1").unwrap();
+    assert_eq!((workload.proxied, workload.interception), (false, Interception::None));
+    assert!(snapshot.inbound.of(&workload.key).is_empty());
+}
+
+#[test]
+fn gateways_bind_the_target_ports_of_their_services() {
+    let gateway = pod("g1", "10.0.0.9", "True", "")
+        .replace("args: [sidecar]", "args: [gateway]")
+        .replace("{app: callme, ", "{app: callme, istio: ingressgateway, ");
+    let snapshot = snapshot(&format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: gw}}\nspec:\n  selector: {{istio: ingressgateway}}\n  ports: [{{name: http2, port: 80, targetPort: web}}, {{name: https, port: 443, targetPort: 8443}}]\n{NODE}{gateway}"
+    ));
+    let workload = snapshot.workloads.get("default", "g1").unwrap();
+    for (port, local) in [(80, 8080), (443, 8443), (15021, 15021)] {
+        assert_eq!(workload.gateway_port(port), Some(local), "{port}");
+    }
+    assert_eq!(workload.bind_address().to_string(), "0.0.0.0");
+}
