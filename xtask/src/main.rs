@@ -15,10 +15,12 @@
 
 mod bench;
 mod check;
+mod cluster;
 mod demo;
 mod gen_code;
 mod golden;
 mod http;
+mod images;
 mod process;
 mod test;
 mod tidy;
@@ -43,6 +45,17 @@ enum Verb {
     Bench(bench::Arguments),
     /// What to run before every commit: format, tidy, generated files, clippy, unit and golden tests.
     Check,
+    /// A real Kubernetes on this machine, for development and tests.
+    Cluster(cluster::Arguments),
+    /// The first process of a node of the local cluster; `cluster up` starts it.
+    #[command(hide = true)]
+    ClusterNode(cluster::node_init::Arguments),
+    /// The way from this machine into the local cluster; `cluster up` starts it.
+    #[command(hide = true)]
+    ClusterForward(cluster::forward::Arguments),
+    /// Feeds the local cluster's DNS server; `cluster up` starts it.
+    #[command(hide = true)]
+    ClusterDns(cluster::dns::Arguments),
     /// A whole mesh on this machine under steady traffic, with a live table and a page.
     Demo(demo::Arguments),
     /// Write generated files anew: service code from .proto files, protobuf descriptors.
@@ -78,6 +91,10 @@ fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Check => check::run(),
+        Verb::Cluster(arguments) => cluster::run(&arguments),
+        Verb::ClusterNode(arguments) => cluster::node_init::run(&arguments),
+        Verb::ClusterForward(arguments) => cluster::forward::run(&arguments),
+        Verb::ClusterDns(arguments) => cluster::dns::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Gen { check } => gen_code::run(check),
         Verb::Golden { filter } => golden::run(filter.as_deref()),

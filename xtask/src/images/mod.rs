@@ -1,0 +1,4 @@
+//! Container images, made without a daemon.
+
+pub(crate) mod archive;
+pub(crate) mod closure;
