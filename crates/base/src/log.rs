@@ -97,8 +97,12 @@ pub fn init(level: &str, format: LogFormat) -> Result<LogControl, LogError> {
     Ok(LogControl { filter: handle })
 }
 
+/// What libraries report as errors of their own although their caller gets the same error and decides about it. What the
+/// user writes about these targets comes later and wins.
+const QUIET: &str = "kube_client::client::builder=off";
+
 fn parse(level: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(level).map_err(|error| LogError::Level {
+    EnvFilter::try_new(format!("{QUIET},{level}")).map_err(|error| LogError::Level {
         text: level.to_owned(),
         reason: error.to_string(),
     })
