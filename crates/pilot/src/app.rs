@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use kube::Client;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
@@ -28,12 +29,13 @@ pub use crate::config::Config;
 use crate::debug::Debug;
 use crate::snapshot::{MeshSettings, MeshSnapshot};
 use crate::source::file::FileSource;
+use crate::source::kube::KubeSource;
 use crate::store::{Debounce, Store};
 use crate::view::ProxySettings;
 use crate::xds::server::{Connections, DiscoveryServer};
 
-/// Namespace and service account of the discovery server's own identity.
-const IDENTITY: (&str, &str) = ("weft-system", "weft-pilot");
+/// Service account of the discovery server.
+const SERVICE_ACCOUNT: &str = "weft-pilot";
 
 /// Largest request in bytes (Istio: 4 MiB).
 const REQUEST_BYTES_MAX: usize = 4 << 20;
@@ -71,9 +73,7 @@ impl Pilot {
             collector: config.telemetry_address.clone(),
         };
         let readiness = Readiness::new();
-        let (store, events, snapshots) = Store::new(settings, Debounce::default());
-        shutdown.spawn(store.run(shutdown.clone()));
-        shutdown.spawn(FileSource::new(config.config.clone()).run(events, shutdown.clone()));
+        let snapshots = start_sources(config, settings, shutdown).await?;
         hold_until_loaded(&readiness, snapshots.clone(), shutdown);
 
         let connections = Connections::default();
@@ -91,6 +91,11 @@ impl Pilot {
         let router = admin.router().merge(debug.router());
         let monitoring = weft_base::admin::serve("monitoring", config.monitoring_listen, router, shutdown).await?;
 
+        if config.kubernetes {
+            // Lists of a large cluster take a moment, and a proxy that asked before would be told that nothing is there.
+            let mut loading = snapshots.clone();
+            loading.wait_for(|snapshot| snapshot.generation > 0).await?;
+        }
         let server = DiscoveryServer::new(snapshots.clone(), proxy_settings, connections.clone(), shutdown.clone());
         let xds = serve_plaintext(config.xds_listen, server.clone(), shutdown).await?;
         let xds_tls = match ca_config(config)? {
@@ -107,7 +112,37 @@ impl Pilot {
     }
 }
 
-/// Not ready before every file was read once: a proxy must not be told that everything is gone.
+/// Starts the store and what feeds it.
+async fn start_sources(
+    config: &Config,
+    settings: MeshSettings,
+    shutdown: &Shutdown,
+) -> Result<watch::Receiver<Arc<MeshSnapshot>>> {
+    let sources = usize::from(!config.config.is_empty()) + usize::from(config.kubernetes);
+    let root_namespace = settings.root_namespace.clone();
+    let (store, events, snapshots) = Store::new(settings, Debounce::default(), sources);
+    shutdown.spawn(store.run(shutdown.clone()));
+    if config.kubernetes {
+        let client = kube_client().await?;
+        let source = KubeSource::new(client, &root_namespace);
+        shutdown.spawn(source.run(events.clone(), snapshots.clone(), shutdown.clone()));
+    }
+    if !config.config.is_empty() {
+        shutdown.spawn(FileSource::new(config.config.clone()).run(events, shutdown.clone()));
+    }
+    Ok(snapshots)
+}
+
+/// The API server of `KUBECONFIG`, `~/.kube/config`, or of the pod that this runs in.
+async fn kube_client() -> Result<Client> {
+    tls::install_provider();
+    let config = kube::Config::infer().await;
+    let config = config.context("no Kubernetes API server: set KUBECONFIG, or run in a pod with a service account")?;
+    tracing::info!(server = %config.cluster_url, "reading from Kubernetes");
+    Ok(Client::try_from(config)?)
+}
+
+/// Not ready before every object was read once: a proxy must not be told that everything is gone.
 fn hold_until_loaded(readiness: &Readiness, mut snapshots: watch::Receiver<Arc<MeshSnapshot>>, shutdown: &Shutdown) {
     let blocker = readiness.block("configuration");
     let stop = shutdown.token();
@@ -236,7 +271,7 @@ fn ca_config(config: &Config) -> Result<Option<CaConfig>> {
         address,
         root_cert,
         token_file,
-        id: SpiffeId::new(config.trust_domain.clone(), IDENTITY.0, IDENTITY.1)?,
+        id: SpiffeId::new(config.trust_domain.clone(), &config.namespace, SERVICE_ACCOUNT)?,
     }))
 }
 

@@ -12,7 +12,7 @@ use weft_base::log::LogFormat;
 #[command(
     name = "weft-pilot",
     version,
-    after_help = "Examples:\n  weft-pilot serve --config ./config\n  weft-pilot serve --config ./config --config ./registry --xds-listen 127.0.0.1:15010"
+    after_help = "Examples:\n  weft-pilot serve --config ./config\n  weft-pilot serve --config ./config --config ./registry --xds-listen 127.0.0.1:15010\n  weft-pilot serve --kubernetes --xds-listen 0.0.0.0:15010"
 )]
 pub struct Cli {
     /// What to do.
@@ -29,7 +29,7 @@ pub struct Cli {
 /// Verbs of `weft-pilot`.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Serve the configuration of files to proxies, and follow the files.
+    /// Serve the configuration of files or of a Kubernetes cluster to proxies, and follow it.
     Serve(Config),
 }
 
@@ -37,8 +37,19 @@ pub enum Verb {
 #[derive(Clone, Debug, Args)]
 pub struct Config {
     /// File or folder with objects; may be given several times. Changes are picked up while it runs.
-    #[arg(long, env = "WEFT_CONFIG", required = true, value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "WEFT_CONFIG",
+        required_unless_present = "kubernetes",
+        value_delimiter = ','
+    )]
     pub config: Vec<PathBuf>,
+    /// Read the objects of a Kubernetes cluster: that of KUBECONFIG, or the one that this process runs in.
+    #[arg(long, env = "WEFT_KUBERNETES")]
+    pub kubernetes: bool,
+    /// Namespace of the discovery server itself.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "weft-system")]
+    pub namespace: String,
     /// Plaintext discovery; anybody who reaches it may read the configuration.
     #[arg(long, env = "WEFT_XDS_LISTEN", default_value = "127.0.0.1:15010")]
     pub xds_listen: SocketAddr,
@@ -54,7 +65,7 @@ pub struct Config {
     /// Root certificate of the authority.
     #[arg(long, env = "WEFT_CA_ROOT_CERT")]
     pub ca_root_cert: Option<PathBuf>,
-    /// Join token of the discovery server.
+    /// Join token of the discovery server; on Kubernetes its service-account token with audience istio-ca.
     #[arg(long, env = "WEFT_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
     /// Trust domain of all identities.

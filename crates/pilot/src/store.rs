@@ -29,6 +29,8 @@ pub struct Debounce {
 pub struct Store {
     events: mpsc::Receiver<SourceEvent>,
     debounce: Debounce,
+    /// How many sources there are; nothing is published before each was heard of.
+    sources: usize,
     state: State,
     snapshots: watch::Sender<Arc<MeshSnapshot>>,
 }
@@ -107,10 +109,12 @@ impl State {
 // === impl Store ===
 
 impl Store {
-    /// A store, the channel for sources, and the snapshots. The first snapshot is empty and of generation 0.
+    /// A store, the channel for its `sources`, and the snapshots. The first snapshot is empty and of generation 0; the next
+    /// one holds what all sources gave first.
     pub fn new(
         settings: MeshSettings,
         debounce: Debounce,
+        sources: usize,
     ) -> (Self, mpsc::Sender<SourceEvent>, watch::Receiver<Arc<MeshSnapshot>>) {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let state = State::new(settings);
@@ -118,6 +122,7 @@ impl Store {
         let store = Self {
             events,
             debounce,
+            sources,
             state,
             snapshots,
         };
@@ -153,6 +158,9 @@ impl Store {
     }
 
     fn publish(&mut self) {
+        if self.state.findings.len() < self.sources {
+            return;
+        }
         let snapshot = self.state.snapshot();
         self.snapshots.send_if_modified(|published| {
             let news = published.generation != snapshot.generation;
@@ -262,7 +270,7 @@ mod tests {
             max: Duration::from_millis(50),
         };
         let shutdown = Shutdown::new();
-        let (store, events, mut snapshots) = Store::new(MeshSettings::default(), debounce);
+        let (store, events, mut snapshots) = Store::new(MeshSettings::default(), debounce, 1);
         shutdown.spawn(store.run(shutdown.clone()));
 
         let start = Instant::now();

@@ -2,6 +2,7 @@
 
 pub mod file;
 mod files;
+pub mod kube;
 mod watch;
 
 use std::sync::Arc;

@@ -25,7 +25,7 @@ struct Live {
 impl Live {
     fn start(roots: &[&Path]) -> Self {
         let shutdown = Shutdown::new();
-        let (store, events, snapshots) = Store::new(MeshSettings::default(), Debounce::default());
+        let (store, events, snapshots) = Store::new(MeshSettings::default(), Debounce::default(), 1);
         let source = FileSource::new(roots.iter().map(|root| root.to_path_buf()).collect());
         shutdown.spawn(source.run(events, shutdown.clone()));
         shutdown.spawn(store.run(shutdown.clone()));

@@ -1,0 +1,174 @@
+//! The kinds that are watched: their groups, the versions that are understood, and how they are asked for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use kube::core::DynamicObject;
+use kube::discovery::ApiResource;
+use kube::{Api, Client};
+use weft_api::meta::Kind;
+
+/// A kind as servers have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Watched {
+    /// Kind of the objects.
+    pub(super) kind: Kind,
+    /// API group; empty for the core.
+    pub(super) group: &'static str,
+    /// Name in paths.
+    pub(super) plural: &'static str,
+    /// Versions that are read, the one that is preferred first.
+    pub(super) versions: &'static [&'static str],
+}
+
+/// One watch.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct WatchId {
+    /// Kind of the objects.
+    pub(super) kind: Kind,
+    /// Only this object, by namespace and name; `None` for all of the cluster.
+    pub(super) only: Option<(Arc<str>, Arc<str>)>,
+}
+
+const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
+
+/// All kinds that are watched throughout the cluster.
+pub(super) const WATCHED: &[Watched] = &[
+    watched(Kind::Namespace, "", "namespaces", &["v1"]),
+    watched(Kind::Node, "", "nodes", &["v1"]),
+    watched(Kind::Pod, "", "pods", &["v1"]),
+    watched(Kind::Service, "", "services", &["v1"]),
+    watched(
+        Kind::EndpointSlice,
+        "discovery.k8s.io",
+        "endpointslices",
+        &["v1", "v1beta1"],
+    ),
+    watched(
+        Kind::VirtualService,
+        "networking.istio.io",
+        "virtualservices",
+        NETWORKING,
+    ),
+    watched(
+        Kind::DestinationRule,
+        "networking.istio.io",
+        "destinationrules",
+        NETWORKING,
+    ),
+    watched(Kind::ServiceEntry, "networking.istio.io", "serviceentries", NETWORKING),
+    watched(
+        Kind::WorkloadEntry,
+        "networking.istio.io",
+        "workloadentries",
+        NETWORKING,
+    ),
+    watched(Kind::Gateway, "networking.istio.io", "gateways", NETWORKING),
+    watched(Kind::Sidecar, "networking.istio.io", "sidecars", NETWORKING),
+    watched(
+        Kind::PeerAuthentication,
+        "security.istio.io",
+        "peerauthentications",
+        &["v1", "v1beta1"],
+    ),
+];
+
+/// Secrets are watched one by one, so they are not part of [`WATCHED`].
+const SECRETS: Watched = watched(Kind::Secret, "", "secrets", &["v1"]);
+
+const fn watched(kind: Kind, group: &'static str, plural: &'static str, versions: &'static [&'static str]) -> Watched {
+    Watched {
+        kind,
+        group,
+        plural,
+        versions,
+    }
+}
+
+// === impl WatchId ===
+
+impl WatchId {
+    /// A watch of a Secret of a gateway.
+    pub(super) fn credential(namespace: &Arc<str>, name: &str) -> Self {
+        Self {
+            kind: Kind::Secret,
+            only: Some((Arc::clone(namespace), name.into())),
+        }
+    }
+
+    /// Whether discovery decides about the watch.
+    pub(super) fn is_general(&self) -> bool {
+        !self.is_credential()
+    }
+
+    /// Whether gateways decide about the watch.
+    pub(super) fn is_credential(&self) -> bool {
+        self.kind == Kind::Secret
+    }
+}
+
+impl fmt::Display for WatchId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind.fmt(f)?;
+        if let Some((namespace, name)) = &self.only {
+            write!(f, "/{namespace}/{name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The watches that a server with these kinds gets, each with its version.
+pub(super) fn watches(served: &BTreeMap<Kind, String>, _root_namespace: &Arc<str>) -> BTreeMap<WatchId, String> {
+    served
+        .iter()
+        .map(|(kind, version)| {
+            (
+                WatchId {
+                    kind: *kind,
+                    only: None,
+                },
+                version.clone(),
+            )
+        })
+        .collect()
+}
+
+/// How the objects of a watch are asked for, and the field selector that narrows the watch.
+pub(super) fn api(id: &WatchId, version: &str, client: Client) -> (Api<DynamicObject>, Option<String>) {
+    let known = WATCHED.iter().find(|watched| watched.kind == id.kind);
+    let resource = resource(known.unwrap_or(&SECRETS), version);
+    match &id.only {
+        Some((namespace, name)) => {
+            let selector = format!("metadata.name={name}");
+            (Api::namespaced_with(client, namespace, &resource), Some(selector))
+        }
+        None => {
+            // Pods that ended for good are nobody's endpoint any more.
+            let ended = "status.phase!=Succeeded,status.phase!=Failed";
+            let selector = (id.kind == Kind::Pod).then(|| ended.to_owned());
+            (Api::all_with(client, &resource), selector)
+        }
+    }
+}
+
+fn resource(watched: &Watched, version: &str) -> ApiResource {
+    let api_version = if watched.group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{}/{version}", watched.group)
+    };
+    ApiResource {
+        group: watched.group.to_owned(),
+        version: version.to_owned(),
+        api_version,
+        kind: watched.kind.to_string(),
+        plural: watched.plural.to_owned(),
+    }
+}
+
+/// `apiVersion` of a kind's objects.
+pub(super) fn api_version(kind: Kind, version: &str) -> String {
+    let known = WATCHED.iter().find(|watched| watched.kind == kind);
+    resource(known.unwrap_or(&SECRETS), version).api_version
+}
