@@ -19,3 +19,19 @@ pub mod otlp {
 pub mod istio_ca {
     include!("gen/istio.v1.auth.rs");
 }
+
+/// Configuration of a type that the reader may not know (`proto/typed_struct.proto`); the xDS types crate leaves it out.
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
+#[rustfmt::skip]
+pub mod typed_struct {
+    include!("gen/xds.type.v3.rs");
+
+    impl prost::Name for TypedStruct {
+        const NAME: &'static str = "TypedStruct";
+        const PACKAGE: &'static str = "xds.type.v3";
+
+        fn type_url() -> String {
+            "type.googleapis.com/xds.type.v3.TypedStruct".to_owned()
+        }
+    }
+}

@@ -16,7 +16,7 @@ const TARGET: &str = "proto/src/gen";
 pub(crate) fn run(check: bool) -> Result<()> {
     let root = workspace_root()?;
     let mut files = service_code(&root)?;
-    files.push(("descriptors.bin.gz".to_owned(), descriptors()?));
+    files.push(("descriptors.bin.gz".to_owned(), descriptors(&root)?));
     let mut differing = Vec::new();
     for (name, content) in files {
         let path = root.join(TARGET).join(&name);
@@ -39,26 +39,40 @@ pub(crate) fn run(check: bool) -> Result<()> {
     Ok(())
 }
 
+/// Our own .proto files with the files of their Rust code.
+const OWN: [(&str, &str); 2] = [
+    ("ca.proto", "istio.v1.auth.rs"),
+    ("typed_struct.proto", "xds.type.v3.rs"),
+];
+
 /// Rust code of our own .proto files.
 fn service_code(root: &Path) -> Result<Vec<(String, Vec<u8>)>> {
-    let include = root.join("proto/proto");
-    let set = protox::compile([include.join("ca.proto")], [include]).context("cannot compile proto/proto")?;
     let out = root.join("target/xtask-gen");
     std::fs::create_dir_all(&out)?;
-    tonic_prost_build::configure()
-        .compile_well_known_types(true)
-        .extern_path(".google.protobuf", "envoy_types::pb::google::protobuf")
-        .out_dir(&out)
-        .compile_fds(set)
-        .context("cannot generate service code")?;
-    let name = "istio.v1.auth.rs";
-    let code = std::fs::read_to_string(out.join(name))?;
-    let code = format!("// Generated from proto/proto/ca.proto by `cargo xtask gen`.\n{code}");
-    Ok(vec![(name.to_owned(), code.into_bytes())])
+    let mut files = Vec::new();
+    for (source, name) in OWN {
+        tonic_prost_build::configure()
+            .compile_well_known_types(true)
+            .extern_path(".google.protobuf", "envoy_types::pb::google::protobuf")
+            .out_dir(&out)
+            .compile_fds(compile(root, source)?)
+            .context("cannot generate service code")?;
+        // A part of a package that is a word of Rust is escaped in the file's name.
+        let made = out.join(name.replace(".type.", ".r#type."));
+        let code = std::fs::read_to_string(&made).with_context(|| format!("cannot read {}", made.display()))?;
+        let code = format!("// Generated from proto/proto/{source} by `cargo xtask gen`.\n{code}");
+        files.push((name.to_owned(), code.into_bytes()));
+    }
+    Ok(files)
 }
 
-/// The descriptors of Envoy's API as the xDS types crate ships them, without source comments, compressed.
-fn descriptors() -> Result<Vec<u8>> {
+fn compile(root: &Path, source: &str) -> Result<FileDescriptorSet> {
+    let include = root.join("proto/proto");
+    protox::compile([include.join(source)], [include]).with_context(|| format!("cannot compile proto/proto/{source}"))
+}
+
+/// The descriptors of Envoy's API as the xDS types crate ships them, and of what it leaves out, without source comments, compressed.
+fn descriptors(root: &Path) -> Result<Vec<u8>> {
     let metadata = cargo_metadata::MetadataCommand::new().exec()?;
     let package = (metadata.packages.iter())
         .find(|package| package.name.as_str() == "envoy-types")
@@ -66,6 +80,8 @@ fn descriptors() -> Result<Vec<u8>> {
     let folder = package.manifest_path.parent().context("a manifest is in a folder")?;
     let shipped = std::fs::read(folder.join("src/generated/types.bin"))?;
     let mut set = FileDescriptorSet::decode(shipped.as_slice())?;
+    let own = compile(root, "typed_struct.proto")?.file.into_iter();
+    set.file.extend(own.filter(|file| file.name() == "typed_struct.proto"));
     for file in &mut set.file {
         file.source_code_info = None;
     }
