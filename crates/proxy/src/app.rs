@@ -25,10 +25,11 @@ use crate::mesh::{self, Role};
 use crate::model::secret::SdsSource;
 use crate::observe::access_log::LogWriter;
 use crate::observe::als::Exporters;
+use crate::observe::istio::registry::{Exposition, Registry};
 use crate::runtime::{Runtime, RuntimeHandle};
 use crate::secrets::SecretStore;
 use crate::upstream::dns;
-use crate::worker::Worker;
+use crate::worker::{Shared, Worker};
 use crate::xds::client;
 use crate::xds::config_store::ConfigStore;
 
@@ -40,6 +41,7 @@ pub struct Proxy {
     sockets: Mutex<Sockets>,
     shutdown: Shutdown,
     log: LogWriter,
+    istio: Arc<Registry>,
     secrets: SecretStore,
     readiness: Readiness,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -60,19 +62,19 @@ impl Proxy {
         }
         let log = LogWriter::start().context("cannot start the access-log thread")?;
         let runtime = Arc::new(RuntimeHandle::default());
+        let istio = Arc::new(Registry::new(&loaded.bootstrap.node));
         let mut commands = Vec::new();
         let mut threads = Vec::new();
         for index in 0..options.workers() {
             let (sender, receiver) = unbounded_channel();
             commands.push(sender);
-            threads.push(start_worker(
-                index,
-                runtime.clone(),
-                log.clone(),
-                shutdown.clone(),
-                receiver,
-                options.drain_time,
-            )?);
+            let shared = Shared {
+                runtime: runtime.clone(),
+                log: log.clone(),
+                istio: istio.clone(),
+            };
+            let drain_time = options.drain_time;
+            threads.push(start_worker(index, shared, shutdown.clone(), receiver, drain_time)?);
         }
         let node = client::node(&loaded.bootstrap.node);
         let exporters = Exporters::new(node, runtime.clone(), shutdown.clone());
@@ -82,6 +84,7 @@ impl Proxy {
             runtime,
             shutdown,
             log,
+            istio,
             secrets: secrets.clone(),
             readiness: Readiness::new(),
             threads: Mutex::new(threads),
@@ -165,6 +168,11 @@ impl Proxy {
         values.push(("access_log.dropped".to_owned(), self.log.dropped(), false));
         values.sort();
         values
+    }
+
+    /// Istio's standard metrics as they are now.
+    pub fn istio_metrics(&self) -> Exposition {
+        self.istio.exposition()
     }
 
     /// Stops accepting, waits for requests in flight, then ends the threads.
@@ -328,8 +336,7 @@ fn refresh_contexts(runtime: &Runtime, secrets: &SecretStore) {
 /// One traffic thread: accepts, serves, and drains when the process does.
 fn start_worker(
     index: usize,
-    runtime: Arc<RuntimeHandle>,
-    log: LogWriter,
+    shared: Shared,
     shutdown: Shutdown,
     commands: UnboundedReceiver<Command>,
     drain_time: Duration,
@@ -338,7 +345,7 @@ fn start_worker(
     let work = move || {
         let local = LocalSet::new();
         local.block_on(&reactor, async move {
-            let worker = Worker::new(index, runtime, log, shutdown, fastrand::u64(..));
+            let worker = Worker::new(index, shared, shutdown, fastrand::u64(..));
             let own = worker.clone();
             worker.spawn(async move { own.housekeeping().await });
             let own = worker.clone();

@@ -1,6 +1,7 @@
 //! What is known of one accepted connection, for routing, policy, logs and metrics.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -8,6 +9,7 @@ use weft_base::identity::SpiffeId;
 
 use crate::model::listener::Direction;
 use crate::model::tls::TlsVersion;
+use crate::observe::istio::shard::Identity;
 
 /// Facts of a downstream connection; fixed once its filter chain was chosen.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct ConnectionInfo {
     pub server_name: Option<Arc<str>>,
     /// TLS facts; `None` is plaintext.
     pub tls: Option<TlsInfo>,
+    /// URI names of both certificates, for metrics.
+    pub identity: Option<Rc<Identity>>,
 }
 
 /// Facts of a downstream TLS session.

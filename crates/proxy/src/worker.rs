@@ -10,6 +10,8 @@ use tokio_util::task::TaskTracker;
 use weft_base::shutdown::Shutdown;
 
 use crate::observe::access_log::{LineBuffers, LogWriter};
+use crate::observe::istio::registry::Registry;
+use crate::observe::istio::shard::Shard;
 use crate::runtime::RuntimeHandle;
 use crate::upstream::pool::Pools;
 
@@ -29,8 +31,21 @@ pub struct Worker {
     pub shutdown: Shutdown,
     /// Where access-log lines go.
     pub log: LineBuffers,
+    /// Istio's standard metrics of the thread.
+    pub istio: Shard,
     rng: RefCell<fastrand::Rng>,
     tasks: TaskTracker,
+}
+
+/// What the workers have in common.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// The running configuration.
+    pub runtime: Arc<RuntimeHandle>,
+    /// Where access-log lines go.
+    pub log: LogWriter,
+    /// Series of Istio's standard metrics.
+    pub istio: Arc<Registry>,
 }
 
 /// Runs hyper's own tasks on the worker that the connection belongs to.
@@ -43,9 +58,11 @@ pub struct LocalExecutor {
 
 impl Worker {
     /// A worker of the current thread.
-    pub fn new(index: usize, runtime: Arc<RuntimeHandle>, log: LogWriter, shutdown: Shutdown, seed: u64) -> Rc<Self> {
+    pub fn new(index: usize, shared: Shared, shutdown: Shutdown, seed: u64) -> Rc<Self> {
+        let Shared { runtime, log, istio } = shared;
         Rc::new(Self {
             index,
+            istio: Shard::new(istio, index),
             runtime,
             pools: Pools::default(),
             shutdown,
@@ -84,8 +101,13 @@ impl Worker {
     pub async fn housekeeping(&self) {
         let mut ticks = tokio::time::interval(Duration::from_secs(1));
         let stop = self.shutdown.token();
+        let mut generation = 0;
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let runtime = self.runtime.load();
+            if generation != runtime.generation {
+                generation = runtime.generation;
+                self.istio.forget();
+            }
             let limits = runtime.idle_timeouts();
             self.pools
                 .sweep(Instant::now(), |endpoint| limits.get(&endpoint.state.id).copied());

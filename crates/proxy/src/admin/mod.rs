@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use axum::extract::{Query, RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -17,8 +17,12 @@ use weft_base::shutdown::Shutdown;
 
 use crate::app::Proxy;
 use crate::model::cluster::Health;
+use crate::observe::prometheus::Pieces;
 
 pub use self::config_dump::DumpSource;
+
+/// Media type of Prometheus' text format.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What the pages report on. Weak, so that the server does not keep a stopped proxy alive.
 #[derive(Clone, Debug)]
@@ -153,7 +157,10 @@ async fn prometheus(State(admin): State<Admin>) -> impl IntoResponse {
         let prefix = prefix.replace('\\', "\\\\").replace('"', "\\\"");
         let _ = writeln!(text, "{metric}{{envoy_http_conn_manager_prefix=\"{prefix}\"}} {value}");
     }
-    text.into_response()
+    let pieces = std::iter::once(text).chain(proxy.istio_metrics().pieces());
+    let pieces = Pieces::new(pieces).map(Ok::<_, std::convert::Infallible>);
+    let body = axum::body::Body::from_stream(futures_util::stream::iter(pieces));
+    ([(header::CONTENT_TYPE, PROMETHEUS)], body).into_response()
 }
 
 async fn clusters(State(admin): State<Admin>, Query(format): Query<Format>) -> impl IntoResponse {

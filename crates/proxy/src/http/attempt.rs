@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::body::RequestBody;
 use super::finish::Finish;
 use super::forward::Exchange;
-use super::message;
+use super::{message, peers};
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::model::route::{HostRewrite, RetryPolicy};
 use crate::request::RequestHead;
@@ -186,6 +186,7 @@ impl Attempt<'_> {
             let lent = worker.pools.get(&worker, self.cluster, &endpoint, wanted).await;
             let mut lent = lent.map_err(|error| before(error, Some(&endpoint)))?;
             finish.info.upstream_local = lent.connection.local();
+            finish.info.upstream_identity = lent.connection.identity().cloned();
             finish.info.upstream_protocol = Some(if lent.connection.is_http2() {
                 Version::HTTP_2
             } else {
@@ -197,8 +198,11 @@ impl Attempt<'_> {
                     let body = body.unwrap_or(RequestBody::Empty);
                     let host = Some(&endpoint.model.hostname).filter(|name| self.endpoint_host && !name.is_empty());
                     let host = host.and_then(|name| HeaderValue::from_str(name).ok());
-                    message::build(self.head, host.as_ref(), self.count, lent.connection.is_http2(), body)
-                        .map_err(|kind| before(kind.into(), Some(&endpoint)))?
+                    let message =
+                        message::build(self.head, host.as_ref(), self.count, lent.connection.is_http2(), body);
+                    let mut message = message.map_err(|kind| before(kind.into(), Some(&endpoint)))?;
+                    peers::propagate(message.headers_mut(), finish, &endpoint);
+                    message
                 }
             };
             match lent.connection.send(message).await {

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::finish::Finish;
+use super::grpc::{MessageCounter, MessageMeter};
 use super::replay::Kept;
 use crate::error::{ErrorKind, ResponseFlags};
 use crate::upstream::cluster::Cluster;
@@ -42,6 +43,8 @@ pub struct Progress {
     pub done_at: Cell<Option<Instant>>,
     /// When something of it came last.
     pub active_at: Cell<Option<Instant>>,
+    /// Counts gRPC messages, where it is gRPC.
+    pub grpc: Cell<Option<MessageCounter>>,
 }
 
 /// A request body on its way upstream.
@@ -90,6 +93,7 @@ pub struct UpstreamBody {
     idle: Option<Pin<Box<Sleep>>>,
     due: Option<Instant>,
     deadline: Option<Pin<Box<Sleep>>>,
+    grpc: Option<Box<(MessageCounter, MessageMeter)>>,
 }
 
 /// Returns an HTTP/1.1 connection to its pool.
@@ -157,11 +161,20 @@ impl Progress {
         if let Poll::Ready(Some(Ok(frame))) = polled {
             let length = frame.data_ref().map_or(0, Bytes::len);
             self.received.set(self.received.get() + length as u64);
+            if let (Some(mut counter), Some(data)) = (self.grpc.get(), frame.data_ref()) {
+                counter.feed(data);
+                self.grpc.set(Some(counter));
+            }
             self.active_at.set(Some(Instant::now()));
         }
         if (ended || matches!(polled, Poll::Ready(None))) && self.done_at.get().is_none() {
             self.done_at.set(Some(Instant::now()));
         }
+    }
+
+    /// gRPC messages so far.
+    pub fn messages(&self) -> u64 {
+        self.grpc.get().map_or(0, |counter| counter.messages)
     }
 }
 
@@ -234,7 +247,9 @@ impl UpstreamBody {
         idle_timeout: Duration,
         due: Option<Instant>,
     ) -> Box<Self> {
+        let grpc = finish.meter().map(|meter| Box::new((MessageCounter::default(), meter)));
         let mut body = Box::new(Self {
+            grpc,
             incoming,
             give_back,
             stream,
@@ -256,6 +271,10 @@ impl UpstreamBody {
                 self.idle = None;
                 if let Some(data) = frame.data_ref() {
                     self.finish.info.bytes_sent += data.len() as u64;
+                    if let Some(grpc) = &mut self.grpc {
+                        grpc.0.feed(data);
+                        grpc.1.report(grpc.0.messages);
+                    }
                 } else if let Some(trailers) = frame.trailers_ref() {
                     self.finish.trailers(trailers);
                     let from_http1 = self.give_back.is_some();
@@ -327,6 +346,14 @@ impl UpstreamBody {
         self.finish.info.flags.insert(flag);
         self.finish.info.details = Some(details.into());
         self.finish.complete();
+    }
+}
+
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        if let Some(grpc) = &mut self.grpc {
+            grpc.1.report(grpc.0.messages);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use super::chain::HttpChain;
 use super::{request, respond};
 use crate::connection::ConnectionInfo;
 use crate::model::http::Codec;
+use crate::model::metadata::WorkloadRef;
 use crate::runtime::ChainRef;
 use crate::stream::Stream;
 use crate::worker::{LocalExecutor, Worker};
@@ -39,6 +40,8 @@ pub struct HttpConnection {
     served: Cell<u32>,
     active: Cell<u32>,
     last_active: Cell<Instant>,
+    /// What the client's proxy told last, and who that is: it tells the same with every request.
+    told: RefCell<Option<(HeaderValue, Option<Arc<WorkloadRef>>)>>,
 }
 
 /// Why a connection should end.
@@ -64,6 +67,17 @@ impl HttpConnection {
             current.0 = runtime.generation;
         }
         current.1.clone()
+    }
+
+    /// The workload that a peer metadata header is about.
+    pub fn client_workload(&self, header: &HeaderValue) -> Option<Arc<WorkloadRef>> {
+        let mut told = self.told.borrow_mut();
+        if let Some((_, workload)) = told.as_ref().filter(|(known, _)| known == header) {
+            return workload.clone();
+        }
+        let workload = self.worker.istio.peer(header);
+        *told = Some((header.clone(), workload.clone()));
+        workload
     }
 
     fn spent(&self, chain: &HttpChain) -> bool {
@@ -154,6 +168,7 @@ pub async fn serve(
         served: Cell::new(0),
         active: Cell::new(0),
         last_active: Cell::new(info.accepted_at),
+        told: RefCell::default(),
         info,
         worker,
     });

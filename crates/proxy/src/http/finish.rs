@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::body::Progress;
 use super::chain::HttpChain;
+use super::grpc::MessageMeter;
 use crate::error::ResponseFlags;
 use crate::observe::stream_info::StreamInfo;
 use crate::upstream::endpoint::Endpoint;
@@ -63,6 +64,14 @@ impl Finish {
         self.info.response_trailers.extend(found);
     }
 
+    /// What counts the gRPC messages, where they are counted; call it when the endpoint is known.
+    pub fn meter(&self) -> Option<MessageMeter> {
+        self.progress.grpc.get()?;
+        let stats = self.chain.istio_stats.as_ref()?;
+        let series = self.worker.istio.messages(stats, &self.info);
+        Some(MessageMeter::new(series, self.progress.clone()))
+    }
+
     /// Counts the request on its endpoint until it ends.
     pub fn on_endpoint(&mut self, endpoint: Arc<Endpoint>) {
         self.leave_endpoint();
@@ -89,6 +98,9 @@ impl Drop for Finish {
         self.info.request_done_at = self.info.request_done_at.or_else(|| self.progress.done_at.get());
         self.info.finished_at = Some(Instant::now());
         self.chain.stats.finish(&self.info);
+        if let Some(stats) = &self.chain.istio_stats {
+            self.worker.istio.request(stats, &self.info);
+        }
         self.chain.log(&self.info, &self.worker);
     }
 }

@@ -14,6 +14,7 @@ use super::attempt::attempts;
 use super::body::{RequestBody, ResponseBody};
 use super::chain::HttpChain;
 use super::finish::Finish;
+use super::grpc::MessageCounter;
 use super::replay::Kept;
 use super::request::{fail, mutate_request, note, upgrade_enabled};
 use super::timeouts::TimeLimits;
@@ -96,6 +97,9 @@ pub async fn forward(
     let mut finish = note(&head, &exchange.chain, finish);
     if head.upgrade.as_deref() == Some("connect") {
         return deliver::tunnel(&cluster, &head, client, finish).await;
+    }
+    if head.grpc && exchange.chain.istio_stats.is_some() {
+        finish.progress.grpc.set(Some(MessageCounter::default()));
     }
     let mut body = request_body(&exchange, body, &head, &finish);
     let progress = Rc::clone(&finish.progress);

@@ -15,7 +15,7 @@ use super::connection::HttpConnection;
 use super::finish::Finish;
 use super::forward;
 use super::intake::{Intake, intake};
-use super::{headers, respond};
+use super::{headers, peers, respond};
 use crate::error::{BadRequest, ErrorKind, ProxyError, grpc_status_of};
 use crate::model::http::Upgrade;
 use crate::model::route::{RequireTls, RouteAction};
@@ -48,25 +48,10 @@ pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming
         }
         Intake::Answer(status, kind) => {
             finish.info.request = Some(facts);
-            finish.info.details = Some(kind.details().into());
-            let mut body = String::new();
-            // What the codec would refuse is answered as Envoy's codec does: with the reason as text.
-            if matches!(
-                kind,
-                ErrorKind::BadRequest(BadRequest::HeadersTooLarge | BadRequest::Protocol)
-            ) {
-                finish.info.flags.insert(kind.flag());
-                body.push_str(status.canonical_reason().unwrap_or_default());
-            }
-            let mut answer = respond::local(status, body, None, finish);
-            if !connection.http2 {
-                answer
-                    .headers_mut()
-                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            return answer;
+            return refuse(status, kind, &connection, finish);
         }
     };
+    finish.info.client_workload = peers::discover(&mut head.headers, &chain.peers, &connection);
     let client = headers::prepare_request(&mut head, &chain.manager, &connection.info, || worker.random());
     if let Some(via) = &chain.via {
         headers::append_to_list(&mut head.headers, &header::VIA, via);
@@ -126,6 +111,32 @@ pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming
             forward::forward(exchange, head, body, on_upgrade, finish).await
         }
     }
+}
+
+/// Answers a request that breaks the protocol.
+fn refuse(
+    status: StatusCode,
+    kind: ErrorKind,
+    connection: &HttpConnection,
+    mut finish: Box<Finish>,
+) -> Response<ResponseBody> {
+    finish.info.details = Some(kind.details().into());
+    let mut body = String::new();
+    // What the codec would refuse is answered as Envoy's codec does: with the reason as text.
+    if matches!(
+        kind,
+        ErrorKind::BadRequest(BadRequest::HeadersTooLarge | BadRequest::Protocol)
+    ) {
+        finish.info.flags.insert(kind.flag());
+        body.push_str(status.canonical_reason().unwrap_or_default());
+    }
+    let mut answer = respond::local(status, body, None, finish);
+    if !connection.http2 {
+        answer
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    answer
 }
 
 /// What the log of a request says that is refused before it is normalised.

@@ -6,7 +6,7 @@ use http::{Method, Response, StatusCode, Version};
 use super::body::ResponseBody;
 use super::chain::HttpChain;
 use super::finish::Finish;
-use super::headers;
+use super::{headers, peers};
 use crate::error::{ErrorKind, ProxyError};
 use crate::model::http::ServerHeader;
 use crate::model::route::HeaderMutations;
@@ -106,6 +106,9 @@ pub fn from_upstream(
     finish: &Finish,
 ) {
     headers::strip_hop_by_hop(response);
+    if finish.chain.peers.propagate {
+        peers::strip(response);
+    }
     for level in levels.iter().flatten() {
         apply_to_response(level, response, &finish.info);
     }

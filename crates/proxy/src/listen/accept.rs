@@ -130,6 +130,10 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
             (stream, Some(info))
         }
     };
+    let identity = tls.as_ref().and_then(|tls| {
+        let peer = tls.peer.as_ref().and_then(|peer| peer.uri_sans.first().cloned());
+        worker.istio.identity(tls.local_uri_san.clone(), peer)
+    });
     let info = Rc::new(ConnectionInfo {
         id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
         listener: name.clone(),
@@ -142,6 +146,7 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
         accepted_at,
         server_name: found.server_name,
         tls,
+        identity,
     });
 
     // Stage 6: whoever serves it.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access_log::AccessLog;
+use super::istio::{IstioStats, PeerExchange};
 use super::matcher::Fraction;
 use super::route::RouteConfig;
 
@@ -106,6 +107,10 @@ pub enum RouteSource {
 pub enum HttpFilter {
     /// `envoy.filters.http.grpc_stats`: counts gRPC messages.
     GrpcStats,
+    /// `istio.stats`: Istio's standard metrics.
+    IstioStats(IstioStats),
+    /// `istio.metadata_exchange`: who the peers are.
+    PeerExchange(PeerExchange),
 }
 
 /// Spans of requests (Envoy `HttpConnectionManager.Tracing` with an OpenTelemetry provider).

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::access_log::AccessLog;
 use super::http::HttpConnectionManager;
+use super::istio::IstioStats;
 use super::metadata::Origin;
 use super::tls::DownstreamTls;
 
@@ -145,6 +146,8 @@ pub struct TcpProxy {
     pub duration_max: Option<Duration>,
     /// Logs, one line per connection.
     pub access_logs: Vec<AccessLog>,
+    /// Istio's standard metrics, where the filter is there.
+    pub istio_stats: Option<IstioStats>,
 }
 
 /// A cluster and its share of the traffic.

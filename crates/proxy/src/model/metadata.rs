@@ -26,7 +26,8 @@ pub struct ServiceRef {
     pub namespace: Arc<str>,
 }
 
-/// The workload behind an endpoint (`filter_metadata["istio"].workload`, `name;namespace;canonical;revision;cluster`).
+/// The workload behind an endpoint (`filter_metadata["istio"].workload`,
+/// `name;namespace;canonical;revision;cluster[;app;version]`: Istio writes five parts and reads the first five), or a client's.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WorkloadRef {
     /// Workload name, for example the Deployment's.
@@ -39,6 +40,10 @@ pub struct WorkloadRef {
     pub canonical_revision: Arc<str>,
     /// Cluster id.
     pub cluster: Arc<str>,
+    /// Label `app`; empty where unknown.
+    pub app: Arc<str>,
+    /// Label `version`; empty where unknown.
+    pub version: Arc<str>,
 }
 
 // === impl Origin ===

@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod cluster;
 pub mod convert;
 pub mod http;
+pub mod istio;
 pub mod listener;
 pub mod matcher;
 pub mod metadata;

@@ -15,6 +15,7 @@ use crate::connection::ConnectionInfo;
 use crate::error::ResponseFlags;
 use crate::model::cluster::Cluster;
 use crate::model::metadata::{Origin, WorkloadRef};
+use crate::observe::istio::shard::Identity;
 use crate::request::Scheme;
 
 /// Headers kept for the log; only those that a format names.
@@ -59,6 +60,10 @@ pub struct StreamInfo {
     pub upstream_cluster: Option<Arc<Cluster>>,
     /// Workload behind the endpoint.
     pub upstream_workload: Option<Arc<WorkloadRef>>,
+    /// Certificates of the connection to the endpoint.
+    pub upstream_identity: Option<Rc<Identity>>,
+    /// Workload of the client, where it told.
+    pub client_workload: Option<Arc<WorkloadRef>>,
     /// Why the transport to the endpoint failed.
     pub transport_failure: Option<Box<str>>,
     /// Attempts made.
@@ -121,6 +126,8 @@ impl StreamInfo {
             upstream_protocol: None,
             upstream_cluster: None,
             upstream_workload: None,
+            upstream_identity: None,
+            client_workload: None,
             transport_failure: None,
             attempts: 0,
             route_name: None,

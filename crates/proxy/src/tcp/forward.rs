@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::chain::TcpChain;
 use super::copy::{self, Copied};
+use super::meter::Meter;
 use crate::connection::ConnectionInfo;
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::model::cluster::Discovery;
@@ -21,7 +22,8 @@ use crate::worker::Worker;
 /// Forwards a connection to its end and logs it.
 pub async fn serve(mut client: Stream, connection: Rc<ConnectionInfo>, chain: Arc<TcpChain>, worker: Rc<Worker>) {
     let mut info = StreamInfo::new(connection, Instant::now(), SystemTime::now());
-    if let Err(error) = forward(&mut client, &chain, &worker, &mut info).await {
+    let mut meter = Meter::new(chain.proxy.istio_stats);
+    if let Err(error) = forward(&mut client, &chain, &worker, &mut info, &mut meter).await {
         info.flags.insert(error.kind.flag());
         if error.kind == ErrorKind::StreamDurationExceeded {
             info.flags.insert(ResponseFlags::DURATION_TIMEOUT);
@@ -33,6 +35,7 @@ pub async fn serve(mut client: Stream, connection: Rc<ConnectionInfo>, chain: Ar
         info.transport_failure = error.reason;
     }
     info.finished_at = Some(Instant::now());
+    meter.open(&info, &worker);
     for log in &chain.logs {
         log.write(&info, &worker);
     }
@@ -43,14 +46,17 @@ async fn forward(
     chain: &TcpChain,
     worker: &Worker,
     info: &mut StreamInfo,
+    meter: &mut Meter,
 ) -> Result<(), ProxyError> {
     let not_found = ErrorKind::ClusterNotFound(http::StatusCode::SERVICE_UNAVAILABLE);
     let cluster = chain.choose(worker.random()).ok_or(not_found)?;
     info.upstream_cluster = Some(cluster.model.clone());
     let (mut upstream, _guard) = connect_upstream(cluster, chain, worker, info).await?;
     info.upstream_local = upstream.socket().and_then(|socket| socket.local_addr().ok());
+    meter.open(info, worker);
     let copied = Copied::default();
     let copying = copy::both_ways(client, &mut upstream, chain.proxy.idle_timeout, &copied);
+    let copying = meter.follow(copying, &copied);
     let in_time = match chain.proxy.duration_max {
         None => {
             // How a stream ended is nobody's fault here: the other side has seen the same.
@@ -83,23 +89,28 @@ async fn connect_upstream(
     let mut last = ProxyError::from(ErrorKind::NoHealthyUpstream);
     for attempt in 1..=chain.proxy.connect_attempts_max {
         info.attempts = attempt;
-        let connected = if let Discovery::OriginalDst { port_override, .. } = &cluster.model.discovery {
+        let (connected, tls) = if let Discovery::OriginalDst { port_override, .. } = &cluster.model.discovery {
             let mut address = info.connection.original_dst.ok_or(ErrorKind::NoHealthyUpstream)?;
             if let Some(port) = port_override {
                 address.set_port(*port);
             }
             info.upstream_host = Some(Arc::from(address.to_string()));
             let tls = cluster.contexts.last().and_then(Option::as_ref);
-            connect::to_original(&cluster.model, address, tls).await
+            (connect::to_original(&cluster.model, address, tls).await, tls.cloned())
         } else {
             let endpoint = cluster.choose(&[], 0, || worker.random());
             let endpoint = endpoint.ok_or(ErrorKind::NoHealthyUpstream)?;
             info.upstream_host = Some(endpoint.text.clone());
             info.upstream_workload = endpoint.model.workload.clone();
-            connect::to_endpoint(&cluster.model, &endpoint, None).await
+            let connected = connect::to_endpoint(&cluster.model, &endpoint, None).await;
+            (connected, endpoint.tls.clone())
         };
         match connected {
-            Ok(stream) => return Ok((stream, guard)),
+            Ok(stream) => {
+                let own = tls.and_then(|context| context.local_uri_san());
+                info.upstream_identity = worker.istio.identity(own, stream.server_uri_san());
+                return Ok((stream, guard));
+            }
             Err(error) => last = error,
         }
     }

@@ -3,3 +3,4 @@
 pub mod chain;
 pub mod copy;
 pub mod forward;
+pub mod meter;

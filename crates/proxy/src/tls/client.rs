@@ -28,7 +28,10 @@ pub struct ClientContext {
 #[derive(Debug)]
 enum State {
     NotReady(Arc<str>),
-    Ready(Arc<ClientConfig>),
+    Ready {
+        config: Arc<ClientConfig>,
+        local_uri_san: Option<Arc<str>>,
+    },
 }
 
 /// Answers every request for a client certificate with the one there is.
@@ -52,7 +55,7 @@ impl ClientContext {
     /// Builds the context anew from what `secrets` has now; what cannot be built leaves a ready context as it is.
     pub fn refresh(&self, secrets: &SecretStore) {
         match self.build(secrets) {
-            Ok(config) => self.state.store(Arc::new(State::Ready(Arc::new(config)))),
+            Ok(ready) => self.state.store(Arc::new(ready)),
             Err(reason) => {
                 if matches!(**self.state.load(), State::NotReady(_)) {
                     self.state.store(Arc::new(State::NotReady(Arc::from(reason))));
@@ -67,7 +70,7 @@ impl ClientContext {
     pub async fn connect(&self, socket: TcpStream, host: Option<&str>) -> Result<Stream, TlsError> {
         let config = match &**self.state.load() {
             State::NotReady(reason) => return Err(TlsError::NotReady(reason.clone())),
-            State::Ready(config) => config.clone(),
+            State::Ready { config, .. } => config.clone(),
         };
         let wanted = match (self.model.auto_host_sni, host, &self.model.sni) {
             (true, Some(host), _) => Some(host),
@@ -92,7 +95,15 @@ impl ClientContext {
         Ok(Stream::TlsClient(Box::new(stream)))
     }
 
-    fn build(&self, secrets: &SecretStore) -> Result<ClientConfig, String> {
+    /// URI name of our own certificate now, where there is one.
+    pub fn local_uri_san(&self) -> Option<Arc<str>> {
+        match &**self.state.load() {
+            State::NotReady(_) => None,
+            State::Ready { local_uri_san, .. } => local_uri_san.clone(),
+        }
+    }
+
+    fn build(&self, secrets: &SecretStore) -> Result<State, String> {
         let common = &self.model.common;
         let roots = match common
             .validation
@@ -109,12 +120,12 @@ impl ClientContext {
             None => None,
             Some(source) => {
                 let pem = secrets.certificate(source).map_err(|error| error.to_string())?;
-                Some(
-                    material::certificate(&pem.chain, &pem.key)
-                        .map_err(|error| error.to_string())?
-                        .key,
-                )
+                Some(material::certificate(&pem.chain, &pem.key).map_err(|error| error.to_string())?)
             }
+        };
+        let (own, local_uri_san) = match own {
+            None => (None, None),
+            Some(own) => (Some(own.key), own.uri_san),
         };
         let rules = ServerRules {
             roots,
@@ -134,7 +145,10 @@ impl ClientContext {
             .with_client_cert_resolver(Arc::new(Always(own)));
         config.alpn_protocols = common.alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         config.resumption = Resumption::disabled();
-        Ok(config)
+        Ok(State::Ready {
+            config: Arc::new(config),
+            local_uri_san,
+        })
     }
 }
 

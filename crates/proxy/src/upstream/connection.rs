@@ -10,6 +10,7 @@ use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
 
 use crate::http::body::RequestBody;
+use crate::observe::istio::shard::Identity;
 
 /// An HTTP/1.1 connection that nobody else uses.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub struct Http1 {
     pub(super) local: Option<SocketAddr>,
     pub(super) requests: u32,
     pub(super) opened_at: Instant,
+    pub(super) identity: Option<Rc<Identity>>,
 }
 
 /// A connection ready for one request.
@@ -31,6 +33,8 @@ pub enum Connection {
         sender: http2::SendRequest<RequestBody>,
         /// Our address.
         local: Option<SocketAddr>,
+        /// Certificates of both sides.
+        identity: Option<Rc<Identity>>,
         /// Counts the stream until it ends.
         stream: StreamGuard,
     },
@@ -57,6 +61,14 @@ impl Connection {
         match self {
             Self::Http1(connection) => connection.local,
             Self::Http2 { local, .. } => *local,
+        }
+    }
+
+    /// URI names of both certificates.
+    pub fn identity(&self) -> Option<&Rc<Identity>> {
+        match self {
+            Self::Http1(connection) => connection.identity.as_ref(),
+            Self::Http2 { identity, .. } => identity.as_ref(),
         }
     }
 

@@ -22,6 +22,7 @@ use crate::error::{ErrorKind, ProxyError};
 use crate::http::body::RequestBody;
 use crate::model::cluster::UpstreamProtocol;
 use crate::model::http::Http2Options;
+use crate::observe::istio::shard::Identity;
 use crate::stream::Stream;
 use crate::worker::{LocalExecutor, Worker};
 
@@ -53,6 +54,7 @@ struct Idle {
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
     local: Option<SocketAddr>,
+    identity: Option<Rc<Identity>>,
     streams: Rc<Cell<u32>>,
     requests: Cell<u32>,
     opened_at: Instant,
@@ -167,6 +169,7 @@ impl Pool {
         }
         let (stream, guard) = self.connect(cluster, request.host).await?;
         let local = stream.socket().and_then(|socket| socket.local_addr().ok());
+        let identity = self.identity(worker, &stream);
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await
@@ -183,6 +186,7 @@ impl Pool {
                 local,
                 requests: 0,
                 opened_at: Instant::now(),
+                identity,
             }),
             reused: false,
             pool: self,
@@ -210,6 +214,7 @@ impl Pool {
         }
         let (stream, guard) = self.connect(cluster, request.host).await?;
         let local = stream.socket().and_then(|socket| socket.local_addr().ok());
+        let identity = self.identity(worker, &stream);
         let mut builder = http2::Builder::new(LocalExecutor::new(worker.clone()));
         builder
             .timer(TokioTimer::new())
@@ -234,6 +239,7 @@ impl Pool {
         self.shared.borrow_mut().push(Shared {
             sender,
             local,
+            identity,
             streams: Rc::default(),
             requests: Cell::new(0),
             opened_at: Instant::now(),
@@ -259,6 +265,7 @@ impl Pool {
             connection: Connection::Http2 {
                 sender: free.sender.clone(),
                 local: free.local,
+                identity: free.identity.clone(),
                 stream: StreamGuard(free.streams.clone()),
             },
             reused: true,
@@ -278,6 +285,11 @@ impl Pool {
             .ok_or(ErrorKind::Overflow)?;
         let stream = connect::to_endpoint(&cluster.model, &self.endpoint, host).await?;
         Ok((stream, guard))
+    }
+
+    fn identity(&self, worker: &Worker, stream: &Stream) -> Option<Rc<Identity>> {
+        let context = self.endpoint.tls.as_ref()?;
+        worker.istio.identity(context.local_uri_san(), stream.server_uri_san())
     }
 
     /// The idle connection used last that is still open.

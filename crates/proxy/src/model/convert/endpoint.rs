@@ -130,7 +130,7 @@ pub(super) fn labels(section: &pb::Struct) -> Vec<(Arc<str>, Arc<str>)> {
     labels
 }
 
-/// Istio's `name;namespace;canonical name;canonical revision;cluster`.
+/// Istio's `name;namespace;canonical name;canonical revision;cluster`, with `app` and `version` where pilot adds them.
 fn workload(section: &pb::Struct) -> Option<WorkloadRef> {
     let packed = struct_text(section.fields.get("workload")?)?;
     let mut parts = packed.split(';').map(text);
@@ -141,5 +141,7 @@ fn workload(section: &pb::Struct) -> Option<WorkloadRef> {
         canonical_name: next(),
         canonical_revision: next(),
         cluster: next(),
+        app: next(),
+        version: next(),
     })
 }

@@ -9,6 +9,7 @@ use weft_proto::xds::envoy::r#type::v3::Percent;
 
 use super::access_log::access_logs;
 use super::secret::envoy_grpc_cluster;
+use super::typed_struct::{IstioFilter, istio_filter};
 use super::{
     Path, Result, boolean, duration, enumeration, header_name, holds, optional_duration, required, route_config, text,
     uint32, unpack,
@@ -27,7 +28,7 @@ pub(super) fn connection_manager(
     let time = |value: Option<&weft_proto::xds::google::protobuf::Duration>, default, field: &str| {
         duration(value, default, &at.field(field))
     };
-    let router = filters(source, at)?;
+    let (router, filters) = filters(source, at)?;
     Ok(model::HttpConnectionManager {
         stat_prefix: text(&source.stat_prefix),
         codec: match enumeration(source.codec_type, at, "codec_type")? {
@@ -37,7 +38,7 @@ pub(super) fn connection_manager(
             CodecType::Http3 => return Err(at.field("codec_type").error("HTTP3 is not supported")),
         },
         routes: route_source(source, at)?,
-        filters: Vec::new(),
+        filters,
         access_logs: access_logs(&source.access_log, &at.field("access_log"))?,
         tracing: source
             .tracing
@@ -92,10 +93,11 @@ pub(super) fn connection_manager(
     })
 }
 
-/// The router's options; it must be there, and last, as in Envoy.
-fn filters(source: &hcm::HttpConnectionManager, at: &Path) -> Result<Router> {
+/// The router's options, and the filters before it; it must be there, and last, as in Envoy.
+fn filters(source: &hcm::HttpConnectionManager, at: &Path) -> Result<(Router, Vec<model::HttpFilter>)> {
     let at = at.field("http_filters");
     let mut router = None;
+    let mut filters = Vec::new();
     for (index, filter) in source.http_filters.iter().enumerate() {
         let at = at.index(index);
         let Some(hcm::http_filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
@@ -106,13 +108,19 @@ fn filters(source: &hcm::HttpConnectionManager, at: &Path) -> Result<Router> {
         }
         if holds::<Router>(any) {
             router = Some(unpack::<Router>(any, &at.field("typed_config"))?);
+        } else if let Some(istio) = istio_filter(any, &at.field("typed_config"))? {
+            filters.push(match istio {
+                IstioFilter::Stats(stats) => model::HttpFilter::IstioStats(stats),
+                IstioFilter::PeerExchange(exchange) => model::HttpFilter::PeerExchange(exchange),
+            });
         } else if !filter.is_optional {
             return Err(at
                 .field("typed_config")
                 .error(format!("{} is not supported", any.type_url)));
         }
     }
-    router.ok_or_else(|| at.error("the last filter must be envoy.filters.http.router"))
+    let router = router.ok_or_else(|| at.error("the last filter must be envoy.filters.http.router"))?;
+    Ok((router, filters))
 }
 
 fn route_source(source: &hcm::HttpConnectionManager, at: &Path) -> Result<model::RouteSource> {

@@ -8,9 +8,11 @@ use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::extensions::filters::listener as listener_filters;
 use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+use weft_proto::xds::google::protobuf::Any;
 
 use super::access_log::access_logs;
 use super::http::connection_manager;
+use super::typed_struct::{IstioFilter, istio_filter};
 use super::{
     Path, Result, boolean, duration, enumeration, holds, optional_duration, origin, socket_address, text, tls, uint32,
     unpack,
@@ -186,19 +188,40 @@ fn ranges(source: &[core::CidrRange], at: &Path) -> Result<Vec<IpNet>> {
 }
 
 fn action(filters: &[listener::Filter], at: &Path) -> Result<model::ChainAction> {
-    let [filter] = filters else {
-        return Err(at.error("exactly one filter is supported: http_connection_manager or tcp_proxy"));
+    let Some((last, before)) = filters.split_last() else {
+        return Err(at.error("needs http_connection_manager or tcp_proxy"));
     };
-    let at = at.index(0).field("typed_config");
-    let Some(listener::filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
-        return Err(at.error("is required"));
-    };
+    let mut stats = None;
+    for (index, filter) in before.iter().enumerate() {
+        let at = at.index(index).field("typed_config");
+        let Some(IstioFilter::Stats(own)) = istio_filter(typed_config(filter, &at)?, &at)? else {
+            let reason = "only istio.stats is supported before http_connection_manager or tcp_proxy";
+            return Err(at.error(reason));
+        };
+        stats = Some(own);
+    }
+    let at = at.index(before.len()).field("typed_config");
+    let any = typed_config(last, &at)?;
     if holds::<HttpConnectionManager>(any) {
+        if stats.is_some() {
+            return Err(at.error("istio.stats belongs into the http_filters of a connection manager"));
+        }
         let manager = connection_manager(&unpack(any, &at)?, &at)?;
         return Ok(model::ChainAction::Http(Box::new(manager)));
     }
     let proxy: tcp_proxy::TcpProxy = unpack(any, &at)?;
-    Ok(model::ChainAction::Tcp(Box::new(tcp(&proxy, &at)?)))
+    let proxy = model::TcpProxy {
+        istio_stats: stats,
+        ..tcp(&proxy, &at)?
+    };
+    Ok(model::ChainAction::Tcp(Box::new(proxy)))
+}
+
+fn typed_config<'a>(filter: &'a listener::Filter, at: &Path) -> Result<&'a Any> {
+    match &filter.config_type {
+        Some(listener::filter::ConfigType::TypedConfig(any)) => Ok(any),
+        Some(listener::filter::ConfigType::ConfigDiscovery(_)) | None => Err(at.error("is required")),
+    }
 }
 
 fn tcp(source: &tcp_proxy::TcpProxy, at: &Path) -> Result<model::TcpProxy> {
@@ -234,5 +257,6 @@ fn tcp(source: &tcp_proxy::TcpProxy, at: &Path) -> Result<model::TcpProxy> {
             &at.field("max_downstream_connection_duration"),
         )?,
         access_logs: access_logs(&source.access_log, &at.field("access_log"))?,
+        istio_stats: None,
     })
 }

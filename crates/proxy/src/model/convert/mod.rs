@@ -20,6 +20,7 @@ mod route_retry;
 mod secret;
 mod supported;
 mod tls;
+mod typed_struct;
 
 use std::fmt;
 use std::net::SocketAddr;

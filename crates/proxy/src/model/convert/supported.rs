@@ -83,6 +83,7 @@ const CARRIED: &[(&str, &str)] = &[
     ("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig", "upgrade_type enabled"),
     ("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails", "*"),
     ("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing", "client_sampling random_sampling overall_sampling custom_tags max_path_tag_length provider"),
+    ("xds.type.v3.TypedStruct", "*"),
     ("envoy.extensions.filters.http.router.v3.Router", "suppress_envoy_headers"),
     ("envoy.config.trace.v3.Tracing.Http", "name typed_config"),
     ("envoy.config.trace.v3.OpenTelemetryConfig", "grpc_service service_name"),
