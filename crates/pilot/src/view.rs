@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use weft_api::gateway::Gateway;
-use weft_api::local_workload::Role;
+use weft_api::local_workload::{DataPlane, Role};
 use weft_api::matching::NamespaceScope;
 use weft_api::meta::Object;
 use weft_api::sidecar::OutboundPolicy;
 
 use crate::snapshot::{MeshService, MeshSnapshot, Workload};
+use crate::xds::node::Dialect;
 
 /// Settings of generated configuration that are the same for every proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct ProxyView {
     pub workload: Arc<Workload>,
     /// Settings.
     pub settings: ProxySettings,
+    /// What the proxy understands: as the workload says, until the proxy itself says it.
+    pub dialect: Dialect,
 }
 
 // === impl ProxyView ===
@@ -36,10 +39,15 @@ impl ProxyView {
     /// The view of the proxy of a pod; `None` where no such workload is registered.
     pub fn new(snapshot: Arc<MeshSnapshot>, namespace: &str, pod: &str, settings: ProxySettings) -> Option<Self> {
         let workload = snapshot.workloads.get(namespace, pod)?.clone();
+        let dialect = match workload.data_plane {
+            DataPlane::Weft => Dialect::Weft,
+            DataPlane::Envoy => Dialect::Envoy,
+        };
         Some(Self {
             snapshot,
             workload,
             settings,
+            dialect,
         })
     }
 

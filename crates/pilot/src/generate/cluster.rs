@@ -13,8 +13,8 @@ use weft_proto::xds::google::protobuf as wkt;
 use super::endpoint::assignment;
 use super::policy;
 use super::tls::{self, Carries};
-use super::wire::{address, ads, duration, origin, structure, text, uint32};
-use crate::snapshot::{InboundPort, MeshDestinationRule, MeshService, Protocol, Resolution, ServicePort};
+use super::wire::{address, ads, duration, list, metadata, nested, origin, structure, text, uint32};
+use crate::snapshot::{InboundPort, MeshDestinationRule, MeshService, Protocol, Resolution, ServiceKey, ServicePort};
 use crate::view::ProxyView;
 
 /// Connect timeout of every cluster (Istio: `meshConfig.connectTimeout`).
@@ -55,7 +55,7 @@ pub(super) fn clusters(view: &ProxyView) -> Vec<pb::Cluster> {
             .map(|(host, port)| collector(host, *port)),
     );
     for port in view.snapshot.inbound.of(&view.workload.key) {
-        clusters.push(inbound(port));
+        clusters.push(inbound(view, port));
     }
     for service in view.services() {
         let rule = rule_of(view, service);
@@ -118,8 +118,13 @@ fn collector(host: &str, port: u16) -> pb::Cluster {
     cluster
 }
 
-fn inbound(port: &InboundPort) -> pb::Cluster {
+fn inbound(view: &ProxyView, port: &InboundPort) -> pb::Cluster {
     let name = inbound_name(port);
+    let behind = port.services.iter().filter_map(|(key, _)| {
+        let service = view.snapshot.services.get(key)?;
+        Some((key, &*service.name))
+    });
+    let behind = (!port.services.is_empty()).then(|| metadata("istio", services(behind)));
     let member = endpoint::LbEndpoint {
         host_identifier: Some(endpoint::lb_endpoint::HostIdentifier::Endpoint(endpoint::Endpoint {
             address: Some(address("127.0.0.1", port.app_port)),
@@ -139,6 +144,7 @@ fn inbound(port: &InboundPort) -> pb::Cluster {
             ..endpoint::ClusterLoadAssignment::default()
         }),
         circuit_breakers: Some(unlimited()),
+        metadata: behind,
         name,
         ..pb::Cluster::default()
     };
@@ -275,18 +281,7 @@ fn cluster_metadata(
     rule: Option<&Arc<MeshDestinationRule>>,
     subset: Option<&str>,
 ) -> core::Metadata {
-    let entry = structure([
-        ("host", text(&service.key.hostname)),
-        ("name", text(&service.name)),
-        ("namespace", text(&service.key.namespace)),
-    ]);
-    let entry = wkt::Value {
-        kind: Some(wkt::value::Kind::StructValue(entry)),
-    };
-    let services = wkt::Value {
-        kind: Some(wkt::value::Kind::ListValue(wkt::ListValue { values: vec![entry] })),
-    };
-    let mut istio = structure([("services", services)]);
+    let mut istio = services([(&service.key, &*service.name)]);
     if let Some(rule) = rule {
         istio.fields.insert("config".to_owned(), text(&rule.config_path()));
     }
@@ -296,6 +291,18 @@ fn cluster_metadata(
     let mut metadata = origin(&service.origin, None, &port.place);
     metadata.filter_metadata.insert("istio".to_owned(), istio);
     metadata
+}
+
+/// Which services a cluster leads to: host, short name, namespace.
+fn services<'a>(services: impl IntoIterator<Item = (&'a ServiceKey, &'a str)>) -> wkt::Struct {
+    let entry = |(key, name): (&ServiceKey, &str)| {
+        nested(structure([
+            ("host", text(&key.hostname)),
+            ("name", text(name)),
+            ("namespace", text(&key.namespace)),
+        ]))
+    };
+    structure([("services", list(services.into_iter().map(entry).collect()))])
 }
 
 fn unlimited() -> pb::CircuitBreakers {

@@ -129,10 +129,15 @@ fn other_chains(
         Some(tls) => {
             let http = server.protocol == Protocol::Https || server.protocol.is_http();
             let meta = &bound.object.meta;
-            let filter = if http {
+            let filters = if http {
                 let name = format!("https.{port}.{}.{}.{}", server.port_name, meta.name, meta.namespace);
                 routes.push(configuration(&name, virtual_hosts(view, port, &[bound]), true));
-                manager(view, Side::Gateway, &format!("gateway_{port}"), Routes::ByName(name))
+                vec![manager(
+                    view,
+                    Side::Gateway,
+                    &format!("gateway_{port}"),
+                    Routes::ByName(name),
+                )]
             } else {
                 let clusters = tcp_clusters(view, port, bound);
                 if clusters.is_empty() {
@@ -142,19 +147,19 @@ fn other_chains(
             };
             vec![listener::FilterChain {
                 filter_chain_match: Some(matches),
-                filters: vec![filter],
+                filters,
                 transport_socket: gateway_server(tls, http),
                 ..listener::FilterChain::default()
             }]
         }
         None => {
             let clusters = tcp_clusters(view, port, bound);
-            let filter = (!clusters.is_empty()).then(|| tcp(view, &format!("gateway_{port}"), &clusters));
-            let chain = |filter| listener::FilterChain {
-                filters: vec![filter],
+            let filters = (!clusters.is_empty()).then(|| tcp(view, &format!("gateway_{port}"), &clusters));
+            let chain = |filters| listener::FilterChain {
+                filters,
                 ..listener::FilterChain::default()
             };
-            filter.map(chain).into_iter().collect()
+            filters.map(chain).into_iter().collect()
         }
     }
 }
@@ -198,7 +203,7 @@ fn passthrough(view: &ProxyView, port: u16, bound: &Bound<'_>) -> Vec<listener::
                     server_names: names,
                     ..listener::FilterChainMatch::default()
                 }),
-                filters: vec![tcp(view, &format!("gateway_{port}"), &clusters)],
+                filters: tcp(view, &format!("gateway_{port}"), &clusters),
                 ..listener::FilterChain::default()
             });
         }

@@ -13,6 +13,7 @@ use weft_proto::xds::envoy::extensions::filters::network::http_connection_manage
 use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 
 use super::cluster::COLLECTOR_CLUSTER;
+use super::istio;
 use super::wire::{ads, any, boolean, duration, grpc_service};
 use crate::view::ProxyView;
 
@@ -60,11 +61,14 @@ pub(super) fn manager(view: &ProxyView, side: Side, stat_prefix: &str, routes: R
                 route_config_name: name,
             }),
         }),
-        http_filters: vec![hcm::HttpFilter {
-            name: "envoy.filters.http.router".to_owned(),
-            config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any(&Router::default()))),
-            ..hcm::HttpFilter::default()
-        }],
+        http_filters: istio::http_filters(view, side)
+            .into_iter()
+            .chain([hcm::HttpFilter {
+                name: "envoy.filters.http.router".to_owned(),
+                config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any(&Router::default()))),
+                ..hcm::HttpFilter::default()
+            }])
+            .collect(),
         access_log: request_logs(view),
         server_name: "istio-envoy".to_owned(),
         use_remote_address: Some(boolean(gateway)),
@@ -86,8 +90,8 @@ pub(super) fn manager(view: &ProxyView, side: Side, stat_prefix: &str, routes: R
     filter("envoy.filters.network.http_connection_manager", any(&message))
 }
 
-/// The filter that forwards bytes, to clusters by weight.
-pub(super) fn tcp(view: &ProxyView, stat_prefix: &str, clusters: &[(String, u32)]) -> listener::Filter {
+/// The filters that forward bytes, to clusters by weight, and count them where the proxy can.
+pub(super) fn tcp(view: &ProxyView, stat_prefix: &str, clusters: &[(String, u32)]) -> Vec<listener::Filter> {
     use tcp_proxy::tcp_proxy as inner;
     let specifier = match clusters {
         [(only, _)] => inner::ClusterSpecifier::Cluster(only.clone()),
@@ -108,10 +112,11 @@ pub(super) fn tcp(view: &ProxyView, stat_prefix: &str, clusters: &[(String, u32)
         access_log: access_log(view),
         ..tcp_proxy::TcpProxy::default()
     };
-    filter("envoy.filters.network.tcp_proxy", any(&message))
+    let proxy = filter("envoy.filters.network.tcp_proxy", any(&message));
+    istio::network_filter(view).into_iter().chain([proxy]).collect()
 }
 
-fn filter(name: &str, config: weft_proto::xds::google::protobuf::Any) -> listener::Filter {
+pub(super) fn filter(name: &str, config: weft_proto::xds::google::protobuf::Any) -> listener::Filter {
     listener::Filter {
         name: name.to_owned(),
         config_type: Some(listener::filter::ConfigType::TypedConfig(config)),

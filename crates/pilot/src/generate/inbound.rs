@@ -10,6 +10,7 @@ use weft_proto::xds::envoy::extensions::filters::listener::{http_inspector, tls_
 
 use super::cluster::inbound_name;
 use super::http::{Routes, Side, manager, tcp};
+use super::istio;
 use super::tls::{MESH_ALPN, mesh_server};
 use super::wire::{any, duration, ip_address, origin};
 use crate::snapshot::{InboundPort, Interception, Protocol};
@@ -35,25 +36,25 @@ fn listener(view: &ProxyView, port: &InboundPort) -> pb::Listener {
     let mut chains = Vec::new();
     if port.mtls != MtlsMode::Disable {
         let http_alpn: Vec<&str> = MESH_ALPN.iter().copied().filter(|p| p.starts_with("istio-h")).collect();
-        let mesh = |name: &str, alpn: &[&str], filter| pb::FilterChain {
+        let mesh = |name: &str, alpn: &[&str], filters| pb::FilterChain {
             name: name.to_owned(),
             filter_chain_match: Some(pb::FilterChainMatch {
                 transport_protocol: "tls".to_owned(),
                 application_protocols: alpn.iter().map(|p| (*p).to_owned()).collect(),
                 ..pb::FilterChainMatch::default()
             }),
-            filters: vec![filter],
+            filters,
             transport_socket: Some(mesh_server()),
             ..pb::FilterChain::default()
         };
         if http {
-            chains.push(mesh("mtls-http", &http_alpn, http_filter(view, port)));
+            chains.push(mesh("mtls-http", &http_alpn, vec![http_filter(view, port)]));
         }
         if !http || auto {
             chains.push(mesh(
                 "mtls-tcp",
                 &["istio", "istio-peer-exchange"],
-                tcp_filter(view, port),
+                tcp_filters(view, port),
             ));
         }
     }
@@ -82,26 +83,31 @@ fn listener(view: &ProxyView, port: &InboundPort) -> pb::Listener {
 }
 
 fn plaintext_chains(view: &ProxyView, port: &InboundPort, http: bool, auto: bool, chains: &mut Vec<pb::FilterChain>) {
-    let plain = |name: &str, transport: &str, alpn: &[&str], filter| pb::FilterChain {
+    let plain = |name: &str, transport: &str, alpn: &[&str], filters| pb::FilterChain {
         name: name.to_owned(),
         filter_chain_match: Some(pb::FilterChainMatch {
             transport_protocol: transport.to_owned(),
             application_protocols: alpn.iter().map(|p| (*p).to_owned()).collect(),
             ..pb::FilterChainMatch::default()
         }),
-        filters: vec![filter],
+        filters,
         ..pb::FilterChain::default()
     };
     if http && !auto {
-        chains.push(plain("plain-http", "raw_buffer", &[], http_filter(view, port)));
+        chains.push(plain("plain-http", "raw_buffer", &[], vec![http_filter(view, port)]));
     } else {
         if auto {
-            chains.push(plain("plain-http", "raw_buffer", &PLAIN_HTTP, http_filter(view, port)));
+            chains.push(plain(
+                "plain-http",
+                "raw_buffer",
+                &PLAIN_HTTP,
+                vec![http_filter(view, port)],
+            ));
         }
-        chains.push(plain("plain-tcp", "raw_buffer", &[], tcp_filter(view, port)));
+        chains.push(plain("plain-tcp", "raw_buffer", &[], tcp_filters(view, port)));
     }
     // TLS that the application itself terminates.
-    chains.push(plain("foreign-tls", "tls", &[], tcp_filter(view, port)));
+    chains.push(plain("foreign-tls", "tls", &[], tcp_filters(view, port)));
 }
 
 fn http_filter(view: &ProxyView, port: &InboundPort) -> pb::Filter {
@@ -129,13 +135,14 @@ fn http_filter(view: &ProxyView, port: &InboundPort) -> pb::Filter {
             routes: vec![all],
             ..route::VirtualHost::default()
         }],
+        request_headers_to_remove: istio::headers_to_remove(view),
         ..route::RouteConfiguration::default()
     };
     let prefix = format!("inbound_{}", port.mesh_port);
     manager(view, Side::Inbound, &prefix, Routes::Inline(Box::new(config)))
 }
 
-fn tcp_filter(view: &ProxyView, port: &InboundPort) -> pb::Filter {
+fn tcp_filters(view: &ProxyView, port: &InboundPort) -> Vec<pb::Filter> {
     let cluster = inbound_name(port);
     tcp(view, &cluster, &[(cluster.clone(), 1)])
 }

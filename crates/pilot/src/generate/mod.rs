@@ -7,6 +7,7 @@ mod endpoint;
 mod gateway;
 mod http;
 mod inbound;
+mod istio;
 mod outbound;
 mod policy;
 mod route;

@@ -85,6 +85,24 @@ pub(super) fn number(value: f64) -> pb::Value {
     }
 }
 
+pub(super) fn truth(value: bool) -> pb::Value {
+    pb::Value {
+        kind: Some(pb::value::Kind::BoolValue(value)),
+    }
+}
+
+pub(super) fn nested(value: pb::Struct) -> pb::Value {
+    pb::Value {
+        kind: Some(pb::value::Kind::StructValue(value)),
+    }
+}
+
+pub(super) fn list(values: Vec<pb::Value>) -> pb::Value {
+    pb::Value {
+        kind: Some(pb::value::Kind::ListValue(pb::ListValue { values })),
+    }
+}
+
 pub(super) fn structure<const N: usize>(fields: [(&str, pb::Value); N]) -> pb::Struct {
     pb::Struct {
         fields: fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),

@@ -88,11 +88,18 @@ impl MeshEndpoint {
         Some(format!("spiffe://{trust_domain}/ns/{}/sa/{account}", self.namespace))
     }
 
-    /// Value of the endpoint metadata `istio.workload`: `name;ns;canonical;revision;cluster`.
+    /// Value of the endpoint metadata `istio.workload`: `name;ns;canonical;revision;cluster`, and then the labels `app` and `version`,
+    /// which readers of Istio's five parts pass over.
     pub fn workload_metadata(&self) -> String {
+        let label = |key| self.labels.get(key).map_or("", String::as_str);
         format!(
-            "{};{};{};{};Kubernetes",
-            self.workload_name, self.namespace, self.canonical_name, self.canonical_revision
+            "{};{};{};{};Kubernetes;{};{}",
+            self.workload_name,
+            self.namespace,
+            self.canonical_name,
+            self.canonical_revision,
+            label("app"),
+            label("version")
         )
     }
 

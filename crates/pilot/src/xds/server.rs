@@ -251,6 +251,10 @@ impl Session {
             &node.pod,
             self.server.settings.clone(),
         );
+        let view = view.map(|view| ProxyView {
+            dialect: node.dialect,
+            ..view
+        });
         let generated = Arc::new(view.as_ref().map(generate).unwrap_or_default());
         self.generated = Some((snapshot.generation, generated.clone()));
         generated

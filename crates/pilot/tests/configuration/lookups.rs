@@ -70,7 +70,10 @@ fn ready_workloads_are_endpoints_and_all_give_identities() {
     assert_eq!(all.subset(80, &v2).count(), 1);
     let endpoint = &all.port(80)[0];
     assert!(endpoint.mtls);
-    assert_eq!(endpoint.workload_metadata(), "callme-v1;default;callme;v1;Kubernetes");
+    assert_eq!(
+        endpoint.workload_metadata(),
+        "callme-v1;default;callme;v1;Kubernetes;callme;v1"
+    );
     let identities = snapshot.backends.identities(&service.key, 80, "cluster.local");
     assert_eq!(
         identities.into_iter().collect::<Vec<_>>(),

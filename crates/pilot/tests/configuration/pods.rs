@@ -74,7 +74,10 @@ fn a_pod_is_a_workload_and_its_slices_are_its_endpoints() {
         assert_eq!(endpoint.address, EndpointAddress::parse("10.0.0.5"));
         assert_eq!((endpoint.port, all.port(9000)[0].port), (8080, 3306));
         assert!(endpoint.mtls);
-        assert_eq!(endpoint.workload_metadata(), "callme-v1;default;callme;v1;Kubernetes");
+        assert_eq!(
+            endpoint.workload_metadata(),
+            "callme-v1;default;callme;v1;Kubernetes;callme;v1"
+        );
         assert_eq!(endpoint.locality, workload.locality);
         let identities = snapshot.backends.identities(&service.key, 80, "cluster.local");
         assert_eq!(identities.len(), 1);
