@@ -47,7 +47,10 @@ impl Inputs<'_> {
             .map(|subset| self.cluster(subset))
             .collect();
         format!(
-            r#"node: {{id: "sidecar~127.0.0.1~bench.default~default.svc.cluster.local", cluster: bench.default}}
+            r#"node:
+  id: "sidecar~127.0.0.1~bench.default~default.svc.cluster.local"
+  cluster: bench.default
+  metadata: {{WORKLOAD_NAME: bench, NAMESPACE: default, CLUSTER_ID: Kubernetes, LABELS: {{app: bench, version: v1}}}}
 static_resources:
   listeners:
   - name: "{listen}"
@@ -81,7 +84,9 @@ static_resources:
           normalize_path: true
           use_remote_address: false
           access_log: {access_log}
-          http_filters: [{{name: envoy.filters.http.router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]
+          http_filters:
+{filters}
+          - {{name: envoy.filters.http.router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}
           route_config:
             name: http_proxy
             virtual_hosts:
@@ -92,8 +97,35 @@ static_resources:
               domains: [callme, callme.default, "{HOST}", "{HOST}:80"]
               routes:
 {routes}"#,
-            access_log = self.access_log()
+            access_log = self.access_log(),
+            filters = self.istio_filters(),
         )
+    }
+
+    /// Istio's metrics as pilot configures them; stock Envoy does not have the filters and passes over them.
+    fn istio_filters(&self) -> String {
+        let method = "[{istio_headers: {}}]";
+        let (exchange, fallback) = match self.hop {
+            Hop::Outbound => (format!("{{upstream_propagation: {method}}}"), "{}"),
+            Hop::Inbound => (
+                format!("{{downstream_discovery: {method}}}"),
+                "{disable_host_header_fallback: true}",
+            ),
+        };
+        let filter = |name: &str, config: &str, value: &str| {
+            format!(
+                r#"          - {{name: {name}, is_optional: true, typed_config: {{"@type": type.googleapis.com/xds.type.v3.TypedStruct, type_url: type.googleapis.com/{config}, value: {value}}}}}"#
+            )
+        };
+        [
+            filter(
+                "istio.metadata_exchange",
+                "io.istio.http.peer_metadata.Config",
+                &exchange,
+            ),
+            filter("istio.stats", "stats.PluginConfig", fallback),
+        ]
+        .join("\n")
     }
 
     fn tcp_proxy(&self) -> String {
@@ -118,7 +150,11 @@ static_resources:
     circuit_breakers: {{thresholds: [{{max_connections: 4294967295, max_pending_requests: 4294967295, max_requests: 4294967295, max_retries: 4294967295}}]}}
     load_assignment:
       cluster_name: "{subset}"
-      endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}}}]}}]{tls}"#,
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}
+          metadata: {{filter_metadata: {{istio: {{workload: "callme-{subset};default;callme;{subset};Kubernetes;callme;{subset}"}}}}}}
+    metadata: {{filter_metadata: {{istio: {{services: [{{host: {HOST}, name: callme, namespace: default}}]}}}}}}{tls}"#,
             port = self.upstream.port(),
             tls = self.upstream_tls(),
         )

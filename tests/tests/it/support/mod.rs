@@ -3,6 +3,7 @@
 pub(crate) mod backend;
 pub(crate) mod client;
 pub(crate) mod envoy;
+pub(crate) mod exposition;
 pub(crate) mod mesh;
 pub(crate) mod ports;
 pub(crate) mod process;
