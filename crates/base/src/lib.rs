@@ -1,11 +1,13 @@
 //! Process chassis of every Weft binary: who it is, how it starts, logs, reports and stops.
 //!
-//! Knows nothing of meshes' configuration, of xDS resources or of Kubernetes.
+//! Knows nothing of meshes' configuration, of xDS resources or of Kubernetes objects.
 
 pub mod admin;
 pub mod ca_client;
 pub mod grpc_tls;
 pub mod identity;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod log;
 pub mod readiness;
 pub mod shutdown;
