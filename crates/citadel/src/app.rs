@@ -1,7 +1,7 @@
 //! The only place that wires the authority together.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -16,17 +16,21 @@ use tokio::sync::watch;
 use tonic::transport::Server;
 use weft_base::admin::Admin;
 use weft_base::identity::SpiffeId;
+use weft_base::kubernetes::leader;
+use weft_base::kubernetes::token::TokenReviewer;
 use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
 use weft_base::spiffe::{Allowed, ClientVerifier};
 use weft_base::{grpc_tls, tls};
 use weft_proto::istio_ca::istio_certificate_service_server::IstioCertificateServiceServer;
 
-use crate::authority::{LEAF_LIFETIME, Order};
+use crate::authenticate::Tokens;
+use crate::authority::{Authority, LEAF_LIFETIME, Order};
 pub use crate::config::Config;
+use crate::kube::{distribute, secret};
 use crate::metrics::Metrics;
-use crate::service::Service;
-use crate::store::{self, ROOT_CERT, State};
+use crate::service::{ServerNames, Service};
+use crate::store::{self, ROOT_CERT};
 
 /// Largest message that the service takes in bytes.
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
@@ -34,13 +38,8 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Calls at once per connection.
 const CALLS_MAX: usize = 16;
 
-/// Names under which workloads reach the authority, beside its identity.
-const SERVER_NAMES: [&str; 4] = [
-    "localhost",
-    "127.0.0.1",
-    "weft-citadel.weft-system.svc",
-    "istiod.istio-system.svc",
-];
+/// Lease of the replica that writes ConfigMaps.
+const LEASE: &str = "weft-citadel-leader";
 
 /// A running authority.
 #[derive(Clone, Debug)]
@@ -49,22 +48,22 @@ pub struct Citadel {
     pub addr: SocketAddr,
     /// Where it is monitored.
     pub monitoring_addr: SocketAddr,
-    /// Where the root certificate is.
-    pub root_cert: std::path::PathBuf,
+    /// Where the root certificate is, if it is in a file.
+    pub root_cert: Option<PathBuf>,
 }
 
 // === impl Citadel ===
 
 impl Citadel {
-    /// Opens the state directory and serves until `shutdown` starts.
+    /// Opens the root and serves until `shutdown` starts.
     pub async fn start(config: &Config, log: Option<weft_base::log::LogControl>, shutdown: &Shutdown) -> Result<Self> {
-        let state = Arc::new(store::open(&config.state_dir, &config.trust_domain, SystemTime::now())?);
+        let opened = open(config, shutdown).await?;
         let metrics = Metrics::default();
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         metrics
             .root_cert_expiry_timestamp
-            .set(state.authority.not_after().unix_timestamp());
+            .set(opened.authority.not_after().unix_timestamp());
         let admin = Admin {
             version: concat!("weft-citadel ", env!("CARGO_PKG_VERSION")),
             readiness: Readiness::new(),
@@ -74,28 +73,66 @@ impl Citadel {
         let starting = admin.readiness.block("certificate service");
         let router = admin.router();
         let monitoring_addr = weft_base::admin::serve("monitoring", config.monitoring_listen, router, shutdown).await?;
-        let addr = serve(config, state, metrics, shutdown).await?;
+        let addr = serve(config, opened, metrics, shutdown).await?;
         drop(starting);
         Ok(Self {
             addr,
             monitoring_addr,
-            root_cert: config.state_dir.join(ROOT_CERT),
+            root_cert: config.state_dir.as_ref().map(|dir| dir.join(ROOT_CERT)),
         })
     }
 }
 
-async fn serve(config: &Config, state: Arc<State>, metrics: Metrics, shutdown: &Shutdown) -> Result<SocketAddr> {
+/// The root, and who checks tokens.
+struct Opened {
+    authority: Arc<Authority>,
+    tokens: Tokens,
+    /// DNS names of control-plane servers.
+    servers: ServerNames,
+}
+
+/// Opens the root of the state directory, or of the cluster.
+async fn open(config: &Config, shutdown: &Shutdown) -> Result<Opened> {
+    if let Some(dir) = config.state_dir.as_ref().filter(|_| !config.kubernetes) {
+        let state = store::open(dir, &config.trust_domain, SystemTime::now())?;
+        return Ok(Opened {
+            authority: Arc::new(state.authority),
+            tokens: Tokens::Join(state.join_key),
+            servers: ServerNames::default(),
+        });
+    }
+    let client = weft_base::kubernetes::connect().await?;
+    let now = SystemTime::now();
+    let authority = secret::open(&client, &config.namespace, &config.trust_domain, now).await?;
+    let root_pem = authority.root_pem().to_owned();
+    let leads = leader::campaign(client.clone(), &config.namespace, LEASE, &config.pod_name, shutdown);
+    let (stop, distribute) = (shutdown.token(), distribute::run(client.clone(), root_pem, leads));
+    shutdown.spawn(async move {
+        stop.run_until_cancelled(distribute).await;
+    });
+    Ok(Opened {
+        authority: Arc::new(authority),
+        tokens: Tokens::ServiceAccounts(Box::new(TokenReviewer::new(client, config.trust_domain.clone()))),
+        servers: ServerNames {
+            namespace: Some(config.namespace.clone()),
+        },
+    })
+}
+
+async fn serve(config: &Config, opened: Opened, metrics: Metrics, shutdown: &Shutdown) -> Result<SocketAddr> {
     let listen = config.listen;
     let listener = TcpListener::bind(listen).await;
     let listener =
         listener.with_context(|| format!("cannot listen on {listen}; is another process using the port?"))?;
     let addr = listener.local_addr()?;
     tracing::info!(name = "ca", %addr, "listening");
-    let (publish, tls_config) = watch::channel(Some(server_config(config, &state)?));
-    renew_server_certificate(config.clone(), state.clone(), publish, shutdown);
+    let (publish, tls_config) = watch::channel(Some(server_config(config, &opened.authority)?));
+    renew_server_certificate(config.clone(), opened.authority.clone(), publish, shutdown);
     let incoming = grpc_tls::incoming(listener, tls_config, shutdown);
     let service = IstioCertificateServiceServer::new(Service {
-        state,
+        authority: opened.authority,
+        tokens: opened.tokens,
+        servers: opened.servers,
         trust_domain: config.trust_domain.clone(),
         metrics,
     });
@@ -116,22 +153,30 @@ async fn serve(config: &Config, state: Arc<State>, metrics: Metrics, shutdown: &
 }
 
 /// The authority's own server certificate, signed by itself.
-fn server_config(config: &Config, state: &State) -> Result<Arc<ServerConfig>> {
-    let id = SpiffeId::new(config.trust_domain.clone(), "weft-system", "weft-citadel")?;
+fn server_config(config: &Config, authority: &Authority) -> Result<Arc<ServerConfig>> {
+    let id = SpiffeId::new(config.trust_domain.clone(), &config.namespace, "weft-citadel")?;
     let key = KeyPair::generate_for(crate::csr::authority_algorithm())?;
     let public_key = SubjectPublicKeyInfo::from_der(&key.subject_public_key_info())?;
+    // Names under which workloads reach the authority, beside its identity.
+    let own = ServerNames {
+        namespace: Some(config.namespace.clone()),
+    };
+    let mut dns_names = own.of(&id);
+    dns_names.extend(["localhost", "127.0.0.1", "istiod.istio-system.svc"].map(str::to_owned));
     let order = Order {
         id: &id,
-        dns_names: &SERVER_NAMES,
+        dns_names: &dns_names,
         public_key: &public_key,
         lifetime: LEAF_LIFETIME,
     };
-    let leaf = state
-        .authority
-        .sign(&order, SystemTime::now(), store::random_serial()?)?;
-    let roots = tls::roots(state.authority.root_pem().as_bytes())?;
+    let mut chain_pem = authority.sign(&order, SystemTime::now(), store::random_serial()?)?;
+    for certificate in authority.intermediates() {
+        chain_pem.push('\n');
+        chain_pem.push_str(certificate);
+    }
+    let roots = tls::roots(authority.root_pem().as_bytes())?;
     let verifier = ClientVerifier::new(roots, Allowed::TrustDomain(config.trust_domain.clone()), false)?;
-    let chain = tls::certificates(leaf.as_bytes())?;
+    let chain = tls::certificates(chain_pem.as_bytes())?;
     let mut server = ServerConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
@@ -145,7 +190,7 @@ fn server_config(config: &Config, state: &State) -> Result<Arc<ServerConfig>> {
 /// Replaces the server certificate at half its life.
 fn renew_server_certificate(
     config: Config,
-    state: Arc<State>,
+    authority: Arc<Authority>,
     publish: watch::Sender<Option<Arc<ServerConfig>>>,
     shutdown: &Shutdown,
 ) {
@@ -154,7 +199,7 @@ fn renew_server_certificate(
         let mut ticks = tokio::time::interval(LEAF_LIFETIME / 2);
         ticks.tick().await;
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            match server_config(&config, &state) {
+            match server_config(&config, &authority) {
                 Ok(renewed) => drop(publish.send_replace(Some(renewed))),
                 Err(error) => tracing::error!(%error, "cannot renew the server certificate"),
             }

@@ -1,20 +1,33 @@
-//! Who calls: by a join token, or by a certificate of the mesh.
+//! Who calls: by a token, or by a certificate of the mesh.
 
 use std::time::SystemTime;
 
 use weft_base::identity::{SpiffeId, TrustDomain};
+use weft_base::kubernetes::token::{ReviewError, TokenReviewer};
 
 use crate::join_token::{self, KEY_BYTES, TokenError};
+
+/// Who checks tokens.
+#[derive(Clone, Debug)]
+pub enum Tokens {
+    /// Join tokens, signed with this key.
+    Join([u8; KEY_BYTES]),
+    /// Tokens of service accounts, checked by the Kubernetes API server.
+    ServiceAccounts(Box<TokenReviewer>),
+}
 
 /// Why a caller is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// Neither a token nor a certificate.
-    #[error("no credentials: send `authorization: Bearer <join token>` or a client certificate of the mesh")]
+    #[error("no credentials: send `authorization: Bearer <token>` or a client certificate of the mesh")]
     None,
-    /// The token is not accepted.
+    /// The join token is not accepted.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// The service-account token is not accepted.
+    #[error(transparent)]
+    Review(#[from] ReviewError),
     /// Token and certificate are of different callers.
     #[error("the token is for {token}, the client certificate for {certificate}")]
     Conflict {
@@ -28,27 +41,56 @@ pub enum AuthError {
     TrustDomain(SpiffeId, TrustDomain),
 }
 
-/// The caller's identity. With a valid certificate an expired token is not needed: that is how a certificate is renewed.
+// === impl Tokens ===
+
+impl Tokens {
+    /// Whose token it is.
+    pub async fn identity(&self, token: &str, now: SystemTime) -> Result<SpiffeId, AuthError> {
+        match self {
+            Self::Join(key) => Ok(join_token::verify(key, token, now)?),
+            Self::ServiceAccounts(reviewer) => Ok(reviewer.review(token).await?),
+        }
+    }
+}
+
+// === impl AuthError ===
+
+impl AuthError {
+    /// Whether a token with this fault may be passed over where a certificate proves the caller: it is over, or nobody can
+    /// check it now. Whoever has the certificate could leave the token out as well.
+    fn is_lapse(&self) -> bool {
+        matches!(
+            self,
+            Self::Token(TokenError::Expired(_)) | Self::Review(ReviewError::Refused(_) | ReviewError::Unavailable(_))
+        )
+    }
+
+    /// Whether the caller may be right, and asking again later makes sense.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Review(ReviewError::Unavailable(_)))
+    }
+}
+
+/// The caller's identity, from what its token said, if it sent one, and its certificate. With a valid certificate an expired
+/// token is not needed: that is how a certificate is renewed.
 pub fn authenticate(
-    key: &[u8; KEY_BYTES],
     trust_domain: &TrustDomain,
-    token: Option<&str>,
+    token: Option<Result<SpiffeId, AuthError>>,
     certificate: Option<&SpiffeId>,
-    now: SystemTime,
 ) -> Result<SpiffeId, AuthError> {
-    let by_token = token.map(|token| join_token::verify(key, token, now)).transpose();
-    let id = match (by_token, certificate) {
-        (Ok(None), None) => return Err(AuthError::None),
-        (Ok(Some(token)), None) => token,
-        (Ok(None) | Err(TokenError::Expired(_)), Some(certificate)) => certificate.clone(),
-        (Ok(Some(token)), Some(certificate)) if token == *certificate => token,
-        (Ok(Some(token)), Some(certificate)) => {
+    let id = match (token, certificate) {
+        (None, None) => return Err(AuthError::None),
+        (Some(Ok(token)), None) => token,
+        (None, Some(certificate)) => certificate.clone(),
+        (Some(Err(error)), Some(certificate)) if error.is_lapse() => certificate.clone(),
+        (Some(Ok(token)), Some(certificate)) if token == *certificate => token,
+        (Some(Ok(token)), Some(certificate)) => {
             return Err(AuthError::Conflict {
                 token,
                 certificate: certificate.clone(),
             });
         }
-        (Err(error), _) => return Err(error.into()),
+        (Some(Err(error)), _) => return Err(error),
     };
     if id.trust_domain() != trust_domain {
         return Err(AuthError::TrustDomain(id, trust_domain.clone()));
@@ -70,13 +112,8 @@ mod tests {
 
     fn check(token: Option<String>, certificate: Option<SpiffeId>, expected: Result<&str, &str>) {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
-        let got = authenticate(
-            &KEY,
-            &TrustDomain::default(),
-            token.as_deref(),
-            certificate.as_ref(),
-            now,
-        );
+        let token = token.map(|token| Ok(join_token::verify(&KEY, &token, now)?));
+        let got = authenticate(&TrustDomain::default(), token, certificate.as_ref());
         match (got, expected) {
             (Ok(got), Ok(account)) => assert_eq!(got, id(account)),
             (Err(got), Err(part)) => assert!(got.to_string().contains(part), "{got}"),
@@ -100,5 +137,15 @@ mod tests {
         check(None, None, Err("no credentials"));
         let foreign = "spiffe://other/ns/a/sa/x".parse().unwrap();
         check(None, Some(foreign), Err("trust domain"));
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_asked_ends_nobody_with_a_certificate() {
+        let failed = |error: ReviewError| Some(Err(AuthError::Review(error)));
+        let unavailable = || failed(ReviewError::Unavailable("down".to_owned()));
+        let domain = TrustDomain::default();
+        assert_eq!(authenticate(&domain, unavailable(), Some(&id("x"))), Ok(id("x")));
+        assert!(authenticate(&domain, unavailable(), None).unwrap_err().is_temporary());
+        assert!(authenticate(&domain, failed(ReviewError::Audience), Some(&id("x"))).is_err());
     }
 }

@@ -6,6 +6,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod,
     KeyPair, KeyUsagePurpose, SanType, SerialNumber, SubjectPublicKeyInfo,
 };
+use rustls_pki_types::CertificateDer;
 use time::OffsetDateTime;
 use weft_base::identity::{SpiffeId, TrustDomain};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -38,11 +39,12 @@ pub enum SignError {
     Root(String),
 }
 
-/// A root with its key.
+/// An issuing certificate with its key: the root itself, or an intermediate below it.
 #[derive(Debug)]
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root_pem: String,
+    intermediates: Vec<String>,
     not_after: OffsetDateTime,
 }
 
@@ -52,7 +54,7 @@ pub struct Order<'a> {
     /// Who the certificate is for, as authentication found.
     pub id: &'a SpiffeId,
     /// DNS names beside the identity; only the authority's own servers have any.
-    pub dns_names: &'a [&'a str],
+    pub dns_names: &'a [String],
     /// The key.
     pub public_key: &'a SubjectPublicKeyInfo,
     /// Lifetime asked for; zero takes the default.
@@ -85,25 +87,68 @@ impl Authority {
     pub fn from_pem(root_pem: String, key_pem: &str) -> Result<Self, SignError> {
         let certificates = weft_base::tls::certificates(root_pem.as_bytes());
         let certificates = certificates.map_err(|error| SignError::Root(error.to_string()))?;
-        let parsed = X509Certificate::from_der(&certificates[0]);
-        let (_, parsed) = parsed.map_err(|error| SignError::Root(error.to_string()))?;
-        if !parsed.is_ca() {
-            return Err(SignError::Root(
-                "it may not sign certificates (basicConstraints CA is not set)".to_owned(),
-            ));
-        }
-        let not_after = parsed.validity().not_after.to_datetime();
-        let key = KeyPair::from_pem(key_pem)?;
-        if parsed.public_key().raw != rcgen::PublicKeyData::subject_public_key_info(&key) {
-            return Err(SignError::Root(
-                "the key file belongs to another certificate".to_owned(),
-            ));
-        }
+        let (issuer, not_after) = issuer(&certificates[0], key_pem)?;
         Ok(Self {
-            issuer: Issuer::from_ca_cert_der(&certificates[0], key)?,
+            issuer,
             root_pem,
+            intermediates: Vec::new(),
             not_after,
         })
+    }
+
+    /// Takes an authority that somebody else made: its certificate and key, the certificates between it and the root (with
+    /// or without the two ends), and the root.
+    pub fn plugged_in(cert_pem: &str, key_pem: &str, chain_pem: &str, root_pem: String) -> Result<Self, SignError> {
+        let read = |pem: &str| {
+            let certificates = weft_base::tls::certificates(pem.as_bytes());
+            certificates.map_err(|error| SignError::Root(error.to_string()))
+        };
+        let roots = read(&root_pem)?;
+        let own = read(cert_pem)?.swap_remove(0);
+        let (issuer, mut not_after) = issuer(&own, key_pem)?;
+        let mut chain = vec![own];
+        if !chain_pem.trim().is_empty() {
+            for certificate in read(chain_pem)? {
+                if !chain.contains(&certificate) {
+                    chain.push(certificate);
+                }
+            }
+        }
+        chain.retain(|certificate| !roots.contains(certificate));
+        let parse = |der: &'_ [u8]| -> Result<(String, String, OffsetDateTime), SignError> {
+            let (_, parsed) = X509Certificate::from_der(der).map_err(|error| SignError::Root(error.to_string()))?;
+            let not_after = parsed.validity().not_after.to_datetime();
+            Ok((parsed.issuer().to_string(), parsed.subject().to_string(), not_after))
+        };
+        // Each certificate is issued by the next one, the last by one of the roots.
+        let mut signers = Vec::new();
+        for certificate in chain.iter().skip(1).chain(&roots) {
+            signers.push(parse(certificate)?);
+        }
+        for (i, certificate) in chain.iter().enumerate() {
+            let (issuer, subject, until) = parse(certificate)?;
+            not_after = not_after.min(until);
+            let last = i + 1 == chain.len();
+            let candidates = if last { &signers[i..] } else { &signers[i..=i] };
+            if !candidates.iter().any(|(_, signer, _)| *signer == issuer) {
+                return Err(SignError::Root(format!(
+                    "the chain is broken: {subject:?} is issued by {issuer:?}, which does not follow"
+                )));
+            }
+        }
+        let until = roots.iter().map(|root| parse(root).map(|(_, _, until)| until));
+        let until = until.collect::<Result<Vec<_>, _>>()?.into_iter().max();
+        Ok(Self {
+            issuer,
+            intermediates: chain.iter().map(|der| pem_of(der)).collect(),
+            root_pem,
+            not_after: until.map_or(not_after, |until| not_after.min(until)),
+        })
+    }
+
+    /// The certificates between a leaf and the root, in PEM, the issuing one first; none below a root itself.
+    pub fn intermediates(&self) -> &[String] {
+        &self.intermediates
     }
 
     /// The root in PEM.
@@ -132,7 +177,7 @@ impl Authority {
         for name in order.dns_names {
             names.push(match name.parse() {
                 Ok(address) => SanType::IpAddress(address),
-                Err(_) => SanType::DnsName((*name).try_into()?),
+                Err(_) => SanType::DnsName(name.as_str().try_into()?),
             });
         }
         params.subject_alt_names = names;
@@ -142,6 +187,37 @@ impl Authority {
         params.use_authority_key_identifier_extension = true;
         Ok(params.signed_by(order.public_key, &self.issuer)?.pem())
     }
+}
+
+/// A certificate that may sign, with its key and its end.
+fn issuer(
+    certificate: &CertificateDer<'_>,
+    key_pem: &str,
+) -> Result<(Issuer<'static, KeyPair>, OffsetDateTime), SignError> {
+    let parsed = X509Certificate::from_der(certificate);
+    let (_, parsed) = parsed.map_err(|error| SignError::Root(error.to_string()))?;
+    if !parsed.is_ca() {
+        return Err(SignError::Root(
+            "it may not sign certificates (basicConstraints CA is not set)".to_owned(),
+        ));
+    }
+    let not_after = parsed.validity().not_after.to_datetime();
+    let key = KeyPair::from_pem(key_pem)?;
+    if parsed.public_key().raw != rcgen::PublicKeyData::subject_public_key_info(&key) {
+        return Err(SignError::Root(
+            "the key file belongs to another certificate".to_owned(),
+        ));
+    }
+    Ok((Issuer::from_ca_cert_der(certificate, key)?, not_after))
+}
+
+/// A certificate in PEM (RFC 7468, section 5).
+fn pem_of(der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines = text.as_bytes().chunks(64).map(String::from_utf8_lossy);
+    let body: String = lines.map(|line| format!("{line}\n")).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n")
 }
 
 fn base_params(now: SystemTime, until: SystemTime, serial: u128) -> CertificateParams {
@@ -209,6 +285,31 @@ mod tests {
             leaf_of(Duration::ZERO, NOW + ROOT_LIFETIME),
             Err(SignError::RootExpired(_))
         ));
+    }
+
+    #[test]
+    fn a_plugged_in_authority_signs_below_its_root() {
+        let start = NOW + Duration::from_secs(1_800_000_000);
+        let (root, _) = Authority::self_signed(&TrustDomain::default(), start, 1).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = base_params(start, start + Duration::from_secs(3600), 5);
+        params.distinguished_name.push(DnType::CommonName, "intermediate");
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        let cert = params.signed_by(&key, &root.issuer).unwrap().pem();
+        let (key_pem, root_pem) = (key.serialize_pem(), root.root_pem().to_owned());
+        for chain in [String::new(), cert.clone(), format!("{cert}{root_pem}")] {
+            let authority = Authority::plugged_in(&cert, &key_pem, &chain, root_pem.clone()).unwrap();
+            assert_eq!(authority.intermediates().len(), 1, "{chain}");
+            assert_eq!(authority.root_pem(), root_pem);
+            // The leaf ends with the intermediate, not a day later.
+            assert_eq!(authority.not_after().unix_timestamp(), 1_800_003_600);
+            let own = weft_base::tls::certificates(authority.intermediates()[0].as_bytes()).unwrap();
+            assert_eq!(own, weft_base::tls::certificates(cert.as_bytes()).unwrap());
+        }
+        let (other, _) = Authority::self_signed(&"other.example".parse().unwrap(), start, 2).unwrap();
+        let error = Authority::plugged_in(&cert, &key_pem, "", other.root_pem().to_owned());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("the chain is broken"), "{error}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use weft_base::log::LogFormat;
 #[command(
     name = "weft-citadel",
     version,
-    after_help = "Examples:\n  weft-citadel serve --state-dir ./ca\n  weft-citadel token --state-dir ./ca --namespace default --service-account callme"
+    after_help = "Examples:\n  weft-citadel serve --state-dir ./ca\n  weft-citadel serve --kubernetes --listen 0.0.0.0:15012\n  weft-citadel token --state-dir ./ca --namespace default --service-account callme"
 )]
 pub struct Cli {
     /// What to do.
@@ -40,8 +40,23 @@ pub enum Verb {
 #[derive(Clone, Debug, Args)]
 pub struct Config {
     /// Folder of the root certificate and its key; made where it does not exist.
-    #[arg(long, env = "WEFT_STATE_DIR")]
-    pub state_dir: PathBuf,
+    #[arg(
+        long,
+        env = "WEFT_STATE_DIR",
+        required_unless_present = "kubernetes",
+        conflicts_with = "kubernetes"
+    )]
+    pub state_dir: Option<PathBuf>,
+    /// Keep the root in a Secret of a Kubernetes cluster (cacerts or istio-ca-secret), check service-account tokens, and put
+    /// the root's certificate into every namespace.
+    #[arg(long, env = "WEFT_KUBERNETES")]
+    pub kubernetes: bool,
+    /// Namespace of the authority itself.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "weft-system")]
+    pub namespace: String,
+    /// Name of this replica, for the election of the one that writes.
+    #[arg(long, env = "POD_NAME", default_value = "weft-citadel")]
+    pub pod_name: String,
     /// Where workloads ask for certificates.
     #[arg(long, env = "WEFT_LISTEN", default_value = "127.0.0.1:15012")]
     pub listen: SocketAddr,

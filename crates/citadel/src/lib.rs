@@ -1,6 +1,7 @@
 //! The certificate authority: turns proof of identity into short-lived certificates.
 //!
-//! Knows nothing of configuration, of xDS or of Kubernetes objects; a caller's identity is all that it signs.
+//! Knows nothing of configuration or of xDS; a caller's identity is all that it signs. Of Kubernetes it knows where the root
+//! is kept and whose token a token is (`kube`).
 
 pub mod app;
 pub mod authenticate;
@@ -8,6 +9,7 @@ pub mod authority;
 pub mod config;
 pub mod csr;
 pub mod join_token;
+pub mod kube;
 pub mod metrics;
 pub mod service;
 pub mod store;

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +27,10 @@ impl Mesh {
         let dir = tempfile::tempdir().unwrap();
         let shutdown = Shutdown::new();
         let config = Config {
-            state_dir: dir.path().join("ca"),
+            state_dir: Some(dir.path().join("ca")),
+            kubernetes: false,
+            namespace: "weft-system".to_owned(),
+            pod_name: "weft-citadel".to_owned(),
             listen: ([127, 0, 0, 1], 0).into(),
             monitoring_listen: ([127, 0, 0, 1], 0).into(),
             trust_domain: TrustDomain::default(),
@@ -46,14 +48,14 @@ impl Mesh {
         std::fs::write(&token_file, token).unwrap();
         CaConfig {
             address: self.citadel.addr.to_string(),
-            root_cert: self.citadel.root_cert.clone(),
+            root_cert: self.citadel.root_cert.clone().unwrap(),
             token_file,
             id: id.clone(),
         }
     }
 
     async fn sign(&self, csr: String, token: &str) -> Result<Vec<String>, tonic::Status> {
-        let roots = tls::roots(&tls::read_pem(&self.citadel.root_cert).unwrap()).unwrap();
+        let roots = tls::roots(&tls::read_pem(self.citadel.root_cert.as_ref().unwrap()).unwrap()).unwrap();
         let allowed = Allowed::TrustDomain(TrustDomain::default());
         let config = ca_client::client_tls(roots, allowed, None).unwrap();
         let channel = grpc_tls::connect(&self.citadel.addr.to_string(), config).await.unwrap();
@@ -137,6 +139,6 @@ async fn a_request_gets_nothing_but_its_key_signed() {
     }
     let status = mesh.sign("x".repeat(100_000), &token).await.unwrap_err();
     assert_eq!(status.code(), tonic::Code::OutOfRange, "{status}");
-    assert!(Path::new(&mesh.citadel.root_cert).exists());
+    assert!(mesh.citadel.root_cert.as_ref().is_some_and(|path| path.exists()));
     mesh.shutdown.drain(Duration::from_secs(5)).await;
 }
