@@ -26,6 +26,7 @@ use crate::model::secret::SdsSource;
 use crate::observe::access_log::LogWriter;
 use crate::observe::als::Exporters;
 use crate::observe::istio::registry::{Exposition, Registry};
+use crate::observe::trace::export::SpanExporters;
 use crate::runtime::{Runtime, RuntimeHandle};
 use crate::secrets::SecretStore;
 use crate::upstream::dns;
@@ -77,9 +78,15 @@ impl Proxy {
             threads.push(start_worker(index, shared, shutdown.clone(), receiver, drain_time)?);
         }
         let node = client::node(&loaded.bootstrap.node);
+        let spans = SpanExporters::new(
+            loaded.bootstrap.node.id.clone(),
+            loaded.bootstrap.node.cluster.clone(),
+            runtime.clone(),
+            shutdown.clone(),
+        );
         let exporters = Exporters::new(node, runtime.clone(), shutdown.clone());
         let proxy = Self {
-            compiler: Mutex::new(Compiler::new(provider, secrets.clone(), exporters)),
+            compiler: Mutex::new(Compiler::new(provider, secrets.clone(), exporters, spans)),
             sockets: Mutex::new(Sockets::new(commands)),
             runtime,
             shutdown,
@@ -165,6 +172,7 @@ impl Proxy {
             compiler.dropped_entries(),
             false,
         ));
+        values.push(("tracing.dropped_spans".to_owned(), compiler.dropped_spans(), false));
         values.push(("access_log.dropped".to_owned(), self.log.dropped(), false));
         values.sort();
         values

@@ -7,9 +7,10 @@ use super::{Compiler, Resources};
 use crate::http::chain::HttpChain;
 use crate::listen::chain_match::ChainIndex;
 use crate::model::access_log::AccessLog;
-use crate::model::http::RouteSource;
+use crate::model::http::{RouteSource, Tracing};
 use crate::model::listener::{ChainAction, FilterChain, Listener};
 use crate::observe::access_log::CompiledLog;
+use crate::observe::trace::Tracer;
 use crate::route::table::RouteTable;
 use crate::runtime::{ActionRuntime, ChainRuntime, CompiledRoutes, ListenerRuntime};
 use crate::tcp::chain::TcpChain;
@@ -74,11 +75,13 @@ impl Compiler {
                 };
                 let routes = config.map(|config| Arc::new(CompiledRoutes::new(RouteTable::new(config), clusters)));
                 let logs = self.logs(&manager.access_logs)?;
+                let tracer = manager.tracing.as_ref().map(|tracing| self.tracer(tracing));
                 let stats = self.stats(&manager.stat_prefix);
                 Ok(ActionRuntime::Http(Arc::new(HttpChain::new(
                     (**manager).clone(),
                     routes,
                     logs,
+                    tracer,
                     stats,
                 ))))
             }
@@ -92,6 +95,13 @@ impl Compiler {
                 ))))
             }
         }
+    }
+
+    fn tracer(&self, tracing: &Tracing) -> Tracer {
+        let exporter = self
+            .spans
+            .get(&tracing.collector_cluster, tracing.service_name.as_ref());
+        Tracer::new(tracing.clone(), exporter, |name| std::env::var(name).ok())
     }
 
     fn logs(&self, logs: &[AccessLog]) -> Result<Vec<CompiledLog>, String> {

@@ -16,6 +16,7 @@ use crate::model::listener::Listener;
 use crate::model::route::RouteConfig;
 use crate::observe::als::Exporters;
 use crate::observe::http_stats::HttpStats;
+use crate::observe::trace::export::SpanExporters;
 use crate::runtime::Runtime;
 use crate::secrets::SecretStore;
 
@@ -47,18 +48,25 @@ pub struct Compiler {
     provider: Arc<CryptoProvider>,
     secrets: SecretStore,
     exporters: Exporters,
+    spans: SpanExporters,
     stats: HashMap<Arc<str>, Arc<HttpStats>>,
 }
 
 // === impl Compiler ===
 
 impl Compiler {
-    /// A compiler that takes key material from `secrets` and sends access logs through `exporters`.
-    pub fn new(provider: Arc<CryptoProvider>, secrets: SecretStore, exporters: Exporters) -> Self {
+    /// A compiler that takes key material from `secrets` and sends access logs through `exporters`, spans through `spans`.
+    pub fn new(
+        provider: Arc<CryptoProvider>,
+        secrets: SecretStore,
+        exporters: Exporters,
+        spans: SpanExporters,
+    ) -> Self {
         Self {
             provider,
             secrets,
             exporters,
+            spans,
             stats: HashMap::new(),
         }
     }
@@ -100,6 +108,11 @@ impl Compiler {
     /// Access-log entries that collectors did not get.
     pub fn dropped_entries(&self) -> u64 {
         self.exporters.dropped()
+    }
+
+    /// Spans that collectors did not get.
+    pub fn dropped_spans(&self) -> u64 {
+        self.spans.dropped()
     }
 
     /// All counters by prefix.

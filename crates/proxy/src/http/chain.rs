@@ -11,6 +11,7 @@ use crate::model::matcher::HeaderKey;
 use crate::observe::access_log::CompiledLog;
 use crate::observe::http_stats::HttpStats;
 use crate::observe::stream_info::StreamInfo;
+use crate::observe::trace::Tracer;
 use crate::runtime::CompiledRoutes;
 use crate::worker::Worker;
 
@@ -23,7 +24,9 @@ pub struct HttpChain {
     pub routes: Option<Arc<CompiledRoutes>>,
     /// Access logs.
     pub logs: Vec<CompiledLog>,
-    /// Headers that logs and header formats name.
+    /// Traces requests, where it is configured.
+    pub tracer: Option<Tracer>,
+    /// Headers that logs, spans and header formats name.
     pub kept: KeptHeaders,
     /// Value of the `server` header, where one is set.
     pub server: Option<HeaderValue>,
@@ -56,9 +59,13 @@ impl HttpChain {
         manager: HttpConnectionManager,
         routes: Option<Arc<CompiledRoutes>>,
         logs: Vec<CompiledLog>,
+        tracer: Option<Tracer>,
         stats: Arc<HttpStats>,
     ) -> Self {
         let mut kept = KeptHeaders::default();
+        if let Some(tracer) = &tracer {
+            add(&mut kept.request, tracer.kept_headers().into_iter());
+        }
         for log in &manager.access_logs {
             kept.of_log(log);
         }
@@ -85,6 +92,7 @@ impl HttpChain {
             manager,
             routes,
             logs,
+            tracer,
             kept,
             server,
             via,
@@ -94,8 +102,11 @@ impl HttpChain {
         }
     }
 
-    /// Writes the access logs of a request.
+    /// Reports the span of a request and writes its access logs.
     pub fn log(&self, info: &StreamInfo, worker: &Worker) {
+        if let Some(tracer) = &self.tracer {
+            tracer.finish(info);
+        }
         for log in &self.logs {
             log.write(info, worker);
         }

@@ -60,6 +60,10 @@ pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming
         finish.info.remote_addr = (client, 0).into();
     }
 
+    if let Some(tracer) = &chain.tracer {
+        finish.info.trace = Some(tracer.begin(&mut head.headers, || worker.random()));
+    }
+
     // Stage 3: the route.
     let Some(routes) = chain.routes.clone() else {
         return fail(ErrorKind::RouteNotFound, &head, finish);

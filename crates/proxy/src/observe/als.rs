@@ -7,11 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::{Channel, Endpoint as Dial};
 use weft_base::shutdown::Shutdown;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::data::accesslog::v3 as accesslog;
@@ -20,9 +18,9 @@ use weft_proto::xds::envoy::service::accesslog::v3::access_log_service_client::A
 use weft_proto::xds::envoy::service::accesslog::v3::stream_access_logs_message as message;
 
 use super::als_entry;
+use super::collector::{self, Collector};
 use super::stream_info::StreamInfo;
 use crate::runtime::RuntimeHandle;
-use crate::upstream::connect;
 
 /// Entries that may wait to be sent.
 const QUEUE_MAX: usize = 8192;
@@ -35,9 +33,6 @@ const BATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Messages that may wait for the network.
 const OUTGOING_MAX: usize = 16;
-
-/// First pause after a lost stream, and the longest.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
 
 /// Sends entries to one collector; clones share one stream.
 #[derive(Clone, Debug)]
@@ -61,10 +56,9 @@ type Name = (Arc<str>, Arc<str>);
 /// What one exporting task needs.
 #[derive(Debug)]
 struct Stream {
-    cluster: Arc<str>,
+    collector: Collector,
     log_name: Arc<str>,
     node: core::Node,
-    runtime: Arc<RuntimeHandle>,
 }
 
 // === impl Exporters ===
@@ -86,10 +80,9 @@ impl Exporters {
         let start = || {
             let (queue, entries) = mpsc::channel(QUEUE_MAX);
             let stream = Stream {
-                cluster: cluster.clone(),
+                collector: Collector::new(cluster.clone(), self.runtime.clone()),
                 log_name: log_name.clone(),
                 node: self.node.clone(),
-                runtime: self.runtime.clone(),
             };
             let stop = self.shutdown.token();
             self.shutdown.spawn(async move {
@@ -134,18 +127,16 @@ impl Stream {
                 Ok(()) => return,
                 Err(reason) => {
                     failures = failures.saturating_add(1);
-                    tracing::debug!(cluster = %self.cluster, reason, failures, "no stream to the collector");
+                    tracing::debug!(cluster = %self.collector.cluster, reason, failures, "no stream to the collector");
                 }
             }
-            let factor = 1_u32.checked_shl(failures.min(10) - 1).unwrap_or(u32::MAX);
-            let pause = BACKOFF.0.saturating_mul(factor).min(BACKOFF.1);
-            tokio::time::sleep(pause.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+            tokio::time::sleep(collector::pause(failures, fastrand::f64())).await;
         }
     }
 
     /// One stream until it breaks; `Ok` when nothing will come any more.
     async fn export(&self, entries: &mut mpsc::Receiver<accesslog::HttpAccessLogEntry>) -> Result<(), String> {
-        let channel = self.dial().await?;
+        let channel = self.collector.dial().await?;
         let mut client = AccessLogServiceClient::new(channel);
         let (sender, outgoing) = mpsc::channel(OUTGOING_MAX);
         let call = client.stream_access_logs(ReceiverStream::new(outgoing));
@@ -182,24 +173,5 @@ impl Stream {
                 }
             }
         }
-    }
-
-    async fn dial(&self) -> Result<Channel, String> {
-        let cluster = self.runtime.load().clusters.get(&self.cluster).cloned();
-        let cluster = cluster.ok_or_else(|| format!("cluster {:?} does not exist", self.cluster))?;
-        let endpoint = cluster.choose(&[], 0, || fastrand::u64(..));
-        let endpoint = endpoint.ok_or_else(|| format!("cluster {:?} has no endpoint", self.cluster))?;
-        let connector = tower::service_fn(move |_: http::Uri| {
-            let (cluster, endpoint) = (cluster.clone(), endpoint.clone());
-            async move {
-                connect::to_endpoint(&cluster.model, &endpoint, None)
-                    .await
-                    .map(TokioIo::new)
-            }
-        });
-        let dial = Dial::from_static("http://access-logs")
-            .connect_with_connector(connector)
-            .await;
-        dial.map_err(|error| weft_base::grpc_tls::chain_of(&error))
     }
 }

@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod als;
 mod als_entry;
+pub mod collector;
 pub mod format;
 pub mod http_stats;
 pub mod istio;
@@ -11,3 +12,4 @@ pub mod prometheus;
 pub mod render;
 pub mod stream_info;
 pub mod time_format;
+pub mod trace;

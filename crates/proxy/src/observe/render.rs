@@ -122,7 +122,9 @@ pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'
         Operator::Hostname => text(out, hostname()),
         Operator::ConnectionId => number(out, connection.id),
         Operator::StreamId => false,
-        Operator::TraceId => false,
+        Operator::TraceId => {
+            (info.trace.as_ref()).is_some_and(|trace| number(out, format_args!("{:032x}", trace.trace_id)))
+        }
         Operator::FilterChainName => text(out, &connection.filter_chain),
         Operator::Environment(name) => std::env::var(&**name).is_ok_and(|value| safe(out, value.as_bytes())),
         Operator::RouteOrigin => info

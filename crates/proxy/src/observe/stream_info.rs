@@ -16,6 +16,7 @@ use crate::error::ResponseFlags;
 use crate::model::cluster::Cluster;
 use crate::model::metadata::{Origin, WorkloadRef};
 use crate::observe::istio::shard::Identity;
+use crate::observe::trace::context::TraceContext;
 use crate::request::Scheme;
 
 /// Headers kept for the log; only those that a format names.
@@ -74,6 +75,8 @@ pub struct StreamInfo {
     pub virtual_host: Option<Arc<str>>,
     /// Where the route comes from.
     pub route_origin: Option<Origin>,
+    /// Its place in a trace, where the connection manager traces.
+    pub trace: Option<TraceContext>,
     /// When the request had arrived whole.
     pub request_done_at: Option<Instant>,
     /// When the answer began.
@@ -133,6 +136,7 @@ impl StreamInfo {
             route_name: None,
             virtual_host: None,
             route_origin: None,
+            trace: None,
             request_done_at: None,
             response_began_at: None,
             finished_at: None,
