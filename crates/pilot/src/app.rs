@@ -71,6 +71,8 @@ impl Pilot {
         let proxy_settings = ProxySettings {
             access_log_file: config.access_log_file.clone(),
             collector: config.telemetry_address.clone(),
+            spans: config.otlp_address.clone(),
+            sampling_ppm: config.trace_sampling,
         };
         let readiness = Readiness::new();
         let snapshots = start_sources(config, settings, shutdown).await?;

@@ -80,6 +80,21 @@ pub struct Config {
     /// Access-log service of the collector, host:port; proxies report there.
     #[arg(long, env = "WEFT_TELEMETRY_ADDRESS", value_parser = parse_host_port)]
     pub telemetry_address: Option<(String, u16)>,
+    /// OTLP service of the collector, host:port; proxies send their spans there. Without it they make none.
+    #[arg(long, env = "WEFT_OTLP_ADDRESS", value_parser = parse_host_port)]
+    pub otlp_address: Option<(String, u16)>,
+    /// Percentage of the requests without a trace of their own that are traced, to four places.
+    #[arg(long, env = "WEFT_TRACE_SAMPLING", default_value = "1", value_parser = parse_percentage)]
+    pub trace_sampling: u32,
+}
+
+/// A percentage as parts per million.
+fn parse_percentage(text: &str) -> Result<u32, String> {
+    let percent: f64 = text.parse().map_err(|_| format!("{text:?} is not a number"))?;
+    if !(0.0..=100.0).contains(&percent) {
+        return Err(format!("{text:?} is not between 0 and 100"));
+    }
+    Ok((percent * 10_000.0).round() as u32)
 }
 
 fn parse_host_port(text: &str) -> Result<(String, u16), String> {

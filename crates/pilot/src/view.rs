@@ -18,6 +18,10 @@ pub struct ProxySettings {
     pub access_log_file: String,
     /// Access-log service of the collector, host and port; none where absent.
     pub collector: Option<(String, u16)>,
+    /// OTLP service of the collector, host and port; no spans where absent.
+    pub spans: Option<(String, u16)>,
+    /// Share of the requests without a trace of their own that are sampled, in parts per million (Istio: 1 %).
+    pub sampling_ppm: u32,
 }
 
 /// One proxy's part of a snapshot.

@@ -23,6 +23,9 @@ const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 /// The largest limit: Istio sets no circuit breakers where nobody asks for them.
 const UNLIMITED: u32 = u32::MAX;
 
+/// Cluster of the collector's OTLP service.
+pub(super) const SPANS_CLUSTER: &str = "weft-telemetry-otlp";
+
 /// Cluster of the collector's access-log service.
 pub(super) const COLLECTOR_CLUSTER: &str = "weft-telemetry-als";
 
@@ -48,12 +51,13 @@ pub(super) fn rule_of<'a>(view: &'a ProxyView, service: &MeshService) -> Option<
 /// All clusters of a proxy.
 pub(super) fn clusters(view: &ProxyView) -> Vec<pb::Cluster> {
     let mut clusters = vec![black_hole()];
-    clusters.extend(
-        view.settings
-            .collector
-            .as_ref()
-            .map(|(host, port)| collector(host, *port)),
-    );
+    let collectors = [
+        (COLLECTOR_CLUSTER, &view.settings.collector),
+        (SPANS_CLUSTER, &view.settings.spans),
+    ];
+    for (name, address) in collectors {
+        clusters.extend(address.as_ref().map(|(host, port)| collector(name, host, *port)));
+    }
     for port in view.snapshot.inbound.of(&view.workload.key) {
         clusters.push(inbound(view, port));
     }
@@ -86,7 +90,7 @@ fn black_hole() -> pb::Cluster {
 }
 
 /// gRPC to the collector; a name is resolved, an address is not.
-fn collector(host: &str, port: u16) -> pb::Cluster {
+fn collector(name: &str, host: &str, port: u16) -> pb::Cluster {
     let literal = host.parse::<std::net::IpAddr>().is_ok();
     let kind = if literal {
         pb::cluster::DiscoveryType::Static
@@ -101,11 +105,11 @@ fn collector(host: &str, port: u16) -> pb::Cluster {
         ..endpoint::LbEndpoint::default()
     };
     let mut cluster = pb::Cluster {
-        name: COLLECTOR_CLUSTER.to_owned(),
+        name: name.to_owned(),
         connect_timeout: Some(duration(CONNECT_TIMEOUT)),
         cluster_discovery_type: Some(discovery(kind)),
         load_assignment: Some(endpoint::ClusterLoadAssignment {
-            cluster_name: COLLECTOR_CLUSTER.to_owned(),
+            cluster_name: name.to_owned(),
             endpoints: vec![endpoint::LocalityLbEndpoints {
                 lb_endpoints: vec![member],
                 ..endpoint::LocalityLbEndpoints::default()

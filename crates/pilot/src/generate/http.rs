@@ -14,6 +14,7 @@ use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_p
 
 use super::cluster::COLLECTOR_CLUSTER;
 use super::istio;
+use super::tracing::tracing;
 use super::wire::{ads, any, boolean, duration, grpc_service};
 use crate::view::ProxyView;
 
@@ -70,6 +71,7 @@ pub(super) fn manager(view: &ProxyView, side: Side, stat_prefix: &str, routes: R
             }])
             .collect(),
         access_log: request_logs(view),
+        tracing: tracing(view),
         server_name: "istio-envoy".to_owned(),
         use_remote_address: Some(boolean(gateway)),
         normalize_path: Some(boolean(true)),

@@ -13,6 +13,7 @@ mod policy;
 mod route;
 mod route_match;
 mod tls;
+mod tracing;
 mod wire;
 
 use std::collections::BTreeMap;
