@@ -16,6 +16,8 @@ pub struct LocalMesh {
     pub workloads: Vec<MeshWorkload>,
     /// Gateways.
     pub gateways: Vec<MeshGateway>,
+    /// Percentage of the requests that are traced; all of them where not said.
+    pub trace_sampling: u32,
 }
 
 /// One application of the mesh file.

@@ -15,12 +15,17 @@ use weft_base::admin::Admin;
 use weft_base::log::LogControl;
 use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
+use weft_proto::otlp::collector::trace_service_server::TraceServiceServer;
 use weft_proto::xds::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 
-use crate::api;
+use crate::api::{self, Sources};
 pub use crate::config::Config;
 use crate::graph::Graph;
-use crate::receive::Receiver;
+use crate::metrics::Metrics;
+use crate::receive::access_log::Receiver;
+use crate::receive::otlp::Otlp;
+use crate::receive::{otlp_http, zipkin};
+use crate::traces::{Limits, Traces};
 
 /// Largest message of a proxy in bytes.
 const MESSAGE_BYTES_MAX: usize = 4 << 20;
@@ -35,6 +40,12 @@ pub struct Telemetry {
     pub http: SocketAddr,
     /// The access-log service.
     pub als: SocketAddr,
+    /// OTLP over gRPC.
+    pub otlp_grpc: SocketAddr,
+    /// OTLP over HTTP.
+    pub otlp_http: SocketAddr,
+    /// Zipkin's API.
+    pub zipkin: SocketAddr,
 }
 
 // === impl Telemetry ===
@@ -49,31 +60,56 @@ impl Telemetry {
             log,
         };
         let graph = Arc::new(Mutex::new(Graph::new(Instant::now())));
-        let als = serve_logs(config.als_listen, Receiver { graph: graph.clone() }, shutdown).await?;
-        let router = admin.router().merge(api::router(graph));
-        let http = weft_base::admin::serve("http", config.http_listen, router, shutdown).await?;
-        Ok(Self { http, als })
+        let traces = Arc::new(Mutex::new(Traces::new(Limits::default())));
+        let metrics = Metrics {
+            graph: graph.clone(),
+            traces: traces.clone(),
+        };
+        metrics.register(&mut admin.metrics.lock());
+        let receiver = Receiver { graph: graph.clone() };
+        let service = AccessLogServiceServer::new(receiver).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let logs = grpc().add_service(service);
+        let als = serve_grpc("access-logs", config.als_listen, logs, shutdown).await?;
+        let otlp = Otlp { traces: traces.clone() };
+        let service = TraceServiceServer::new(otlp.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        let spans = grpc().add_service(service);
+        let otlp_grpc = serve_grpc("otlp-grpc", config.otlp_grpc_listen, spans, shutdown).await?;
+        let serve = weft_base::admin::serve;
+        let otlp_http = serve("otlp-http", config.otlp_http_listen, otlp_http::router(otlp), shutdown).await?;
+        let zipkin = serve("zipkin", config.zipkin_listen, zipkin::router(traces.clone()), shutdown).await?;
+        let router = admin.router().merge(api::router(Sources { graph, traces }));
+        let http = serve("http", config.http_listen, router, shutdown).await?;
+        Ok(Self {
+            http,
+            als,
+            otlp_grpc,
+            otlp_http,
+            zipkin,
+        })
     }
 }
 
-async fn serve_logs(listen: SocketAddr, receiver: Receiver, shutdown: &Shutdown) -> Result<SocketAddr> {
+fn grpc() -> Server {
+    Server::builder().max_concurrent_streams(STREAMS_MAX)
+}
+
+async fn serve_grpc(
+    name: &'static str,
+    listen: SocketAddr,
+    router: tonic::transport::server::Router,
+    shutdown: &Shutdown,
+) -> Result<SocketAddr> {
     let listener = TcpListener::bind(listen).await;
-    let listener =
-        listener.with_context(|| format!("cannot listen on {listen}; is another process using the port?"))?;
+    let listener = listener
+        .with_context(|| format!("cannot listen on {listen} for {name}; is another process using the port?"))?;
     let addr = listener.local_addr()?;
-    tracing::info!(name = "access-logs", %addr, "listening");
-    let service = AccessLogServiceServer::new(receiver).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    tracing::info!(name, %addr, "listening");
     let stop = shutdown.clone();
     shutdown.spawn(async move {
         let incoming = TcpListenerStream::new(listener);
-        let served = Server::builder()
-            .max_concurrent_streams(STREAMS_MAX)
-            .add_service(service);
-        if let Err(error) = served
-            .serve_with_incoming_shutdown(incoming, async move { stop.started().await })
-            .await
-        {
-            tracing::error!(%error, "access-log service ended");
+        let served = router.serve_with_incoming_shutdown(incoming, async move { stop.started().await });
+        if let Err(error) = served.await {
+            tracing::error!(name, %error, "grpc server ended");
         }
     });
     Ok(addr)

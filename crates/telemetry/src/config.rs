@@ -27,7 +27,7 @@ pub struct Cli {
 /// Verbs of `weft-telemetry`.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Take access logs and serve the graph made of them.
+    /// Take access logs and spans, and serve the graph, the traces and a page of them.
     Serve(Config),
 }
 
@@ -37,6 +37,15 @@ pub struct Config {
     /// Envoy's access-log service, for the proxies.
     #[arg(long, env = "WEFT_ALS_LISTEN", default_value = "127.0.0.1:15041")]
     pub als_listen: SocketAddr,
+    /// OTLP over gRPC, for spans.
+    #[arg(long, env = "WEFT_OTLP_GRPC_LISTEN", default_value = "127.0.0.1:4317")]
+    pub otlp_grpc_listen: SocketAddr,
+    /// OTLP over HTTP (protobuf), for spans.
+    #[arg(long, env = "WEFT_OTLP_HTTP_LISTEN", default_value = "127.0.0.1:4318")]
+    pub otlp_http_listen: SocketAddr,
+    /// Zipkin's API, for spans.
+    #[arg(long, env = "WEFT_ZIPKIN_LISTEN", default_value = "127.0.0.1:9411")]
+    pub zipkin_listen: SocketAddr,
     /// The page, its API, /ready and /metrics.
     #[arg(long, env = "WEFT_HTTP_LISTEN", default_value = "127.0.0.1:20001")]
     pub http_listen: SocketAddr,

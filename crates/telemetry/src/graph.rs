@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::history::{History, Point};
 use crate::record::{End, Record};
 use crate::sketch::Sketch;
 
@@ -15,13 +16,14 @@ pub const EDGES_MAX: usize = 2048;
 const SLOTS: usize = 12;
 
 /// Time that one slot covers.
-const SLOT: Duration = Duration::from_secs(5);
+pub const SLOT: Duration = Duration::from_secs(5);
 
 /// The graph.
 #[derive(Debug)]
 pub struct Graph {
     edges: BTreeMap<(End, End), Edge>,
     started: Instant,
+    recorded: u64,
     overflowed: u64,
 }
 
@@ -29,6 +31,7 @@ pub struct Graph {
 struct Edge {
     total: Counts,
     slots: [Slot; SLOTS],
+    history: History,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -39,7 +42,7 @@ struct Slot {
 }
 
 /// What is counted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
     /// Requests.
     pub requests: u64,
@@ -49,6 +52,8 @@ pub struct Counts {
     pub mtls: u64,
     /// Latencies.
     pub latency: Sketch,
+    /// Sum of the latencies in milliseconds.
+    pub latency_ms: f64,
 }
 
 /// One edge of a snapshot.
@@ -72,12 +77,14 @@ impl Graph {
         Self {
             edges: BTreeMap::new(),
             started: now,
+            recorded: 0,
             overflowed: 0,
         }
     }
 
     /// Counts a request.
     pub fn record(&mut self, record: Record, now: Instant) {
+        self.recorded += 1;
         let number = self.slot(now);
         let failed = record.failed();
         let Record {
@@ -99,6 +106,9 @@ impl Graph {
         let edge = self.edges.entry(key).or_default();
         let slot = &mut edge.slots[(number % SLOTS as u64) as usize];
         if slot.number != number {
+            if slot.counts.requests > 0 {
+                edge.history.add(slot.point());
+            }
             *slot = Slot {
                 number,
                 counts: Counts::default(),
@@ -109,6 +119,7 @@ impl Graph {
             counts.errors += u64::from(failed);
             counts.mtls += u64::from(mtls);
             counts.latency.record(duration);
+            counts.latency_ms += duration.as_secs_f64() * 1000.0;
         }
     }
 
@@ -137,6 +148,34 @@ impl Graph {
         self.edges.iter().map(view).collect()
     }
 
+    /// All edges with what they had since the start.
+    pub fn totals(&self) -> Vec<EdgeView> {
+        let view = |((source, destination), edge): (&(End, End), &Edge)| EdgeView {
+            source: source.clone(),
+            destination: destination.clone(),
+            total: edge.total.clone(),
+            recent: Counts::default(),
+        };
+        self.edges.iter().map(view).collect()
+    }
+
+    /// The last quarter of an hour of an edge, with the number of the slot that is now; `None` where there is no such edge.
+    pub fn history(&self, source: &End, destination: &End, now: Instant) -> Option<(u64, Vec<Point>)> {
+        let edge = self.edges.get(&(source.clone(), destination.clone()))?;
+        let current = self.slot(now);
+        let latest = edge
+            .slots
+            .iter()
+            .filter(|slot| slot.counts.requests > 0)
+            .map(Slot::point);
+        Some((current, edge.history.until(current, latest)))
+    }
+
+    /// Requests that were reported.
+    pub fn recorded(&self) -> u64 {
+        self.recorded
+    }
+
     /// Requests of edges that found no place.
     pub fn overflowed(&self) -> u64 {
         self.overflowed
@@ -144,6 +183,20 @@ impl Graph {
 
     fn slot(&self, now: Instant) -> u64 {
         now.saturating_duration_since(self.started).as_secs() / SLOT.as_secs()
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    fn point(&self) -> Point {
+        Point {
+            slot: self.number,
+            requests: self.counts.requests,
+            errors: self.counts.errors,
+            p50_ms: self.counts.latency.quantile_ms(0.5),
+            p99_ms: self.counts.latency.quantile_ms(0.99),
+        }
     }
 }
 
@@ -155,6 +208,7 @@ impl Counts {
         self.errors += other.errors;
         self.mtls += other.mtls;
         self.latency.merge(&other.latency);
+        self.latency_ms += other.latency_ms;
     }
 }
 
@@ -194,6 +248,24 @@ mod tests {
         assert_eq!(at(31, 10), (2, 1, 1));
         assert_eq!(at(80, 60), (2, 1, 1));
         assert_eq!(at(200, 60), (2, 0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn history_goes_on_when_slots_are_used_again() {
+        let start = Instant::now();
+        let mut graph = Graph::new(start);
+        for minute in 0..3 {
+            graph.record(record("a", 200), start + Duration::from_secs(minute * 60));
+        }
+        let end = |name: &str| End {
+            workload: name.into(),
+            namespace: "default".into(),
+        };
+        let at = start + Duration::from_secs(150);
+        let (current, points) = graph.history(&end("a"), &end("callme"), at).unwrap();
+        let slots: Vec<(u64, u64)> = points.iter().map(|point| (point.slot, point.requests)).collect();
+        assert_eq!((current, slots), (30, vec![(0, 1), (12, 1), (24, 1)]));
+        assert!(graph.history(&end("b"), &end("callme"), at).is_none());
     }
 
     #[tokio::test(start_paused = true)]

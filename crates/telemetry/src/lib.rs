@@ -1,11 +1,15 @@
-//! The collector of the mesh: access logs in, a service graph out, in fixed memory.
+//! The collector of the mesh: access logs and spans in; a service graph, traces and series out, in fixed memory.
 //!
-//! Knows Envoy's access-log service and the names in a mesh; nothing of configuration.
+//! Knows the wires of logs and spans and the names in a mesh; nothing of configuration.
 
 pub mod api;
 pub mod app;
 pub mod config;
 pub mod graph;
+pub mod history;
+pub mod metrics;
 pub mod receive;
 pub mod record;
 pub mod sketch;
+pub mod span;
+pub mod traces;

@@ -8,6 +8,9 @@ const BUCKETS: usize = 64;
 /// Upper bound of the first bucket in milliseconds.
 const FIRST_MS: f64 = 0.1;
 
+/// Buckets that become one in series.
+const COARSE: usize = 4;
+
 /// Each bucket's bound over the one before.
 const GROWTH: f64 = 1.25;
 
@@ -45,6 +48,16 @@ impl Sketch {
         }
     }
 
+    /// Counts by the upper bound in milliseconds, four buckets in one, for series: the last is without bound.
+    pub fn coarse_buckets(&self) -> Vec<(f64, u64)> {
+        let group = |(index, counts): (usize, &[u32])| {
+            let last = index * COARSE + counts.len() - 1;
+            let bound = if last == BUCKETS - 1 { f64::MAX } else { bound_ms(last) };
+            (bound, counts.iter().map(|count| u64::from(*count)).sum())
+        };
+        self.counts.chunks(COARSE).enumerate().map(group).collect()
+    }
+
     /// The latency in milliseconds below which a share of all lies (0 to 1), to the bucket's bound; `None` where nothing was counted.
     pub fn quantile_ms(&self, share: f64) -> Option<f64> {
         let total: u64 = self.counts.iter().map(|count| u64::from(*count)).sum();
@@ -57,8 +70,13 @@ impl Sketch {
             seen += u64::from(*count);
             seen >= wanted
         });
-        Some(FIRST_MS * GROWTH.powi(i32::try_from(at.unwrap_or(BUCKETS - 1)).unwrap_or(0)))
+        Some(bound_ms(at.unwrap_or(BUCKETS - 1)))
     }
+}
+
+/// Upper bound of a bucket.
+fn bound_ms(bucket: usize) -> f64 {
+    FIRST_MS * GROWTH.powi(i32::try_from(bucket).unwrap_or(i32::MAX))
 }
 
 #[cfg(test)]

@@ -72,6 +72,7 @@ pub(super) fn mesh(fields: &mut Fields<'_, '_>) -> LocalMesh {
         config: fields.texts("config"),
         workloads: fields.list("workloads", |report, node| report.map(node, mesh_workload)),
         gateways: fields.list("gateways", |report, node| report.map(node, mesh_gateway)),
+        trace_sampling: fields.number("traceSampling", 0, 100).unwrap_or(100),
     };
     let workloads = mesh
         .workloads

@@ -71,6 +71,8 @@ pub struct Addresses {
     pub otlp_grpc: String,
     /// OTLP over HTTP.
     pub otlp_http: String,
+    /// Zipkin's API.
+    pub zipkin: String,
 }
 
 /// What kind of program a process runs.

@@ -101,6 +101,7 @@ impl Builder<'_> {
             file: self.file.path.to_owned(),
             directory: self.directory.clone(),
             config,
+            trace_sampling: self.file.mesh.trace_sampling,
             addresses,
             members,
         })
@@ -214,6 +215,7 @@ impl Builder<'_> {
             access_logs: next(),
             otlp_grpc: next(),
             otlp_http: next(),
+            zipkin: next(),
         }
     }
 

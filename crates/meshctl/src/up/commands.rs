@@ -72,6 +72,9 @@ impl Commands<'_> {
         let addresses = &self.plan.addresses;
         let args = [
             ("--als-listen", addresses.access_logs.clone()),
+            ("--otlp-grpc-listen", addresses.otlp_grpc.clone()),
+            ("--otlp-http-listen", addresses.otlp_http.clone()),
+            ("--zipkin-listen", addresses.zipkin.clone()),
             ("--http-listen", addresses.telemetry.clone()),
         ];
         self.own("telemetry", Kind::Telemetry, &self.binaries.telemetry, "serve", args)
@@ -96,6 +99,8 @@ impl Commands<'_> {
             ("--token-file", text(&self.token_file(SYSTEM_NAMESPACE, PILOT_ACCOUNT))),
             ("--trust-domain", TRUST_DOMAIN.to_owned()),
             ("--telemetry-address", addresses.access_logs.clone()),
+            ("--otlp-address", addresses.otlp_grpc.clone()),
+            ("--trace-sampling", self.plan.trace_sampling.to_string()),
             ("--access-log-file", "/dev/stdout".to_owned()),
         ]);
         self.own("pilot", Kind::Pilot, &self.binaries.pilot, "serve", args)

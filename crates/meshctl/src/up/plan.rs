@@ -24,6 +24,8 @@ pub struct Plan {
     pub config: Vec<PathBuf>,
     /// Where the control plane listens.
     pub addresses: Addresses,
+    /// Percentage of the requests that are traced.
+    pub trace_sampling: u32,
     /// Workload replicas and gateways.
     pub members: Vec<Member>,
 }

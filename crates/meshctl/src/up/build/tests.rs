@@ -47,6 +47,7 @@ impl Stage {
 
 fn mesh(workloads: Vec<MeshWorkload>, gateways: Vec<MeshGateway>) -> LocalMesh {
     LocalMesh {
+        trace_sampling: 100,
         config: vec!["./config".to_owned()],
         workloads,
         gateways,
