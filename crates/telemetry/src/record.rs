@@ -18,7 +18,7 @@ const NAME_BYTES_MAX: usize = 253;
 /// One end of an edge.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct End {
-    /// Workload; of callers the service account that their certificate names. `unknown` for whoever showed none.
+    /// Workload; of callers that their proxy does not tell, the service account of the certificate. `unknown` for whoever showed none.
     pub workload: Arc<str>,
     /// Namespace, empty where unknown.
     pub namespace: Arc<str>,
@@ -104,7 +104,10 @@ impl Record {
     }
 }
 
-/// The identity that the caller's certificate names.
+/// Tag of an entry that names the caller's workload.
+const SOURCE_WORKLOAD: &str = "source_workload";
+
+/// The identity that the caller's certificate names, with the workload that its proxy told.
 fn caller(common: &accesslog::AccessLogCommon) -> Option<End> {
     use accesslog::tls_properties::certificate_properties::subject_alt_name::San;
     let peer = common.tls_properties.as_ref()?.peer_certificate_properties.as_ref()?;
@@ -112,8 +115,10 @@ fn caller(common: &accesslog::AccessLogCommon) -> Option<End> {
         San::Uri(uri) => uri.parse::<SpiffeId>().ok(),
         San::Dns(_) => None,
     })?;
+    let told = common.custom_tags.get(SOURCE_WORKLOAD).map(String::as_str);
+    let told = told.filter(|name| !name.is_empty() && name.len() <= NAME_BYTES_MAX);
     Some(End {
-        workload: Arc::from(id.service_account()),
+        workload: Arc::from(told.unwrap_or_else(|| id.service_account())),
         namespace: Arc::from(id.namespace()),
     })
 }
@@ -177,6 +182,14 @@ mod tests {
         assert_eq!(
             (&*record.source.workload, record.mtls, record.failed()),
             ("caller", true, false)
+        );
+        let mut told = entry("inbound|80||", Some(caller), 200);
+        let tags = &mut told.common_properties.as_mut().unwrap().custom_tags;
+        tags.insert(SOURCE_WORKLOAD.to_owned(), "caller-v1".to_owned());
+        let record = Record::of_http(&proxy, false, &told).unwrap();
+        assert_eq!(
+            (&*record.source.workload, &*record.source.namespace),
+            ("caller-v1", "default")
         );
         let plain = Record::of_http(&proxy, false, &entry("inbound|80||", None, 503)).unwrap();
         assert_eq!(

@@ -236,39 +236,37 @@ mod tests {
             let found = traces.search(query);
             found.iter().map(|summary| summary.id.0).collect::<Vec<_>>()
         };
-        let all = Query {
+        let all = || Query {
             limit: 10,
             ..Query::default()
         };
-        assert_eq!(ids(&all), [2, 1]);
-        assert_eq!(
-            ids(&Query {
-                limit: 1,
-                ..all.clone()
-            }),
-            [2]
-        );
-        assert_eq!(
-            ids(&Query {
-                service: Some("b".to_owned()),
-                ..all.clone()
-            }),
-            [1]
-        );
-        assert_eq!(
-            ids(&Query {
-                failed_only: true,
-                ..all.clone()
-            }),
-            [2]
-        );
-        assert_eq!(
-            ids(&Query {
-                duration_ns_min: 6,
-                ..all.clone()
-            }),
-            [1]
-        );
+        for (query, expected) in [
+            (all(), vec![2, 1]),
+            (Query { limit: 1, ..all() }, vec![2]),
+            (
+                Query {
+                    service: Some("b".to_owned()),
+                    ..all()
+                },
+                vec![1],
+            ),
+            (
+                Query {
+                    failed_only: true,
+                    ..all()
+                },
+                vec![2],
+            ),
+            (
+                Query {
+                    duration_ns_min: 6,
+                    ..all()
+                },
+                vec![1],
+            ),
+        ] {
+            assert_eq!(ids(&query), expected, "{query:?}");
+        }
         let first = traces
             .get(TraceId(1))
             .and_then(|trace| trace.summary(TraceId(1)))

@@ -69,8 +69,17 @@ fn common(info: &StreamInfo) -> pb::AccessLogCommon {
         upstream_transport_failure_reason: info.transport_failure.as_deref().unwrap_or_default().to_owned(),
         route_name: info.route_name.as_deref().unwrap_or_default().to_owned(),
         upstream_request_attempt_count: info.attempts,
+        custom_tags: client_tags(info),
         ..pb::AccessLogCommon::default()
     }
+}
+
+/// The workload of the client, where it told; the collector has only the certificate otherwise, which names an account.
+fn client_tags(info: &StreamInfo) -> std::collections::HashMap<String, String> {
+    let workload = info.client_workload.iter();
+    { workload }
+        .map(|workload| ("source_workload".to_owned(), workload.name.to_string()))
+        .collect()
 }
 
 fn request(facts: &RequestFacts, info: &StreamInfo) -> pb::HttpRequestProperties {

@@ -2,13 +2,15 @@
 
 import { action, ask, byId, end, html, millis, number, percent, svg } from "./dom.js";
 
-const WIDTH = 1000, NODE = { width: 170, height: 34 }, ROW = 74;
+const WIDTH = 1000, HEIGHT_OF_NODE = 34, WIDEST = 200, ROW = 84;
 let chosen = null;
 
 const key = edge => `${end(edge.source)} ${end(edge.destination)}`;
 const colour = edge => edge.error_rate > 0.05 ? "bad" : edge.error_rate > 0 ? "some" : "good";
 const words = edge => `${end(edge.source)} to ${end(edge.destination)}: ${number(edge.rps, " requests a second")}, ` +
   `${percent(edge.error_rate)} errors, p99 ${millis(edge.p99_ms)}, ${percent(edge.mtls_share)} encrypted`;
+
+const short = (text, most) => text.length > most ? `${text.slice(0, most - 1)}…` : text;
 
 /** The column of each node: one right of the farthest that calls it. Circles end because depth is bounded by the number of nodes. */
 function columns(edges) {
@@ -31,38 +33,48 @@ function places(edges) {
   for (const [node, column] of columns(edges)) layers.set(column, [...(layers.get(column) ?? []), node]);
   const filled = [...layers.entries()].sort(([a], [b]) => a - b).map(([, nodes]) => nodes);
   const rows = Math.max(1, ...filled.map(nodes => nodes.length)), height = rows * ROW + 30, at = new Map();
+  // Lines and what is written on them need about half of the room.
+  const width = Math.min(WIDEST, (WIDTH - 20) / Math.max(1, filled.length) * 0.58);
   filled.forEach((nodes, column) => {
-    const step = filled.length > 1 ? (WIDTH - NODE.width - 20) / (filled.length - 1) : 0;
+    const step = filled.length > 1 ? (WIDTH - width - 20) / (filled.length - 1) : 0;
     nodes.forEach((node, row) => at.set(node, {
-      x: 10 + NODE.width / 2 + column * step,
+      x: 10 + width / 2 + column * step,
       y: height * (row + 1) / (nodes.length + 1),
     }));
   });
-  return { at, height };
+  return { at, height, width };
 }
 
-function drawEdge(edge, from, to, choose) {
+/** A point of a cubic curve. */
+const along = (t, a, b, c, d) => (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t ** 2 * c + t ** 3 * d;
+
+function drawEdge(edge, from, to, width, choose) {
   const forward = to.x > from.x;
-  const start = { x: from.x + (forward ? NODE.width / 2 : 0), y: from.y + (forward ? 0 : NODE.height / 2) };
-  const stop = { x: to.x - (forward ? NODE.width / 2 : 0), y: to.y + (forward ? 0 : NODE.height / 2) };
+  const start = { x: from.x + (forward ? width / 2 : 0), y: from.y + (forward ? 0 : HEIGHT_OF_NODE / 2) };
+  const stop = { x: to.x - (forward ? width / 2 : 0), y: to.y + (forward ? 0 : HEIGHT_OF_NODE / 2) };
   const bend = forward ? (stop.x - start.x) / 2 : 0, sag = forward ? 0 : 50;
   const path = `M${start.x},${start.y} C${start.x + bend},${start.y + sag} ${stop.x - bend},${stop.y + sag} ${stop.x},${stop.y}`;
   const shape = svg("path", { d: path, class: `${colour(edge)}${edge.mtls_share === 1 ? "" : " plain"}`, "stroke-width": 1.5 + Math.min(6, Math.log2(1 + edge.rps)) });
   const wide = svg("path", { d: path, stroke: "transparent", "stroke-width": 16 });
-  const lock = edge.mtls_share === 1 ? "\u{1F512} " : "";
-  const label = svg("text", { x: (start.x + stop.x) / 2, y: (start.y + stop.y) / 2 + sag * 0.75 - 8, class: "label", "text-anchor": "middle" },
-    `${lock}${number(edge.rps, "/s")} · ${millis(edge.p99_ms)}${edge.error_rate > 0 ? ` · ${percent(edge.error_rate)}` : ""}`);
-  return svg("g", { class: "edge", ...action(words(edge), () => choose(edge)) }, svg("title", {}, words(edge)), wide, shape, label);
+  // Beyond the middle, where the lines of one caller have parted.
+  const middle = {
+    x: along(0.6, start.x, start.x + bend, stop.x - bend, stop.x),
+    y: along(0.6, start.y, start.y + sag, stop.y + sag, stop.y) - 8,
+  };
+  const lock = edge.mtls_share === 1 ? svg("path", { d: `M${middle.x - 5},${middle.y - 19}h10v6h-10z m2,0v-2a3,3 0 0 1 6,0v2`, class: "lock" }) : null;
+  const label = svg("text", { ...middle, class: "label", "text-anchor": "middle" },
+    `${number(edge.rps, "/s")} · ${millis(edge.p99_ms)}${edge.error_rate > 0 ? ` · ${percent(edge.error_rate)}` : ""}`);
+  return svg("g", { class: "edge", ...action(words(edge), () => choose(edge)) }, svg("title", {}, words(edge)), wide, shape, label, lock);
 }
 
 function draw(edges, choose) {
-  const { at, height } = places(edges), picture = byId("graph"), focused = document.activeElement?.getAttribute?.("aria-label");
+  const { at, height, width } = places(edges), picture = byId("graph"), focused = document.activeElement?.getAttribute?.("aria-label");
   picture.setAttribute("viewBox", `0 0 ${WIDTH} ${height}`);
-  const lines = edges.map(edge => drawEdge(edge, at.get(end(edge.source)), at.get(end(edge.destination)), choose));
+  const lines = edges.map(edge => drawEdge(edge, at.get(end(edge.source)), at.get(end(edge.destination)), width, choose));
   const nodes = [...at].map(([node, place]) => svg("g", { class: "node" },
-    svg("rect", { x: place.x - NODE.width / 2, y: place.y - NODE.height / 2, width: NODE.width, height: NODE.height, rx: 8 }),
+    svg("rect", { x: place.x - width / 2, y: place.y - HEIGHT_OF_NODE / 2, width, height: HEIGHT_OF_NODE, rx: 8 }),
     svg("title", {}, node),
-    svg("text", { x: place.x, y: place.y + 4, "text-anchor": "middle" }, node.length > 24 ? `${node.slice(0, 23)}…` : node)));
+    svg("text", { x: place.x, y: place.y + 4, "text-anchor": "middle" }, short(node, Math.floor(width / 8)))));
   picture.replaceChildren(...lines, ...nodes);
   if (focused) [...picture.querySelectorAll(".edge")].find(line => line.getAttribute("aria-label") === focused)?.focus();
 }

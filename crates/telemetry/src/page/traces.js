@@ -40,7 +40,10 @@ function bar(span, total) {
   const mark = html("i", { class: span.error ? "bad" : "" });
   mark.style.left = `${left}%`;
   mark.style.width = `${Math.max(0, width)}%`;
-  text.style[left + width > 85 ? "right" : "left"] = left + width > 85 ? `calc(${100 - left}% + 4px)` : `calc(${left + width}% + 6px)`;
+  // In the bar where there is room, else beside it.
+  if (width > 12) { text.className = "inside"; text.style.left = `calc(${left}% + 6px)`; }
+  else if (left + width > 85) text.style.right = `calc(${100 - left}% + 4px)`;
+  else text.style.left = `calc(${left + width}% + 6px)`;
   return html("span", { class: "bar" }, mark, text);
 }
 
@@ -68,7 +71,6 @@ async function open(id) {
     html("h3", {}, `${trace.id} · ${millis(trace.duration_ms)} · ${trace.span_count} spans`),
     ...waterfall(trace),
     ...(trace.left_out > 0 ? [html("p", { class: "empty" }, `${trace.left_out} more spans found no room`)] : []));
-  panel.scrollIntoView({ block: "nearest" });
 }
 
 /** Asks the collector for the traces that the form describes and shows them. */

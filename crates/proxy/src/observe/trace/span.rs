@@ -59,10 +59,17 @@ pub(super) fn of(info: &StreamInfo, context: &TraceContext, config: &Tracing, no
     }
 }
 
-/// Where the call goes: Istio's operation `host:port/*`. Without a virtual host, Envoy's name of the direction.
+/// Where the call goes: Istio's operation `host:port/*` of the service, else that of the virtual host. Without either, Envoy's name
+/// of the direction.
 fn name(info: &StreamInfo, outbound: bool) -> String {
+    if let Some(cluster) = &info.upstream_cluster
+        && let Some(service) = cluster.services.first()
+        && let Some(port) = cluster.name.split('|').nth(1)
+    {
+        return format!("{}:{port}/*", service.host);
+    }
     match &info.virtual_host {
-        Some(host) => format!("{}/*", host.strip_prefix("inbound|http|").unwrap_or(host)),
+        Some(host) => format!("{host}/*"),
         None if outbound => "egress".to_owned(),
         None => "ingress".to_owned(),
     }
