@@ -9,6 +9,8 @@ use weft_base::ca_client::CaConfig;
 use weft_base::identity::{IdentityError, SpiffeId, TrustDomain};
 use weft_base::log::LogFormat;
 
+use crate::capture::options::Init;
+
 /// The data plane of the Weft service mesh.
 #[derive(Debug, Parser)]
 #[command(
@@ -41,6 +43,8 @@ pub enum Verb {
     SdsAgent(SdsAgent),
     /// Check an Envoy bootstrap file and exit.
     Validate(Validate),
+    /// Program interception for the pod: send its traffic through the proxy beside it.
+    Init(Box<Init>),
 }
 
 /// Options of `run`.

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod app;
 pub mod bootstrap;
+pub mod capture;
 pub mod compile;
 pub mod config;
 pub mod connection;

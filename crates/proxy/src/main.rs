@@ -7,7 +7,7 @@ use clap::Parser;
 use weft_proxy::config::{Cli, Mesh, Verb};
 use weft_proxy::mesh::Role;
 use weft_proxy::secrets::agent;
-use weft_proxy::{app, bootstrap};
+use weft_proxy::{app, bootstrap, capture};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,6 +38,7 @@ fn main() -> Result<()> {
             tracing::info!(file = %options.config.display(), "configuration is valid");
             Ok(())
         }
+        Verb::Init(options) => Ok(capture::apply::run(&options)?),
     }
 }
 

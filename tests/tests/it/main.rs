@@ -2,5 +2,6 @@
 
 mod mesh;
 mod metrics;
+mod netns;
 mod oracle;
 mod support;
