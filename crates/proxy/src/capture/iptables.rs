@@ -558,7 +558,8 @@ pub(super) mod tests {
             -D PREROUTING -m conntrack --ctstate INVALID -j WEFT_DROP
             -X WEFT_DROP
             COMMIT
-        "#]].assert_eq(&cleanup(present));
+        "#]]
+        .assert_eq(&cleanup(present));
         assert_eq!(cleanup("*nat\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -j OTHER\nCOMMIT\n"), "");
         let base = script(&plan("").unwrap(), Family::V4, "");
         expect![[r#"
@@ -569,6 +570,7 @@ pub(super) mod tests {
             +:WEFT_DROP - [0:0]
             +-D PREROUTING -m conntrack --ctstate INVALID -j WEFT_DROP
             +-X WEFT_DROP
-        "#]].assert_eq(&difference(&base, &script(&plan("").unwrap(), Family::V4, present)));
+        "#]]
+        .assert_eq(&difference(&base, &script(&plan("").unwrap(), Family::V4, present)));
     }
 }

@@ -19,7 +19,9 @@ def original_destination(connection):
         port, address = struct.unpack("!2xH4x16s4x", raw)
         return f"[{socket.inet_ntop(socket.AF_INET6, address)}]:{port}"
     except OSError:
-        return "nowhere"
+        # The kernel keeps no track of connections here.
+        host, port = connection.getsockname()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def accept(listener, serve):
@@ -28,13 +30,14 @@ def accept(listener, serve):
         threading.Thread(target=serve, args=(connection,), daemon=True).start()
 
 
-def listen(port, serve, kind=socket.SOCK_STREAM):
+def listen(port, serve, kind=socket.SOCK_STREAM, loopback=False):
     for family in (socket.AF_INET, socket.AF_INET6):
+        address = ("127.0.0.1" if family == socket.AF_INET else "::1") if loopback else ""
         listener = socket.socket(family, kind)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind(("", port))
+        listener.bind((address, port))
         if kind == socket.SOCK_STREAM:
             listener.listen(64)
             task = lambda listener=listener: accept(listener, serve)
@@ -82,6 +85,9 @@ def serve(arguments):
             listen(int(port), echo)
         elif kind == "udp":
             listen(int(port), answer(name), socket.SOCK_DGRAM)
+        elif kind == "udp-loopback":
+            # Redirected datagrams arrive at loopback, and must be answered from there.
+            listen(int(port), answer(name), socket.SOCK_DGRAM, loopback=True)
     print("ready", flush=True)
     threading.Event().wait()
 

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::space::{Network, PROXY, Pod};
 use crate::support::process::built;
 
-const PROXY_SERVERS: [&str; 3] = ["greet=outbound=15001", "greet=inbound=15006", "udp=dns=15053"];
+const PROXY_SERVERS: [&str; 3] = ["greet=outbound=15001", "greet=inbound=15006", "udp-loopback=dns=15053"];
 
 async fn init(pod: &Pod, backend: &str, flags: &str) -> Result<String> {
     let mut arguments = vec!["init", "--backend", backend];

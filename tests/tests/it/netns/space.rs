@@ -43,7 +43,7 @@ impl Network {
     /// An empty network; `None`, with the reason on stderr, where namespaces cannot be made.
     pub(super) fn new() -> Result<Option<Self>> {
         if let Err(reason) = possible() {
-            eprintln!("skipped: {reason}");
+            say(&format!("skipped: {reason}"));
             return Ok(None);
         }
         let dir = tempfile::tempdir()?;
@@ -86,16 +86,6 @@ impl Network {
         })
     }
 
-    /// The namespace of the bridge, where what is no pod runs (10.77.0.254).
-    pub(super) fn outside(&self) -> Pod {
-        Pod {
-            namespace: self.namespaces[0].clone(),
-            peer: self.dir.path().join("peer.py"),
-            dir: self.dir.path().to_owned(),
-            number: 254,
-        }
-    }
-
     fn namespace(&mut self, what: &str) -> Result<String> {
         let namespace = format!("{}-{what}", self.name);
         ip(&format!("netns add {namespace}"))?;
@@ -109,7 +99,7 @@ impl Drop for Network {
     fn drop(&mut self) {
         for namespace in self.namespaces.iter().rev() {
             if let Err(error) = ip(&format!("netns delete {namespace}")) {
-                eprintln!("{namespace} is left: {error}");
+                say(&format!("{namespace} is left: {error}"));
             }
             // Where a pod had its own resolv.conf.
             let _ = std::fs::remove_dir_all(Path::new("/etc/netns").join(namespace));
@@ -146,6 +136,8 @@ impl Pod {
         if let Some(user) = user {
             let user = user.to_string();
             command.args(["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"]);
+            // Programs and files of the test may be where only root looks.
+            command.args(["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]);
         }
         command.arg(program).kill_on_drop(true);
         command
@@ -182,6 +174,11 @@ impl Pod {
         let arguments: Vec<&str> = std::iter::once(peer).chain(arguments.iter().copied()).collect();
         self.run(user, Path::new("python3"), &arguments).await
     }
+}
+
+#[expect(clippy::print_stderr, reason = "who runs the tests must see it")]
+fn say(text: &str) {
+    eprintln!("{text}");
 }
 
 /// Whether namespaces can be made here.
