@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of xDS, of other objects or of sockets; `weft-pilot` resolves references between objects.
 
+pub mod authorization_policy;
 pub mod cluster;
 pub mod destination_rule;
 pub mod diagnostic;
@@ -11,15 +12,18 @@ pub mod host;
 pub mod local_mesh;
 pub mod local_workload;
 pub mod matching;
+pub mod mesh_config;
 pub mod meta;
 pub mod parse;
 pub mod peer_authentication;
 pub mod pod;
 pub mod protocol;
+pub mod request_authentication;
 pub mod resource;
 pub mod secret;
 pub mod service;
 pub mod service_entry;
 pub mod sidecar;
 pub mod suggest;
+pub mod telemetry;
 pub mod virtual_service;

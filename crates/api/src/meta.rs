@@ -38,6 +38,14 @@ pub enum Kind {
     Sidecar,
     /// `security.istio.io` PeerAuthentication.
     PeerAuthentication,
+    /// `security.istio.io` AuthorizationPolicy.
+    AuthorizationPolicy,
+    /// `security.istio.io` RequestAuthentication.
+    RequestAuthentication,
+    /// `telemetry.istio.io` Telemetry.
+    Telemetry,
+    /// Kubernetes `v1` ConfigMap, of which only the one with the mesh configuration is read.
+    ConfigMap,
     /// `weft.mesh` LocalWorkload.
     LocalWorkload,
     /// `weft.mesh` LocalMesh.
@@ -120,6 +128,10 @@ impl Kind {
             Self::Gateway => "Gateway",
             Self::Sidecar => "Sidecar",
             Self::PeerAuthentication => "PeerAuthentication",
+            Self::AuthorizationPolicy => "AuthorizationPolicy",
+            Self::RequestAuthentication => "RequestAuthentication",
+            Self::Telemetry => "Telemetry",
+            Self::ConfigMap => "ConfigMap",
             Self::LocalWorkload => "LocalWorkload",
             Self::LocalMesh => "LocalMesh",
         }

@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
+use crate::authorization_policy::AuthorizationPolicy;
 use crate::cluster::{Namespace, Node};
 use crate::destination_rule::DestinationRule;
 use crate::endpoint_slice::EndpointSlice;
 use crate::gateway::Gateway;
 use crate::local_mesh::LocalMesh;
 use crate::local_workload::LocalWorkload;
+use crate::mesh_config::MeshConfig;
 use crate::meta::{Kind, Meta, Object, ObjectKey, Place};
 use crate::peer_authentication::PeerAuthentication;
 use crate::pod::Pod;
+use crate::request_authentication::RequestAuthentication;
 use crate::secret::Secret;
 use crate::service::Service;
 use crate::service_entry::{ServiceEntry, WorkloadEntry};
 use crate::sidecar::Sidecar;
+use crate::telemetry::Telemetry;
 use crate::virtual_service::VirtualService;
 
 /// An object of any kind. Cloning shares it.
@@ -34,6 +38,10 @@ pub enum Resource {
     Gateway(Arc<Object<Gateway>>),
     Sidecar(Arc<Object<Sidecar>>),
     PeerAuthentication(Arc<Object<PeerAuthentication>>),
+    AuthorizationPolicy(Arc<Object<AuthorizationPolicy>>),
+    RequestAuthentication(Arc<Object<RequestAuthentication>>),
+    Telemetry(Arc<Object<Telemetry>>),
+    MeshConfig(Arc<Object<MeshConfig>>),
     LocalWorkload(Arc<Object<LocalWorkload>>),
     LocalMesh(Arc<Object<LocalMesh>>),
 }
@@ -55,6 +63,10 @@ macro_rules! each {
             Resource::Gateway($object) => $body,
             Resource::Sidecar($object) => $body,
             Resource::PeerAuthentication($object) => $body,
+            Resource::AuthorizationPolicy($object) => $body,
+            Resource::RequestAuthentication($object) => $body,
+            Resource::Telemetry($object) => $body,
+            Resource::MeshConfig($object) => $body,
             Resource::LocalWorkload($object) => $body,
             Resource::LocalMesh($object) => $body,
         }
@@ -80,6 +92,10 @@ impl Resource {
             Self::Gateway(_) => Kind::Gateway,
             Self::Sidecar(_) => Kind::Sidecar,
             Self::PeerAuthentication(_) => Kind::PeerAuthentication,
+            Self::AuthorizationPolicy(_) => Kind::AuthorizationPolicy,
+            Self::RequestAuthentication(_) => Kind::RequestAuthentication,
+            Self::Telemetry(_) => Kind::Telemetry,
+            Self::MeshConfig(_) => Kind::ConfigMap,
             Self::LocalWorkload(_) => Kind::LocalWorkload,
             Self::LocalMesh(_) => Kind::LocalMesh,
         }

@@ -227,10 +227,9 @@ fn peer_authentication_and_services() {
 fn kinds_and_versions() {
     check(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: 1}\n---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: d}\nspec: {}\n---\napiVersion: networking.istio.io/v1\nkind: VirtualServise\nmetadata: {name: d}\n---\napiVersion: networking.istio.io/v2\nkind: Gateway\nmetadata: {name: d}\n---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: d}\n---\napiVersion: v1\nkind: Servise\nmetadata: {name: d}\n---\nhello\n---\n[1]\n",
-        0,
+        1,
         expect![[r#"
             f.yaml:2:7: info [WEFT0004] Deployment/default/d kind: Deployment is not used by the mesh
-            f.yaml:7:7: error [WEFT0004] AuthorizationPolicy/default/d kind: AuthorizationPolicy is not enforced by this mesh yet: access is NOT restricted by it; restrict access by other means
             f.yaml:12:7: error [WEFT0004] VirtualServise/default/d kind: networking.istio.io has no kind VirtualServise; did you mean VirtualService?
             f.yaml:15:1: error [IST0106] Gateway/default/d spec: is required
             f.yaml:15:13: error [IST0106] Gateway/default/d apiVersion: version v2 of Gateway is not known; use one of the versions v1, v1beta1, v1alpha3

@@ -217,6 +217,15 @@ impl<'n, 'r> Fields<'n, 'r> {
         (if namespace.is_empty() { "default" } else { namespace }, text("name"))
     }
 
+    /// The fields that nobody asked for.
+    pub(super) fn unread(&self) -> Vec<(String, &'n Node)> {
+        let entries = self.entries.iter();
+        entries
+            .filter(|entry| !self.known.contains(&entry.key.as_str()))
+            .map(|entry| (entry.key.clone(), &entry.node))
+            .collect()
+    }
+
     /// Stops checking: the object is not one that is read.
     pub(super) fn ignore_rest(&mut self) {
         self.entries = &[];

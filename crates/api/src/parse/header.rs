@@ -29,21 +29,21 @@ const KINDS: &[(&str, &[&str], Kind)] = &[
     ("networking.istio.io", NETWORKING, Kind::Gateway),
     ("networking.istio.io", NETWORKING, Kind::Sidecar),
     ("security.istio.io", &["v1", "v1beta1"], Kind::PeerAuthentication),
+    ("security.istio.io", &["v1", "v1beta1"], Kind::AuthorizationPolicy),
+    ("security.istio.io", &["v1", "v1beta1"], Kind::RequestAuthentication),
+    ("telemetry.istio.io", &["v1", "v1alpha1"], Kind::Telemetry),
+    ("", &["v1"], Kind::ConfigMap),
     ("weft.mesh", &["v1alpha1"], Kind::LocalWorkload),
     ("weft.mesh", &["v1alpha1"], Kind::LocalMesh),
 ];
 
 const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 
-/// Istio kinds that restrict access: passing over one silently would open what its author closed.
-const PROTECTIVE: &[&str] = &["AuthorizationPolicy", "RequestAuthentication"];
-
 /// Other kinds of the groups whose objects change traffic.
 const MESH_KINDS: &[&str] = &[
     "EnvoyFilter",
     "WorkloadGroup",
     "ProxyConfig",
-    "Telemetry",
     "WasmPlugin",
     "TrafficExtension",
 ];
@@ -99,10 +99,7 @@ fn known_kind(fields: &mut Fields<'_, '_>, group: &str, version: &str, name: &st
     }
     let at = fields.place("kind");
     let ours = group.ends_with("istio.io") || group == "weft.mesh";
-    let (severity, message, hint) = if ours && PROTECTIVE.contains(&name) {
-        let message = format!("{name} is not enforced by this mesh yet: access is NOT restricted by it");
-        (Severity::Error, message, "restrict access by other means".to_owned())
-    } else if ours && !MESH_KINDS.contains(&name) {
+    let (severity, message, hint) = if ours && !MESH_KINDS.contains(&name) {
         let hint = match crate::suggest::nearest(name, of_group().map(|(_, _, kind)| kind.as_str())) {
             Some(near) => format!("did you mean {near}?"),
             None => String::new(),

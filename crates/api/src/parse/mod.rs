@@ -10,7 +10,9 @@ mod gateway;
 mod header;
 mod kubernetes;
 mod local;
+mod mesh_config;
 mod pod;
+mod policy;
 mod report;
 mod security;
 mod service_entry;
@@ -223,6 +225,29 @@ fn spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Option<Resource>
                 None => Some(security::empty()),
             };
             finish(fields, header, spec, Resource::PeerAuthentication)
+        }
+        Kind::AuthorizationPolicy => {
+            let spec = match fields.get("spec") {
+                Some(_) => fields.map("spec", policy::authorization_policy),
+                None => Some(policy::closed()),
+            };
+            finish(fields, header, spec, Resource::AuthorizationPolicy)
+        }
+        Kind::RequestAuthentication => {
+            let spec = fields.map("spec", policy::request_authentication);
+            finish(fields, header, spec, Resource::RequestAuthentication)
+        }
+        Kind::Telemetry => {
+            let spec = fields.map("spec", policy::telemetry);
+            finish(fields, header, spec, Resource::Telemetry)
+        }
+        Kind::ConfigMap => {
+            if *header.meta.name != *mesh_config::NAME {
+                fields.ignore_rest();
+                return None;
+            }
+            let spec = mesh_config::config_map(fields)?;
+            finish(fields, header, Some(spec), Resource::MeshConfig)
         }
         Kind::LocalWorkload => {
             let name = Arc::clone(&header.meta.name);

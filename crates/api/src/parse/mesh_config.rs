@@ -1,0 +1,113 @@
+//! Reader of ConfigMap `istio`, whose key `mesh` holds mesh-wide settings as YAML within the YAML.
+
+use super::fields::Fields;
+use super::report::Report;
+use super::tree::{self, Chunk, Node, Value};
+use crate::diagnostic::{Severity, code};
+use crate::mesh_config::{LogEncoding, MeshConfig};
+use crate::sidecar::OutboundPolicy;
+
+/// Name of the ConfigMap (Istio's).
+pub(super) const NAME: &str = "istio";
+
+/// Keys whose value is the only thing that this mesh does, so that they say nothing new.
+const AS_IS: &[(&str, &str)] = &[
+    ("enablePrometheusMerge", "true"),
+    ("enableTracing", "true"),
+    ("ingressControllerMode", "OFF"),
+    ("inboundTrafficPolicy", "{mode: PASSTHROUGH}"),
+];
+
+/// Reads the ConfigMap; `None` if it has no mesh configuration. Keys that this mesh does not carry out are reported one by
+/// one, and the others apply all the same.
+pub(super) fn config_map(fields: &mut Fields<'_, '_>) -> Option<MeshConfig> {
+    fields.ignore(&["binaryData", "immutable"]);
+    fields
+        .map("data", |f| {
+            let config = f.with("mesh", mesh).flatten();
+            f.ignore_rest();
+            config
+        })
+        .flatten()
+}
+
+fn mesh(report: &mut Report, node: &Node) -> Option<MeshConfig> {
+    let text = report.text(node)?;
+    let chunk = Chunk {
+        text: &text,
+        // The value starts on its own first line, block or not.
+        lines_before: node.at.line.saturating_sub(1),
+    };
+    match tree::read(chunk) {
+        Ok(None) => Some(MeshConfig::default()),
+        Ok(Some(inner)) => report.map(&inner, read),
+        Err(error) => {
+            report.add(Severity::Error, code::SYNTAX, error.at, error.message, error.hint);
+            None
+        }
+    }
+}
+
+fn read(fields: &mut Fields<'_, '_>) -> MeshConfig {
+    let config = MeshConfig {
+        trust_domain: fields.text("trustDomain"),
+        root_namespace: fields.text("rootNamespace"),
+        access_log_file: fields.text("accessLogFile"),
+        access_log_format: fields.text("accessLogFormat").filter(|format| !format.is_empty()),
+        access_log_encoding: fields.choice(
+            "accessLogEncoding",
+            &[("TEXT", LogEncoding::Text), ("JSON", LogEncoding::Json)],
+        ),
+        outbound_policy: fields
+            .map("outboundTrafficPolicy", |f| {
+                f.choice(
+                    "mode",
+                    &[
+                        ("ALLOW_ANY", OutboundPolicy::AllowAny),
+                        ("REGISTRY_ONLY", OutboundPolicy::RegistryOnly),
+                    ],
+                )
+            })
+            .flatten(),
+        connect_timeout: fields.positive_duration("connectTimeout"),
+        auto_mtls: fields.flag("enableAutoMtls"),
+        dns_refresh_rate: fields.positive_duration("dnsRefreshRate"),
+    };
+    if let (Some(LogEncoding::Json), Some(format)) = (config.access_log_encoding, &config.access_log_format)
+        && !serde_json::from_str::<serde_json::Value>(format).is_ok_and(|format| format.is_object())
+    {
+        fields.invalid(
+            "accessLogFormat",
+            "is not a JSON object, as accessLogEncoding JSON asks for",
+            "write an object of operators, or use encoding TEXT",
+        );
+    }
+    for (name, node) in fields.unread() {
+        let same = AS_IS
+            .iter()
+            .any(|(known, value)| *known == name && plain(node) == *value);
+        if !same {
+            let at = node.at;
+            fields.report().field(&name, |report| {
+                let message = "is not carried out by this mesh and has no effect; the other settings apply";
+                report.add(Severity::Warning, code::UNSUPPORTED_FIELD, at, message, "");
+            });
+        }
+    }
+    fields.ignore_rest();
+    config
+}
+
+/// A value in one line.
+fn plain(node: &Node) -> String {
+    match &node.value {
+        Value::Scalar { text, .. } => text.clone(),
+        Value::List(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(", ")),
+        Value::Map(entries) => {
+            let entries = entries
+                .iter()
+                .map(|entry| format!("{}: {}", entry.key, plain(&entry.node)));
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Mesh-wide settings and policies: what is read, and what is refused aloud.
+
+use weft_api::mesh_config::{LogEncoding, MeshConfig};
+use weft_api::parse::{Parsed, parse};
+use weft_api::resource::Resource;
+
+fn config(mesh: &str) -> (Option<MeshConfig>, Vec<String>) {
+    let body: String = mesh.lines().map(|line| format!("    {line}\n")).collect();
+    let text = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |-\n{body}  meshNetworks: \"networks: {{}}\"\n"
+    );
+    let parsed = parse("istio.yaml", &text);
+    let found = parsed.diagnostics.iter().map(ToString::to_string).collect();
+    let config = parsed.resources.into_iter().find_map(|resource| match resource {
+        Resource::MeshConfig(object) => Some(object.spec.clone()),
+        _ => None,
+    });
+    (config, found)
+}
+
+#[test]
+fn settings_are_read_and_others_are_named() {
+    let (read, found) = config(
+        "accessLogFile: /dev/stdout\naccessLogEncoding: JSON\nrootNamespace: mesh\nenableTracing: true\ndefaultConfig:\n  discoveryAddress: x:15012\nconnectTimeout: 2s",
+    );
+    let read = read.unwrap_or_default();
+    assert_eq!(read.access_log_file.as_deref(), Some("/dev/stdout"));
+    assert_eq!(read.access_log_encoding, Some(LogEncoding::Json));
+    assert_eq!(read.root_namespace.as_deref(), Some("mesh"));
+    assert_eq!(read.connect_timeout, Some(std::time::Duration::from_secs(2)));
+    assert_eq!(
+        found,
+        [
+            "istio.yaml:11:3: warning [WEFT0003] ConfigMap/istio-system/istio data.mesh.defaultConfig: is not carried out by this mesh and has no effect; the other settings apply"
+        ]
+    );
+}
+
+#[test]
+fn broken_settings_are_not_applied() {
+    for (mesh, part) in [
+        (
+            "connectTimeout: soon",
+            "data.mesh.connectTimeout: soon is not a duration",
+        ),
+        (
+            "outboundTrafficPolicy: {mode: SOME}",
+            "data.mesh.outboundTrafficPolicy.mode",
+        ),
+        ("a: [", "is not valid YAML"),
+        (
+            "accessLogEncoding: JSON\naccessLogFormat: \"%PATH%\"",
+            "is not a JSON object",
+        ),
+    ] {
+        let (read, found) = config(mesh);
+        assert_eq!(read, None, "{mesh}");
+        assert!(found.iter().any(|found| found.contains(part)), "{mesh}: {found:?}");
+    }
+}
+
+#[test]
+fn other_configmaps_are_nobodys_matter() {
+    let parsed = parse(
+        "a.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: other}\ndata: {mesh: \"x\"}\nwhat: ever\n",
+    );
+    assert_eq!(parsed, Parsed::default());
+}
+
+#[test]
+fn policies_are_checked_field_by_field() {
+    for (kind, spec, expected) in [
+        (
+            "AuthorizationPolicy",
+            "{rules: [{from: [{source: {principal: [a]}}]}]}",
+            "spec.rules[0].from[0].source.principal: no such field; did you mean principals?",
+        ),
+        (
+            "AuthorizationPolicy",
+            "{action: REJECT}",
+            "spec.action: \"REJECT\" is not allowed here",
+        ),
+        (
+            "AuthorizationPolicy",
+            "{rules: [{when: [{values: [a]}]}]}",
+            "spec.rules[0].when[0].key: is required",
+        ),
+        (
+            "RequestAuthentication",
+            "{jwtRules: [{jwksUri: x}]}",
+            "spec.jwtRules[0].issuer: is required",
+        ),
+        (
+            "RequestAuthentication",
+            "{jwtRules: [{issuer: a, jwks: x, jwksUri: y}]}",
+            "excludes jwksUri",
+        ),
+    ] {
+        let text =
+            format!("apiVersion: security.istio.io/v1beta1\nkind: {kind}\nmetadata: {{name: a}}\nspec: {spec}\n");
+        let parsed = parse("p.yaml", &text);
+        let found: Vec<String> = parsed.diagnostics.iter().map(ToString::to_string).collect();
+        assert!(found.iter().any(|found| found.contains(expected)), "{spec}: {found:?}");
+        assert!(parsed.resources.is_empty());
+    }
+}
