@@ -11,10 +11,13 @@ fn config(mesh: &str) -> (Option<MeshConfig>, Vec<String>) {
     );
     let parsed = parse("istio.yaml", &text);
     let found = parsed.diagnostics.iter().map(ToString::to_string).collect();
-    let config = parsed.resources.into_iter().find_map(|resource| match resource {
-        Resource::MeshConfig(object) => Some(object.spec.clone()),
-        _ => None,
-    });
+    let read = |resource: &Resource| {
+        if let Resource::MeshConfig(object) = resource {
+            return Some(object.spec.clone());
+        }
+        None
+    };
+    let config = parsed.resources.iter().find_map(read);
     (config, found)
 }
 

@@ -17,6 +17,8 @@ use tonic::transport::Server;
 use weft_base::admin::Admin;
 use weft_base::ca_client::CaConfig;
 use weft_base::identity::SpiffeId;
+use weft_base::kubernetes::leader;
+use weft_base::kubernetes::token::TokenReviewer;
 use weft_base::log::LogControl;
 use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
@@ -30,12 +32,17 @@ use crate::debug::Debug;
 use crate::snapshot::{MeshSettings, MeshSnapshot};
 use crate::source::file::FileSource;
 use crate::source::kube::KubeSource;
+use crate::status;
 use crate::store::{Debounce, Store};
 use crate::view::ProxySettings;
+use crate::xds::identities::Identities;
 use crate::xds::server::{Connections, DiscoveryServer};
 
 /// Service account of the discovery server.
 const SERVICE_ACCOUNT: &str = "weft-pilot";
+
+/// Lease of the discovery server that writes statuses.
+const LEASE: &str = "weft-pilot-leader";
 
 /// Largest request in bytes (Istio: 4 MiB).
 const REQUEST_BYTES_MAX: usize = 4 << 20;
@@ -75,7 +82,11 @@ impl Pilot {
             sampling_ppm: config.trace_sampling,
         };
         let readiness = Readiness::new();
-        let snapshots = start_sources(config, settings, shutdown).await?;
+        let client = match config.kubernetes {
+            true => Some(weft_base::kubernetes::connect().await?),
+            false => None,
+        };
+        let snapshots = start_sources(config, client.clone(), settings, shutdown);
         hold_until_loaded(&readiness, snapshots.clone(), shutdown);
 
         let connections = Connections::default();
@@ -102,7 +113,11 @@ impl Pilot {
         let xds = serve_plaintext(config.xds_listen, server.clone(), shutdown).await?;
         let xds_tls = match ca_config(config)? {
             None => None,
-            Some(ca) => Some(serve_tls(config, ca, server, &readiness, shutdown).await?),
+            Some(ca) => {
+                let reviewer = client.map(|client| TokenReviewer::new(client, config.trust_domain.clone()));
+                let server = server.with(Identities::Proven(reviewer.map(Box::new)));
+                Some(serve_tls(config, ca, server, &readiness, shutdown).await?)
+            }
         };
         Ok(Self {
             xds,
@@ -115,33 +130,30 @@ impl Pilot {
 }
 
 /// Starts the store and what feeds it.
-async fn start_sources(
+fn start_sources(
     config: &Config,
+    client: Option<Client>,
     settings: MeshSettings,
     shutdown: &Shutdown,
-) -> Result<watch::Receiver<Arc<MeshSnapshot>>> {
+) -> watch::Receiver<Arc<MeshSnapshot>> {
     let sources = usize::from(!config.config.is_empty()) + usize::from(config.kubernetes);
     let root_namespace = settings.root_namespace.clone();
     let (store, events, snapshots) = Store::new(settings, Debounce::default(), sources);
     shutdown.spawn(store.run(shutdown.clone()));
-    if config.kubernetes {
-        let client = kube_client().await?;
-        let source = KubeSource::new(client, &root_namespace);
+    if let Some(client) = client {
+        let source = KubeSource::new(client.clone(), &root_namespace);
+        let leads = leader::campaign(client.clone(), &config.namespace, LEASE, &config.pod_name, shutdown);
+        let writing = status::run(client, source.served(), snapshots.clone(), leads);
+        let stop = shutdown.token();
+        shutdown.spawn(async move {
+            stop.run_until_cancelled(writing).await;
+        });
         shutdown.spawn(source.run(events.clone(), snapshots.clone(), shutdown.clone()));
     }
     if !config.config.is_empty() {
         shutdown.spawn(FileSource::new(config.config.clone()).run(events, shutdown.clone()));
     }
-    Ok(snapshots)
-}
-
-/// The API server of `KUBECONFIG`, `~/.kube/config`, or of the pod that this runs in.
-async fn kube_client() -> Result<Client> {
-    tls::install_provider();
-    let config = kube::Config::infer().await;
-    let config = config.context("no Kubernetes API server: set KUBECONFIG, or run in a pod with a service account")?;
-    tracing::info!(server = %config.cluster_url, "reading from Kubernetes");
-    Ok(Client::try_from(config)?)
+    snapshots
 }
 
 /// Not ready before every object was read once: a proxy must not be told that everything is gone.
@@ -206,8 +218,10 @@ async fn serve_tls(
     let (publish, tls_config) = watch::channel(None);
     let stop = shutdown.token();
     let allowed = Allowed::TrustDomain(trust_domain);
+    // A client without a certificate may still have a token.
+    let required = !config.kubernetes;
     shutdown.spawn(async move {
-        stop.run_until_cancelled(follow_identity(identity, allowed, publish, blocker))
+        stop.run_until_cancelled(follow_identity(identity, (allowed, required), publish, blocker))
             .await;
     });
     let incoming = grpc_tls::incoming(listener, tls_config, shutdown);
@@ -227,7 +241,7 @@ async fn serve_tls(
 /// Turns every new certificate into a server configuration.
 async fn follow_identity(
     mut identity: IdentityWatch,
-    allowed: Allowed,
+    clients: (Allowed, bool),
     publish: watch::Sender<Option<Arc<ServerConfig>>>,
     blocker: weft_base::readiness::Blocker,
 ) {
@@ -237,7 +251,7 @@ async fn follow_identity(
         let Some(current) = current else {
             continue;
         };
-        match server_config(&current, allowed.clone()) {
+        match server_config(&current, clients.clone()) {
             Ok(config) => {
                 publish.send_replace(Some(config));
                 drop(blocker.take());
@@ -247,14 +261,14 @@ async fn follow_identity(
     }
 }
 
-/// Clients must show a certificate of the mesh.
-fn server_config(identity: &WorkloadIdentity, allowed: Allowed) -> Result<Arc<ServerConfig>> {
+/// Whose certificates clients may show, and whether they must.
+fn server_config(identity: &WorkloadIdentity, (allowed, required): (Allowed, bool)) -> Result<Arc<ServerConfig>> {
     let roots = tls::roots(identity.roots_pem.as_bytes())?;
     let chain = tls::certificates(identity.chain_pem.as_bytes())?;
     let key = tls::private_key(identity.key_pem.as_bytes())?;
     let mut config = ServerConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(ClientVerifier::new(roots, allowed, true)?)
+        .with_client_cert_verifier(ClientVerifier::new(roots, allowed, required)?)
         .with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});

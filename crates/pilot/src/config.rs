@@ -50,6 +50,9 @@ pub struct Config {
     /// Namespace of the discovery server itself.
     #[arg(long, env = "POD_NAMESPACE", default_value = "weft-system")]
     pub namespace: String,
+    /// Name of this replica, for the election of the one that writes statuses.
+    #[arg(long, env = "POD_NAME", default_value = "weft-pilot")]
+    pub pod_name: String,
     /// Plaintext discovery; anybody who reaches it may read the configuration.
     #[arg(long, env = "WEFT_XDS_LISTEN", default_value = "127.0.0.1:15010")]
     pub xds_listen: SocketAddr,

@@ -6,6 +6,7 @@ pub mod debug;
 pub mod generate;
 pub mod snapshot;
 pub mod source;
+pub mod status;
 pub mod store;
 pub mod view;
 pub mod xds;

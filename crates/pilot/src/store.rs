@@ -41,6 +41,8 @@ pub struct State {
     inputs: Inputs,
     findings: BTreeMap<Arc<str>, Vec<Diagnostic>>,
     snapshot: Arc<MeshSnapshot>,
+    /// Settings of the process; the mesh configuration may change some.
+    settings: Arc<MeshSettings>,
     dirty: bool,
 }
 
@@ -60,10 +62,12 @@ impl Default for Debounce {
 impl State {
     /// An empty mesh, generation 0.
     pub fn new(settings: MeshSettings) -> Self {
+        let settings = Arc::new(settings);
         Self {
             inputs: Inputs::default(),
             findings: BTreeMap::new(),
-            snapshot: Arc::new(build(Inputs::default(), &Arc::new(settings), 0, None)),
+            snapshot: Arc::new(build(Inputs::default(), &settings, 0, None)),
+            settings,
             dirty: false,
         }
     }
@@ -87,7 +91,7 @@ impl State {
             return Arc::clone(&self.snapshot);
         }
         let old = &self.snapshot;
-        let mut new = build(self.inputs.clone(), &old.settings, old.generation + 1, Some(old));
+        let mut new = build(self.inputs.clone(), &self.settings(), old.generation + 1, Some(old));
         let findings: Vec<Diagnostic> = self.findings.values().flatten().cloned().collect();
         new.source_diagnostics = if *old.source_diagnostics == findings {
             Arc::clone(&old.source_diagnostics)
@@ -103,6 +107,17 @@ impl State {
         log_new_findings(old, &new);
         self.snapshot = Arc::new(new);
         Arc::clone(&self.snapshot)
+    }
+}
+
+impl State {
+    /// The settings now in force.
+    fn settings(&self) -> Arc<MeshSettings> {
+        let name = (self.settings.root_namespace.as_str().into(), "istio".into());
+        match self.inputs.mesh_configs.get(&name) {
+            Some(object) => Arc::new(self.settings.with(&object.spec)),
+            None => Arc::clone(&self.settings),
+        }
     }
 }
 

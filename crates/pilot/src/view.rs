@@ -102,6 +102,9 @@ impl ProxyView {
             .snapshot
             .sidecars
             .for_workload(self.namespace(), &self.workload.labels);
-        sidecar.is_some_and(|sidecar| sidecar.spec.outbound_policy == Some(OutboundPolicy::RegistryOnly))
+        let own = sidecar.and_then(|sidecar| sidecar.spec.outbound_policy);
+        own.map_or(self.snapshot.settings.registry_only, |policy| {
+            policy == OutboundPolicy::RegistryOnly
+        })
     }
 }

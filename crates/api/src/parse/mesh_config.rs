@@ -5,6 +5,7 @@ use super::report::Report;
 use super::tree::{self, Chunk, Node, Value};
 use crate::diagnostic::{Severity, code};
 use crate::mesh_config::{LogEncoding, MeshConfig};
+use crate::meta::Position;
 use crate::sidecar::OutboundPolicy;
 
 /// Name of the ConfigMap (Istio's).
@@ -40,6 +41,8 @@ fn mesh(report: &mut Report, node: &Node) -> Option<MeshConfig> {
     };
     match tree::read(chunk) {
         Ok(None) => Some(MeshConfig::default()),
+        // What a server gave has no lines, and so have the lines within it none.
+        Ok(Some(inner)) if node.at == Position::default() => report.map(&inner.without_places(), read),
         Ok(Some(inner)) => report.map(&inner, read),
         Err(error) => {
             report.add(Severity::Error, code::SYNTAX, error.at, error.message, error.hint);

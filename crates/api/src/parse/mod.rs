@@ -8,6 +8,7 @@ mod duration;
 mod fields;
 mod gateway;
 mod header;
+mod json;
 mod kubernetes;
 mod local;
 mod mesh_config;
@@ -72,7 +73,7 @@ pub fn parse(file: &str, text: &str) -> Parsed {
 pub fn parse_json(value: &serde_json::Value) -> Parsed {
     let file: Arc<str> = "".into();
     let mut parsed = Parsed::default();
-    match tree::from_json(value) {
+    match json::read(value) {
         Ok(None) => {}
         Ok(Some(node)) => parsed.document(&file, &node, ""),
         Err(error) => {

@@ -114,49 +114,6 @@ pub(super) fn read(chunk: Chunk<'_>) -> Result<Option<Node>, SyntaxError> {
     Ok(root.filter(|node| !node.is_null()))
 }
 
-/// Takes over a JSON value, which has no positions; `None` for null. The limits are those of text.
-pub(super) fn from_json(value: &serde_json::Value) -> Result<Option<Node>, SyntaxError> {
-    let mut nodes = 0;
-    let node = json_node(value, 0, &mut nodes)?;
-    Ok(Some(node).filter(|node| !node.is_null()))
-}
-
-fn json_node(value: &serde_json::Value, depth: usize, nodes: &mut usize) -> Result<Node, SyntaxError> {
-    use serde_json::Value as Json;
-    let at = Position::default();
-    *nodes += 1;
-    if depth > DEPTH_MAX || *nodes > NODES_MAX {
-        return Err(SyntaxError {
-            at,
-            message: format!("the object is nested deeper than {DEPTH_MAX} levels or has more than {NODES_MAX} values"),
-            hint: "split it",
-        });
-    }
-    let plain = |text: String| Value::Scalar { text, plain: true };
-    let value = match value {
-        Json::Null => plain(String::new()),
-        Json::Bool(flag) => plain(flag.to_string()),
-        Json::Number(number) => plain(number.to_string()),
-        Json::String(text) => Value::Scalar {
-            text: text.clone(),
-            plain: false,
-        },
-        Json::Array(items) => {
-            let items = items.iter().map(|item| json_node(item, depth + 1, nodes));
-            Value::List(items.collect::<Result<_, _>>()?)
-        }
-        Json::Object(map) => {
-            let entries = map.iter().map(|(key, value)| {
-                let node = json_node(value, depth + 1, nodes)?;
-                let key = key.clone();
-                Ok(Entry { key, at, node })
-            });
-            Value::Map(entries.collect::<Result<_, _>>()?)
-        }
-    };
-    Ok(Node { at, value })
-}
-
 /// A collection that is still open.
 #[derive(Debug)]
 enum Open {
@@ -368,6 +325,24 @@ impl Node {
                 }
             }
         }
+    }
+
+    /// The same value without lines and columns.
+    pub(super) fn without_places(self) -> Self {
+        let at = Position::default();
+        let value = match self.value {
+            Value::Scalar { text, plain } => Value::Scalar { text, plain },
+            Value::List(items) => Value::List(items.into_iter().map(Self::without_places).collect()),
+            Value::Map(entries) => {
+                let entries = entries.into_iter().map(|entry| Entry {
+                    at,
+                    node: entry.node.without_places(),
+                    ..entry
+                });
+                Value::Map(entries.collect())
+            }
+        };
+        Self { at, value }
     }
 
     fn size(&self) -> usize {

@@ -168,7 +168,7 @@ fn outbound(
     let settings = rule.map(|rule| rule.rule.policy(subset, port.port)).unwrap_or_default();
     let mut cluster = pb::Cluster {
         name,
-        connect_timeout: Some(duration(CONNECT_TIMEOUT)),
+        connect_timeout: Some(duration(view.snapshot.settings.connect_timeout)),
         circuit_breakers: Some(unlimited()),
         common_lb_config: Some(pb::cluster::CommonLbConfig {
             healthy_panic_threshold: Some(weft_proto::xds::envoy::r#type::v3::Percent { value: 0.0 }),
@@ -189,6 +189,8 @@ fn outbound(
         .filter(|tls| tls.mode != ClientTlsMode::IstioMutual);
     match explicit {
         Some(tls) => cluster.transport_socket = tls::originate(tls, hostname),
+        // Without auto mTLS only a rule that says ISTIO_MUTUAL asks for it.
+        None if settings.tls.is_none() && !view.snapshot.settings.auto_mtls => {}
         None => auto_mtls(view, service, port, subset, &mut cluster),
     }
     cluster
@@ -227,7 +229,7 @@ fn resolve(
     };
     cluster.cluster_discovery_type = Some(discovery(kind));
     cluster.dns_lookup_family = pb::cluster::DnsLookupFamily::V4Only as i32;
-    cluster.dns_refresh_rate = Some(duration(std::time::Duration::from_secs(60)));
+    cluster.dns_refresh_rate = Some(duration(view.snapshot.settings.dns_refresh_rate));
     let ready = view.snapshot.endpoints.of(&service.key);
     let members = ready.map(|ready| ready.port(port.port)).unwrap_or_default();
     let labels = subset

@@ -11,6 +11,7 @@ use weft_proto::xds::envoy::extensions::access_loggers::grpc::v3 as grpc;
 use weft_proto::xds::envoy::extensions::filters::http::router::v3::Router;
 use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
+use weft_proto::xds::google::protobuf as pb;
 
 use super::cluster::COLLECTOR_CLUSTER;
 use super::istio;
@@ -20,6 +21,34 @@ use crate::view::ProxyView;
 
 /// Istio's default access-log line.
 const ACCESS_LOG_FORMAT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% \"%UPSTREAM_TRANSPORT_FAILURE_REASON%\" %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% \"%REQ(X-FORWARDED-FOR)%\" \"%REQ(USER-AGENT)%\" \"%REQ(X-REQUEST-ID)%\" \"%REQ(:AUTHORITY)%\" \"%UPSTREAM_HOST%\" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%\n";
+
+/// The same as JSON.
+const ACCESS_LOG_JSON: &str = r#"{
+  "start_time": "%START_TIME%",
+  "route_name": "%ROUTE_NAME%",
+  "method": "%REQ(:METHOD)%",
+  "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+  "protocol": "%PROTOCOL%",
+  "response_code": "%RESPONSE_CODE%",
+  "response_flags": "%RESPONSE_FLAGS%",
+  "response_code_details": "%RESPONSE_CODE_DETAILS%",
+  "connection_termination_details": "%CONNECTION_TERMINATION_DETAILS%",
+  "bytes_received": "%BYTES_RECEIVED%",
+  "bytes_sent": "%BYTES_SENT%",
+  "duration": "%DURATION%",
+  "upstream_service_time": "%RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)%",
+  "x_forwarded_for": "%REQ(X-FORWARDED-FOR)%",
+  "user_agent": "%REQ(USER-AGENT)%",
+  "request_id": "%REQ(X-REQUEST-ID)%",
+  "authority": "%REQ(:AUTHORITY)%",
+  "upstream_host": "%UPSTREAM_HOST%",
+  "upstream_cluster": "%UPSTREAM_CLUSTER_RAW%",
+  "upstream_local_address": "%UPSTREAM_LOCAL_ADDRESS%",
+  "downstream_local_address": "%DOWNSTREAM_LOCAL_ADDRESS%",
+  "downstream_remote_address": "%DOWNSTREAM_REMOTE_ADDRESS%",
+  "requested_server_name": "%REQUESTED_SERVER_NAME%",
+  "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%"
+}"#;
 
 /// Which side of the mesh a connection manager serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +147,7 @@ pub(super) fn tcp(view: &ProxyView, stat_prefix: &str, clusters: &[(String, u32)
     istio::network_filter(view).into_iter().chain([proxy]).collect()
 }
 
-pub(super) fn filter(name: &str, config: weft_proto::xds::google::protobuf::Any) -> listener::Filter {
+pub(super) fn filter(name: &str, config: pb::Any) -> listener::Filter {
     listener::Filter {
         name: name.to_owned(),
         config_type: Some(listener::filter::ConfigType::TypedConfig(config)),
@@ -149,16 +178,27 @@ fn request_logs(view: &ProxyView) -> Vec<accesslog::AccessLog> {
 
 fn access_log(view: &ProxyView) -> Vec<accesslog::AccessLog> {
     use core::substitution_format_string::Format;
-    let path = &view.settings.access_log_file;
+    let settings = &view.snapshot.settings.access_log;
+    let path = settings.file.as_ref().unwrap_or(&view.settings.access_log_file);
     if path.is_empty() {
         return Vec::new();
     }
-    let inline = core::DataSource {
-        specifier: Some(core::data_source::Specifier::InlineString(ACCESS_LOG_FORMAT.to_owned())),
+    let default = if settings.json {
+        ACCESS_LOG_JSON
+    } else {
+        ACCESS_LOG_FORMAT
+    };
+    let text = settings.format.as_deref().unwrap_or(default);
+    let object = settings.json.then(|| json_object(text)).flatten();
+    let inline = || core::DataSource {
+        specifier: Some(core::data_source::Specifier::InlineString(text.to_owned())),
         ..core::DataSource::default()
     };
     let format = core::SubstitutionFormatString {
-        format: Some(Format::TextFormatSource(inline)),
+        format: Some(match object {
+            Some(object) => Format::JsonFormat(object),
+            None => Format::TextFormatSource(inline()),
+        }),
         ..core::SubstitutionFormatString::default()
     };
     let message = file::FileAccessLog {
@@ -170,4 +210,28 @@ fn access_log(view: &ProxyView) -> Vec<accesslog::AccessLog> {
         config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any(&message))),
         ..accesslog::AccessLog::default()
     }]
+}
+
+/// A JSON object of texts and objects, as formats of log lines are; the reader of the mesh configuration saw to that.
+fn json_object(text: &str) -> Option<pb::Struct> {
+    fn value(value: &serde_json::Value) -> pb::Value {
+        let kind = match value {
+            serde_json::Value::String(text) => pb::value::Kind::StringValue(text.clone()),
+            serde_json::Value::Object(map) => pb::value::Kind::StructValue(object(map)),
+            other @ (serde_json::Value::Null
+            | serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Array(_)) => pb::value::Kind::StringValue(other.to_string()),
+        };
+        pb::Value { kind: Some(kind) }
+    }
+    fn object(map: &serde_json::Map<String, serde_json::Value>) -> pb::Struct {
+        pb::Struct {
+            fields: map.iter().map(|(key, inner)| (key.clone(), value(inner))).collect(),
+        }
+    }
+    serde_json::from_str::<serde_json::Value>(text)
+        .ok()?
+        .as_object()
+        .map(object)
 }

@@ -132,7 +132,7 @@ fn http_filter(view: &ProxyView, port: &InboundPort) -> pb::Filter {
         virtual_hosts: vec![route::VirtualHost {
             name: format!("inbound|http|{number}"),
             domains: vec!["*".to_owned()],
-            routes: vec![all],
+            routes: super::guard::routes(view).into_iter().chain([all]).collect(),
             ..route::VirtualHost::default()
         }],
         request_headers_to_remove: istio::headers_to_remove(view),
@@ -144,7 +144,12 @@ fn http_filter(view: &ProxyView, port: &InboundPort) -> pb::Filter {
 
 fn tcp_filters(view: &ProxyView, port: &InboundPort) -> Vec<pb::Filter> {
     let cluster = inbound_name(port);
-    tcp(view, &cluster, &[(cluster.clone(), 1)])
+    let target = if super::guard::is_closed(view) {
+        "BlackHoleCluster".to_owned()
+    } else {
+        cluster.clone()
+    };
+    tcp(view, &cluster, &[(target, 1)])
 }
 
 pub(super) fn inspector(name: &str, config: weft_proto::xds::google::protobuf::Any) -> pb::ListenerFilter {

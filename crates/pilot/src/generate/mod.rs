@@ -5,6 +5,7 @@
 mod cluster;
 mod endpoint;
 mod gateway;
+mod guard;
 mod http;
 mod inbound;
 mod istio;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::authorization::Authorization;
 use super::destination_rules::DestinationRules;
 use super::endpoints::{Backends, Endpoints};
 use super::gateways::{Gateways, Secrets};
@@ -52,6 +53,14 @@ pub fn build(
             old.map(|old| &old.destination_rules),
             same(|a, b| Arc::ptr_eq(&a.destination_rules, &b.destination_rules)),
             |old| DestinationRules::build(&inputs, settings, old),
+        ),
+        authorization: index(
+            old.map(|old| &old.authorization),
+            same(|a, b| {
+                Arc::ptr_eq(&a.authorization_policies, &b.authorization_policies)
+                    && Arc::ptr_eq(&a.request_authentications, &b.request_authentications)
+            }),
+            |_| Authorization::build(&inputs, settings),
         ),
         gateways: index(
             old.map(|old| &old.gateways),

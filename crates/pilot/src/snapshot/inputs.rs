@@ -3,19 +3,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weft_api::authorization_policy::AuthorizationPolicy;
 use weft_api::cluster::{Namespace, Node};
 use weft_api::destination_rule::DestinationRule;
 use weft_api::endpoint_slice::EndpointSlice;
 use weft_api::gateway::Gateway;
 use weft_api::local_workload::LocalWorkload;
+use weft_api::mesh_config::MeshConfig;
 use weft_api::meta::{Kind, Object, ObjectKey};
 use weft_api::peer_authentication::PeerAuthentication;
 use weft_api::pod::Pod;
+use weft_api::request_authentication::RequestAuthentication;
 use weft_api::resource::Resource;
 use weft_api::secret::Secret;
 use weft_api::service::Service;
 use weft_api::service_entry::{ServiceEntry, WorkloadEntry};
 use weft_api::sidecar::Sidecar;
+use weft_api::telemetry::Telemetry;
 use weft_api::virtual_service::VirtualService;
 
 /// Objects of one kind by namespace and name.
@@ -38,6 +42,10 @@ pub struct Inputs {
     pub gateways: ByName<Gateway>,
     pub sidecars: ByName<Sidecar>,
     pub peer_authentications: ByName<PeerAuthentication>,
+    pub authorization_policies: ByName<AuthorizationPolicy>,
+    pub request_authentications: ByName<RequestAuthentication>,
+    pub telemetries: ByName<Telemetry>,
+    pub mesh_configs: ByName<MeshConfig>,
     pub local_workloads: ByName<LocalWorkload>,
 }
 
@@ -80,9 +88,30 @@ impl Inputs {
             Resource::Gateway(object) => put(&mut self.gateways, &key, object),
             Resource::Sidecar(object) => put(&mut self.sidecars, &key, object),
             Resource::PeerAuthentication(object) => put(&mut self.peer_authentications, &key, object),
+            Resource::AuthorizationPolicy(object) => put(&mut self.authorization_policies, &key, object),
+            Resource::RequestAuthentication(object) => put(&mut self.request_authentications, &key, object),
+            Resource::Telemetry(object) => put(&mut self.telemetries, &key, object),
+            Resource::MeshConfig(object) => put(&mut self.mesh_configs, &key, object),
             Resource::LocalWorkload(object) => put(&mut self.local_workloads, &key, object),
             Resource::LocalMesh(_) => false,
         }
+    }
+
+    /// All objects of Istio's kinds.
+    pub fn istio(&self) -> impl Iterator<Item = Resource> + use<'_> {
+        resources(&self.virtual_services, Resource::VirtualService)
+            .chain(resources(&self.destination_rules, Resource::DestinationRule))
+            .chain(resources(&self.service_entries, Resource::ServiceEntry))
+            .chain(resources(&self.workload_entries, Resource::WorkloadEntry))
+            .chain(resources(&self.gateways, Resource::Gateway))
+            .chain(resources(&self.sidecars, Resource::Sidecar))
+            .chain(resources(&self.peer_authentications, Resource::PeerAuthentication))
+            .chain(resources(&self.authorization_policies, Resource::AuthorizationPolicy))
+            .chain(resources(
+                &self.request_authentications,
+                Resource::RequestAuthentication,
+            ))
+            .chain(resources(&self.telemetries, Resource::Telemetry))
     }
 
     /// Removes an object; `false` if it was not there.
@@ -101,10 +130,19 @@ impl Inputs {
             Kind::Gateway => take(&mut self.gateways, key),
             Kind::Sidecar => take(&mut self.sidecars, key),
             Kind::PeerAuthentication => take(&mut self.peer_authentications, key),
+            Kind::AuthorizationPolicy => take(&mut self.authorization_policies, key),
+            Kind::RequestAuthentication => take(&mut self.request_authentications, key),
+            Kind::Telemetry => take(&mut self.telemetries, key),
+            Kind::ConfigMap => take(&mut self.mesh_configs, key),
             Kind::LocalWorkload => take(&mut self.local_workloads, key),
             Kind::LocalMesh => false,
         }
     }
+}
+
+/// The objects of a map as resources.
+fn resources<T>(map: &ByName<T>, wrap: fn(Arc<Object<T>>) -> Resource) -> impl Iterator<Item = Resource> + use<'_, T> {
+    map.values().map(move |object| wrap(Arc::clone(object)))
 }
 
 /// The objects of a map in the order in which they win over each other.

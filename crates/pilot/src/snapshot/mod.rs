@@ -2,6 +2,7 @@
 //!
 //! Pure: resources in, indexes and diagnostics out; no clock, no I/O, no tasks. Knows nothing of xDS or of single proxies.
 
+mod authorization;
 mod build;
 mod check;
 mod destination_rules;
@@ -21,9 +22,13 @@ mod virtual_services;
 mod workloads;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weft_api::diagnostic::Diagnostic;
+use weft_api::mesh_config::{LogEncoding, MeshConfig};
+use weft_api::sidecar::OutboundPolicy;
 
+pub use self::authorization::{Authorization, TokenPlace};
 pub use self::build::build;
 pub use self::destination_rules::{DestinationRules, MeshDestinationRule};
 pub use self::endpoint::{EndpointAddress, Health, MeshEndpoint};
@@ -49,6 +54,27 @@ pub struct MeshSettings {
     pub domain: String,
     /// Namespace of mesh-wide objects.
     pub root_namespace: String,
+    /// Connect timeout of clusters.
+    pub connect_timeout: Duration,
+    /// How often names of clusters are resolved anew.
+    pub dns_refresh_rate: Duration,
+    /// Whether clients use mTLS by themselves where servers take it.
+    pub auto_mtls: bool,
+    /// Whether hosts that nobody registered are refused.
+    pub registry_only: bool,
+    /// The proxies' access logs, where the mesh configuration speaks of them.
+    pub access_log: AccessLogSettings,
+}
+
+/// Access logs of proxies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessLogSettings {
+    /// File; empty for none. Absent: as the process was told.
+    pub file: Option<String>,
+    /// A line with Envoy's operators, or a JSON object of them; absent: Istio's default line.
+    pub format: Option<String>,
+    /// Whether lines are JSON.
+    pub json: bool,
 }
 
 /// What differs from the snapshot before.
@@ -87,6 +113,8 @@ pub struct MeshSnapshot {
     pub virtual_services: Arc<VirtualServices>,
     /// Subsets and client policy by host.
     pub destination_rules: Arc<DestinationRules>,
+    /// What policies close that are not enforced yet.
+    pub authorization: Arc<Authorization>,
     /// mTLS modes.
     pub peer_authentications: Arc<PeerAuthentications>,
     /// Gateways.
@@ -114,6 +142,7 @@ impl MeshSnapshot {
             && Arc::ptr_eq(&old.virtual_services, &self.virtual_services)
             && Arc::ptr_eq(&old.destination_rules, &self.destination_rules)
             && Arc::ptr_eq(&old.peer_authentications, &self.peer_authentications)
+            && Arc::ptr_eq(&old.authorization, &self.authorization)
             && Arc::ptr_eq(&old.gateways, &self.gateways)
             && Arc::ptr_eq(&old.secrets, &self.secrets)
             && Arc::ptr_eq(&old.sidecars, &self.sidecars);
@@ -134,12 +163,49 @@ impl MeshSnapshot {
 
 // === impl MeshSettings ===
 
+impl MeshSettings {
+    /// These settings with what the mesh configuration says. Its trust domain is not taken: every certificate has the one of
+    /// the processes, and another one is reported.
+    #[must_use]
+    pub fn with(&self, config: &MeshConfig) -> Self {
+        Self {
+            trust_domain: self.trust_domain.clone(),
+            domain: self.domain.clone(),
+            root_namespace: config
+                .root_namespace
+                .clone()
+                .unwrap_or_else(|| self.root_namespace.clone()),
+            connect_timeout: config.connect_timeout.unwrap_or(self.connect_timeout),
+            dns_refresh_rate: config.dns_refresh_rate.unwrap_or(self.dns_refresh_rate),
+            auto_mtls: config.auto_mtls.unwrap_or(self.auto_mtls),
+            registry_only: config
+                .outbound_policy
+                .map_or(self.registry_only, |policy| policy == OutboundPolicy::RegistryOnly),
+            access_log: AccessLogSettings {
+                file: config.access_log_file.clone().or_else(|| self.access_log.file.clone()),
+                format: config
+                    .access_log_format
+                    .clone()
+                    .or_else(|| self.access_log.format.clone()),
+                json: config
+                    .access_log_encoding
+                    .map_or(self.access_log.json, |encoding| encoding == LogEncoding::Json),
+            },
+        }
+    }
+}
+
 impl Default for MeshSettings {
     fn default() -> Self {
         Self {
             trust_domain: "cluster.local".to_owned(),
             domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
+            connect_timeout: Duration::from_secs(10),
+            dns_refresh_rate: Duration::from_secs(60),
+            auto_mtls: true,
+            registry_only: false,
+            access_log: AccessLogSettings::default(),
         }
     }
 }

@@ -10,12 +10,14 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request as Call, Response as Answer, Status, Streaming};
 use weft_base::grpc_tls::Peer;
+use weft_base::identity::SpiffeId;
 use weft_base::shutdown::Shutdown;
 use weft_proto::xds::envoy::config::core::v3::Node;
 use weft_proto::xds::envoy::service::discovery::v3 as pb;
 use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use weft_proto::xds::google::protobuf::Any;
 
+use super::identities::Identities;
 use super::node::{NodeError, ProxyNode};
 use super::resource::{KINDS, Kind, Resource};
 use super::stream::{Mode, Progress, Push, Request, TypeStream};
@@ -32,6 +34,7 @@ pub struct DiscoveryServer {
     snapshots: watch::Receiver<Arc<MeshSnapshot>>,
     settings: ProxySettings,
     connections: Connections,
+    identities: Identities,
     shutdown: Shutdown,
 }
 
@@ -90,13 +93,22 @@ impl DiscoveryServer {
             snapshots,
             settings,
             connections,
+            identities: Identities::Unproven,
             shutdown,
         }
+    }
+
+    /// The same server, for clients that prove who they are in this way.
+    #[must_use]
+    pub fn with(mut self, identities: Identities) -> Self {
+        self.identities = identities;
+        self
     }
 
     fn serve<I, O>(
         &self,
         call: Call<Streaming<I>>,
+        peer: Option<Peer>,
         mode: Mode,
         read: fn(I) -> (String, Option<Node>, Request),
         write: fn(Kind, Push) -> O,
@@ -108,7 +120,7 @@ impl DiscoveryServer {
         let (sender, responses) = mpsc::channel(OUTGOING_MAX);
         let session = Session {
             server: self.clone(),
-            peer: call.extensions().get::<Peer>().cloned(),
+            peer,
             mode,
             id: self.connections.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             node: None,
@@ -134,14 +146,16 @@ impl AggregatedDiscoveryService for DiscoveryServer {
         &self,
         call: Call<Streaming<pb::DiscoveryRequest>>,
     ) -> Result<Answer<Self::StreamAggregatedResourcesStream>, Status> {
-        Ok(self.serve(call, Mode::StateOfTheWorld, read_sotw, write_sotw))
+        let peer = self.identities.peer(&call).await?;
+        Ok(self.serve(call, peer, Mode::StateOfTheWorld, read_sotw, write_sotw))
     }
 
     async fn delta_aggregated_resources(
         &self,
         call: Call<Streaming<pb::DeltaDiscoveryRequest>>,
     ) -> Result<Answer<Self::DeltaAggregatedResourcesStream>, Status> {
-        Ok(self.serve(call, Mode::Delta, read_delta, write_delta))
+        let peer = self.identities.peer(&call).await?;
+        Ok(self.serve(call, peer, Mode::Delta, read_delta, write_delta))
     }
 }
 
@@ -191,6 +205,7 @@ impl Session {
             let node = ProxyNode::parse(node)?;
             if let Some(certificate) = self.peer.as_ref().and_then(|peer| peer.identity.as_ref()) {
                 node.check_identity(certificate)?;
+                self.check_account(&node, certificate)?;
             }
             tracing::info!(node = %node.id, mode = ?self.mode, "proxy connected");
             self.node = Some(node);
@@ -208,6 +223,22 @@ impl Session {
             tracing::warn!(node = %node.id, ?kind, %error, "configuration rejected by the proxy");
         }
         Ok(())
+    }
+
+    /// A client may be only a workload whose service account it proved.
+    fn check_account(&self, node: &ProxyNode, certificate: &SpiffeId) -> Result<(), NodeError> {
+        let snapshot = self.server.snapshots.borrow();
+        match snapshot.workloads.get(&node.namespace, &node.pod) {
+            Some(workload) if *workload.service_account != *certificate.service_account() => {
+                let account = &workload.service_account;
+                Err(NodeError::Identity {
+                    id: node.id.clone(),
+                    claimed: format!("ns/{}/sa/{account}", node.namespace),
+                    certificate: certificate.clone(),
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the client has to be sent now, in the order of types.

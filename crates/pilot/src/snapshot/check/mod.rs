@@ -1,5 +1,6 @@
 //! Findings about references between objects, each with the place of the reference.
 
+mod authorization;
 mod destination_rules;
 mod gateways;
 mod policies;
@@ -22,6 +23,7 @@ pub(super) fn check(snapshot: &MeshSnapshot) -> Vec<Diagnostic> {
     destination_rules::check(snapshot, &mut found);
     gateways::check(snapshot, &mut found);
     policies::check(snapshot, &mut found);
+    authorization::check(snapshot, &mut found);
     found.sort();
     found.dedup();
     found
@@ -68,8 +70,11 @@ impl Subject {
     }
 }
 
-/// `Kind/namespace/name in file:line`.
+/// `Kind/namespace/name in file:line`, without a place where there is no file.
 fn shown(object: &ObjectKey, place: &Place) -> String {
+    if place.file.is_empty() {
+        return object.to_string();
+    }
     format!("{object} in {}:{}", place.file, place.at.line)
 }
 

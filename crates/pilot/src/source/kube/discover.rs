@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::Client;
-use weft_api::meta::Kind;
 
-use super::kinds::{WATCHED, Watched};
+use super::kinds::{Served, WATCHED, Watched};
 
 /// Whether the server says that it is ready. One that has just started lists only some of its kinds for a moment, and no
 /// custom ones. A server that does not let us ask counts as ready.
@@ -20,7 +19,7 @@ async fn is_ready(client: &Client) -> kube::Result<bool> {
 }
 
 /// Asks the server; nothing if it is not ready. Each kind that it has comes with the most preferred version that both sides know.
-pub(super) async fn served(client: &Client) -> kube::Result<Option<BTreeMap<Kind, String>>> {
+pub(super) async fn served(client: &Client) -> kube::Result<Option<Served>> {
     if !is_ready(client).await? {
         return Ok(None);
     }
@@ -50,7 +49,7 @@ pub(super) async fn served(client: &Client) -> kube::Result<Option<BTreeMap<Kind
 }
 
 /// For each kind the first version that is offered.
-fn choose(watched: &[Watched], offered: impl Fn(&str, &str, &str) -> bool) -> BTreeMap<Kind, String> {
+fn choose(watched: &[Watched], offered: impl Fn(&str, &str, &str) -> bool) -> Served {
     watched
         .iter()
         .filter_map(|watched| {
@@ -63,6 +62,8 @@ fn choose(watched: &[Watched], offered: impl Fn(&str, &str, &str) -> bool) -> BT
 
 #[cfg(test)]
 mod tests {
+    use weft_api::meta::Kind;
+
     use super::*;
 
     #[test]

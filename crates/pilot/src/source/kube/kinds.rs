@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kube::core::DynamicObject;
 use kube::discovery::ApiResource;
 use kube::{Api, Client};
-use weft_api::meta::Kind;
+use weft_api::meta::{Kind, ObjectKey};
 
 /// A kind as servers have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,9 @@ pub(super) struct Watched {
     /// Versions that are read, the one that is preferred first.
     pub(super) versions: &'static [&'static str],
 }
+
+/// The kinds that a server has, each with the version in which it is read.
+pub type Served = BTreeMap<Kind, String>;
 
 /// One watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,10 +75,34 @@ pub(super) const WATCHED: &[Watched] = &[
         "peerauthentications",
         &["v1", "v1beta1"],
     ),
+    watched(
+        Kind::AuthorizationPolicy,
+        "security.istio.io",
+        "authorizationpolicies",
+        &["v1", "v1beta1"],
+    ),
+    watched(
+        Kind::RequestAuthentication,
+        "security.istio.io",
+        "requestauthentications",
+        &["v1", "v1beta1"],
+    ),
+    watched(
+        Kind::Telemetry,
+        "telemetry.istio.io",
+        "telemetries",
+        &["v1", "v1alpha1"],
+    ),
 ];
 
-/// Secrets are watched one by one, so they are not part of [`WATCHED`].
-const SECRETS: Watched = watched(Kind::Secret, "", "secrets", &["v1"]);
+/// Kinds of which single objects are watched, so they are not part of [`WATCHED`].
+const NAMED: &[Watched] = &[
+    watched(Kind::Secret, "", "secrets", &["v1"]),
+    watched(Kind::ConfigMap, "", "configmaps", &["v1"]),
+];
+
+/// Name of the ConfigMap with the mesh configuration.
+const MESH_CONFIG: &str = "istio";
 
 const fn watched(kind: Kind, group: &'static str, plural: &'static str, versions: &'static [&'static str]) -> Watched {
     Watched {
@@ -119,7 +146,11 @@ impl fmt::Display for WatchId {
 }
 
 /// The watches that a server with these kinds gets, each with its version.
-pub(super) fn watches(served: &BTreeMap<Kind, String>, _root_namespace: &Arc<str>) -> BTreeMap<WatchId, String> {
+pub(super) fn watches(served: &Served, root_namespace: &Arc<str>) -> BTreeMap<WatchId, String> {
+    let mesh_config = WatchId {
+        kind: Kind::ConfigMap,
+        only: Some((Arc::clone(root_namespace), MESH_CONFIG.into())),
+    };
     served
         .iter()
         .map(|(kind, version)| {
@@ -131,13 +162,13 @@ pub(super) fn watches(served: &BTreeMap<Kind, String>, _root_namespace: &Arc<str
                 version.clone(),
             )
         })
+        .chain([(mesh_config, "v1".to_owned())])
         .collect()
 }
 
 /// How the objects of a watch are asked for, and the field selector that narrows the watch.
 pub(super) fn api(id: &WatchId, version: &str, client: Client) -> (Api<DynamicObject>, Option<String>) {
-    let known = WATCHED.iter().find(|watched| watched.kind == id.kind);
-    let resource = resource(known.unwrap_or(&SECRETS), version);
+    let resource = resource(id.kind, version);
     match &id.only {
         Some((namespace, name)) => {
             let selector = format!("metadata.name={name}");
@@ -152,23 +183,29 @@ pub(super) fn api(id: &WatchId, version: &str, client: Client) -> (Api<DynamicOb
     }
 }
 
-fn resource(watched: &Watched, version: &str) -> ApiResource {
-    let api_version = if watched.group.is_empty() {
+/// One object of a kind with namespaces.
+pub fn scoped_api(client: Client, key: &ObjectKey, version: &str) -> Api<DynamicObject> {
+    Api::namespaced_with(client, &key.namespace, &resource(key.kind, version))
+}
+
+fn resource(kind: Kind, version: &str) -> ApiResource {
+    let known = WATCHED.iter().chain(NAMED).find(|watched| watched.kind == kind);
+    let (group, plural) = known.map_or(("", ""), |known| (known.group, known.plural));
+    let api_version = if group.is_empty() {
         version.to_owned()
     } else {
-        format!("{}/{version}", watched.group)
+        format!("{group}/{version}")
     };
     ApiResource {
-        group: watched.group.to_owned(),
+        group: group.to_owned(),
         version: version.to_owned(),
         api_version,
-        kind: watched.kind.to_string(),
-        plural: watched.plural.to_owned(),
+        kind: kind.to_string(),
+        plural: plural.to_owned(),
     }
 }
 
 /// `apiVersion` of a kind's objects.
 pub(super) fn api_version(kind: Kind, version: &str) -> String {
-    let known = WATCHED.iter().find(|watched| watched.kind == kind);
-    resource(known.unwrap_or(&SECRETS), version).api_version
+    resource(kind, version).api_version
 }

@@ -21,8 +21,10 @@ use weft_base::shutdown::Shutdown;
 
 use self::credentials::Credentials;
 use self::kinds::WatchId;
+pub use self::kinds::{Served, scoped_api};
 use self::mirror::Mirror;
 use self::watch::Message;
+pub use self::watch::document;
 use super::SourceEvent;
 use crate::snapshot::MeshSnapshot;
 
@@ -47,6 +49,8 @@ pub struct KubeSource {
     client: Client,
     /// Namespace of the mesh configuration.
     root_namespace: Arc<str>,
+    /// What discovery found last.
+    served: channel::Sender<Served>,
 }
 
 /// The running watches.
@@ -79,7 +83,13 @@ impl KubeSource {
         Self {
             client,
             root_namespace: root_namespace.into(),
+            served: channel::Sender::default(),
         }
+    }
+
+    /// The kinds that the server has.
+    pub fn served(&self) -> channel::Receiver<Served> {
+        self.served.subscribe()
     }
 
     /// Follows the server until the shutdown starts or nobody listens. The first event holds everything that is there; it is
@@ -154,6 +164,11 @@ impl Watches {
             }
         };
         let wanted = kinds::watches(&served, &self.source.root_namespace);
+        self.source.served.send_if_modified(|known| {
+            let news = *known != served;
+            *known = served;
+            news
+        });
         self.end_absent(&wanted, mirror);
         for (id, version) in wanted {
             self.start(id, version, mirror);

@@ -1,0 +1,293 @@
+//! What became of users' objects, written into their `status`: a condition, and a message for each finding.
+//!
+//! Done by the leader, a few writes a second, and only where something changed. An object's status speaks of the generation
+//! that was looked at: the object is read first, and one that the snapshot has not caught up with is left for later.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::core::DynamicObject;
+use kube::{Api, Client};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use weft_api::diagnostic::{Diagnostic, Severity};
+use weft_api::meta::{Kind, ObjectKey};
+use weft_api::parse::parse_json;
+use weft_api::resource::Resource;
+use weft_base::kubernetes::is_status;
+
+use crate::snapshot::MeshSnapshot;
+use crate::source::kube::{Served, document, scoped_api};
+
+/// Pause between two objects.
+const PACE: Duration = Duration::from_millis(50);
+
+/// Pause before objects are looked at again that could not be written, or that were ahead of the snapshot.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Our condition (Istio's type).
+const CONDITION: &str = "Reconciled";
+
+/// Most findings that one status names.
+const MESSAGES_MAX: usize = 20;
+
+/// Kinds whose status is written.
+const KINDS: [Kind; 10] = [
+    Kind::VirtualService,
+    Kind::DestinationRule,
+    Kind::ServiceEntry,
+    Kind::WorkloadEntry,
+    Kind::Gateway,
+    Kind::Sidecar,
+    Kind::PeerAuthentication,
+    Kind::AuthorizationPolicy,
+    Kind::RequestAuthentication,
+    Kind::Telemetry,
+];
+
+/// An object as the snapshot has it, nothing if it is broken, and what was found about it.
+type Said = (Option<Resource>, Vec<Diagnostic>);
+
+/// What is to be said of the objects of one snapshot.
+type Wanted = BTreeMap<ObjectKey, Said>;
+
+/// How an attempt to write one status ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It says what it should, or the object is gone.
+    Done,
+    /// The snapshot does not know the object as it is yet.
+    Ahead,
+}
+
+/// Writes statuses while `leads` says so; ends with its sender.
+pub async fn run(
+    client: Client,
+    served: watch::Receiver<Served>,
+    snapshots: watch::Receiver<Arc<MeshSnapshot>>,
+    mut leads: watch::Receiver<bool>,
+) {
+    while leads.wait_for(|leads| *leads).await.is_ok() {
+        tokio::select! {
+            _ = leads.wait_for(|leads| !*leads) => {}
+            () = follow(&client, served.clone(), snapshots.clone()) => {}
+        }
+    }
+}
+
+/// Follows the snapshots for ever.
+async fn follow(client: &Client, served: watch::Receiver<Served>, mut snapshots: watch::Receiver<Arc<MeshSnapshot>>) {
+    let mut written = Wanted::new();
+    let mut pending: BTreeSet<ObjectKey> = BTreeSet::new();
+    let mut later: BTreeSet<ObjectKey> = BTreeSet::new();
+    let mut pace = tokio::time::interval(PACE);
+    let mut retry = tokio::time::interval(RETRY);
+    snapshots.mark_changed();
+    let mut wanted = Wanted::new();
+    loop {
+        tokio::select! {
+            changed = snapshots.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let snapshot = snapshots.borrow_and_update().clone();
+                wanted = self::wanted(&snapshot);
+                written.retain(|key, _| wanted.contains_key(key));
+                let news = wanted.iter().filter(|(key, said)| written.get(*key) != Some(*said));
+                pending = news.map(|(key, _)| key.clone()).collect();
+            }
+            _ = retry.tick() => pending.append(&mut later),
+            _ = pace.tick(), if !pending.is_empty() => {
+                let Some(key) = pending.pop_first() else {
+                    continue;
+                };
+                let Some(said) = wanted.get(&key) else {
+                    continue;
+                };
+                let version = served.borrow().get(&key.kind).cloned();
+                let Some(version) = version else {
+                    continue;
+                };
+                match write(client, &version, &key, said).await {
+                    Ok(Outcome::Done) => {
+                        written.insert(key, said.clone());
+                    }
+                    Ok(Outcome::Ahead) => {
+                        later.insert(key);
+                    }
+                    Err(error) => {
+                        tracing::warn!(object = %key, %error, "cannot write the status, trying again");
+                        later.insert(key);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every object that has a status, with its findings. The object is part of what is compared, because a new generation is
+/// observed even if nothing else is to be said of it.
+fn wanted(snapshot: &MeshSnapshot) -> Wanted {
+    let objects = snapshot.inputs.istio();
+    let mut wanted: Wanted = objects
+        .map(|object| (object.key(), (Some(object), Vec::new())))
+        .collect();
+    let names: BTreeMap<String, ObjectKey> = wanted.keys().map(|key| (key.to_string(), key.clone())).collect();
+    for found in snapshot.all_diagnostics() {
+        let known = names.get(&found.object).cloned();
+        if let Some(key) = known.or_else(|| broken(&found.object)) {
+            wanted.entry(key).or_default().1.push(found.clone());
+        }
+    }
+    wanted
+}
+
+/// The key of an object that is broken, so that no snapshot has it.
+fn broken(object: &str) -> Option<ObjectKey> {
+    let mut parts = object.splitn(3, '/');
+    let (kind, namespace, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let kind = KINDS.into_iter().find(|known| known.as_str() == kind)?;
+    Some(ObjectKey {
+        kind,
+        namespace: namespace.into(),
+        name: name.into(),
+    })
+}
+
+async fn write(client: &Client, version: &str, key: &ObjectKey, said: &Said) -> kube::Result<Outcome> {
+    let api = scoped_api(client.clone(), key, version);
+    let Some(object) = api.get_opt(&key.name).await? else {
+        return Ok(Outcome::Done);
+    };
+    let generation = object.metadata.generation.unwrap_or_default();
+    let old = object.data.get("status").cloned().unwrap_or_default();
+    let parsed = parse_json(&document(key.kind, version, object));
+    let findings = match (parsed.resources.first(), &said.0) {
+        (Some(current), Some(known)) if current == known => &said.1,
+        (Some(_), _) => return Ok(Outcome::Ahead),
+        (None, _) => &parsed.diagnostics,
+    };
+    let new = status(&old, findings, generation, Timestamp::now());
+    if new == old {
+        return Ok(Outcome::Done);
+    }
+    patch(&api, key, &new).await?;
+    Ok(Outcome::Done)
+}
+
+async fn patch(api: &Api<DynamicObject>, key: &ObjectKey, status: &Value) -> kube::Result<()> {
+    let patch = Patch::Merge(json!({"status": status}));
+    match api.patch_status(&key.name, &PatchParams::default(), &patch).await {
+        Ok(_) => Ok(()),
+        // Gone meanwhile, or a kind whose definition has no status.
+        Err(error) if is_status(&error, 404) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The status that an object should have: other writers' conditions stay, and a condition that says the same keeps its time.
+fn status(old: &Value, findings: &[Diagnostic], generation: i64, now: Timestamp) -> Value {
+    let errors: Vec<&Diagnostic> = findings
+        .iter()
+        .filter(|found| found.severity == Severity::Error)
+        .collect();
+    let (state, reason, message) = match errors.as_slice() {
+        [] => ("True", "Applied", String::new()),
+        [first, rest @ ..] => {
+            let mut message = format!("{}: {}", first.field, first.message);
+            if !rest.is_empty() {
+                message.push_str(&format!(" (and {} more)", rest.len()));
+            }
+            ("False", "NotApplied", message.trim_start_matches(": ").to_owned())
+        }
+    };
+    let conditions = old["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    let ours = conditions.iter().find(|condition| condition["type"] == CONDITION);
+    let since = ours
+        .filter(|ours| ours["status"] == state)
+        .and_then(|ours| ours["lastTransitionTime"].as_str())
+        .map_or_else(|| format!("{now:.0}"), str::to_owned);
+    let others = conditions.iter().filter(|condition| condition["type"] != CONDITION);
+    let mut conditions: Vec<Value> = others.cloned().collect();
+    conditions.push(json!({
+        "type": CONDITION, "status": state, "reason": reason, "message": message,
+        "lastTransitionTime": since, "observedGeneration": generation,
+    }));
+    let messages: Vec<Value> = findings.iter().take(MESSAGES_MAX).map(message_of).collect();
+    let mut status = old.as_object().cloned().unwrap_or_default();
+    status.insert("conditions".to_owned(), conditions.into());
+    status.insert("observedGeneration".to_owned(), generation.into());
+    status.insert("validationMessages".to_owned(), messages.into());
+    Value::Object(status)
+}
+
+/// A finding as Istio's `AnalysisMessageBase`.
+fn message_of(found: &Diagnostic) -> Value {
+    let level = match found.severity {
+        Severity::Info => "INFO",
+        Severity::Warning => "WARNING",
+        Severity::Error => "ERROR",
+    };
+    let text = [found.field.as_str(), found.message.as_str(), found.hint.as_str()];
+    let text: Vec<&str> = text.into_iter().filter(|part| !part.is_empty()).collect();
+    json!({"type": {"code": &*found.code, "name": text.join(": ")}, "level": level})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(severity: Severity, message: &str) -> Diagnostic {
+        Diagnostic {
+            file: "".into(),
+            line: 0,
+            column: 0,
+            severity,
+            code: "IST0106".into(),
+            object: "VirtualService/default/a".to_owned(),
+            field: "spec.hosts".to_owned(),
+            message: message.to_owned(),
+            hint: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_status_says_what_was_found_and_keeps_its_time() {
+        let at = |seconds: i64| Timestamp::from_second(1_700_000_000 + seconds).unwrap();
+        let errors = [
+            finding(Severity::Error, "is missing"),
+            finding(Severity::Error, "is bad"),
+        ];
+        let first = status(&Value::Null, &errors, 3, at(0));
+        let ours = &first["conditions"][0];
+        assert_eq!(
+            (&ours["status"], &ours["reason"]),
+            (&json!("False"), &json!("NotApplied"))
+        );
+        assert_eq!(ours["message"], "spec.hosts: is missing (and 1 more)");
+        assert_eq!(ours["lastTransitionTime"], "2023-11-14T22:13:20Z");
+        assert_eq!(first["observedGeneration"], 3);
+        assert_eq!(first["validationMessages"][0]["level"], "ERROR");
+        // The same again is the same, whatever the time.
+        assert_eq!(status(&first, &errors, 3, at(60)), first);
+        // Mended: a transition.
+        let second = status(&first, &[finding(Severity::Warning, "hm")], 4, at(60));
+        let ours = &second["conditions"][0];
+        assert_eq!((&ours["status"], &ours["message"]), (&json!("True"), &json!("")));
+        assert_eq!(ours["lastTransitionTime"], "2023-11-14T22:14:20Z");
+    }
+
+    #[test]
+    fn other_conditions_and_fields_stay() {
+        let old = json!({"conditions": [{"type": "Other", "status": "True"}], "addresses": ["10.0.0.1"]});
+        let new = status(&old, &[], 1, Timestamp::UNIX_EPOCH);
+        assert_eq!(new["conditions"].as_array().map(Vec::len), Some(2));
+        assert_eq!(
+            (&new["conditions"][0], &new["addresses"]),
+            (&old["conditions"][0], &old["addresses"])
+        );
+    }
+}
