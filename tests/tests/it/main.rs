@@ -5,3 +5,4 @@ mod metrics;
 mod netns;
 mod oracle;
 mod support;
+mod traces;

@@ -16,7 +16,7 @@ use crate::support::process::built;
 const EFFECT_LIMIT: Duration = Duration::from_secs(20);
 
 /// Three workloads of the sample program: `client`, and two versions of `callme`.
-fn workloads(v2_data_plane: &str) -> Result<String> {
+pub(crate) fn workloads(v2_data_plane: &str) -> Result<String> {
     let program = built("weft-sample-callme")?;
     let program = program.display();
     let workload = |name: &str, app: &str, version: &str, data_plane: &str| {
@@ -35,7 +35,7 @@ fn workloads(v2_data_plane: &str) -> Result<String> {
 }
 
 /// Services, subsets, strict mutual TLS, and a split between the versions.
-fn config(v1: u32, v2: u32) -> String {
+pub(crate) fn config(v1: u32, v2: u32) -> String {
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: callme, namespace: default}}\nspec:\n  selector: {{app: callme}}\n  \
          ports: [{{name: http, port: 80, targetPort: http}}]\n---\n\

@@ -10,6 +10,9 @@ use super::row::{Row, Share};
 use crate::support::client::Exchange;
 use crate::support::wire::Message;
 
+/// The trace that rows continue.
+const ROW_TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
 /// Bodies longer than this are compared by length and sum.
 const BODY_SHOWN: usize = 400;
 
@@ -141,6 +144,8 @@ fn write_message(text: &mut String, message: &Message) {
 fn write_fields(text: &mut String, prefix: &str, fields: &[(String, String)]) -> std::fmt::Result {
     let mut fields: Vec<(String, String)> = fields
         .iter()
+        // An empty list says as much as none (W3C Trace Context section 3.3.1.1).
+        .filter(|(name, value)| !(name.eq_ignore_ascii_case("tracestate") && value.is_empty()))
         .map(|(name, value)| (name.to_ascii_lowercase(), comparable(name, value)))
         .collect();
     fields.sort_by(|a, b| a.0.cmp(&b.0));
@@ -155,7 +160,12 @@ fn comparable(name: &str, value: &str) -> String {
     match name.to_ascii_lowercase().as_str() {
         "date" => "<date>".to_owned(),
         "x-envoy-upstream-service-time" if value.parse::<u64>().is_ok() => "<milliseconds>".to_owned(),
+        // The fifteenth place of a request id tells whether the request is traced.
+        "x-request-id" if is_uuid && !value[14..].starts_with('4') => {
+            format!("<uuid, trace reason {}>", &value[14..15])
+        }
         _ if is_uuid => "<uuid>".to_owned(),
+        "traceparent" => traceparent(value),
         "x-forwarded-for" => value.replace(&own_address(), "127.0.0.1"),
         "x-envoy-expected-rq-timeout-ms" => time_left(value),
         // Tokens without regard to case (RFC 9110 sections 7.6.1 and 7.8).
@@ -163,6 +173,20 @@ fn comparable(name: &str, value: &str) -> String {
         "x-padding" => format!("<{} bytes>", value.len()),
         _ => ports_removed(value),
     }
+}
+
+/// Spans have new ids in every run, and so have traces, but for the one that a row brings.
+fn traceparent(value: &str) -> String {
+    let parts: Vec<&str> = value.split('-').collect();
+    let [version, trace, _, flags] = parts.as_slice() else {
+        return value.to_owned();
+    };
+    let trace = if *trace == ROW_TRACE {
+        "<same trace>"
+    } else {
+        "<new trace>"
+    };
+    format!("{version}-{trace}-<span>-{flags}")
 }
 
 /// What is left of a timeout depends on how long earlier tries took: rounded up to a second, below that to half a second.

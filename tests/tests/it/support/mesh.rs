@@ -67,7 +67,7 @@ impl Mesh {
     }
 
     /// An address of the control plane by its name in mesh.json.
-    fn address(&self, name: &str) -> Result<SocketAddr> {
+    pub(crate) fn address(&self, name: &str) -> Result<SocketAddr> {
         let text = self.record["addresses"][name]
             .as_str()
             .with_context(|| format!("mesh.json has no address {name}"))?;
@@ -89,10 +89,15 @@ impl Mesh {
 
     /// GET through the sidecar of a workload, as its program does with `http_proxy`.
     pub(crate) async fn get(&self, from: &str, url: &str) -> Result<Message> {
+        self.get_with(from, url, &[]).await
+    }
+
+    /// The same with further header lines.
+    pub(crate) async fn get_with(&self, from: &str, url: &str, headers: &[&str]) -> Result<Message> {
         let proxy = self.workload(from)?["httpProxy"].as_str().context("httpProxy")?;
         let proxy: SocketAddr = proxy.trim_start_matches("http://").parse()?;
         let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
-        get(proxy, url, host).await
+        get_with(proxy, url, host, headers).await
     }
 
     /// Kills a process of the mesh at once; `meshctl` starts it again after a pause.
@@ -121,7 +126,12 @@ impl Mesh {
 
     /// The collector's graph.
     pub(crate) async fn graph(&self) -> Result<Value> {
-        let answer = get(self.address("telemetry")?, "/api/graph", "localhost").await?;
+        self.collector("/api/graph").await
+    }
+
+    /// An answer of the collector's API.
+    pub(crate) async fn collector(&self, path: &str) -> Result<Value> {
+        let answer = get(self.address("telemetry")?, path, "localhost").await?;
         Ok(serde_json::from_slice(&answer.body)?)
     }
 
@@ -141,7 +151,13 @@ fn read(path: &PathBuf) -> Option<Value> {
 
 /// GET over a connection of its own.
 pub(crate) async fn get(to: SocketAddr, target: &str, host: &str) -> Result<Message> {
-    let bytes = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").into_bytes();
+    get_with(to, target, host, &[]).await
+}
+
+/// The same with further header lines.
+async fn get_with(to: SocketAddr, target: &str, host: &str, headers: &[&str]) -> Result<Message> {
+    let lines: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    let bytes = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{lines}\r\n").into_bytes();
     let mut connection = Http1::connect(to).await?;
     connection.send(&bytes).await?;
     let request = RawRequest {

@@ -87,10 +87,11 @@ impl Incoming {
 // === impl TraceContext ===
 
 impl TraceContext {
-    /// A span of the caller's trace, or the first of a new one. The caller's sampling goes before `decision`.
+    /// A span of the caller's trace, or the first of a new one. It is sampled where neither `decision` nor the caller is against it, as
+    /// in Envoy.
     pub fn start(incoming: &Incoming, decision: bool, mut random: impl FnMut() -> u64) -> Self {
         let mut id = || random().max(1);
-        let sampled = incoming.sampled.unwrap_or(decision);
+        let sampled = decision && incoming.sampled.unwrap_or(true);
         match incoming.parent {
             Some(parent) => Self {
                 trace_id: parent.trace_id,

@@ -23,12 +23,12 @@ pub struct Shares {
     pub overall: Fraction,
 }
 
-/// Decides about a request, and notes the decision in its id. A request whose id is not a UUID is decided by `random` alone.
+/// Decides about a request, and notes the decision in its id. A request whose id is not a UUID is not traced: the proxies on its way
+/// could not agree.
 pub fn decide(headers: &mut HeaderMap, client_asks: bool, shares: Shares, mut random: impl FnMut() -> u64) -> bool {
     let id = headers.get(REQUEST_ID).map(HeaderValue::as_bytes);
     let Some(id) = id.filter(|id| id.len() == UUID_BYTES) else {
-        let mut drawn = |share: Fraction| within(share, random());
-        return ((client_asks && drawn(shares.client)) || drawn(shares.random)) && drawn(shares.overall);
+        return false;
     };
     let before = id[REASON_AT];
     let number = number_of(id).unwrap_or_else(&mut random);
@@ -105,7 +105,6 @@ mod tests {
         check(low_traced, false, [ALL, NONE, ALL], true, low_traced);
         // The bound takes it back.
         check(low_traced, false, [ALL, ALL, NONE], false, low);
-        check("not a uuid", false, [ALL, HALF, ALL], true, "not a uuid");
-        check("not a uuid", false, [ALL, NONE, ALL], false, "not a uuid");
+        check("not a uuid", true, [ALL, ALL, ALL], false, "not a uuid");
     }
 }
