@@ -8,6 +8,7 @@ pub mod destination_rule;
 pub mod diagnostic;
 pub mod endpoint_slice;
 pub mod gateway;
+pub mod gateway_api;
 pub mod host;
 pub mod local_mesh;
 pub mod local_workload;

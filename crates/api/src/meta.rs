@@ -46,6 +46,20 @@ pub enum Kind {
     Telemetry,
     /// Kubernetes `v1` ConfigMap, of which only the one with the mesh configuration is read.
     ConfigMap,
+    /// `gateway.networking.k8s.io` GatewayClass; has no namespace.
+    GatewayClass,
+    /// `gateway.networking.k8s.io` Gateway.
+    KubernetesGateway,
+    /// `gateway.networking.k8s.io` HTTPRoute.
+    HttpRoute,
+    /// `gateway.networking.k8s.io` GRPCRoute.
+    GrpcRoute,
+    /// `gateway.networking.k8s.io` TLSRoute.
+    TlsRoute,
+    /// `gateway.networking.k8s.io` TCPRoute.
+    TcpRoute,
+    /// `gateway.networking.k8s.io` ReferenceGrant.
+    ReferenceGrant,
     /// `weft.mesh` LocalWorkload.
     LocalWorkload,
     /// `weft.mesh` LocalMesh.
@@ -132,6 +146,13 @@ impl Kind {
             Self::RequestAuthentication => "RequestAuthentication",
             Self::Telemetry => "Telemetry",
             Self::ConfigMap => "ConfigMap",
+            Self::GatewayClass => "GatewayClass",
+            Self::KubernetesGateway => "Gateway",
+            Self::HttpRoute => "HTTPRoute",
+            Self::GrpcRoute => "GRPCRoute",
+            Self::TlsRoute => "TLSRoute",
+            Self::TcpRoute => "TCPRoute",
+            Self::ReferenceGrant => "ReferenceGrant",
             Self::LocalWorkload => "LocalWorkload",
             Self::LocalMesh => "LocalMesh",
         }
@@ -141,7 +162,7 @@ impl Kind {
 impl Kind {
     /// Whether objects of the kind belong to no namespace.
     pub fn is_cluster_wide(self) -> bool {
-        matches!(self, Self::Node | Self::Namespace)
+        matches!(self, Self::Node | Self::Namespace | Self::GatewayClass)
     }
 }
 

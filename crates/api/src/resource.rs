@@ -7,6 +7,7 @@ use crate::cluster::{Namespace, Node};
 use crate::destination_rule::DestinationRule;
 use crate::endpoint_slice::EndpointSlice;
 use crate::gateway::Gateway;
+use crate::gateway_api::{GatewayClass, KubernetesGateway, ReferenceGrant, Route, RouteKind};
 use crate::local_mesh::LocalMesh;
 use crate::local_workload::LocalWorkload;
 use crate::mesh_config::MeshConfig;
@@ -42,6 +43,10 @@ pub enum Resource {
     RequestAuthentication(Arc<Object<RequestAuthentication>>),
     Telemetry(Arc<Object<Telemetry>>),
     MeshConfig(Arc<Object<MeshConfig>>),
+    GatewayClass(Arc<Object<GatewayClass>>),
+    KubernetesGateway(Arc<Object<KubernetesGateway>>),
+    Route(Arc<Object<Route>>),
+    ReferenceGrant(Arc<Object<ReferenceGrant>>),
     LocalWorkload(Arc<Object<LocalWorkload>>),
     LocalMesh(Arc<Object<LocalMesh>>),
 }
@@ -67,6 +72,10 @@ macro_rules! each {
             Resource::RequestAuthentication($object) => $body,
             Resource::Telemetry($object) => $body,
             Resource::MeshConfig($object) => $body,
+            Resource::GatewayClass($object) => $body,
+            Resource::KubernetesGateway($object) => $body,
+            Resource::Route($object) => $body,
+            Resource::ReferenceGrant($object) => $body,
             Resource::LocalWorkload($object) => $body,
             Resource::LocalMesh($object) => $body,
         }
@@ -96,6 +105,15 @@ impl Resource {
             Self::RequestAuthentication(_) => Kind::RequestAuthentication,
             Self::Telemetry(_) => Kind::Telemetry,
             Self::MeshConfig(_) => Kind::ConfigMap,
+            Self::GatewayClass(_) => Kind::GatewayClass,
+            Self::KubernetesGateway(_) => Kind::KubernetesGateway,
+            Self::Route(object) => match object.spec.kind {
+                RouteKind::Http => Kind::HttpRoute,
+                RouteKind::Grpc => Kind::GrpcRoute,
+                RouteKind::Tls => Kind::TlsRoute,
+                RouteKind::Tcp => Kind::TcpRoute,
+            },
+            Self::ReferenceGrant(_) => Kind::ReferenceGrant,
             Self::LocalWorkload(_) => Kind::LocalWorkload,
             Self::LocalMesh(_) => Kind::LocalMesh,
         }

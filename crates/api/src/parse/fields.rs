@@ -90,6 +90,11 @@ impl<'n, 'r> Fields<'n, 'r> {
         self.with(name, |report, node| report.text(node)).flatten()
     }
 
+    /// A text, or what counts where it is absent.
+    pub(super) fn text_or(&mut self, name: &'static str, absent: &str) -> String {
+        self.text(name).unwrap_or_else(|| absent.to_owned())
+    }
+
     /// A text that must be there and not be empty; the empty text after a report.
     pub(super) fn required_text(&mut self, name: &'static str, hint: &str) -> String {
         if self.get(name).is_none() {

@@ -33,9 +33,18 @@ const KINDS: &[(&str, &[&str], Kind)] = &[
     ("security.istio.io", &["v1", "v1beta1"], Kind::RequestAuthentication),
     ("telemetry.istio.io", &["v1", "v1alpha1"], Kind::Telemetry),
     ("", &["v1"], Kind::ConfigMap),
+    (GATEWAY_API, &["v1", "v1beta1"], Kind::GatewayClass),
+    (GATEWAY_API, &["v1", "v1beta1"], Kind::KubernetesGateway),
+    (GATEWAY_API, &["v1", "v1beta1"], Kind::HttpRoute),
+    (GATEWAY_API, &["v1", "v1alpha2"], Kind::GrpcRoute),
+    (GATEWAY_API, &["v1", "v1alpha3", "v1alpha2"], Kind::TlsRoute),
+    (GATEWAY_API, &["v1", "v1alpha2"], Kind::TcpRoute),
+    (GATEWAY_API, &["v1", "v1beta1"], Kind::ReferenceGrant),
     ("weft.mesh", &["v1alpha1"], Kind::LocalWorkload),
     ("weft.mesh", &["v1alpha1"], Kind::LocalMesh),
 ];
+
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 
@@ -105,7 +114,7 @@ fn known_kind(fields: &mut Fields<'_, '_>, group: &str, version: &str, name: &st
             None => String::new(),
         };
         (Severity::Error, format!("{group} has no kind {name}"), hint)
-    } else if ours || group == "gateway.networking.k8s.io" {
+    } else if ours || group == GATEWAY_API {
         let message = format!("{name} is not carried out by this mesh yet and is passed over");
         (Severity::Warning, message, String::new())
     } else {

@@ -7,6 +7,7 @@ mod destination_rule;
 mod duration;
 mod fields;
 mod gateway;
+mod gateway_api;
 mod header;
 mod json;
 mod kubernetes;
@@ -31,6 +32,7 @@ use self::report::Report;
 use self::tree::{Node, Value};
 use crate::cluster;
 use crate::diagnostic::{Diagnostic, Severity, code};
+use crate::gateway_api::RouteKind;
 use crate::meta::{Kind, Object, ObjectKey};
 use crate::resource::Resource;
 
@@ -220,6 +222,40 @@ fn spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Option<Resource>
             };
             finish(fields, header, spec, Resource::Sidecar)
         }
+        Kind::ConfigMap => {
+            if *header.meta.name != *mesh_config::NAME {
+                fields.ignore_rest();
+                return None;
+            }
+            let spec = mesh_config::config_map(fields)?;
+            finish(fields, header, Some(spec), Resource::MeshConfig)
+        }
+        Kind::PeerAuthentication | Kind::AuthorizationPolicy | Kind::RequestAuthentication | Kind::Telemetry => {
+            policy_spec(fields, header)
+        }
+        Kind::GatewayClass
+        | Kind::KubernetesGateway
+        | Kind::HttpRoute
+        | Kind::GrpcRoute
+        | Kind::TlsRoute
+        | Kind::TcpRoute
+        | Kind::ReferenceGrant => gateway_api_spec(fields, header),
+        Kind::LocalWorkload => {
+            let name = Arc::clone(&header.meta.name);
+            let spec = fields.map("spec", |f| local::workload(f, &name));
+            finish(fields, header, spec, Resource::LocalWorkload)
+        }
+        Kind::LocalMesh => {
+            let spec = fields.map("spec", local::mesh);
+            finish(fields, header, spec, Resource::LocalMesh)
+        }
+    }
+}
+
+/// The kinds that say who may do what, and what is reported.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only called for these kinds")]
+fn policy_spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Option<Resource> {
+    match header.kind {
         Kind::PeerAuthentication => {
             let spec = match fields.get("spec") {
                 Some(_) => fields.map("spec", security::peer_authentication),
@@ -242,24 +278,37 @@ fn spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Option<Resource>
             let spec = fields.map("spec", policy::telemetry);
             finish(fields, header, spec, Resource::Telemetry)
         }
-        Kind::ConfigMap => {
-            if *header.meta.name != *mesh_config::NAME {
-                fields.ignore_rest();
-                return None;
-            }
-            let spec = mesh_config::config_map(fields)?;
-            finish(fields, header, Some(spec), Resource::MeshConfig)
-        }
-        Kind::LocalWorkload => {
-            let name = Arc::clone(&header.meta.name);
-            let spec = fields.map("spec", |f| local::workload(f, &name));
-            finish(fields, header, spec, Resource::LocalWorkload)
-        }
-        Kind::LocalMesh => {
-            let spec = fields.map("spec", local::mesh);
-            finish(fields, header, spec, Resource::LocalMesh)
-        }
+        _ => None,
     }
+}
+
+/// The kinds of the Gateway API.
+#[expect(clippy::wildcard_enum_match_arm, reason = "only called for these kinds")]
+fn gateway_api_spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Option<Resource> {
+    match header.kind {
+        Kind::GatewayClass => {
+            let spec = fields.map("spec", gateway_api::class);
+            finish(fields, header, spec, Resource::GatewayClass)
+        }
+        Kind::KubernetesGateway => {
+            let spec = fields.map("spec", gateway_api::gateway);
+            finish(fields, header, spec, Resource::KubernetesGateway)
+        }
+        Kind::HttpRoute => route(fields, header, RouteKind::Http),
+        Kind::GrpcRoute => route(fields, header, RouteKind::Grpc),
+        Kind::TlsRoute => route(fields, header, RouteKind::Tls),
+        Kind::TcpRoute => route(fields, header, RouteKind::Tcp),
+        Kind::ReferenceGrant => {
+            let spec = fields.map("spec", gateway_api::grant);
+            finish(fields, header, spec, Resource::ReferenceGrant)
+        }
+        _ => None,
+    }
+}
+
+fn route(fields: &mut fields::Fields<'_, '_>, header: Header, kind: RouteKind) -> Option<Resource> {
+    let spec = fields.map("spec", |f| gateway_api::route(f, kind));
+    finish(fields, header, spec, Resource::Route)
 }
 
 /// Puts header and spec together.
