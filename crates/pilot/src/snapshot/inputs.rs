@@ -8,6 +8,7 @@ use weft_api::cluster::{Namespace, Node};
 use weft_api::destination_rule::DestinationRule;
 use weft_api::endpoint_slice::EndpointSlice;
 use weft_api::gateway::Gateway;
+use weft_api::gateway_api::{GatewayClass, KubernetesGateway, ReferenceGrant, Route, RouteKind};
 use weft_api::local_workload::LocalWorkload;
 use weft_api::mesh_config::MeshConfig;
 use weft_api::meta::{Kind, Object, ObjectKey};
@@ -46,6 +47,13 @@ pub struct Inputs {
     pub request_authentications: ByName<RequestAuthentication>,
     pub telemetries: ByName<Telemetry>,
     pub mesh_configs: ByName<MeshConfig>,
+    pub gateway_classes: ByName<GatewayClass>,
+    pub kubernetes_gateways: ByName<KubernetesGateway>,
+    pub http_routes: ByName<Route>,
+    pub grpc_routes: ByName<Route>,
+    pub tls_routes: ByName<Route>,
+    pub tcp_routes: ByName<Route>,
+    pub reference_grants: ByName<ReferenceGrant>,
     pub local_workloads: ByName<LocalWorkload>,
 }
 
@@ -92,8 +100,21 @@ impl Inputs {
             Resource::RequestAuthentication(object) => put(&mut self.request_authentications, &key, object),
             Resource::Telemetry(object) => put(&mut self.telemetries, &key, object),
             Resource::MeshConfig(object) => put(&mut self.mesh_configs, &key, object),
+            Resource::GatewayClass(object) => put(&mut self.gateway_classes, &key, object),
+            Resource::KubernetesGateway(object) => put(&mut self.kubernetes_gateways, &key, object),
+            Resource::Route(object) => put(self.routes(object.spec.kind), &key, object),
+            Resource::ReferenceGrant(object) => put(&mut self.reference_grants, &key, object),
             Resource::LocalWorkload(object) => put(&mut self.local_workloads, &key, object),
             Resource::LocalMesh(_) => false,
+        }
+    }
+
+    fn routes(&mut self, kind: RouteKind) -> &mut ByName<Route> {
+        match kind {
+            RouteKind::Http => &mut self.http_routes,
+            RouteKind::Grpc => &mut self.grpc_routes,
+            RouteKind::Tls => &mut self.tls_routes,
+            RouteKind::Tcp => &mut self.tcp_routes,
         }
     }
 
@@ -134,6 +155,13 @@ impl Inputs {
             Kind::RequestAuthentication => take(&mut self.request_authentications, key),
             Kind::Telemetry => take(&mut self.telemetries, key),
             Kind::ConfigMap => take(&mut self.mesh_configs, key),
+            Kind::GatewayClass => take(&mut self.gateway_classes, key),
+            Kind::KubernetesGateway => take(&mut self.kubernetes_gateways, key),
+            Kind::HttpRoute => take(&mut self.http_routes, key),
+            Kind::GrpcRoute => take(&mut self.grpc_routes, key),
+            Kind::TlsRoute => take(&mut self.tls_routes, key),
+            Kind::TcpRoute => take(&mut self.tcp_routes, key),
+            Kind::ReferenceGrant => take(&mut self.reference_grants, key),
             Kind::LocalWorkload => take(&mut self.local_workloads, key),
             Kind::LocalMesh => false,
         }

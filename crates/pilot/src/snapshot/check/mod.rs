@@ -2,6 +2,7 @@
 
 mod authorization;
 mod destination_rules;
+mod gateway_api;
 mod gateways;
 mod policies;
 mod services;
@@ -24,6 +25,7 @@ pub(super) fn check(snapshot: &MeshSnapshot) -> Vec<Diagnostic> {
     gateways::check(snapshot, &mut found);
     policies::check(snapshot, &mut found);
     authorization::check(snapshot, &mut found);
+    gateway_api::check(snapshot, &mut found);
     found.sort();
     found.dedup();
     found

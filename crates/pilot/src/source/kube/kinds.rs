@@ -34,6 +34,8 @@ pub(super) struct WatchId {
     pub(super) only: Option<(Arc<str>, Arc<str>)>,
 }
 
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
+
 const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 
 /// All kinds that are watched throughout the cluster.
@@ -87,6 +89,18 @@ pub(super) const WATCHED: &[Watched] = &[
         "requestauthentications",
         &["v1", "v1beta1"],
     ),
+    watched(Kind::GatewayClass, GATEWAY_API, "gatewayclasses", &["v1", "v1beta1"]),
+    watched(Kind::KubernetesGateway, GATEWAY_API, "gateways", &["v1", "v1beta1"]),
+    watched(Kind::HttpRoute, GATEWAY_API, "httproutes", &["v1", "v1beta1"]),
+    watched(Kind::GrpcRoute, GATEWAY_API, "grpcroutes", &["v1", "v1alpha2"]),
+    watched(
+        Kind::TlsRoute,
+        GATEWAY_API,
+        "tlsroutes",
+        &["v1", "v1alpha3", "v1alpha2"],
+    ),
+    watched(Kind::TcpRoute, GATEWAY_API, "tcproutes", &["v1", "v1alpha2"]),
+    watched(Kind::ReferenceGrant, GATEWAY_API, "referencegrants", &["v1", "v1beta1"]),
     watched(
         Kind::Telemetry,
         "telemetry.istio.io",
