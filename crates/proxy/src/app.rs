@@ -28,11 +28,12 @@ use crate::observe::als::Exporters;
 use crate::observe::istio::registry::{Exposition, Registry};
 use crate::observe::trace::export::SpanExporters;
 use crate::runtime::{Runtime, RuntimeHandle};
-use crate::secrets::SecretStore;
+use crate::secrets::{IDENTITY_CLUSTER, SecretStore};
 use crate::upstream::dns;
 use crate::worker::{Shared, Worker};
 use crate::xds::client;
 use crate::xds::config_store::ConfigStore;
+use crate::xds::sds::SecretClient;
 
 /// A running proxy.
 #[derive(Debug)]
@@ -296,6 +297,16 @@ async fn serve(
         secrets: proxy.secrets.clone(),
         started: SystemTime::now(),
     };
+    let secrets = SecretClient {
+        proxy: Arc::downgrade(&proxy),
+        store: store.clone(),
+        node: client::node(&loaded.bootstrap.node),
+        // In a mesh the workload's own identity answers for it.
+        except: first.is_some().then(|| IDENTITY_CLUSTER.into()),
+    };
+    let stop = shutdown.token();
+    let following = secrets.follow(shutdown.clone());
+    shutdown.spawn(async move { stop.run_until_cancelled(following).await });
     if let Some(ads) = loaded.bootstrap.ads.clone() {
         let following = client::follow(ads, loaded.bootstrap.clone(), Arc::downgrade(&proxy), store);
         let following = async move {

@@ -93,6 +93,8 @@ const FLAG_NAMES: &[(&str, &str)] = &[
     ("SI", "StreamIdleTimeout"),
     ("DPE", "DownstreamProtocolError"),
     ("UPE", "UpstreamProtocolError"),
+    ("DI", "DelayInjected"),
+    ("FI", "FaultInjected"),
 ];
 
 // === impl ResponseFlags ===
@@ -128,6 +130,10 @@ impl ResponseFlags {
     pub const DOWNSTREAM_PROTOCOL_ERROR: Self = Self(1 << 13);
     /// `UPE`.
     pub const UPSTREAM_PROTOCOL_ERROR: Self = Self(1 << 14);
+    /// `DI`.
+    pub const DELAY_INJECTED: Self = Self(1 << 15);
+    /// `FI`.
+    pub const FAULT_INJECTED: Self = Self(1 << 16);
 
     /// Adds the flags of `other`.
     pub fn insert(&mut self, other: Self) {

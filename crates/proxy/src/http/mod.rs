@@ -5,6 +5,7 @@ pub mod body;
 pub mod chain;
 pub mod connection;
 pub mod deliver;
+pub mod filters;
 pub mod finish;
 pub mod forward;
 pub mod grpc;

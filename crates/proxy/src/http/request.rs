@@ -7,11 +7,13 @@ use std::time::SystemTime;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::body::{Progress, ResponseBody};
 use super::chain::HttpChain;
 use super::connection::HttpConnection;
+use super::filters::{self, Before};
 use super::finish::Finish;
 use super::forward;
 use super::intake::{Intake, intake};
@@ -80,7 +82,29 @@ pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming
         return redirect_to(&location, StatusCode::MOVED_PERMANENTLY, note(&head, &chain, finish));
     }
 
-    // Stage 4: what the route does.
+    // Stage 4: the filters before the router.
+    let (finish, opened) = match filters::before(&chain, &routes, &found, &head, finish).await {
+        Before::Go { finish, opened } => (finish, opened),
+        Before::Answer(answer) => return *answer,
+    };
+
+    // Stage 5: what the route does.
+    let mut answer = act(&connection, &routes, &found, (head, body, on_upgrade), finish).await;
+    if let Some(opened) = opened {
+        opened.apply(answer.headers_mut());
+    }
+    answer
+}
+
+/// Does what the route says.
+async fn act(
+    connection: &HttpConnection,
+    routes: &Arc<CompiledRoutes>,
+    found: &Found<'_>,
+    (head, body, on_upgrade): (RequestHead, Incoming, OnUpgrade),
+    finish: Box<Finish>,
+) -> Response<ResponseBody> {
+    let chain = finish.chain.clone();
     match &found.route.action {
         RouteAction::Direct(direct) => {
             if head.grpc {
@@ -94,14 +118,14 @@ pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming
             }
             let mut finish = note(&head, &chain, finish);
             finish.info.details = Some("direct_response".into());
-            mutate_local(&mut answer, &found, &finish);
+            mutate_local(&mut answer, found, &finish);
             respond::with_body(direct.status, answer, direct.body.clone(), finish)
         }
         RouteAction::Redirect(redirect) => {
             let location = rewrite::location(redirect, &found.route.matches.path, &head);
             let finish = note(&head, &chain, finish);
             let mut answer = HeaderMap::new();
-            mutate_local(&mut answer, &found, &finish);
+            mutate_local(&mut answer, found, &finish);
             redirect_with(answer, &location, redirect.status, finish)
         }
         RouteAction::Forward(_) => {

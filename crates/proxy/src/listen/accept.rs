@@ -14,14 +14,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::chain_match::Facts;
-use super::inspect::{Inspect, Inspected, inspect};
+use super::inspect::{Inspect, Inspected, http2_preface, inspect};
 use super::sockets::{Command, SocketKey};
 use super::{original_dst, proxy_protocol};
 use crate::connection::ConnectionInfo;
 use crate::http::connection as http_connection;
 use crate::model::http::Codec;
 use crate::model::listener::{Listener, TransportProtocol};
-use crate::runtime::{ActionRuntime, ChainRef, ListenerRuntime};
+use crate::runtime::{ActionRuntime, ChainRef, ChainRuntime, ListenerRuntime};
 use crate::stream::{Replay, Stream};
 use crate::tcp;
 use crate::worker::Worker;
@@ -120,9 +120,11 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
     };
     let chain = &listener.chains[position];
 
-    // Stage 5: TLS.
-    let preface = found.application_protocols.iter().any(|protocol| &**protocol == "h2c");
-    let replay = Replay::new(found.prefix, socket);
+    // Stage 5: TLS, or the choice between HTTP/1 and HTTP/2.
+    let Some((prefix, preface)) = preface_of(&mut socket, &found, model, chain, &worker).await? else {
+        return Ok(());
+    };
+    let replay = Replay::new(prefix, socket);
     let (stream, tls) = match &chain.tls {
         None => (Stream::Tcp(replay), None),
         Some(context) => {
@@ -168,25 +170,37 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
     Ok(())
 }
 
-/// Reads ahead only where a chain match, or the choice between HTTP/1 and HTTP/2, depends on it.
+/// The bytes read so far, and whether they are the HTTP/2 preface; more is read where the codec depends on it. `None` where
+/// the process ends before the client has said anything.
+async fn preface_of(
+    socket: &mut TcpStream,
+    found: &Inspected,
+    model: &Listener,
+    chain: &ChainRuntime,
+    worker: &Worker,
+) -> io::Result<Option<(Bytes, bool)>> {
+    let known = found.application_protocols.iter().any(|protocol| &**protocol == "h2c");
+    let prefix = found.prefix.clone();
+    match &chain.action {
+        ActionRuntime::Http(http)
+            if chain.tls.is_none() && http.manager.codec == Codec::Auto && !model.inspect_http =>
+        {
+            // A client that has said nothing yet loses nothing when the process ends.
+            let stop = worker.shutdown.token();
+            let reading = http2_preface(socket, prefix, http.manager.idle_timeout);
+            stop.run_until_cancelled(reading).await.transpose()
+        }
+        ActionRuntime::Http(_) | ActionRuntime::Tcp(_) => Ok(Some((prefix, known))),
+    }
+}
+
+/// Reads ahead only where a chain match depends on it.
 async fn first_bytes(socket: &mut TcpStream, listener: &ListenerRuntime) -> io::Result<Inspected> {
     let model: &Listener = &listener.model;
-    let auto_codec = listener.chains.iter().any(|chain| match &chain.action {
-        ActionRuntime::Http(http) => chain.tls.is_none() && http.manager.codec == Codec::Auto,
-        ActionRuntime::Tcp(_) => false,
-    });
-    let all_http = listener
-        .chains
-        .iter()
-        .all(|chain| matches!(chain.action, ActionRuntime::Http(_)));
     let what = Inspect {
         tls: model.inspect_tls,
-        http: model.inspect_http || (auto_codec && all_http),
-        timeout: if model.inspect_tls || model.inspect_http {
-            model.inspect_timeout
-        } else {
-            std::time::Duration::ZERO
-        },
+        http: model.inspect_http,
+        timeout: model.inspect_timeout,
     };
     if !what.tls && !what.http {
         return Ok(Inspected {

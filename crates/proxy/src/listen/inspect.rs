@@ -107,6 +107,34 @@ pub async fn inspect(socket: &mut TcpStream, what: Inspect) -> io::Result<Inspec
     })
 }
 
+/// Whether a plaintext connection begins with the HTTP/2 preface, with the bytes read so far to be replayed. `read` are those
+/// that were read before. Waits for as many bytes as it takes to tell, `timeout` at most where it is not zero.
+pub async fn http2_preface(socket: &mut TcpStream, read: Bytes, timeout: Duration) -> io::Result<(Bytes, bool)> {
+    let mut read = BytesMut::from(read);
+    let reading = async {
+        loop {
+            let common = read.len().min(HTTP2_PREFACE.len());
+            if read[..common] != HTTP2_PREFACE[..common] {
+                return io::Result::Ok(false);
+            }
+            if common == HTTP2_PREFACE.len() {
+                return Ok(true);
+            }
+            if socket.read_buf(&mut read).await? == 0 {
+                return Ok(false);
+            }
+        }
+    };
+    let found = if timeout.is_zero() {
+        reading.await?
+    } else {
+        tokio::time::timeout(timeout, reading)
+            .await
+            .map_err(io::Error::from)??
+    };
+    Ok((read.freeze(), found))
+}
+
 fn judge(read: &[u8], what: Inspect) -> Verdict {
     let Some(first) = read.first() else {
         return Verdict::More;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access_log::AccessLog;
+use super::filters::FilterRules;
 use super::istio::{IstioStats, PeerExchange};
 use super::matcher::Fraction;
 use super::route::RouteConfig;
@@ -19,6 +20,8 @@ pub struct HttpConnectionManager {
     pub routes: RouteSource,
     /// Filters before the router, in order.
     pub filters: Vec<HttpFilter>,
+    /// Filters that routes may have rules for; those not listed do nothing, whatever routes say.
+    pub rules: FilterRules,
     /// Access logs.
     pub access_logs: Vec<AccessLog>,
     /// Spans of requests.

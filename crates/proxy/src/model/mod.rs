@@ -7,6 +7,7 @@ pub mod access_log;
 pub mod bootstrap;
 pub mod cluster;
 pub mod convert;
+pub mod filters;
 pub mod http;
 pub mod istio;
 pub mod listener;

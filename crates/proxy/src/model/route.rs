@@ -7,6 +7,7 @@ use bytes::Bytes;
 use regex::Regex;
 
 use super::access_log::Format;
+use super::filters::FilterRules;
 use super::listener::WeightedTarget;
 use super::matcher::{Fraction, HeaderMatcher, QueryMatcher};
 use super::metadata::Origin;
@@ -49,6 +50,8 @@ pub struct VirtualHost {
     pub include_request_attempt_count: bool,
     /// Tell the client.
     pub include_attempt_count_in_response: bool,
+    /// What filters do with its requests.
+    pub filters: FilterRules,
     /// Where it comes from.
     pub origin: Option<Origin>,
 }
@@ -76,6 +79,8 @@ pub struct Route {
     pub action: RouteAction,
     /// Header changes.
     pub headers: HeaderMutations,
+    /// What filters do with its requests.
+    pub filters: FilterRules,
     /// Where it comes from.
     pub origin: Option<Origin>,
 }

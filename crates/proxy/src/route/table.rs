@@ -188,6 +188,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::filters::FilterRules;
     use crate::model::route::{DirectResponse, HeaderMutations, RouteAction, RouteMatch};
     use crate::request::Scheme;
 
@@ -206,6 +207,7 @@ mod tests {
                 body: bytes::Bytes::new(),
             }),
             headers: HeaderMutations::default(),
+            filters: FilterRules::default(),
             origin: None,
         }
     }

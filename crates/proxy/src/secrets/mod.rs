@@ -20,6 +20,9 @@ use crate::model::tls::RootSource;
 /// The cluster name that stands for the workload's own identity in generated configuration.
 pub const IDENTITY_CLUSTER: &str = "sds-grpc";
 
+/// Begins the text that stands for a source that is a cluster.
+const CLUSTER_PREFIX: &str = "cluster:";
+
 /// How often watched files are looked at. Kubernetes swaps symlinks, which a look at the resolved file sees.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -119,6 +122,16 @@ impl SecretStore {
             .collect()
     }
 
+    /// Clusters of the discovery services that contexts asked.
+    pub fn clusters_wanted(&self) -> BTreeSet<Arc<str>> {
+        let state = self.state.lock();
+        let sources = state
+            .wanted
+            .iter()
+            .filter_map(|(source, _)| source.strip_prefix(CLUSTER_PREFIX));
+        sources.map(Arc::from).collect()
+    }
+
     /// The secrets that were delivered, by name, for the config dump.
     pub fn delivered_now(&self) -> Vec<(Arc<str>, Secret)> {
         let state = self.state.lock();
@@ -207,7 +220,7 @@ fn source_key(source: &SdsSource) -> Arc<str> {
     match source {
         SdsSource::Ads => Arc::from("ads"),
         SdsSource::Static => Arc::from("static"),
-        SdsSource::Cluster(name) => Arc::from(format!("cluster:{name}")),
+        SdsSource::Cluster(name) => Arc::from(format!("{CLUSTER_PREFIX}{name}")),
         SdsSource::File(path) => Arc::from(format!("file:{}", path.display())),
     }
 }

@@ -9,6 +9,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
 use super::names;
+use crate::model::secret::{DataSource, Secret};
 use crate::model::tls::SanKind;
 
 /// Why PEM bytes are not usable.
@@ -65,6 +66,20 @@ pub fn certificate(chain_pem: &[u8], key_pem: &[u8]) -> Result<Certificate, Mate
         dns_names,
         uri_san,
     })
+}
+
+/// Whether a secret can be used as far as it is inline; what files hold is read when it is used.
+pub fn check(secret: &Secret) -> Result<(), MaterialError> {
+    match secret {
+        Secret::Certificate {
+            chain: DataSource::Inline(chain),
+            key: DataSource::Inline(key),
+        } => certificate(chain, key).map(drop),
+        Secret::Validation {
+            roots: DataSource::Inline(pem),
+        } => roots(pem).map(drop),
+        Secret::Certificate { .. } | Secret::Validation { .. } => Ok(()),
+    }
 }
 
 /// Parses a PEM bundle of roots. A bundle with one unusable certificate is refused whole: it would trust less than was meant.

@@ -28,15 +28,15 @@ use crate::upstream::connect;
 const RESPONSE_BYTES_MAX: usize = 200 << 20;
 
 /// Messages that may wait to be sent.
-const OUTGOING_MAX: usize = 64;
+pub(super) const OUTGOING_MAX: usize = 64;
 
 /// First pause after a lost stream, and the longest.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
-enum StreamEnd {
-    #[error("ADS cluster {0:?} does not exist or has no endpoint")]
+pub(super) enum StreamEnd {
+    #[error("cluster {0:?} does not exist or has no endpoint")]
     NoEndpoint(Arc<str>),
     #[error("cannot connect: {0}")]
     Connect(String),
@@ -94,12 +94,39 @@ pub async fn follow(ads: Ads, bootstrap: Bootstrap, proxy: std::sync::Weak<Proxy
         failures = if connected { 1 } else { failures.saturating_add(1) };
         let Err(end) = end;
         tracing::warn!(error = %end, failures, "no discovery stream, the last configuration stays");
-        let longest = BACKOFF
-            .0
-            .saturating_mul(1_u32.checked_shl(failures - 1).unwrap_or(u32::MAX))
-            .min(BACKOFF.1);
-        tokio::time::sleep(longest.mul_f64(0.5 + 0.5 * fastrand::f64())).await;
+        tokio::time::sleep(pause(failures)).await;
     }
+}
+
+/// How long to wait after so many streams in a row came to nothing: longer each time, never all proxies at once.
+pub(super) fn pause(failures: u32) -> Duration {
+    let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    let longest = BACKOFF.0.saturating_mul(factor).min(BACKOFF.1);
+    longest.mul_f64(0.5 + 0.5 * fastrand::f64())
+}
+
+/// Connects to an endpoint of a cluster.
+pub(super) async fn dial(proxy: &std::sync::Weak<Proxy>, name: &Arc<str>) -> Result<Channel, StreamEnd> {
+    let missing = || StreamEnd::NoEndpoint(name.clone());
+    let cluster = {
+        let proxy = proxy.upgrade().ok_or_else(missing)?;
+        let runtime = proxy.runtime().load();
+        runtime.clusters.get(name).cloned().ok_or_else(missing)?
+    };
+    let endpoint = cluster.choose(&[], 0, || fastrand::u64(..)).ok_or_else(missing)?;
+    let dial = Dial::from_static("http://xds")
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_while_idle(true);
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let (cluster, endpoint) = (cluster.clone(), endpoint.clone());
+        async move {
+            connect::to_endpoint(&cluster.model, &endpoint, None)
+                .await
+                .map(TokioIo::new)
+        }
+    });
+    let connected = dial.connect_with_connector(connector).await;
+    connected.map_err(|error| StreamEnd::Connect(weft_base::grpc_tls::chain_of(&error)))
 }
 
 // === impl Client ===
@@ -107,7 +134,7 @@ pub async fn follow(ads: Ads, bootstrap: Bootstrap, proxy: std::sync::Weak<Proxy
 impl Client {
     /// One stream from connect to its end.
     async fn stream(&mut self, connected: &mut bool) -> Result<std::convert::Infallible, StreamEnd> {
-        let channel = self.dial().await?;
+        let channel = dial(&self.proxy, &self.ads.cluster).await?;
         let client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
         let opening = {
             for kind in ALL {
@@ -122,29 +149,6 @@ impl Client {
         } else {
             self.sotw(client, opening, connected).await
         }
-    }
-
-    async fn dial(&self) -> Result<Channel, StreamEnd> {
-        let missing = || StreamEnd::NoEndpoint(self.ads.cluster.clone());
-        let cluster = {
-            let proxy = self.proxy.upgrade().ok_or_else(missing)?;
-            let runtime = proxy.runtime().load();
-            runtime.clusters.get(&self.ads.cluster).cloned().ok_or_else(missing)?
-        };
-        let endpoint = cluster.choose(&[], 0, || fastrand::u64(..)).ok_or_else(missing)?;
-        let dial = Dial::from_static("http://xds")
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .keep_alive_while_idle(true);
-        let connector = tower::service_fn(move |_: http::Uri| {
-            let (cluster, endpoint) = (cluster.clone(), endpoint.clone());
-            async move {
-                connect::to_endpoint(&cluster.model, &endpoint, None)
-                    .await
-                    .map(TokioIo::new)
-            }
-        });
-        let connected = dial.connect_with_connector(connector).await;
-        connected.map_err(|error| StreamEnd::Connect(weft_base::grpc_tls::chain_of(&error)))
     }
 
     async fn delta(
@@ -261,7 +265,7 @@ impl Client {
     }
 }
 
-async fn send<T>(sender: &mpsc::Sender<T>, message: T) -> Result<(), StreamEnd> {
+pub(super) async fn send<T>(sender: &mpsc::Sender<T>, message: T) -> Result<(), StreamEnd> {
     sender.send(message).await.map_err(|_| StreamEnd::Closed)
 }
 
@@ -303,7 +307,7 @@ fn sotw_request(request: Request, node: Option<core::Node>) -> discovery::Discov
     }
 }
 
-fn rejection(message: String) -> RpcStatus {
+pub(super) fn rejection(message: String) -> RpcStatus {
     RpcStatus {
         code: tonic::Code::InvalidArgument as i32,
         message,

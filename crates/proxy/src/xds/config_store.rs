@@ -25,6 +25,7 @@ use crate::model::listener::{ChainAction, Listener};
 use crate::model::route::RouteConfig;
 use crate::model::secret::{SdsSource, Secret};
 use crate::secrets::SecretStore;
+use crate::tls::material;
 
 /// A resource of a response.
 #[derive(Clone, Debug)]
@@ -202,6 +203,32 @@ impl ConfigStore {
         }
     }
 
+    /// Takes secrets of a discovery service of their own.
+    pub fn update_secrets(&self, source: &SdsSource, resources: &[Resource]) -> Applied {
+        let mut applied = Applied::default();
+        for resource in resources {
+            match self.check(Kind::Secret, resource) {
+                Ok((name, Checked::Secret(secret))) => {
+                    self.secrets.deliver(source, &name, secret);
+                    applied.accepted.push((name, resource.version.clone()));
+                }
+                Ok((name, _)) => applied.rejected.push((name, "is not a secret".to_owned())),
+                Err(rejected) => applied.rejected.push(rejected),
+            }
+        }
+        applied
+    }
+
+    /// The secrets that contexts ask of a source.
+    pub fn secrets_wanted(&self, source: &SdsSource) -> Names {
+        self.secrets.wanted(source)
+    }
+
+    /// Clusters of the discovery services that contexts ask for secrets.
+    pub fn secret_clusters(&self) -> Names {
+        self.secrets.clusters_wanted()
+    }
+
     /// Changes when the secrets that are wanted may have.
     pub fn secret_changes(&self) -> tokio::sync::watch::Receiver<u64> {
         self.secrets.changes()
@@ -302,6 +329,7 @@ impl ConfigStore {
                 let source: tls::Secret = decode(bytes, &name)?;
                 let checked = convert::secret(&source, &at);
                 let (name, checked) = checked.map_err(|error| (Arc::from(source.name.as_str()), error.to_string()))?;
+                material::check(&checked).map_err(|error| (name.clone(), error.to_string()))?;
                 Ok((name, Checked::Secret(checked)))
             }
         }

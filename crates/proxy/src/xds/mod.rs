@@ -6,4 +6,5 @@
 pub mod client;
 pub mod config_store;
 pub mod kind;
+pub mod sds;
 pub mod session;

@@ -32,7 +32,7 @@ macro_rules! tables {
 
 tables!(
     matching, hosts, rewriting, redirects, headers, forwarding, retries, timeouts, upgrades, protocols, bodies, limits,
-    tcp, tracing
+    tcp, tracing, filters
 );
 
 /// Runs every row of a table and reports all that differ.

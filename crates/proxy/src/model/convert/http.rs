@@ -8,12 +8,14 @@ use weft_proto::xds::envoy::extensions::filters::network::http_connection_manage
 use weft_proto::xds::envoy::r#type::v3::Percent;
 
 use super::access_log::access_logs;
+use super::filters;
 use super::secret::envoy_grpc_cluster;
 use super::typed_struct::{IstioFilter, istio_filter};
 use super::{
     Path, Result, boolean, duration, enumeration, header_name, holds, optional_duration, required, route_config, text,
     uint32, unpack,
 };
+use crate::model::filters::FilterRules;
 use crate::model::http as model;
 use crate::model::matcher::Fraction;
 
@@ -28,7 +30,7 @@ pub(super) fn connection_manager(
     let time = |value: Option<&weft_proto::xds::google::protobuf::Duration>, default, field: &str| {
         duration(value, default, &at.field(field))
     };
-    let (router, filters) = filters(source, at)?;
+    let (router, filters, rules) = http_filters(source, at)?;
     Ok(model::HttpConnectionManager {
         stat_prefix: text(&source.stat_prefix),
         codec: match enumeration(source.codec_type, at, "codec_type")? {
@@ -39,6 +41,7 @@ pub(super) fn connection_manager(
         },
         routes: route_source(source, at)?,
         filters,
+        rules,
         access_logs: access_logs(&source.access_log, &at.field("access_log"))?,
         tracing: source
             .tracing
@@ -94,10 +97,14 @@ pub(super) fn connection_manager(
 }
 
 /// The router's options, and the filters before it; it must be there, and last, as in Envoy.
-fn filters(source: &hcm::HttpConnectionManager, at: &Path) -> Result<(Router, Vec<model::HttpFilter>)> {
+fn http_filters(
+    source: &hcm::HttpConnectionManager,
+    at: &Path,
+) -> Result<(Router, Vec<model::HttpFilter>, FilterRules)> {
     let at = at.field("http_filters");
     let mut router = None;
-    let mut filters = Vec::new();
+    let mut before = Vec::new();
+    let mut rules = FilterRules::default();
     for (index, filter) in source.http_filters.iter().enumerate() {
         let at = at.index(index);
         let Some(hcm::http_filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
@@ -109,18 +116,18 @@ fn filters(source: &hcm::HttpConnectionManager, at: &Path) -> Result<(Router, Ve
         if holds::<Router>(any) {
             router = Some(unpack::<Router>(any, &at.field("typed_config"))?);
         } else if let Some(istio) = istio_filter(any, &at.field("typed_config"))? {
-            filters.push(match istio {
+            before.push(match istio {
                 IstioFilter::Stats(stats) => model::HttpFilter::IstioStats(stats),
                 IstioFilter::PeerExchange(exchange) => model::HttpFilter::PeerExchange(exchange),
             });
-        } else if !filter.is_optional {
+        } else if !filters::listed(any, &mut rules, &at.field("typed_config"))? && !filter.is_optional {
             return Err(at
                 .field("typed_config")
                 .error(format!("{} is not supported", any.type_url)));
         }
     }
     let router = router.ok_or_else(|| at.error("the last filter must be envoy.filters.http.router"))?;
-    Ok((router, filters))
+    Ok((router, before, rules))
 }
 
 fn route_source(source: &hcm::HttpConnectionManager, at: &Path) -> Result<model::RouteSource> {

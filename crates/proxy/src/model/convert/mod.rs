@@ -11,6 +11,7 @@
 mod access_log;
 mod cluster;
 mod endpoint;
+mod filters;
 mod http;
 mod listener;
 mod matcher;
@@ -72,6 +73,10 @@ impl Path {
 
     fn index(&self, index: usize) -> Self {
         Self(format!("{}[{index}]", self.0))
+    }
+
+    fn key(&self, key: &str) -> Self {
+        Self(format!("{}[{key:?}]", self.0))
     }
 
     fn error(&self, reason: impl fmt::Display) -> ConvertError {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use weft_proto::xds::envoy::config::route::v3 as route;
 use weft_proto::xds::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
+use super::filters;
 use super::matcher::{header_matchers, query_matchers};
 use super::route_headers::mutations;
 use super::route_retry::retry;
@@ -103,6 +104,7 @@ fn virtual_host(source: &route::VirtualHost, body_max: usize, at: &Path) -> Resu
         retry: retry(source.retry_policy.as_ref(), &at.field("retry_policy"))?,
         include_request_attempt_count: source.include_request_attempt_count,
         include_attempt_count_in_response: source.include_attempt_count_in_response,
+        filters: filters::per_route(&source.typed_per_filter_config, at)?,
         origin: origin(source.metadata.as_ref()),
     })
 }
@@ -131,6 +133,7 @@ fn one_route(source: &route::Route, body_max: usize, at: &Path) -> Result<model:
             &source.response_headers_to_remove,
             at,
         )?,
+        filters: filters::per_route(&source.typed_per_filter_config, at)?,
         origin: origin(source.metadata.as_ref()),
     })
 }
