@@ -1,5 +1,7 @@
 //! `networking.istio.io` Sidecar: what a workload's proxy sees and binds.
 
+use std::net::IpAddr;
+
 use crate::matching::NamespaceScope;
 use crate::meta::{Labels, Position};
 use crate::protocol::Protocol;
@@ -22,8 +24,8 @@ pub struct EgressListener {
     pub at: Position,
     /// Port that is bound or captured; `None` is the catch-all for visible hosts.
     pub port: Option<SidecarPort>,
-    /// Address to bind; 127.0.0.1 where `capture` is none.
-    pub bind: Option<String>,
+    /// Address to bind; `None` is 127.0.0.1.
+    pub bind: Option<IpAddr>,
     /// How traffic reaches it.
     pub capture: CaptureMode,
     /// Visible hosts; never empty.
@@ -69,4 +71,15 @@ pub enum OutboundPolicy {
     RegistryOnly,
     /// Let through.
     AllowAny,
+}
+
+// === impl EgressListener ===
+
+impl EgressListener {
+    /// Whether a workload of namespace `own` sees a host of `namespace` through this listener.
+    pub fn imports(&self, own: &str, namespace: &str, hostname: &str) -> bool {
+        self.hosts.iter().any(|host| {
+            host.namespace.covers(own, namespace) && (host.host == "*" || crate::host::covers(&host.host, hostname))
+        })
+    }
 }

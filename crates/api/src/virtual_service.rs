@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::matching::{Destination, ExportTo, Headers, StringMatch, ValueMatch};
+use crate::matching::{Destination, ExportTo, Headers, Percent, StringMatch, ValueMatch};
 use crate::meta::{Labels, Position};
 
 /// The reserved gateway name that stands for every sidecar.
@@ -44,6 +44,47 @@ pub struct HttpRoute {
     pub retries: Option<Retries>,
     /// Header changes for all destinations.
     pub headers: Headers,
+    /// Faults to inject.
+    pub fault: Option<Fault>,
+    /// Which other origins' scripts may call.
+    pub cors: Option<CorsPolicy>,
+}
+
+/// Faults that are injected on purpose.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// Delay of a share of requests.
+    pub delay: Option<(Duration, Percent)>,
+    /// Answer to a share of requests, instead of forwarding.
+    pub abort: Option<(FaultAbort, Percent)>,
+}
+
+/// What an injected answer says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultAbort {
+    /// An HTTP status.
+    Http(u16),
+    /// A gRPC status code.
+    Grpc(u32),
+}
+
+/// Cross-origin resource sharing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CorsPolicy {
+    /// Origins of which one must match.
+    pub allow_origins: Vec<StringMatch>,
+    /// `Access-Control-Allow-Methods`.
+    pub allow_methods: Vec<String>,
+    /// `Access-Control-Allow-Headers`.
+    pub allow_headers: Vec<String>,
+    /// `Access-Control-Expose-Headers`.
+    pub expose_headers: Vec<String>,
+    /// `Access-Control-Max-Age`.
+    pub max_age: Option<Duration>,
+    /// `Access-Control-Allow-Credentials`.
+    pub allow_credentials: Option<bool>,
+    /// What happens to preflights of other origins: forwarded (`None` and `true`) or answered without permission.
+    pub forward_unmatched: Option<bool>,
 }
 
 /// What an HTTP rule does.

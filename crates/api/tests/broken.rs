@@ -116,9 +116,9 @@ fn fields_that_are_not_carried_out_are_refused_by_name() {
         ),
         0,
         expect![[r#"
-            f.yaml:7:12: error [WEFT0003] VirtualService/default/a spec.http[0].fault: is not supported by this mesh yet, so the object is not applied; remove it; let the workload itself inject faults
+            f.yaml:7:20: warning [IST0133] VirtualService/default/a spec.http[0].fault.delay.percentage: is not set, so no request is hit; say how many, for example percentage: {value: 100}
             f.yaml:8:13: error [WEFT0003] VirtualService/default/a spec.http[0].mirror: is not supported by this mesh yet, so the object is not applied; remove it
-            f.yaml:9:17: error [WEFT0003] VirtualService/default/a spec.http[0].corsPolicy: is not supported by this mesh yet, so the object is not applied; remove it; let the workload answer CORS requests
+            f.yaml:9:17: error [IST0106] VirtualService/default/a spec.http[0].corsPolicy.allowOrigins: is required; name the origins whose scripts may call
             f.yaml:10:15: error [WEFT0003] VirtualService/default/a spec.http[0].delegate: is not supported by this mesh yet, so the object is not applied; write the rules of the delegate into this object
         "#]],
     );

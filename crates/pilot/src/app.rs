@@ -29,6 +29,7 @@ use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service
 
 pub use crate::config::Config;
 use crate::debug::Debug;
+use crate::metrics::Metrics;
 use crate::snapshot::{MeshSettings, MeshSnapshot};
 use crate::source::file::FileSource;
 use crate::source::kube::KubeSource;
@@ -95,10 +96,14 @@ impl Pilot {
             connections: connections.clone(),
             settings: proxy_settings.clone(),
         };
+        let metrics = Metrics::default();
+        let mut registry = Registry::default();
+        metrics.register(&mut registry);
+        count_snapshots(&metrics, snapshots.clone(), shutdown);
         let admin = Admin {
             version: concat!("weft-pilot ", env!("CARGO_PKG_VERSION")),
             readiness: readiness.clone(),
-            metrics: Arc::new(Mutex::new(Registry::default())),
+            metrics: Arc::new(Mutex::new(registry)),
             log,
         };
         let router = admin.router().merge(debug.router());
@@ -109,7 +114,13 @@ impl Pilot {
             let mut loading = snapshots.clone();
             loading.wait_for(|snapshot| snapshot.generation > 0).await?;
         }
-        let server = DiscoveryServer::new(snapshots.clone(), proxy_settings, connections.clone(), shutdown.clone());
+        let server = DiscoveryServer::new(
+            snapshots.clone(),
+            proxy_settings,
+            connections.clone(),
+            metrics,
+            shutdown.clone(),
+        );
         let xds = serve_plaintext(config.xds_listen, server.clone(), shutdown).await?;
         let xds_tls = match ca_config(config)? {
             None => None,
@@ -164,6 +175,18 @@ fn hold_until_loaded(readiness: &Readiness, mut snapshots: watch::Receiver<Arc<M
         let loaded = snapshots.wait_for(|snapshot| snapshot.generation > 0);
         if let Some(Ok(_)) = stop.run_until_cancelled(loaded).await {
             drop(blocker);
+        }
+    });
+}
+
+/// Keeps the metrics of the mesh itself.
+fn count_snapshots(metrics: &Metrics, mut snapshots: watch::Receiver<Arc<MeshSnapshot>>, shutdown: &Shutdown) {
+    let metrics = metrics.clone();
+    let stop = shutdown.token();
+    shutdown.spawn(async move {
+        while let Some(Ok(())) = stop.run_until_cancelled(snapshots.changed()).await {
+            let snapshot = snapshots.borrow_and_update().clone();
+            metrics.published(&snapshot);
         }
     });
 }

@@ -1,9 +1,11 @@
 //! Discovery server: reads users' objects, resolves them to one snapshot of the mesh, and serves it over xDS.
 
 pub mod app;
+pub mod cache;
 pub mod config;
 pub mod debug;
 pub mod generate;
+pub mod metrics;
 pub mod snapshot;
 pub mod source;
 pub mod status;

@@ -177,6 +177,7 @@ impl Store {
             return;
         }
         let snapshot = self.state.snapshot();
+        snapshot.published.get_or_init(Instant::now);
         self.snapshots.send_if_modified(|published| {
             let news = published.generation != snapshot.generation;
             if news {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use weft_api::gateway::Gateway;
 use weft_api::local_workload::{DataPlane, Role};
-use weft_api::matching::NamespaceScope;
-use weft_api::meta::Object;
-use weft_api::sidecar::OutboundPolicy;
+use weft_api::matching::Locality;
+use weft_api::meta::{Kind, Object, ObjectKey, Place, Position};
+use weft_api::sidecar::{EgressListener, OutboundPolicy, Sidecar};
 
-use crate::snapshot::{MeshService, MeshSnapshot, Workload};
-use crate::xds::node::Dialect;
+use crate::snapshot::{Interception, MeshService, MeshSnapshot, Origin, Workload, WorkloadKey};
+use crate::xds::node::{Dialect, ProxyNode};
 
 /// Settings of generated configuration that are the same for every proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct ProxyView {
     pub workload: Arc<Workload>,
     /// Settings.
     pub settings: ProxySettings,
-    /// What the proxy understands: as the workload says, until the proxy itself says it.
+    /// What the proxy speaks.
     pub dialect: Dialect,
 }
 
@@ -43,15 +43,32 @@ impl ProxyView {
     /// The view of the proxy of a pod; `None` where no such workload is registered.
     pub fn new(snapshot: Arc<MeshSnapshot>, namespace: &str, pod: &str, settings: ProxySettings) -> Option<Self> {
         let workload = snapshot.workloads.get(namespace, pod)?.clone();
-        let dialect = match workload.data_plane {
-            DataPlane::Weft => Dialect::Weft,
-            DataPlane::Envoy => Dialect::Envoy,
-        };
         Some(Self {
+            dialect: match workload.data_plane {
+                DataPlane::Weft => Dialect::Weft,
+                DataPlane::Envoy => Dialect::Envoy,
+            },
             snapshot,
             workload,
             settings,
-            dialect,
+        })
+    }
+
+    /// The view of a connected client. A gRPC client needs no registration: it serves nothing, and says itself where it is.
+    pub fn of(snapshot: Arc<MeshSnapshot>, node: &ProxyNode, settings: ProxySettings) -> Option<Self> {
+        if node.dialect != Dialect::Grpc {
+            let view = Self::new(snapshot, &node.namespace, &node.pod, settings)?;
+            return Some(Self {
+                dialect: node.dialect,
+                ..view
+            });
+        }
+        let registered = snapshot.workloads.get(&node.namespace, &node.pod).cloned();
+        Some(Self {
+            workload: registered.unwrap_or_else(|| Arc::new(unregistered(node))),
+            snapshot,
+            settings,
+            dialect: node.dialect,
         })
     }
 
@@ -65,27 +82,33 @@ impl ProxyView {
         self.workload.role == Role::Gateway
     }
 
+    /// The Sidecar object of the workload, where it has one.
+    pub fn sidecar(&self) -> Option<&Arc<Object<Sidecar>>> {
+        let sidecars = &self.snapshot.sidecars;
+        sidecars.for_workload(self.namespace(), &self.workload.labels)
+    }
+
     /// The services that the workload may call, narrowed by its Sidecar where there is one.
     pub fn services(&self) -> Vec<&Arc<MeshService>> {
-        let sidecar = self
-            .snapshot
-            .sidecars
-            .for_workload(self.namespace(), &self.workload.labels);
-        let egress = sidecar.map(|sidecar| (&sidecar.meta.namespace, &sidecar.spec.egress));
-        let imported = |service: &MeshService| match &egress {
-            None => true,
-            Some((_, listeners)) if listeners.is_empty() => true,
-            Some((_, listeners)) => listeners.iter().flat_map(|listener| &listener.hosts).any(|host| {
-                let namespaces = host.namespace == NamespaceScope::All
-                    || host.namespace.covers(self.namespace(), &service.key.namespace);
-                namespaces && (host.host == "*" || weft_api::host::covers(&host.host, &service.key.hostname))
-            }),
+        let listeners = self.sidecar().map_or(&[][..], |sidecar| &sidecar.spec.egress);
+        let imported = |service: &MeshService| {
+            let key = &service.key;
+            listeners.is_empty()
+                || listeners
+                    .iter()
+                    .any(|listener| listener.imports(self.namespace(), &key.namespace, &key.hostname))
         };
         self.snapshot
             .services
             .visible_from(self.namespace())
             .filter(|service| imported(service))
             .collect()
+    }
+
+    /// The outbound listeners that the workload's Sidecar binds.
+    pub fn bound_egress(&self) -> impl Iterator<Item = &EgressListener> {
+        let listeners = self.sidecar().map_or(&[][..], |sidecar| &sidecar.spec.egress);
+        listeners.iter().filter(|listener| self.workload.binds(listener))
     }
 
     /// Gateway objects that choose this workload; none for a sidecar.
@@ -98,13 +121,42 @@ impl ProxyView {
 
     /// Whether hosts that nobody registered are refused.
     pub fn registry_only(&self) -> bool {
-        let sidecar = self
-            .snapshot
-            .sidecars
-            .for_workload(self.namespace(), &self.workload.labels);
-        let own = sidecar.and_then(|sidecar| sidecar.spec.outbound_policy);
+        let own = self.sidecar().and_then(|sidecar| sidecar.spec.outbound_policy);
         own.map_or(self.snapshot.settings.registry_only, |policy| {
             policy == OutboundPolicy::RegistryOnly
         })
+    }
+}
+
+/// A client that nobody registered, as it describes itself.
+fn unregistered(node: &ProxyNode) -> Workload {
+    Workload {
+        key: WorkloadKey {
+            namespace: node.namespace.clone(),
+            name: node.pod.clone(),
+        },
+        origin: Origin {
+            object: ObjectKey {
+                kind: Kind::LocalWorkload,
+                namespace: node.namespace.clone(),
+                name: node.pod.clone(),
+            },
+            place: Place {
+                file: "".into(),
+                at: Position::default(),
+            },
+        },
+        labels: node.labels.clone(),
+        role: Role::Sidecar,
+        workload_name: node.pod.clone(),
+        service_account: node.service_account.clone().unwrap_or_else(|| "default".into()),
+        data_plane: DataPlane::Envoy,
+        addresses: vec![std::net::IpAddr::from([127, 0, 0, 1])],
+        interception: Interception::None,
+        proxied: false,
+        outbound_port: None,
+        ports: Vec::new(),
+        gateway_ports: Vec::new(),
+        locality: Locality::default(),
     }
 }

@@ -50,6 +50,37 @@ pub(super) fn is_header_value(value: &str) -> bool {
     value.bytes().all(|b| b == b'\t' || (b >= 0x20 && b != 0x7f))
 }
 
+/// Whether every percent sign of a header value is doubled or belongs to an operator of Envoy's, as `%REQ(x-name)%` or
+/// `%START_TIME%`: proxies refuse a whole route configuration for one that does not.
+pub(super) fn has_whole_operators(value: &str) -> bool {
+    let mut rest = value;
+    while let Some((_, after)) = rest.split_once('%') {
+        if let Some(after) = after.strip_prefix('%') {
+            rest = after;
+            continue;
+        }
+        let name = after
+            .bytes()
+            .take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_')
+            .count();
+        let (name, tail) = after.split_at(name);
+        // The argument may have percent signs of its own (`%START_TIME(%Y)%`).
+        let tail = match tail.strip_prefix('(') {
+            Some(argument) => argument.split_once(')').map(|(_, tail)| tail),
+            None => Some(tail),
+        };
+        let tail = tail.map(|tail| match tail.strip_prefix(':') {
+            Some(length) => length.trim_start_matches(|c: char| c.is_ascii_digit()),
+            None => tail,
+        });
+        match tail.and_then(|tail| tail.strip_prefix('%')) {
+            Some(tail) if !name.is_empty() => rest = tail,
+            _ => return false,
+        }
+    }
+    true
+}
+
 /// Compiles a pattern as it will be used: over the whole text. RE2 and this engine share syntax and linear time.
 pub(super) fn regex(pattern: &str) -> Result<(), String> {
     if pattern.len() > 4096 {
@@ -106,6 +137,22 @@ mod tests {
             ("", true, false),
         ] {
             assert_eq!(host(name, wildcard).is_ok(), fits, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn percent_signs_begin_operators() {
+        for (value, fits) in [
+            ("plain", true),
+            ("50%%", true),
+            ("50%", false),
+            ("%REQ(x-name)%", true),
+            ("a %START_TIME(%Y/%m)% b %PROTOCOL%", true),
+            ("%REQ(x-name):10%", true),
+            ("%REQ(x-name", false),
+            ("%lower%", false),
+        ] {
+            assert_eq!(has_whole_operators(value), fits, "{value:?}");
         }
     }
 

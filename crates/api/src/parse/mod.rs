@@ -23,6 +23,7 @@ mod traffic_policy;
 mod tree;
 mod values;
 mod virtual_service;
+mod virtual_service_filters;
 mod virtual_service_l4;
 
 use std::sync::Arc;

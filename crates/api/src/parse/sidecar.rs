@@ -1,10 +1,13 @@
 //! Reader of Sidecar.
 
+use std::net::IpAddr;
+
 use super::fields::Fields;
 use super::report::Report;
 use super::tree::Node;
 use super::{check, values};
 use crate::matching::NamespaceScope;
+use crate::protocol::Protocol;
 use crate::sidecar::{CaptureMode, EgressHost, EgressListener, OutboundPolicy, Sidecar, SidecarPort};
 
 /// A Sidecar without `spec`: for the whole namespace, everything visible.
@@ -69,19 +72,22 @@ fn egress(fields: &mut Fields<'_, '_>) -> EgressListener {
         f.refuse("targetPort", "remove it");
         SidecarPort {
             number: f.required_port("number"),
-            protocol: values::protocol(f, "protocol").unwrap_or(crate::protocol::Protocol::Auto),
+            protocol: values::protocol(f, "protocol").unwrap_or(Protocol::Auto),
             name: f.text("name").unwrap_or_default(),
         }
     });
-    let bind = fields.text("bind");
-    if let Some(bind) = &bind
-        && bind.parse::<std::net::IpAddr>().is_err()
-    {
+    if port.as_ref().is_some_and(|port| port.protocol == Protocol::Udp) {
         fields.invalid(
-            "bind",
-            format!("{bind:?} is not an IP address"),
-            "Unix sockets are not supported",
+            "port",
+            "UDP is not carried",
+            "use TCP, TLS, HTTP, HTTP2, GRPC or another protocol over TCP",
         );
+    }
+    let given = fields.text("bind");
+    let bind = given.as_ref().and_then(|bind| bind.parse::<IpAddr>().ok());
+    if let (Some(text), None) = (&given, bind) {
+        let hint = "Unix sockets are not supported; bind 127.0.0.1 or another address of this machine";
+        fields.invalid("bind", format!("{text:?} is not an IP address"), hint);
     }
     let capture = fields
         .choice(
@@ -93,7 +99,7 @@ fn egress(fields: &mut Fields<'_, '_>) -> EgressListener {
             ],
         )
         .unwrap_or_default();
-    if port.is_none() && (bind.is_some() || capture == CaptureMode::None) {
+    if port.is_none() && (given.is_some() || capture == CaptureMode::None) {
         fields.missing("port", "bind and captureMode NONE need a port to bind");
     }
     let hosts = fields.list("hosts", egress_host);

@@ -81,6 +81,11 @@ fn header_value(report: &mut Report, name: &str, node: &Node) -> Option<String> 
         );
         return None;
     }
+    if !check::has_whole_operators(&value) {
+        let message = "has a percent sign that begins no operator such as %REQ(x-name)%";
+        report.invalid(node.at, message, "write %% for the sign itself");
+        return None;
+    }
     header_name(report, node, name).then_some(value)
 }
 

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use super::fields::Fields;
 use super::report::Report;
 use super::tree::{Node, Value};
-use super::{values, virtual_service_l4 as l4};
+use super::{values, virtual_service_filters as filters, virtual_service_l4 as l4};
 use crate::diagnostic::{Severity, code};
 use crate::matching::{StringMatch, ValueMatch};
 use crate::virtual_service::{
@@ -103,13 +103,14 @@ fn http_route(fields: &mut Fields<'_, '_>) -> HttpRoute {
         timeout: fields.duration("timeout"),
         retries: fields.map("retries", retries),
         headers: values::headers(fields),
+        fault: fields.map("fault", filters::fault),
+        cors: fields.map("corsPolicy", filters::cors),
         matches,
         rewrite,
     };
     if fields.get("retries").is_some() || fields.get("timeout").is_some() || fields.get("rewrite").is_some() {
         not_with_answers(fields, &route);
     }
-    fields.refuse("fault", "remove it; let the workload itself inject faults");
     for name in [
         "mirror",
         "mirrors",
@@ -119,7 +120,6 @@ fn http_route(fields: &mut Fields<'_, '_>) -> HttpRoute {
     ] {
         fields.refuse(name, "remove it");
     }
-    fields.refuse("corsPolicy", "remove it; let the workload answer CORS requests");
     fields.refuse("delegate", "write the rules of the delegate into this object");
     route
 }

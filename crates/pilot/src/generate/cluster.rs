@@ -1,6 +1,5 @@
 //! Clusters: one per service port and subset, and the inbound ones of the workload.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weft_api::destination_rule::ClientTlsMode;
@@ -48,8 +47,15 @@ pub(super) fn rule_of<'a>(view: &'a ProxyView, service: &MeshService) -> Option<
         .lookup(view.namespace(), &view.workload.labels, namespace, hostname)
 }
 
-/// All clusters of a proxy.
-pub(super) fn clusters(view: &ProxyView) -> Vec<pb::Cluster> {
+/// The clusters of the workload's own ports. Two of them may stand behind the same service port number: then they have one
+/// name, and the first counts.
+pub(super) fn own_clusters(view: &ProxyView) -> Vec<pb::Cluster> {
+    let ports = view.snapshot.inbound.of(&view.workload.key);
+    ports.iter().rev().map(|port| inbound(view, port)).collect()
+}
+
+/// The clusters that all proxies of one scope have.
+pub(super) fn shared_clusters(view: &ProxyView) -> Vec<pb::Cluster> {
     let mut clusters = vec![black_hole()];
     let collectors = [
         (COLLECTOR_CLUSTER, &view.settings.collector),
@@ -57,9 +63,6 @@ pub(super) fn clusters(view: &ProxyView) -> Vec<pb::Cluster> {
     ];
     for (name, address) in collectors {
         clusters.extend(address.as_ref().map(|(host, port)| collector(name, host, *port)));
-    }
-    for port in view.snapshot.inbound.of(&view.workload.key) {
-        clusters.push(inbound(view, port));
     }
     for service in view.services() {
         let rule = rule_of(view, service);
@@ -70,9 +73,6 @@ pub(super) fn clusters(view: &ProxyView) -> Vec<pb::Cluster> {
             }
         }
     }
-    // Two ports of one workload may stand behind the same service port number.
-    let mut names = BTreeSet::new();
-    clusters.retain(|cluster| names.insert(cluster.name.clone()));
     clusters
 }
 
@@ -156,7 +156,7 @@ fn inbound(view: &ProxyView, port: &InboundPort) -> pb::Cluster {
     cluster
 }
 
-fn outbound(
+pub(super) fn outbound(
     view: &ProxyView,
     service: &MeshService,
     port: &ServicePort,

@@ -1,35 +1,54 @@
 //! Endpoints of service ports and subsets (EDS).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use weft_api::destination_rule::Subset;
+use weft_api::meta::selects;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::endpoint::v3 as endpoint;
 
-use super::cluster;
 use super::wire::{address, ip_address, structure, text, uint32};
-use crate::snapshot::{EndpointAddress, Health, MeshEndpoint, Resolution};
+use super::{cluster, encoded};
+use crate::snapshot::{EndpointAddress, Endpoints, Health, MeshEndpoint, Resolution};
 use crate::view::ProxyView;
+use crate::xds::resource::ResourceSet;
 
-/// One assignment for every EDS cluster.
-pub(super) fn assignments(view: &ProxyView) -> Vec<endpoint::ClusterLoadAssignment> {
-    let mut assignments = Vec::new();
+/// One assignment for every EDS cluster. Those of services whose endpoints are the same as in `before` are taken from there.
+pub(super) fn assignments(view: &ProxyView, before: Option<(&Endpoints, &ResourceSet)>) -> ResourceSet {
+    let mut assignments = ResourceSet::new();
     for service in view.services() {
         if service.resolution != Resolution::Static {
             continue;
         }
         let ready = view.snapshot.endpoints.of(&service.key);
+        let known = before.filter(|(endpoints, _)| match (endpoints.of(&service.key), ready) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        });
+        let rule = cluster::rule_of(view, service);
         for port in &service.ports {
-            let rule = cluster::rule_of(view, service);
             let all = ready.map(|ready| ready.port(port.port)).unwrap_or_default();
-            let name = cluster::outbound_name(port.port, None, &service.key.hostname);
-            assignments.push(assignment(name, all.iter().map(|endpoint| &**endpoint)));
-            for subset in rule.iter().flat_map(|rule| &rule.rule.subsets) {
-                let name = cluster::outbound_name(port.port, Some(&subset.name), &service.key.hostname);
-                let members = all
-                    .iter()
-                    .filter(|e| weft_api::meta::selects(&subset.labels, &e.labels));
-                assignments.push(assignment(name, members.map(|endpoint| &**endpoint)));
-            }
+            let mut add = |subset: Option<&Subset>| {
+                let name = subset.map(|subset| subset.name.as_str());
+                let name = cluster::outbound_name(port.port, name, &service.key.hostname);
+                let old = known.and_then(|(_, set)| set.get_key_value(name.as_str()));
+                let (name, resource) = match old {
+                    Some((name, resource)) => (name.clone(), resource.clone()),
+                    None => {
+                        let members = all.iter().map(|endpoint| &**endpoint);
+                        let members = members.filter(|e| subset.is_none_or(|s| selects(&s.labels, &e.labels)));
+                        let resource = encoded(&assignment(name.clone(), members));
+                        (Arc::from(name), resource)
+                    }
+                };
+                assignments.insert(name, resource);
+            };
+            add(None);
+            rule.iter()
+                .flat_map(|rule| &rule.rule.subsets)
+                .for_each(|subset| add(Some(subset)));
         }
     }
     assignments

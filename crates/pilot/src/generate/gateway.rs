@@ -1,6 +1,6 @@
 //! What a gateway offers to the outside: the servers of the Gateway objects that choose it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use weft_proto::xds::envoy::extensions::filters::listener::tls_inspector;
 
 use super::http::{Routes, Side, manager, tcp};
 use super::inbound::inspector;
-use super::route::{Scope, configuration, destination_cluster, of_rules, virtual_host};
+use super::l4::{tcp_split, tls_splits};
+use super::route::{Scope, configuration, of_rules, virtual_host};
 use super::tls::gateway_server;
 use super::wire::{any, duration, ip_address, origin};
 use crate::snapshot::{GatewayRef, Origin, Protocol};
@@ -179,28 +180,10 @@ fn passthrough(view: &ProxyView, port: u16, bound: &Bound<'_>) -> Vec<listener::
             gateway: &gateway,
             port,
         };
-        for rule in &rules.object.spec.tls {
-            let clusters = rule.route.iter();
-            let clusters: Vec<(String, u32)> = clusters
-                .map(|entry| {
-                    (
-                        destination_cluster(scope, rules, &entry.destination),
-                        entry.weight.max(1),
-                    )
-                })
-                .collect();
-            let names = rule
-                .matches
-                .iter()
-                .filter(|m| m.l4.port.is_none_or(|own| own == port))
-                .flat_map(|m| &m.sni_hosts);
-            let names: Vec<String> = names.cloned().collect();
-            if names.is_empty() || clusters.is_empty() {
-                continue;
-            }
+        for (server_names, clusters) in tls_splits(scope, rules) {
             chains.push(listener::FilterChain {
                 filter_chain_match: Some(listener::FilterChainMatch {
-                    server_names: names,
+                    server_names,
                     ..listener::FilterChainMatch::default()
                 }),
                 filters: tcp(view, &format!("gateway_{port}"), &clusters),
@@ -224,28 +207,14 @@ fn tcp_clusters(view: &ProxyView, port: u16, bound: &Bound<'_>) -> Vec<(String, 
         .virtual_services
         .iter()
         .filter(|rules| rules.gateways.contains(&gateway));
-    for rules in bound_rules {
-        let fits = |rule: &&weft_api::virtual_service::TcpRoute| {
-            rule.matches.is_empty() || rule.matches.iter().any(|m| m.port.is_none_or(|own| own == port))
-        };
-        if let Some(rule) = rules.object.spec.tcp.iter().find(fits) {
-            let clusters = rule.route.iter();
-            return clusters
-                .map(|entry| {
-                    (
-                        destination_cluster(scope, rules, &entry.destination),
-                        entry.weight.max(1),
-                    )
-                })
-                .collect();
-        }
-    }
-    Vec::new()
+    let mut splits = bound_rules.filter_map(|rules| tcp_split(scope, rules));
+    splits.next().unwrap_or_default()
 }
 
 /// One host per VirtualService host that a server lets in; anything else is not found.
 fn virtual_hosts(view: &ProxyView, port: u16, servers: &[&Bound<'_>]) -> Vec<route::VirtualHost> {
-    let mut hosts: BTreeMap<String, route::VirtualHost> = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    let mut hosts = Vec::new();
     for bound in servers {
         let gateway = reference(bound.object);
         let scope = Scope {
@@ -254,27 +223,43 @@ fn virtual_hosts(view: &ProxyView, port: u16, servers: &[&Bound<'_>]) -> Vec<rou
             port,
         };
         for (name, rules) in view.snapshot.virtual_services.of_gateway(&gateway, view.namespace()) {
-            let lets_in = bound.server.hosts.iter().any(|own| {
-                let namespace = own
-                    .namespace
-                    .covers(&bound.object.meta.namespace, &rules.object.meta.namespace);
-                namespace && (own.host == "*" || host::overlap(&own.host, name))
-            });
-            if !lets_in || hosts.contains_key(&**name) {
+            let names: Vec<String> = bound
+                .server
+                .hosts
+                .iter()
+                .filter(|own| {
+                    own.namespace
+                        .covers(&bound.object.meta.namespace, &rules.object.meta.namespace)
+                })
+                .filter_map(|own| narrower(&own.host, name))
+                .filter(|name| !taken.contains(*name))
+                .map(str::to_owned)
+                .collect();
+            if names.is_empty() {
                 continue;
             }
             let routes = of_rules(scope, rules);
             if routes.is_empty() {
                 continue;
             }
-            let mut entry = virtual_host(format!("{name}:{port}"), vec![name.to_string()], routes);
+            taken.extend(names.iter().cloned());
+            let mut entry = virtual_host(format!("{name}:{port}"), names, routes);
             if bound.server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
                 entry.require_tls = route::virtual_host::TlsRequirementType::All as i32;
             }
-            hosts.insert(name.to_string(), entry);
+            hosts.push(entry);
         }
     }
-    hosts.into_values().collect()
+    hosts
+}
+
+/// The hosts that both patterns cover, as one pattern.
+fn narrower<'a>(server: &'a str, rules: &'a str) -> Option<&'a str> {
+    if host::covers(server, rules) {
+        Some(rules)
+    } else {
+        host::covers(rules, server).then_some(server)
+    }
 }
 
 fn reference(object: &Object<Gateway>) -> GatewayRef {

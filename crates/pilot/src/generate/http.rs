@@ -8,12 +8,12 @@ use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::route::v3 as route;
 use weft_proto::xds::envoy::extensions::access_loggers::file::v3 as file;
 use weft_proto::xds::envoy::extensions::access_loggers::grpc::v3 as grpc;
-use weft_proto::xds::envoy::extensions::filters::http::router::v3::Router;
 use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 use weft_proto::xds::google::protobuf as pb;
 
 use super::cluster::COLLECTOR_CLUSTER;
+use super::filters;
 use super::istio;
 use super::tracing::tracing;
 use super::wire::{ads, any, boolean, duration, grpc_service};
@@ -93,11 +93,7 @@ pub(super) fn manager(view: &ProxyView, side: Side, stat_prefix: &str, routes: R
         }),
         http_filters: istio::http_filters(view, side)
             .into_iter()
-            .chain([hcm::HttpFilter {
-                name: "envoy.filters.http.router".to_owned(),
-                config_type: Some(hcm::http_filter::ConfigType::TypedConfig(any(&Router::default()))),
-                ..hcm::HttpFilter::default()
-            }])
+            .chain(filters::listed(side))
             .collect(),
         access_log: request_logs(view),
         tracing: tracing(view),

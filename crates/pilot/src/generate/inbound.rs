@@ -17,7 +17,7 @@ use crate::snapshot::{InboundPort, Interception, Protocol};
 use crate::view::ProxyView;
 
 /// Plaintext protocols that the inspector tells.
-const PLAIN_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
+pub(super) const PLAIN_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 
 /// One listener per port of the workload.
 pub(super) fn listeners(view: &ProxyView) -> Vec<pb::Listener> {

@@ -1,18 +1,24 @@
 //! From what one proxy may see to xDS resources: pure functions, one file per resource type or concern.
 //!
-//! Same input, same bytes: maps are ordered before they are encoded, and a resource's version is the hash of its bytes.
+//! Same input, same bytes: the entries of maps are sorted (`canonical`), and a resource's version is the hash of its bytes.
 
+mod canonical;
 mod cluster;
+mod egress;
 mod endpoint;
+mod filters;
 mod gateway;
+mod grpc;
 mod guard;
 mod http;
 mod inbound;
 mod istio;
+mod l4;
 mod outbound;
 mod policy;
 mod route;
 mod route_match;
+mod shared;
 mod tls;
 mod tracing;
 mod wire;
@@ -22,29 +28,33 @@ use std::sync::Arc;
 
 use prost::{Message, Name};
 
+pub use self::shared::{ScopeKey, Shared, relevant_labels};
+use crate::snapshot::Change;
 use crate::view::ProxyView;
+use crate::xds::layer::{Layer, Resources};
+use crate::xds::node::Dialect;
 use crate::xds::resource::{Kind, Resource, ResourceSet};
 
 /// Everything one proxy is served, by type.
 #[derive(Clone, Debug, Default)]
 pub struct Generated {
     /// Clusters.
-    pub clusters: ResourceSet,
+    pub clusters: Resources,
     /// Endpoints.
-    pub endpoints: ResourceSet,
+    pub endpoints: Resources,
     /// Listeners.
-    pub listeners: ResourceSet,
+    pub listeners: Resources,
     /// Route configurations.
-    pub routes: ResourceSet,
+    pub routes: Resources,
     /// Secrets that gateways refer to.
-    pub secrets: ResourceSet,
+    pub secrets: Resources,
 }
 
 // === impl Generated ===
 
 impl Generated {
     /// The resources of one type.
-    pub fn of(&self, kind: Kind) -> &ResourceSet {
+    pub fn of(&self, kind: Kind) -> &Resources {
         match kind {
             Kind::Cluster => &self.clusters,
             Kind::Endpoints => &self.endpoints,
@@ -57,27 +67,66 @@ impl Generated {
 
 /// Generates everything for one proxy.
 pub fn generate(view: &ProxyView) -> Generated {
-    let mut generated = Generated {
-        clusters: encode(cluster::clusters(view), |cluster| cluster.name.clone()),
-        endpoints: encode(endpoint::assignments(view), |assignment| {
-            assignment.cluster_name.clone()
-        }),
-        ..Generated::default()
+    compose(view, &Shared::build(view, None), None)
+}
+
+/// Joins what the proxies of a scope share with what is this proxy's own. `before` is what the proxy had under an older
+/// snapshot: parts that are still the same are taken over.
+pub fn compose(view: &ProxyView, shared: &Shared, before: Option<(&ProxyView, &Generated)>) -> Generated {
+    let unchanged = before
+        .filter(|(old, _)| old.dialect == view.dialect && view.snapshot.change_since(&old.snapshot) != Change::Config);
+    let own = match unchanged {
+        Some((_, generated)) => generated.clone(),
+        None => own(view, before.map(|(_, generated)| generated)),
     };
+    let join = |shared: &Arc<Layer>, own: Resources| Resources {
+        shared: shared.clone(),
+        own: own.own,
+    };
+    Generated {
+        clusters: join(&shared.clusters, own.clusters),
+        endpoints: join(&shared.endpoints, own.endpoints),
+        listeners: join(&shared.listeners, own.listeners),
+        routes: join(&shared.routes, own.routes),
+        secrets: join(&Arc::default(), own.secrets),
+    }
+}
+
+/// What follows from the workload itself: its ports, its Sidecar's listeners, its gateways. A gRPC client has none of it.
+fn own(view: &ProxyView, before: Option<&Generated>) -> Generated {
+    if view.dialect == Dialect::Grpc {
+        return Generated::default();
+    }
     let mut listeners = inbound::listeners(view);
     let mut routes = Vec::new();
-    outbound::generate(view, &mut listeners, &mut routes);
+    outbound::listeners(view, &mut listeners, &mut routes);
     gateway::generate(view, &mut listeners, &mut routes);
-    generated.listeners = encode(listeners, |listener| listener.name.clone());
-    generated.routes = encode(routes, |config| config.name.clone());
-    generated.secrets = encode(tls::gateway_secrets(view), |secret| secret.name.clone());
-    generated
+    let keep = |kind: Kind, set: ResourceSet| Resources {
+        own: Layer::after(before.map(|before| &before.of(kind).own), set),
+        ..Resources::default()
+    };
+    let clusters = encode(cluster::own_clusters(view), |cluster| cluster.name.clone());
+    let listeners = encode(listeners, |listener| listener.name.clone());
+    let routes = encode(routes, |config| config.name.clone());
+    let secrets = encode(tls::gateway_secrets(view), |secret| secret.name.clone());
+    Generated {
+        clusters: keep(Kind::Cluster, clusters),
+        endpoints: Resources::default(),
+        listeners: keep(Kind::Listener, listeners),
+        routes: keep(Kind::Routes, routes),
+        secrets: keep(Kind::Secret, secrets),
+    }
 }
 
 fn encode<T: Message + Name>(messages: Vec<T>, name: impl Fn(&T) -> String) -> ResourceSet {
     let resource = |message: T| {
         let name: Arc<str> = Arc::from(name(&message));
-        (name, Resource::new(T::type_url(), message.encode_to_vec()))
+        (name, encoded(&message))
     };
     messages.into_iter().map(resource).collect::<BTreeMap<_, _>>()
+}
+
+fn encoded<T: Message + Name>(message: &T) -> Resource {
+    let bytes = canonical::canonical(&T::type_url(), message.encode_to_vec());
+    Resource::new(T::type_url(), bytes)
 }

@@ -6,6 +6,7 @@ use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::route::v3 as route;
 
+use super::egress;
 use super::http::{Routes, Side, manager};
 use super::route::{Scope, block_all, configuration, of_rules, to_service, virtual_host};
 use super::wire::{ip_address, origin};
@@ -15,13 +16,17 @@ use crate::view::ProxyView;
 /// Name of the route configuration of the `http_proxy` listener.
 const HTTP_PROXY: &str = "http_proxy";
 
-/// Adds the outbound listener and its routes; nothing for gateways.
-pub(super) fn generate(
+/// Adds the listeners for the workload, and the routes of those that its Sidecar binds; nothing for gateways.
+pub(super) fn listeners(
     view: &ProxyView,
     listeners: &mut Vec<listener::Listener>,
     routes: &mut Vec<route::RouteConfiguration>,
 ) {
-    let Some(port) = view.workload.outbound_port.filter(|_| !view.is_gateway()) else {
+    if view.is_gateway() {
+        return;
+    }
+    egress::generate(view, listeners, routes);
+    let Some(port) = view.workload.outbound_port else {
         return;
     };
     let address = std::net::IpAddr::from([127, 0, 0, 1]);
@@ -41,7 +46,14 @@ pub(super) fn generate(
         metadata: Some(origin(&view.workload.origin, None, &view.workload.origin.place)),
         ..listener::Listener::default()
     });
-    routes.push(configuration(HTTP_PROXY, virtual_hosts(view), false));
+}
+
+/// The routes of the `http_proxy` listener, the same for all workloads of a scope; nothing for gateways.
+pub(super) fn routes(view: &ProxyView) -> Vec<route::RouteConfiguration> {
+    if view.is_gateway() || view.workload.outbound_port.is_none() {
+        return Vec::new();
+    }
+    vec![configuration(HTTP_PROXY, virtual_hosts(view), false)]
 }
 
 fn virtual_hosts(view: &ProxyView) -> Vec<route::VirtualHost> {
@@ -83,12 +95,14 @@ fn virtual_hosts(view: &ProxyView) -> Vec<route::VirtualHost> {
             &mut hosts,
         );
     }
-    hosts.push(block_all());
+    if !taken.contains("*") {
+        hosts.push(block_all());
+    }
     hosts
 }
 
 /// Adds a host with those of its domains that no other has yet.
-fn add_host(
+pub(super) fn add_host(
     name: String,
     domains: Vec<String>,
     routes: Vec<route::Route>,
@@ -109,8 +123,21 @@ fn is_http(port: &ServicePort) -> bool {
     port.protocol.is_http() || port.protocol == Protocol::Auto
 }
 
-/// All names of a service's port as its clients may write them: short ones within the namespace, without a port for port 80.
+/// All names of a service's port as its clients may write them, without a port for port 80.
 fn domains(view: &ProxyView, service: &MeshService, port: u16) -> Vec<String> {
+    let names = aliases(view, service);
+    let mut domains = Vec::with_capacity(names.len() * 2);
+    for name in names {
+        if port == 80 {
+            domains.push(name.clone());
+        }
+        domains.push(format!("{name}:{port}"));
+    }
+    domains
+}
+
+/// All names of a service as its clients may write them: short ones within the namespace, and its addresses.
+pub(super) fn aliases(view: &ProxyView, service: &MeshService) -> Vec<String> {
     let hostname = &*service.key.hostname;
     let mut names = vec![hostname.to_owned()];
     let suffix = format!(".{}.svc.{}", service.key.namespace, view.snapshot.settings.domain);
@@ -129,12 +156,5 @@ fn domains(view: &ProxyView, service: &MeshService, port: u16) -> Vec<String> {
             .filter(|address| !address.contains('/'))
             .cloned(),
     );
-    let mut domains = Vec::with_capacity(names.len() * 2);
-    for name in names {
-        if port == 80 {
-            domains.push(name.clone());
-        }
-        domains.push(format!("{name}:{port}"));
-    }
-    domains
+    names
 }

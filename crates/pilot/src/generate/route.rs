@@ -13,8 +13,8 @@ use weft_proto::xds::envoy::extensions::retry::host::previous_hosts::v3::Previou
 use weft_proto::xds::envoy::r#type::matcher::v3 as matcher;
 
 use super::cluster::outbound_name;
-use super::route_match;
 use super::wire::{any, boolean, duration, origin, regex, uint32};
+use super::{filters, route_match};
 use crate::snapshot::{GatewayRef, MeshService, MeshVirtualService, Origin};
 use crate::view::ProxyView;
 
@@ -115,6 +115,7 @@ fn one(
         metadata: Some(metadata),
         ..pb::Route::default()
     };
+    route.typed_per_filter_config = filters::of_rule(rule);
     let headers = &rule.headers;
     route.request_headers_to_add = additions(&headers.request);
     route.request_headers_to_remove.clone_from(&headers.request.remove);
@@ -309,7 +310,6 @@ fn additions(ops: &HeaderOps) -> Vec<core::HeaderValueOption> {
     let option = |(name, value): &(String, String), action: HeaderAppendAction| core::HeaderValueOption {
         header: Some(core::HeaderValue {
             key: name.clone(),
-            // A percent sign would begin an operator of Envoy's, which Istio's headers do not have.
             value: value.clone(),
             ..core::HeaderValue::default()
         }),

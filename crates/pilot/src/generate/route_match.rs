@@ -100,7 +100,7 @@ fn query(name: &str, value: &ValueMatch) -> pb::QueryParameterMatcher {
     }
 }
 
-fn string(source: &StringMatch) -> matcher::StringMatcher {
+pub(super) fn string(source: &StringMatch) -> matcher::StringMatcher {
     use matcher::string_matcher::MatchPattern;
     let pattern = match source {
         StringMatch::Exact(value) => return exact(value),

@@ -59,6 +59,29 @@ pub(super) fn mesh_server() -> core::TransportSocket {
     })
 }
 
+/// mTLS of a gRPC client, whose certificates come from the provider `default` of its own bootstrap (gRPC A29).
+pub(super) fn grpc_client(identities: &BTreeSet<String>) -> core::TransportSocket {
+    use tls::common_tls_context::ValidationContextType;
+    let provider = |name: &str| tls::CertificateProviderPluginInstance {
+        instance_name: "default".to_owned(),
+        certificate_name: name.to_owned(),
+    };
+    #[expect(deprecated, reason = "the one field for names that every gRPC implementation reads")]
+    let validation = tls::CertificateValidationContext {
+        ca_certificate_provider_instance: Some(provider("ROOTCA")),
+        match_subject_alt_names: identities.iter().map(|id| exact(id)).collect(),
+        ..tls::CertificateValidationContext::default()
+    };
+    upstream(tls::UpstreamTlsContext {
+        common_tls_context: Some(tls::CommonTlsContext {
+            tls_certificate_provider_instance: Some(provider("default")),
+            validation_context_type: Some(ValidationContextType::ValidationContext(validation)),
+            ..tls::CommonTlsContext::default()
+        }),
+        ..tls::UpstreamTlsContext::default()
+    })
+}
+
 pub(super) fn plaintext() -> core::TransportSocket {
     core::TransportSocket {
         name: "envoy.transport_sockets.raw_buffer".to_owned(),

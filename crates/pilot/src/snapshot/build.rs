@@ -1,6 +1,6 @@
 //! Builds a snapshot from the objects, sharing what did not change with the one before.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::authorization::Authorization;
 use super::destination_rules::DestinationRules;
@@ -79,6 +79,7 @@ pub fn build(
         ),
         inputs,
         diagnostics: Arc::default(),
+        published: OnceLock::new(),
         source_diagnostics: old.map(|old| Arc::clone(&old.source_diagnostics)).unwrap_or_default(),
     };
     snapshot.change = old.map_or(Change::Config, |old| snapshot.change_since(old));

@@ -21,9 +21,10 @@ mod slices;
 mod virtual_services;
 mod workloads;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use weft_api::diagnostic::Diagnostic;
 use weft_api::mesh_config::{LogEncoding, MeshConfig};
 use weft_api::sidecar::OutboundPolicy;
@@ -127,6 +128,8 @@ pub struct MeshSnapshot {
     pub diagnostics: Arc<Vec<Diagnostic>>,
     /// Findings of the sources (syntax, fields, files), set by the store.
     pub source_diagnostics: Arc<Vec<Diagnostic>>,
+    /// When proxies could see it first, set by the store.
+    pub published: OnceLock<Instant>,
 }
 
 // === impl MeshSnapshot ===

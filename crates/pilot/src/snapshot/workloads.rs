@@ -9,6 +9,7 @@ use weft_api::matching::Locality;
 use weft_api::meta::{Kind, Labels, Object, ObjectKey};
 use weft_api::service::TargetPort;
 use weft_api::service_entry::WorkloadEntry;
+use weft_api::sidecar::{CaptureMode, EgressListener};
 
 use super::inputs::Inputs;
 use super::service::{Origin, ServicePort};
@@ -179,6 +180,16 @@ impl Workload {
     /// Canonical revision: `service.istio.io/canonical-revision`, `app.kubernetes.io/version`, `version`, else `latest`.
     pub fn canonical_revision(&self) -> &str {
         canonical_revision(&self.labels)
+    }
+
+    /// Whether its proxy binds an outbound listener of a Sidecar: where traffic is not intercepted, the default is to bind.
+    pub fn binds(&self, listener: &EgressListener) -> bool {
+        let asked = match listener.capture {
+            CaptureMode::None => true,
+            CaptureMode::Default => self.interception == Interception::None,
+            CaptureMode::Iptables => false,
+        };
+        self.proxied && asked && listener.port.is_some()
     }
 
     /// `spiffe://<trust domain>/ns/<namespace>/sa/<service account>`.

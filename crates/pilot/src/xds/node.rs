@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use weft_api::meta::Labels;
 use weft_base::identity::SpiffeId;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::google::protobuf as pb;
@@ -19,6 +20,8 @@ pub struct ProxyNode {
     pub namespace: Arc<str>,
     /// Service account, where the metadata has one.
     pub service_account: Option<Arc<str>>,
+    /// Labels, where the metadata has any.
+    pub labels: Labels,
     /// Version that it reports.
     pub version: Arc<str>,
     /// What it speaks.
@@ -35,12 +38,14 @@ pub enum Role {
 }
 
 /// Data planes that are served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dialect {
     /// The mesh's own proxy.
     Weft,
     /// Envoy.
     Envoy,
+    /// A gRPC library within the client itself (metadata `GENERATOR: grpc`).
+    Grpc,
 }
 
 /// Why a client is not served.
@@ -52,8 +57,8 @@ pub enum NodeError {
     /// It sent no node.
     #[error("the first request of a stream must have a node")]
     Missing,
-    /// gRPC clients are not served yet.
-    #[error("clients of kind {0:?} are not served")]
+    /// Its `GENERATOR` is none that is served.
+    #[error("clients with the generator {0:?} are not served; proxies have none, gRPC clients have \"grpc\"")]
     Kind(String),
     /// Its certificate is somebody else's.
     #[error("node {id} claims {claimed}, its certificate is for {certificate}")]
@@ -87,13 +92,11 @@ impl ProxyNode {
         if pod.is_empty() || namespace.is_empty() {
             return Err(wrong());
         }
-        if text(node, "GENERATOR").is_some_and(|generator| generator == "grpc") {
-            return Err(NodeError::Kind("grpc".to_owned()));
-        }
-        let dialect = if node.user_agent_name == "weft-proxy" {
-            Dialect::Weft
-        } else {
-            Dialect::Envoy
+        let dialect = match text(node, "GENERATOR") {
+            Some("grpc") => Dialect::Grpc,
+            Some(other) => return Err(NodeError::Kind(other.chars().take(256).collect())),
+            None if node.user_agent_name == "weft-proxy" => Dialect::Weft,
+            None => Dialect::Envoy,
         };
         Ok(Self {
             id: Arc::from(node.id.as_str()),
@@ -101,6 +104,7 @@ impl ProxyNode {
             pod: Arc::from(pod),
             namespace: Arc::from(namespace),
             service_account: text(node, "SERVICE_ACCOUNT").map(Arc::from),
+            labels: labels(node),
             version: Arc::from(text(node, "ISTIO_VERSION").unwrap_or_default()),
             dialect,
         })
@@ -130,6 +134,21 @@ fn text<'a>(node: &'a core::Node, key: &str) -> Option<&'a str> {
         return Some(text);
     }
     None
+}
+
+fn labels(node: &core::Node) -> Labels {
+    let found = node
+        .metadata
+        .as_ref()
+        .and_then(|metadata| metadata.fields.get("LABELS"));
+    let Some(pb::value::Kind::StructValue(fields)) = found.and_then(|value| value.kind.as_ref()) else {
+        return Labels::new();
+    };
+    let entry = |(key, value): (&String, &pb::Value)| match &value.kind {
+        Some(pb::value::Kind::StringValue(text)) => Some((key.clone(), text.clone())),
+        _ => None,
+    };
+    fields.fields.iter().filter_map(entry).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,14 @@
 //! The aggregated discovery service over gRPC: one task per stream that turns requests and snapshots into pushes.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request as Call, Response as Answer, Status, Streaming};
@@ -15,13 +18,15 @@ use weft_base::shutdown::Shutdown;
 use weft_proto::xds::envoy::config::core::v3::Node;
 use weft_proto::xds::envoy::service::discovery::v3 as pb;
 use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
-use weft_proto::xds::google::protobuf::Any;
 
 use super::identities::Identities;
+use super::message::{read_delta, read_sotw, write_delta, write_sotw};
 use super::node::{NodeError, ProxyNode};
-use super::resource::{KINDS, Kind, Resource};
+use super::resource::{KINDS, Kind};
 use super::stream::{Mode, Progress, Push, Request, TypeStream};
-use crate::generate::{Generated, generate};
+use crate::cache::Cache;
+use crate::generate::{Generated, compose};
+use crate::metrics::Metrics;
 use crate::snapshot::MeshSnapshot;
 use crate::view::{ProxySettings, ProxyView};
 
@@ -34,6 +39,8 @@ pub struct DiscoveryServer {
     snapshots: watch::Receiver<Arc<MeshSnapshot>>,
     settings: ProxySettings,
     connections: Connections,
+    metrics: Metrics,
+    cache: Cache,
     identities: Identities,
     shutdown: Shutdown,
 }
@@ -52,8 +59,16 @@ pub struct Connected {
     pub node: ProxyNode,
     /// What was agreed, by type.
     pub types: BTreeMap<Kind, Progress>,
+    /// When the last response of a type was sent.
+    pub sent_at: BTreeMap<Kind, SystemTime>,
     /// Generation that it was served last.
     pub generation: u64,
+    /// Number of the stream, unique in this process.
+    pub id: u64,
+    /// When it connected.
+    pub since: SystemTime,
+    /// Where it connected from.
+    pub address: Option<SocketAddr>,
 }
 
 /// One stream.
@@ -65,7 +80,12 @@ struct Session {
     id: u64,
     node: Option<ProxyNode>,
     types: BTreeMap<Kind, TypeStream>,
-    generated: Option<(u64, Arc<Generated>)>,
+    sent_at: BTreeMap<Kind, SystemTime>,
+    since: SystemTime,
+    address: Option<SocketAddr>,
+    generated: Option<(ProxyView, Arc<Generated>)>,
+    /// Birth of the oldest change that the client has not accepted yet.
+    converging: Option<Instant>,
 }
 
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -87,12 +107,15 @@ impl DiscoveryServer {
         snapshots: watch::Receiver<Arc<MeshSnapshot>>,
         settings: ProxySettings,
         connections: Connections,
+        metrics: Metrics,
         shutdown: Shutdown,
     ) -> Self {
         Self {
             snapshots,
             settings,
             connections,
+            metrics,
+            cache: Cache::default(),
             identities: Identities::Unproven,
             shutdown,
         }
@@ -125,7 +148,11 @@ impl DiscoveryServer {
             id: self.connections.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
             node: None,
             types: BTreeMap::new(),
+            sent_at: BTreeMap::new(),
+            since: SystemTime::now(),
+            address: call.remote_addr(),
             generated: None,
+            converging: None,
         };
         let stop = self.shutdown.token();
         let requests = call.into_inner();
@@ -180,6 +207,7 @@ impl Session {
                     let (type_url, node, request) = read(message);
                     if let Err(error) = self.request(&type_url, node.as_ref(), &request) {
                         tracing::warn!(%error, peer = ?self.peer, "discovery stream refused");
+                        self.server.metrics.failed();
                         // A client that is gone does not need the reason.
                         let _ = sender.send(Err(status(&error))).await;
                         return;
@@ -208,6 +236,7 @@ impl Session {
                 self.check_account(&node, certificate)?;
             }
             tracing::info!(node = %node.id, mode = ?self.mode, "proxy connected");
+            self.server.metrics.clients(&node.version, 1);
             self.node = Some(node);
         }
         let Some(kind) = Kind::from_type_url(type_url) else {
@@ -218,9 +247,21 @@ impl Session {
             .types
             .entry(kind)
             .or_insert_with(|| TypeStream::new(kind, self.mode, request));
+        if request.nonce.is_empty() {
+            self.server.metrics.requested();
+        } else if request.nonce != stream.progress().sent {
+            self.server.metrics.expired(kind);
+        }
         stream.request(request);
         if let (Some(error), Some(node)) = (&request.error, &self.node) {
             tracing::warn!(node = %node.id, ?kind, %error, "configuration rejected by the proxy");
+            self.server.metrics.rejected(kind);
+            // What was rejected will never be accepted: the time until then says nothing.
+            self.converging = None;
+        } else if self.types.values().all(TypeStream::is_settled)
+            && let Some(born) = self.converging.take()
+        {
+            self.server.metrics.converged(born.elapsed());
         }
         Ok(())
     }
@@ -246,48 +287,68 @@ impl Session {
         let Some(node) = self.node.clone() else {
             return Vec::new();
         };
+        let born = snapshot.published.get().copied();
+        let is_new = self
+            .generated
+            .as_ref()
+            .is_none_or(|(view, _)| view.snapshot.generation != snapshot.generation);
+        if let Some(born) = born.filter(|_| is_new) {
+            self.server.metrics.queued(born.elapsed());
+        }
         let generated = self.generated(&node, snapshot);
         let mut pushes = Vec::new();
         for kind in KINDS {
             if let Some(stream) = self.types.get_mut(&kind)
                 && let Some(push) = stream.push(generated.of(kind))
             {
+                let bytes = push.resources.iter().map(|(_, resource)| resource.bytes.len()).sum();
+                let after = born.filter(|_| is_new).map(|born| born.elapsed());
+                self.server.metrics.pushed(kind, bytes, after);
+                self.sent_at.insert(kind, SystemTime::now());
                 pushes.push((kind, push));
             }
         }
-        let types = self
+        if is_new && !pushes.is_empty() {
+            self.converging = self.converging.or(born);
+        }
+        self.report(node, snapshot.generation);
+        pushes
+    }
+
+    /// Tells the debug pages.
+    fn report(&self, node: ProxyNode, generation: u64) {
+        let progress = self
             .types
             .iter()
-            .map(|(kind, stream)| (*kind, stream.progress().clone()))
-            .collect();
+            .map(|(kind, stream)| (*kind, stream.progress().clone()));
         let connected = Connected {
             node,
-            types,
-            generation: snapshot.generation,
+            types: progress.collect(),
+            sent_at: self.sent_at.clone(),
+            generation,
+            id: self.id,
+            since: self.since,
+            address: self.address,
         };
         self.server.connections.proxies.lock().insert(self.id, connected);
-        pushes
     }
 
     /// Everything for this proxy; made once per snapshot. A proxy that nobody registered gets nothing until somebody does.
     fn generated(&mut self, node: &ProxyNode, snapshot: &Arc<MeshSnapshot>) -> Arc<Generated> {
-        if let Some((generation, generated)) = &self.generated
-            && *generation == snapshot.generation
+        if let Some((view, generated)) = &self.generated
+            && view.snapshot.generation == snapshot.generation
         {
             return generated.clone();
         }
-        let view = ProxyView::new(
-            snapshot.clone(),
-            &node.namespace,
-            &node.pod,
-            self.server.settings.clone(),
-        );
-        let view = view.map(|view| ProxyView {
-            dialect: node.dialect,
-            ..view
-        });
-        let generated = Arc::new(view.as_ref().map(generate).unwrap_or_default());
-        self.generated = Some((snapshot.generation, generated.clone()));
+        let view = ProxyView::of(snapshot.clone(), node, self.server.settings.clone());
+        let Some(view) = view else {
+            self.generated = None;
+            return Arc::default();
+        };
+        let shared = self.server.cache.shared(&view);
+        let before = self.generated.as_ref().map(|(view, generated)| (view, &**generated));
+        let generated = Arc::new(compose(&view, &shared, before));
+        self.generated = Some((view, generated.clone()));
         generated
     }
 }
@@ -295,6 +356,9 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.server.connections.proxies.lock().remove(&self.id);
+        if let Some(node) = &self.node {
+            self.server.metrics.clients(&node.version, -1);
+        }
     }
 }
 
@@ -303,68 +367,5 @@ fn status(error: &NodeError) -> Status {
         NodeError::Identity { .. } => Status::permission_denied(error.to_string()),
         NodeError::Id(_) | NodeError::Missing => Status::invalid_argument(error.to_string()),
         NodeError::Kind(_) => Status::unimplemented(error.to_string()),
-    }
-}
-
-fn texts(names: Vec<String>) -> Vec<Arc<str>> {
-    names.into_iter().map(Arc::from).collect()
-}
-
-fn read_sotw(message: pb::DiscoveryRequest) -> (String, Option<Node>, Request) {
-    let request = Request {
-        nonce: message.response_nonce,
-        error: message.error_detail.map(|detail| detail.message),
-        names: texts(message.resource_names),
-        ..Request::default()
-    };
-    (message.type_url, message.node, request)
-}
-
-fn read_delta(message: pb::DeltaDiscoveryRequest) -> (String, Option<Node>, Request) {
-    let known = message.initial_resource_versions.into_iter();
-    let request = Request {
-        nonce: message.response_nonce,
-        error: message.error_detail.map(|detail| detail.message),
-        subscribe: texts(message.resource_names_subscribe),
-        unsubscribe: texts(message.resource_names_unsubscribe),
-        known: known
-            .map(|(name, version)| (Arc::from(name), Arc::from(version)))
-            .collect(),
-        ..Request::default()
-    };
-    (message.type_url, message.node, request)
-}
-
-fn any(resource: &Resource) -> Any {
-    Any {
-        type_url: resource.type_url.to_string(),
-        value: resource.bytes.to_vec(),
-    }
-}
-
-fn write_sotw(kind: Kind, push: Push) -> pb::DiscoveryResponse {
-    pb::DiscoveryResponse {
-        version_info: push.version,
-        resources: push.resources.iter().map(|(_, resource)| any(resource)).collect(),
-        type_url: kind.type_url().to_owned(),
-        nonce: push.nonce,
-        ..pb::DiscoveryResponse::default()
-    }
-}
-
-fn write_delta(kind: Kind, push: Push) -> pb::DeltaDiscoveryResponse {
-    let resource = |(name, resource): &(Arc<str>, Resource)| pb::Resource {
-        name: name.to_string(),
-        version: resource.version.to_string(),
-        resource: Some(any(resource)),
-        ..pb::Resource::default()
-    };
-    pb::DeltaDiscoveryResponse {
-        system_version_info: push.version,
-        resources: push.resources.iter().map(resource).collect(),
-        type_url: kind.type_url().to_owned(),
-        removed_resources: push.removed.iter().map(ToString::to_string).collect(),
-        nonce: push.nonce,
-        ..pb::DeltaDiscoveryResponse::default()
     }
 }

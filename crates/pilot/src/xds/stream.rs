@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::resource::{Kind, Resource, ResourceSet};
+use super::layer::Resources;
+use super::resource::{Kind, Resource};
 
 /// Which variant of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +67,13 @@ pub struct TypeStream {
     sent: BTreeMap<Arc<str>, Arc<str>>,
     responses: u64,
     due: bool,
+    /// What the last push was made of; `None` after the client changed what it asks for.
+    compared: Option<Resources>,
     progress: Progress,
 }
+
+/// Names with their resources.
+type Changed = Vec<(Arc<str>, Resource)>;
 
 // === impl TypeStream ===
 
@@ -88,6 +94,7 @@ impl TypeStream {
             sent: request.known.clone(),
             responses: 0,
             due: true,
+            compared: None,
             progress: Progress::default(),
         }
     }
@@ -105,6 +112,7 @@ impl TypeStream {
         match self.mode {
             Mode::Delta => {
                 for name in request.subscribe.iter().filter(|name| &***name != "*") {
+                    self.compared = None;
                     // A client that subscribes again wants the resource again, unless it says which version it has.
                     if !request.known.contains_key(name) {
                         self.sent.remove(name);
@@ -112,6 +120,7 @@ impl TypeStream {
                     self.due |= self.names.insert(name.clone());
                 }
                 for name in &request.unsubscribe {
+                    self.compared = None;
                     self.names.remove(name);
                     self.sent.remove(name);
                 }
@@ -122,6 +131,7 @@ impl TypeStream {
                 let names: BTreeSet<Arc<str>> = request.names.iter().cloned().collect();
                 if current && names != self.names {
                     self.due |= names.difference(&self.names).next().is_some();
+                    self.compared = None;
                     self.names = names;
                     self.sent.retain(|name, _| self.wildcard || self.names.contains(name));
                 }
@@ -130,50 +140,82 @@ impl TypeStream {
     }
 
     /// What has to be sent so that the client has `all`, as far as it asked for it.
-    pub fn push(&mut self, all: &ResourceSet) -> Option<Push> {
-        let wanted = |name: &Arc<str>| self.wildcard || self.names.contains(name);
-        let current: BTreeMap<&Arc<str>, &Resource> = all.iter().filter(|(name, _)| wanted(name)).collect();
-        let differs = |name: &Arc<str>, resource: &Resource| self.sent.get(name) != Some(&resource.version);
-        let changed: Vec<(Arc<str>, Resource)> = current
-            .iter()
-            .filter(|(name, resource)| differs(name, resource))
-            .map(|(name, resource)| (Arc::clone(name), (*resource).clone()))
-            .collect();
-        let removed: Vec<Arc<str>> = self
-            .sent
-            .keys()
-            .filter(|name| !current.contains_key(name))
-            .cloned()
-            .collect();
-        let first = self.due;
-        self.due = false;
+    pub fn push(&mut self, all: &Resources) -> Option<Push> {
+        let first = std::mem::take(&mut self.due);
+        let before = self.compared.replace(all.clone());
+        let (changed, removed) = match before.as_ref().and_then(|before| all.changed_since(before)) {
+            Some(names) => self.differences(all, names.cloned().collect()),
+            None => self.all_differences(all),
+        };
         if changed.is_empty() && removed.is_empty() && !(first && self.answers_empty()) {
             return None;
         }
-        let resources = match self.mode {
-            Mode::Delta => changed,
-            Mode::StateOfTheWorld => current
-                .iter()
-                .map(|(name, r)| (Arc::clone(name), (*r).clone()))
-                .collect(),
+        for (name, resource) in &changed {
+            self.sent.insert(name.clone(), resource.version.clone());
+        }
+        for name in &removed {
+            self.sent.remove(name);
+        }
+        let (resources, removed) = match self.mode {
+            Mode::Delta => (changed, removed),
+            Mode::StateOfTheWorld => (self.wanted(all), Vec::new()),
         };
-        self.sent = current
-            .into_iter()
-            .map(|(name, resource)| (name.clone(), resource.version.clone()))
-            .collect();
         self.responses += 1;
         self.progress.sent = format!("{}-{}", self.kind.short(), self.responses);
         Some(Push {
             nonce: self.progress.sent.clone(),
             version: self.responses.to_string(),
             resources,
-            removed: if self.mode == Mode::Delta { removed } else { Vec::new() },
+            removed,
         })
+    }
+
+    /// Of these names, what the client does not have as it is now, and what it has and is gone.
+    fn differences(&self, all: &Resources, names: BTreeSet<Arc<str>>) -> (Changed, Vec<Arc<str>>) {
+        let mut changed = Vec::new();
+        let mut removed = Vec::new();
+        for name in names {
+            let sent = self.sent.get(&name);
+            let current = all.get(&name).filter(|_| self.wildcard || self.names.contains(&name));
+            match current {
+                Some(resource) if sent != Some(&resource.version) => changed.push((name, resource.clone())),
+                None if sent.is_some() => removed.push(name),
+                Some(_) | None => {}
+            }
+        }
+        (changed, removed)
+    }
+
+    fn all_differences(&self, all: &Resources) -> (Changed, Vec<Arc<str>>) {
+        let known = self.sent.keys().cloned();
+        let names = if self.wildcard {
+            known.chain(all.iter().map(|(name, _)| name.clone())).collect()
+        } else {
+            known.chain(self.names.iter().cloned()).collect()
+        };
+        self.differences(all, names)
+    }
+
+    /// Everything that the client asked for and that exists.
+    fn wanted(&self, all: &Resources) -> Changed {
+        let owned = |(name, resource): (&Arc<str>, &Resource)| (Arc::clone(name), resource.clone());
+        if self.wildcard {
+            return all.iter().map(owned).collect();
+        }
+        let named = self.names.iter();
+        named
+            .filter_map(|name| Some((name.clone(), all.get(name)?.clone())))
+            .collect()
     }
 
     /// A client that waits for its first answer gets one even if there is nothing: it would wait for ever otherwise.
     fn answers_empty(&self) -> bool {
         self.wildcard || self.mode == Mode::StateOfTheWorld
+    }
+
+    /// Whether the client accepted the last response.
+    pub fn is_settled(&self) -> bool {
+        self.progress.acked == self.progress.sent
     }
 
     /// What was agreed so far.
@@ -186,14 +228,20 @@ impl TypeStream {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::layer::Layer;
+    use super::super::resource::ResourceSet;
     use super::*;
 
-    fn set(entries: &[(u8, u8)]) -> ResourceSet {
+    fn resources(entries: &[(u8, u8)]) -> ResourceSet {
         let entry = |(name, content): &(u8, u8)| {
             let resource = Resource::new("t".to_owned(), vec![*content]);
             (Arc::from(format!("r{name}")), resource)
         };
         entries.iter().map(entry).collect()
+    }
+
+    fn set(entries: &[(u8, u8)]) -> Resources {
+        Resources::own(resources(entries))
     }
 
     /// A client that applies what it is sent.
@@ -213,7 +261,7 @@ mod tests {
         }
     }
 
-    fn versions(set: &ResourceSet) -> BTreeMap<Arc<str>, Arc<str>> {
+    fn versions(set: &Resources) -> BTreeMap<Arc<str>, Arc<str>> {
         set.iter()
             .map(|(name, resource)| (name.clone(), resource.version.clone()))
             .collect()
@@ -224,12 +272,17 @@ mod tests {
         fn a_client_ends_with_the_full_state(
             states in prop::collection::vec(prop::collection::btree_map(0..6_u8, 0..3_u8, 0..6), 1..8),
             delta in any::<bool>(),
+            linked in any::<bool>(),
         ) {
             let mode = if delta { Mode::Delta } else { Mode::StateOfTheWorld };
             let mut stream = TypeStream::new(Kind::Cluster, mode, &Request::default());
             let mut client = Client::default();
+            let mut layer = Layer::new(ResourceSet::new());
             for state in states {
-                let state = set(&state.into_iter().collect::<Vec<_>>());
+                let (low, high): (Vec<_>, Vec<_>) = state.into_iter().partition(|(name, _)| *name < 4);
+                // Either layers that know their difference, or ones that have to be compared whole.
+                layer = Layer::after(linked.then_some(&layer), resources(&low));
+                let state = Resources { shared: layer.clone(), own: Layer::new(resources(&high)) };
                 if let Some(push) = stream.push(&state) {
                     client.apply(mode, &push);
                     let ack = Request { nonce: push.nonce, ..Request::default() };

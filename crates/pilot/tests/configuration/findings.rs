@@ -163,3 +163,36 @@ fn ports_and_policies() {
         "#]],
     );
 }
+
+#[test]
+fn listeners_of_sidecars() {
+    let database = |name: &str| service(name, "default").replace("{name: http, port: 80}", "{name: tcp, port: 5000}");
+    let local = |name: &str, version: &str, port: u16| {
+        let text = workload(name, version, "default", port, true);
+        text.replace(
+            "  ready: true\n",
+            &format!("  ready: true\n  outboundPort: {}\n", port + 2),
+        )
+    };
+    check(
+        &format!(
+            "{}{}{}{}{}{}{}---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: callme}}\nspec:\n  egress:\n  - port: {{number: 6000, protocol: TCP, name: db}}\n    captureMode: NONE\n    hosts: [\"./db.default.svc.cluster.local\"]\n  - port: {{number: 6001, protocol: TCP, name: any}}\n    captureMode: IPTABLES\n    hosts: [\"./*\"]\n  - port: {{number: 6002, protocol: TCP, name: many}}\n    bind: 127.0.0.2\n    hosts: [\"./*\"]\n  - port: {{number: 6003, protocol: TCP, name: none}}\n    hosts: [\"./callme.default.svc.cluster.local\"]\n  - port: {{number: 6004, protocol: HTTP, name: web}}\n    hosts: [\"./*\"]\n",
+            service("callme", "default"),
+            database("db"),
+            database("db2"),
+            local("callme", "v1", 41000),
+            local("callme", "v2", 41010),
+            local("db", "v1", 41020),
+            local("db2", "v1", 41030),
+        ),
+        expect![[r#"
+            mesh.yaml:68:5: error [WEFT0025] Sidecar/default/callme spec.egress[0].port.number: the workloads callme-v1-0 and callme-v2-0 of this machine would both bind 127.0.0.1:6000; only one of them can; select one workload, or give each an address of its own with bind (for example 127.0.0.2)
+            mesh.yaml:71:5: warning [IST0133] Sidecar/default/callme spec.egress[1].captureMode: traffic of workloads on this machine is not intercepted, so nothing listens; use captureMode: NONE and connect to the port
+            mesh.yaml:74:5: warning [IST0133] Sidecar/default/callme spec.egress[2].hosts: several services are behind it (db.default.svc.cluster.local, db2.default.svc.cluster.local); all connections go to db.default.svc.cluster.local; name one service, or write a VirtualService with a tcp rule for the port
+            mesh.yaml:74:5: error [WEFT0025] Sidecar/default/callme spec.egress[2].port.number: the workloads callme-v1-0 and callme-v2-0 of this machine would both bind 127.0.0.2:6002; only one of them can; select one workload, or give each an address of its own with bind (for example 127.0.0.2)
+            mesh.yaml:77:5: error [IST0101] Sidecar/default/callme spec.egress[3].hosts: no service with a TCP port 6003, or with one TCP port, is behind it; nothing listens; name such a service, or write a VirtualService with a tcp rule for the port
+            mesh.yaml:77:5: error [WEFT0025] Sidecar/default/callme spec.egress[3].port.number: the workloads callme-v1-0 and callme-v2-0 of this machine would both bind 127.0.0.1:6003; only one of them can; select one workload, or give each an address of its own with bind (for example 127.0.0.2)
+            mesh.yaml:79:5: error [WEFT0025] Sidecar/default/callme spec.egress[4].port.number: the workloads callme-v1-0 and callme-v2-0 of this machine would both bind 127.0.0.1:6004; only one of them can; select one workload, or give each an address of its own with bind (for example 127.0.0.2)
+        "#]],
+    );
+}

@@ -2,6 +2,7 @@
 
 mod authorization;
 mod destination_rules;
+mod egress;
 mod gateway_api;
 mod gateways;
 mod policies;
@@ -24,6 +25,7 @@ pub(super) fn check(snapshot: &MeshSnapshot) -> Vec<Diagnostic> {
     destination_rules::check(snapshot, &mut found);
     gateways::check(snapshot, &mut found);
     policies::check(snapshot, &mut found);
+    egress::check(snapshot, &mut found);
     authorization::check(snapshot, &mut found);
     gateway_api::check(snapshot, &mut found);
     found.sort();

@@ -1,0 +1,139 @@
+//! Reader of `fault` and `corsPolicy` of HTTP rules.
+
+use super::fields::Fields;
+use super::{check, values};
+use crate::matching::{Percent, StringMatch};
+use crate::virtual_service::{CorsPolicy, Fault, FaultAbort};
+
+/// Names of gRPC's status codes (<https://grpc.io/docs/guides/status-codes/>), by number.
+const GRPC_STATUS: &[&str] = &[
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
+pub(super) fn fault(fields: &mut Fields<'_, '_>) -> Fault {
+    if fields.set_of(&["delay", "abort"]).is_empty() {
+        fields.missing("delay", "set delay, abort or both");
+    }
+    Fault {
+        delay: fields
+            .map("delay", |f| {
+                f.refuse("exponentialDelay", "use fixedDelay");
+                if f.get("fixedDelay").is_none() {
+                    f.missing("fixedDelay", "say how long, for example 5s");
+                }
+                let time = f.positive_duration("fixedDelay");
+                let share = share(f);
+                time.map(|time| (time, share))
+            })
+            .flatten(),
+        abort: fields
+            .map("abort", |f| {
+                f.refuse("http2Error", "use httpStatus or grpcStatus");
+                if f.set_of(&["httpStatus", "grpcStatus"]).len() > 1 {
+                    f.invalid("grpcStatus", "excludes httpStatus", "keep one of them");
+                }
+                let http = f.number("httpStatus", 200, 599);
+                let http = http.and_then(|status| u16::try_from(status).ok()).map(FaultAbort::Http);
+                let grpc = grpc_status(f).map(FaultAbort::Grpc);
+                if f.set_of(&["httpStatus", "grpcStatus", "http2Error"]).is_empty() {
+                    f.missing("httpStatus", "say what is answered, for example 503");
+                }
+                let share = share(f);
+                http.or(grpc).map(|answer| (answer, share))
+            })
+            .flatten(),
+    }
+}
+
+/// `percentage: {value}`, or the older whole number `percent`. None hits nothing, as in Istio, which is hardly what was meant.
+fn share(fields: &mut Fields<'_, '_>) -> Percent {
+    let new = fields.map("percentage", |f| values::percent(f, "value")).flatten();
+    let old = fields.number("percent", 0, 100).map(|whole| Percent(f64::from(whole)));
+    if fields.set_of(&["percentage", "percent"]).is_empty() {
+        fields.warn(
+            "percentage",
+            "is not set, so no request is hit",
+            "say how many, for example percentage: {value: 100}",
+        );
+    }
+    new.or(old).unwrap_or(Percent(0.0))
+}
+
+fn grpc_status(fields: &mut Fields<'_, '_>) -> Option<u32> {
+    let text = fields.text("grpcStatus")?;
+    let wanted = text.to_ascii_uppercase();
+    let by_name = GRPC_STATUS.iter().position(|name| *name == wanted);
+    let code = by_name.or_else(|| text.parse().ok().filter(|code| *code < GRPC_STATUS.len()));
+    if code.is_none() {
+        let hint = match crate::suggest::nearest(&wanted, GRPC_STATUS.iter().copied()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "use a name such as UNAVAILABLE".to_owned(),
+        };
+        fields.invalid("grpcStatus", format!("{text:?} is not a gRPC status"), hint);
+    }
+    code.and_then(|code| u32::try_from(code).ok())
+}
+
+pub(super) fn cors(fields: &mut Fields<'_, '_>) -> CorsPolicy {
+    let mut allow_origins = fields.list("allowOrigins", values::string_match);
+    // The older list of exact origins; `*` stands for every one.
+    allow_origins.extend(fields.texts("allowOrigin").into_iter().map(|origin| {
+        if origin == "*" {
+            StringMatch::Regex(".*".to_owned())
+        } else {
+            StringMatch::Exact(origin)
+        }
+    }));
+    if fields.set_of(&["allowOrigins", "allowOrigin"]).is_empty() {
+        fields.missing("allowOrigins", "name the origins whose scripts may call");
+    }
+    let methods = tokens(fields, "allowMethods");
+    let allow_headers = tokens(fields, "allowHeaders");
+    let expose_headers = tokens(fields, "exposeHeaders");
+    CorsPolicy {
+        allow_origins,
+        allow_methods: methods,
+        allow_headers,
+        expose_headers,
+        max_age: fields.duration("maxAge"),
+        allow_credentials: fields.flag("allowCredentials"),
+        forward_unmatched: fields
+            .choice(
+                "unmatchedPreflights",
+                &[("UNSPECIFIED", None), ("FORWARD", Some(true)), ("IGNORE", Some(false))],
+            )
+            .flatten(),
+    }
+}
+
+/// Methods or header names; `*` is one too.
+fn tokens(fields: &mut Fields<'_, '_>, name: &'static str) -> Vec<String> {
+    fields.list(name, |report, node| {
+        let text = report.text(node)?;
+        if !check::is_header_name(&text) || text.starts_with(':') {
+            report.invalid(
+                node.at,
+                format!("{text:?} is not a name"),
+                "use letters, digits and dashes",
+            );
+            return None;
+        }
+        Some(text)
+    })
+}
