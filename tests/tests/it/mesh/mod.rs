@@ -1,5 +1,8 @@
 //! Whole meshes as `meshctl up` runs them: split and edit, loss of the control plane, Envoy as a peer.
 
+mod grpc;
+mod sidecar;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -124,6 +124,12 @@ impl Mesh {
         process.and_then(|process| process["restarts"].as_u64()).unwrap_or(0)
     }
 
+    /// A page of the discovery server.
+    pub(crate) async fn pilot(&self, page: &str) -> Result<String> {
+        let answer = get(self.address("pilotMonitoring")?, page, "localhost").await?;
+        Ok(String::from_utf8_lossy(&answer.body).into_owned())
+    }
+
     /// The collector's graph.
     pub(crate) async fn graph(&self) -> Result<Value> {
         self.collector("/api/graph").await
