@@ -69,6 +69,8 @@ enum Verb {
         /// Only tests whose name contains this.
         filter: Option<String>,
     },
+    /// Container images of every program, without a container engine.
+    Images(images::Arguments),
     /// Everything that runs without a cluster: the checks, unit tests, Envoy and gRPC interop, whole meshes.
     Test,
     /// Rules of the house that no compiler checks.
@@ -98,6 +100,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Gen { check } => gen_code::run(check),
         Verb::Golden { filter } => golden::run(filter.as_deref()),
+        Verb::Images(arguments) => images::run(&arguments),
         Verb::Test => test::run(),
         Verb::Tidy => tidy::run(),
         Verb::Venv => venv::ensure().map(drop),

@@ -28,7 +28,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use self::layout::Layout;
-use crate::{process, workspace};
+use crate::{images, process, workspace};
 
 /// More nodes than this are of no use on one machine.
 const NODES_MAX: i64 = 9;
@@ -181,9 +181,9 @@ fn hand_over(command: &mut Command) -> Result<()> {
 }
 
 /// Files as they are; a plain name is an image that `cargo xtask images` made.
-fn archives(images: &[PathBuf]) -> Result<Vec<PathBuf>> {
+fn archives(wanted: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let find = |image: &PathBuf| {
-        let made = workspace::target().join("images").join(image).with_extension("tar");
+        let made = images::folder().join(image).with_extension("tar");
         match [image.clone(), made].into_iter().find(|path| path.is_file()) {
             // The command that reads it may run elsewhere.
             Some(path) => Ok(path.canonicalize()?),
@@ -193,5 +193,5 @@ fn archives(images: &[PathBuf]) -> Result<Vec<PathBuf>> {
             ),
         }
     };
-    images.iter().map(find).collect()
+    wanted.iter().map(find).collect()
 }
