@@ -3,14 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
-use axum::routing::get;
+use axum::response::Response;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::flaky::Flaky;
+use crate::grpc;
 
 /// Longest delay that `/slow` gives.
 const SLOWEST_MS: u64 = 60_000;
@@ -37,13 +40,14 @@ impl Callee {
         }
     }
 
-    /// `/healthz`, `/headers`, `/slow?ms=N`, `/flaky`, and an answer to every other path.
+    /// `/healthz`, `/headers`, `/slow?ms=N`, `/flaky`, the gRPC method, and an answer to every other path.
     pub(crate) fn router(self) -> Router {
         Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/headers", get(echo_headers))
             .route("/slow", get(slow))
             .route("/flaky", get(flaky))
+            .route(grpc::PATH, post(describe_by_grpc))
             .fallback(answer)
             .with_state(self)
     }
@@ -68,6 +72,10 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 async fn answer(State(callee): State<Callee>, uri: Uri, headers: HeaderMap) -> Json<Value> {
     callee.describe(&uri, &headers)
+}
+
+async fn describe_by_grpc(State(callee): State<Callee>, body: Body) -> Response {
+    grpc::describe(&callee.version, &callee.instance, body).await
 }
 
 async fn flaky(State(callee): State<Callee>, uri: Uri, headers: HeaderMap) -> (StatusCode, Json<Value>) {

@@ -1,10 +1,11 @@
-//! The sample application of the demo: one program, two roles.
+//! The sample application: one program, three roles.
 //!
-//! `callme` answers with its name and version; `caller` asks `callme` through the proxy that `http_proxy` names and returns
-//! both answers. Neither knows that a mesh exists.
+//! `callme` answers with its name and version over HTTP/1.1, HTTP/2 and gRPC; `caller` asks `callme`, through the proxy that
+//! `http_proxy` names if there is one, and returns both answers; `load` sends requests at a steady rate and counts what fails.
+//! None knows that a mesh exists.
 
 use std::future::IntoFuture;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,11 +13,15 @@ use axum::Router;
 use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 mod callee;
 mod caller;
 mod flaky;
+mod grpc;
+mod load;
 mod proxied;
+mod tally;
 
 /// How long open connections may go on after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -47,13 +52,21 @@ enum Role {
         #[arg(long, env = "TARGET", default_value = "http://callme")]
         target: http::Uri,
     },
+    /// Send requests at a steady rate and print one JSON object a second that says what failed.
+    Load(load::Options),
 }
 
 #[derive(Args, Debug)]
 struct Common {
-    /// Port to listen on, on 127.0.0.1.
+    /// Address to listen on.
+    #[arg(long, env = "LISTEN_ADDRESS", default_value_t = Ipv4Addr::LOCALHOST.into())]
+    address: IpAddr,
+    /// Port to listen on.
     #[arg(long, env = "PORT_HTTP")]
     port: u16,
+    /// Further ports that answer the same, so that each can be named after its protocol.
+    #[arg(long, env = "MORE_PORTS", value_delimiter = ',')]
+    more_ports: Vec<u16>,
     /// Version that the answers carry.
     #[arg(long = "app-version", env = "VERSION", default_value = "v1")]
     version: String,
@@ -72,45 +85,58 @@ fn main() -> anyhow::Result<()> {
 }
 
 async fn run(role: Role) -> anyhow::Result<()> {
-    let (port, router) = match role {
+    match role {
         Role::Callme { common, fail_percent } => {
+            let addresses = common.addresses();
             let callee = callee::Callee::new(common.version, common.instance, fail_percent);
-            (common.port, callee.router())
+            serve(&addresses, callee.router()).await
         }
         Role::Caller { common, target } => {
             let proxy = ["http_proxy", "HTTP_PROXY"]
                 .iter()
                 .find_map(|name| std::env::var(name).ok());
             let client = proxied::Client::new(proxy.as_deref())?;
+            let addresses = common.addresses();
             let caller = caller::Caller::new(common.version, common.instance, target, client);
-            (common.port, caller.router())
+            serve(&addresses, caller.router()).await
         }
-    };
-    serve(port, router).await
+        Role::Load(options) => load::run(options).await,
+    }
 }
 
-async fn serve(port: u16, router: Router) -> anyhow::Result<()> {
-    let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on {address}"))?;
+async fn serve(addresses: &[SocketAddr], router: Router) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    let (stop, mut stopping) = tokio::sync::watch::channel(false);
-    let served = axum::serve(listener, router).with_graceful_shutdown(async move {
-        // The sender lives until `serve` returns, so an error cannot come before the end anyway.
-        let _ = stopping.wait_for(|stop| *stop).await;
-    });
-    let mut served = std::pin::pin!(served.into_future());
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let mut servers = JoinSet::new();
+    for address in addresses {
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
+        let mut stopping = stopping.clone();
+        let served = axum::serve(listener, router.clone()).with_graceful_shutdown(async move {
+            // The sender lives until all servers have ended, so an error cannot come before the end anyway.
+            let _ = stopping.wait_for(|stop| *stop).await;
+        });
+        servers.spawn(served.into_future());
+    }
     tokio::select! {
-        ended = &mut served => return ended.context("the server ended"),
+        Some(ended) = servers.join_next() => return ended?.context("a server ended"),
         _ = terminate.recv() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted.context("cannot watch for SIGINT")?,
     }
     stop.send_replace(true);
     // Idle keep-alive connections close at once; a request in flight has until the deadline.
-    match tokio::time::timeout(DRAIN, served).await {
-        Ok(ended) => ended.context("the server ended"),
-        Err(_) => Ok(()),
+    let all = async { while servers.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(DRAIN, all).await;
+    Ok(())
+}
+
+// === impl Common ===
+
+impl Common {
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let ports = [self.port].into_iter().chain(self.more_ports.iter().copied());
+        ports.map(|port| SocketAddr::new(self.address, port)).collect()
     }
 }
 
