@@ -19,6 +19,7 @@ const PROTOBUF: &[&str] = &["weft_proto::xds", "envoy_types", "prost::", "prost_
 const PROTOBUF_FOLDERS: &[&str] = &[
     "proto/",
     "xtask/",
+    "deploy/samples/",
     "tests/",
     "crates/base/",
     "crates/citadel/",
