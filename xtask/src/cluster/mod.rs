@@ -8,9 +8,10 @@ mod cgroups;
 mod config;
 pub(crate) mod dns;
 pub(crate) mod forward;
+pub(crate) mod handle;
 mod hosts;
 mod kind;
-mod layout;
+pub(crate) mod layout;
 mod local;
 mod network;
 pub(crate) mod node_init;
@@ -19,7 +20,7 @@ mod parts;
 mod ready;
 mod record;
 mod source_build;
-mod steps;
+pub(crate) mod steps;
 mod sweep;
 
 use std::path::PathBuf;
@@ -27,8 +28,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use self::layout::Layout;
-use crate::{images, process, workspace};
+use self::handle::Cluster;
+use crate::{images, process};
 
 /// More nodes than this are of no use on one machine.
 const NODES_MAX: i64 = 9;
@@ -98,80 +99,29 @@ enum NodeAction {
 
 /// Does what the arguments say.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let cluster = Layout::new(&arguments.name)?;
-    match provider(arguments, &cluster) {
-        Provider::Kind => on_kind(&cluster, &arguments.action),
-        Provider::Local => on_local(&cluster, &arguments.action),
-    }
-}
-
-/// The one asked for; else the one whose cluster is there; else what can run here.
-fn provider(arguments: &Arguments, cluster: &Layout) -> Provider {
-    if let Some(provider) = arguments.provider {
-        return provider;
-    }
-    if cluster.state().exists() {
-        return Provider::Local;
-    }
-    match kind::usable() {
-        Ok(()) => Provider::Kind,
-        Err(reason) => {
-            if matches!(arguments.action, Action::Up { .. }) {
-                eprintln!("cluster: not kind, {reason}: using local");
-            }
-            Provider::Local
-        }
-    }
-}
-
-fn on_local(cluster: &Layout, action: &Action) -> Result<()> {
-    match action {
-        Action::Up { nodes } => local::up(cluster, *nodes),
-        Action::Down => local::down(cluster),
+    let tell = matches!(arguments.action, Action::Up { .. });
+    let cluster = Cluster::new(&arguments.name, arguments.provider, tell)?;
+    match &arguments.action {
+        Action::Up { nodes } => cluster.up(*nodes),
+        Action::Down => cluster.down(),
         Action::Kubeconfig => {
-            println!("{}", local::kubeconfig(cluster)?.display());
+            println!("{}", cluster.kubeconfig()?.display());
             Ok(())
         }
-        Action::Load { images } => local::load_images(cluster, &archives(images)?),
-        Action::Status => status(&binaries::folder()?.join("kubectl"), &local::kubeconfig(cluster)?),
-        Action::Kubectl { arguments } => {
-            let mut kubectl = Command::new(binaries::folder()?.join("kubectl"));
-            kubectl.arg("--kubeconfig").arg(local::kubeconfig(cluster)?);
-            hand_over(kubectl.args(arguments))
+        Action::Load { images } => cluster.load(&archives(images)?),
+        Action::Status => {
+            process::run(
+                cluster
+                    .kubectl()?
+                    .args(["get", "nodes,pods", "--all-namespaces", "-o", "wide"]),
+            )
         }
+        Action::Kubectl { arguments } => hand_over(cluster.kubectl()?.args(arguments)),
         Action::Node { action } => match action {
-            NodeAction::Stop { number } => local::stop_node(cluster, *number),
-            NodeAction::Start { number } => local::start_node(cluster, *number),
+            NodeAction::Stop { number } => cluster.stop_node(*number),
+            NodeAction::Start { number } => cluster.start_node(*number),
         },
     }
-}
-
-fn on_kind(cluster: &Layout, action: &Action) -> Result<()> {
-    let kubectl = || workspace::on_path("kubectl").context("kubectl is needed on PATH");
-    match action {
-        Action::Up { nodes } => kind::up(cluster, *nodes),
-        Action::Down => kind::down(cluster),
-        Action::Kubeconfig => {
-            println!("{}", kind::kubeconfig(cluster)?.display());
-            Ok(())
-        }
-        Action::Load { images } => kind::load(cluster, &archives(images)?),
-        Action::Status => status(&kubectl()?, &kind::kubeconfig(cluster)?),
-        Action::Kubectl { arguments } => {
-            let mut command = Command::new(kubectl()?);
-            command.arg("--kubeconfig").arg(kind::kubeconfig(cluster)?);
-            hand_over(command.args(arguments))
-        }
-        Action::Node { action } => match action {
-            NodeAction::Stop { number } => kind::node(cluster, *number, "stop"),
-            NodeAction::Start { number } => kind::node(cluster, *number, "start"),
-        },
-    }
-}
-
-fn status(kubectl: &std::path::Path, config: &std::path::Path) -> Result<()> {
-    let wanted = ["get", "nodes,pods", "--all-namespaces", "-o", "wide"];
-    process::run(Command::new(kubectl).arg("--kubeconfig").arg(config).args(wanted))
 }
 
 /// The command takes this process's place, so that its exit status and signals are its own.
@@ -181,7 +131,7 @@ fn hand_over(command: &mut Command) -> Result<()> {
 }
 
 /// Files as they are; a plain name is an image that `cargo xtask images` made.
-fn archives(wanted: &[PathBuf]) -> Result<Vec<PathBuf>> {
+pub(crate) fn archives(wanted: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let find = |image: &PathBuf| {
         let made = images::folder().join(image).with_extension("tar");
         match [image.clone(), made].into_iter().find(|path| path.is_file()) {
