@@ -17,6 +17,7 @@ mod bench;
 mod check;
 mod cluster;
 mod demo;
+mod e2e;
 mod gen_code;
 mod golden;
 mod http;
@@ -58,6 +59,8 @@ enum Verb {
     ClusterDns(cluster::dns::Arguments),
     /// A whole mesh on this machine under steady traffic, with a live table and a page.
     Demo(demo::Arguments),
+    /// Whole scenarios on a real Kubernetes, with real pods.
+    E2e(e2e::Arguments),
     /// Write generated files anew: service code from .proto files, protobuf descriptors.
     Gen {
         /// Compare with what is committed instead of writing; fails on a difference.
@@ -98,6 +101,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::ClusterForward(arguments) => cluster::forward::run(&arguments),
         Verb::ClusterDns(arguments) => cluster::dns::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::E2e(arguments) => e2e::run(&arguments),
         Verb::Gen { check } => gen_code::run(check),
         Verb::Golden { filter } => golden::run(filter.as_deref()),
         Verb::Images(arguments) => images::run(&arguments),

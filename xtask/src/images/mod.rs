@@ -18,6 +18,9 @@ use crate::{process, workspace};
 /// What a released image may have at most.
 const BYTES_MAX: u64 = 30_000_000;
 
+/// What names of images begin with.
+const HUB: &str = "docker.io/weft";
+
 /// What to make.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -32,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "release")]
     profile: Profile,
     /// What names begin with.
-    #[arg(long, default_value = "docker.io/weft")]
+    #[arg(long, default_value = HUB)]
     hub: String,
     /// What names end with.
     #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
@@ -69,6 +72,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         println!("{}\t{megabytes:.1} MB\t{}", image.name, path.display());
     }
     Ok(())
+}
+
+/// The images of tests: quick to build, under the names that manifests have.
+pub(crate) fn dev(names: &[&str]) -> Result<()> {
+    run(&Arguments {
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        profile: Profile::Dev,
+        hub: HUB.to_owned(),
+        tag: env!("CARGO_PKG_VERSION").to_owned(),
+    })
 }
 
 /// Where images are.

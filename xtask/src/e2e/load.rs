@@ -1,0 +1,156 @@
+//! Steady traffic from a pod, and what of it failed.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::kube::{Kube, until};
+
+/// Requests a second, of all protocols together.
+const RATE: &str = "200";
+/// The first report comes within a second of the start.
+const FIRST_REPORT: Duration = Duration::from_secs(20);
+
+/// Where the three protocols go.
+#[derive(Clone, Debug)]
+pub(crate) struct Targets {
+    pub(crate) http1: String,
+    pub(crate) http2: String,
+    pub(crate) grpc: String,
+}
+
+/// A pod that sends until it is stopped.
+#[derive(Debug)]
+pub(crate) struct Load<'a> {
+    kube: &'a Kube<'a>,
+    pod: &'static str,
+}
+
+/// What the pod has counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Report(Value);
+
+// === impl Targets ===
+
+impl Targets {
+    /// The ports of the sample's Service.
+    pub(crate) fn callme(host: &str) -> Self {
+        Self {
+            http1: format!("http://{host}/"),
+            http2: format!("http://{host}:81/"),
+            grpc: format!("http://{host}:9090"),
+        }
+    }
+}
+
+// === impl Load ===
+
+impl<'a> Load<'a> {
+    /// Starts the pod on the first node and waits for its first answers.
+    pub(crate) fn start(kube: &'a Kube<'a>, targets: &Targets) -> Result<Self> {
+        let pod = "load";
+        kube.apply(&manifest(pod, targets).to_string())?;
+        kube.wait_for("Ready", &["pod/load"])?;
+        let load = Self { kube, pod };
+        until(FIRST_REPORT, || {
+            let report = load.report()?;
+            ensure!(report.requests() > 0, "the load generator has sent nothing");
+            Ok(())
+        })?;
+        Ok(load)
+    }
+
+    /// The counts of now.
+    pub(crate) fn report(&self) -> Result<Report> {
+        let line = self.kube.run(&["logs", self.pod, "--container=load", "--tail=1"])?;
+        let report = serde_json::from_str(&line).with_context(|| format!("not a report: {line:?}"))?;
+        Ok(Report(report))
+    }
+
+    /// Waits until so many requests are answered in all.
+    pub(crate) fn wait_for_requests(&self, count: u64) -> Result<Report> {
+        until(Duration::from_secs(60), || {
+            let report = self.report()?;
+            ensure!(report.requests() >= count, "{} of {count} requests", report.requests());
+            Ok(report)
+        })
+    }
+}
+
+// === impl Report ===
+
+impl Report {
+    pub(crate) fn requests(&self) -> u64 {
+        self.0["requests"].as_u64().unwrap_or_default()
+    }
+
+    /// Requests that a version answered.
+    pub(crate) fn of_version(&self, version: &str) -> u64 {
+        self.0["versions"][version].as_u64().unwrap_or_default()
+    }
+
+    /// Nothing failed, and every protocol was spoken.
+    pub(crate) fn check_clean(&self) -> Result<()> {
+        ensure!(
+            self.0["failures"] == 0,
+            "{} of {} requests failed: {}",
+            self.0["failures"],
+            self.requests(),
+            self.0["first_failures"]
+        );
+        for protocol in ["http1", "http2", "grpc"] {
+            let count = self.0["protocols"][protocol]["requests"].as_u64();
+            ensure!(count.is_some_and(|count| count > 0), "no request over {protocol}");
+        }
+        Ok(())
+    }
+}
+
+fn manifest(pod: &str, targets: &Targets) -> Value {
+    let arguments = [
+        "load",
+        "--rate",
+        RATE,
+        "--http1",
+        &targets.http1,
+        "--http2",
+        &targets.http2,
+        "--grpc",
+        &targets.grpc,
+    ];
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": pod, "labels": {"app": "load"}},
+        "spec": {
+            "nodeSelector": {"topology.kubernetes.io/zone": "zone1"},
+            "restartPolicy": "Never",
+            "terminationGracePeriodSeconds": 2,
+            "containers": [{
+                "name": "load",
+                "image": concat!("weft/callme:", env!("CARGO_PKG_VERSION")),
+                "imagePullPolicy": "IfNotPresent",
+                "args": arguments,
+            }],
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_is_clean_when_all_protocols_had_answers_alone() {
+        let report = |failures: u64, grpc: u64| {
+            let count = |requests: u64| json!({"requests": requests});
+            Report(json!({"requests": 9, "failures": failures,
+                "protocols": {"http1": count(1), "http2": count(1), "grpc": count(grpc)}}))
+        };
+        assert!(report(0, 1).check_clean().is_ok());
+        assert!(report(1, 1).check_clean().is_err());
+        assert!(report(0, 0).check_clean().is_err());
+        assert!(Report(json!({})).check_clean().is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! `cargo xtask e2e`: whole scenarios on a real Kubernetes, with real pods.
+//!
+//! Each scenario has a namespace of its own and runs after the one before it; what it leaves in the cluster besides its namespace
+//! it takes away itself. When one fails, what the cluster says about it is kept below `target/e2e`.
+
+mod evidence;
+mod kube;
+mod load;
+mod plain;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use self::kube::Kube;
+use crate::cluster::handle::Cluster;
+use crate::cluster::steps::Steps;
+use crate::cluster::{self, Provider};
+use crate::{images, workspace};
+
+/// Apart from the cluster that developers use.
+const CLUSTER: &str = "e2e";
+const NODES: u8 = 2;
+/// What the scenarios' pods run.
+const IMAGES: &[&str] = &["callme"];
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask e2e
+  cargo xtask e2e --keep dns        # then: cargo xtask cluster --name e2e status
+  cargo xtask e2e --list")]
+pub(crate) struct Arguments {
+    /// Only scenarios whose name contains this.
+    filter: Option<String>,
+    /// What runs the cluster. Default: kind where Docker can run it, otherwise local.
+    #[arg(long, env = "WEFT_CLUSTER_PROVIDER")]
+    provider: Option<Provider>,
+    /// Leave the cluster, and the namespaces of failed scenarios, for a look; the next run uses the cluster as it is.
+    #[arg(long)]
+    keep: bool,
+    /// Print the names of the scenarios and end.
+    #[arg(long)]
+    list: bool,
+}
+
+/// One scenario.
+#[derive(Clone, Copy, Debug)]
+struct Scenario {
+    name: &'static str,
+    /// Providers that can run it; the rest skip it, and say why.
+    only: Option<(Provider, &'static str)>,
+    run: fn(&Scene<'_>) -> Result<()>,
+}
+
+/// What a scenario works with.
+#[derive(Debug)]
+struct Scene<'a> {
+    cluster: &'a Cluster,
+    /// In the scenario's namespace.
+    kube: Kube<'a>,
+}
+
+/// All scenarios, the cheap ones first.
+fn all() -> Vec<Scenario> {
+    plain::scenarios()
+}
+
+/// Starts the cluster, runs the scenarios, and removes the cluster.
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    let chosen: Vec<Scenario> = all()
+        .into_iter()
+        .filter(|scenario| scenario.name.contains(filter))
+        .collect();
+    if arguments.list {
+        chosen.iter().for_each(|scenario| println!("{}", scenario.name));
+        return Ok(());
+    }
+    ensure!(
+        !chosen.is_empty(),
+        "no scenario's name contains {filter:?}; --list shows all"
+    );
+    let steps = Steps::new("e2e");
+    images::dev(IMAGES)?;
+    let cluster = Cluster::new(CLUSTER, arguments.provider, true)?;
+    let result = on_cluster(&cluster, &chosen, arguments.keep, &steps);
+    if arguments.keep {
+        steps.say(&format!("kept: cargo xtask cluster --name {CLUSTER} status"));
+        return result;
+    }
+    let removed = cluster.down();
+    result.and(removed)
+}
+
+fn on_cluster(cluster: &Cluster, chosen: &[Scenario], keep: bool, steps: &Steps) -> Result<()> {
+    cluster.up(NODES)?;
+    let archives: Vec<PathBuf> = IMAGES.iter().map(PathBuf::from).collect();
+    steps.run("images", || cluster.load(&cluster::archives(&archives)?))?;
+    let mut failed = Vec::new();
+    let mut passed = 0_u32;
+    for scenario in chosen {
+        if let Some((provider, reason)) = scenario.only
+            && provider != cluster.provider()
+        {
+            steps.say(&format!("{}: skipped, {reason}", scenario.name));
+            continue;
+        }
+        match perform(cluster, scenario, keep) {
+            Ok(seconds) => {
+                steps.say(&format!("{}: ok, {seconds:.1} s", scenario.name));
+                passed += 1;
+            }
+            Err(error) => {
+                steps.say(&format!("{}: FAILED: {error:#}", scenario.name));
+                failed.push(scenario.name);
+            }
+        }
+    }
+    steps.say(&format!(
+        "{passed} passed, {} failed after {:.0} s",
+        failed.len(),
+        steps.seconds()
+    ));
+    if !failed.is_empty() {
+        bail!("failed: {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+/// Runs one scenario in a new namespace; its evidence is collected before the namespace goes.
+fn perform(cluster: &Cluster, scenario: &Scenario, keep: bool) -> Result<f64> {
+    let start = Instant::now();
+    let scene = Scene {
+        cluster,
+        kube: Kube::new(cluster, scenario.name),
+    };
+    // One that an earlier run has kept would be half of this one's.
+    scene.kube.delete_namespace(true)?;
+    scene.kube.create_namespace()?;
+    let result = (scenario.run)(&scene);
+    if result.is_err() {
+        let folder = workspace::target().join("e2e").join(scenario.name);
+        evidence::collect(&scene.kube, &folder).context("collecting evidence")?;
+        eprintln!("e2e: {}: evidence is in {}", scenario.name, folder.display());
+    }
+    if result.is_ok() || !keep {
+        // The next scenario has another.
+        scene.kube.delete_namespace(false)?;
+    }
+    result.map(|()| start.elapsed().as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_namespaces_and_differ() {
+        let mut names: Vec<&str> = all().iter().map(|scenario| scenario.name).collect();
+        for name in &names {
+            let plain = name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+            assert!(plain && name.len() < 40, "{name}");
+        }
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all().len());
+    }
+}
