@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -168,6 +169,20 @@ impl Proxy {
             stats.values().into_iter().map(named)
         });
         let mut values: Vec<_> = values.collect();
+        for (name, listener) in &self.runtime.load().listeners {
+            let counters = &listener.counters;
+            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            values.push((
+                format!("listener.{name}.downstream_pre_cx_timeout"),
+                count(&counters.inspect_timeouts),
+                false,
+            ));
+            values.push((
+                format!("listener.{name}.no_filter_chain_match"),
+                count(&counters.unmatched),
+                false,
+            ));
+        }
         values.push((
             "access_log.dropped_entries".to_owned(),
             compiler.dropped_entries(),

@@ -1,7 +1,9 @@
 //! The compiled configuration that serves traffic: immutable, replaced whole.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -30,6 +32,7 @@ pub struct Runtime {
     pub listeners: BTreeMap<Arc<str>, Arc<ListenerRuntime>>,
     /// Clusters by name.
     pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    by_address: HashMap<SocketAddr, Arc<ListenerRuntime>>,
 }
 
 /// Where the running generation is found.
@@ -47,6 +50,17 @@ pub struct ListenerRuntime {
     pub index: ChainIndex,
     /// Chains, in the order of the configuration; the default chain last, where there is one.
     pub chains: Vec<ChainRuntime>,
+    /// Counters, carried by name.
+    pub counters: Arc<ListenerCounters>,
+}
+
+/// What a listener counts.
+#[derive(Debug, Default)]
+pub struct ListenerCounters {
+    /// Connections whose first bytes did not come in time (Envoy: `downstream_pre_cx_timeout`).
+    pub inspect_timeouts: AtomicU64,
+    /// Connections that no chain takes (Envoy: `no_filter_chain_match`).
+    pub unmatched: AtomicU64,
 }
 
 /// A filter chain ready to serve.
@@ -128,6 +142,44 @@ impl RuntimeHandle {
 // === impl Runtime ===
 
 impl Runtime {
+    /// A generation of these listeners and clusters.
+    pub fn new(
+        generation: u64,
+        listeners: BTreeMap<Arc<str>, Arc<ListenerRuntime>>,
+        clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    ) -> Self {
+        let mut by_address = HashMap::new();
+        for listener in listeners.values() {
+            for address in &listener.model.addresses {
+                by_address.entry(*address).or_insert_with(|| listener.clone());
+            }
+        }
+        Self {
+            generation,
+            listeners,
+            clusters,
+            by_address,
+        }
+    }
+
+    /// The listener of a connection that was redirected to `captured`: the one with the address that the client meant, else the
+    /// one with its port at every address, else `captured` itself. Listeners of the other direction are none of its business.
+    pub fn listener_of<'a>(
+        &'a self,
+        original: SocketAddr,
+        captured: &'a Arc<ListenerRuntime>,
+    ) -> &'a Arc<ListenerRuntime> {
+        let everywhere: IpAddr = match original {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let candidates = [original, SocketAddr::new(everywhere, original.port())];
+        let mut found = candidates.iter().filter_map(|address| self.by_address.get(address));
+        found
+            .find(|listener| listener.model.direction == captured.model.direction)
+            .unwrap_or(captured)
+    }
+
     /// The connection manager of a chain that a connection was accepted on.
     pub fn http_chain(&self, at: &ChainRef) -> Option<Arc<HttpChain>> {
         let listener = self.listeners.get(&at.listener)?;

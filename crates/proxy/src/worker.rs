@@ -13,6 +13,7 @@ use crate::observe::access_log::{LineBuffers, LogWriter};
 use crate::observe::istio::registry::Registry;
 use crate::observe::istio::shard::Shard;
 use crate::runtime::RuntimeHandle;
+use crate::upstream::originals::Originals;
 use crate::upstream::pool::Pools;
 
 /// Longest time that an access-log line waits on its worker.
@@ -27,6 +28,8 @@ pub struct Worker {
     pub runtime: Arc<RuntimeHandle>,
     /// Upstream connections of the thread.
     pub pools: Pools,
+    /// Endpoints of original destinations.
+    pub originals: Originals,
     /// Ends the thread: drain, then force.
     pub shutdown: Shutdown,
     /// Where access-log lines go.
@@ -65,6 +68,7 @@ impl Worker {
             istio: Shard::new(istio, index),
             runtime,
             pools: Pools::default(),
+            originals: Originals::default(),
             shutdown,
             log: LineBuffers::new(log),
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
@@ -108,9 +112,11 @@ impl Worker {
                 generation = runtime.generation;
                 self.istio.forget();
             }
-            let limits = runtime.idle_timeouts();
+            let now = Instant::now();
+            let mut limits = runtime.idle_timeouts();
+            limits.extend(self.originals.sweep(now));
             self.pools
-                .sweep(Instant::now(), |endpoint| limits.get(&endpoint.state.id).copied());
+                .sweep(now, |endpoint| limits.get(&endpoint.state.id).copied());
         }
     }
 }

@@ -92,12 +92,7 @@ impl Compiler {
                 }
             }
         }
-        let runtime = Runtime {
-            generation: previous.generation + 1,
-            listeners,
-            clusters,
-        };
-        (runtime, rejects)
+        (Runtime::new(previous.generation + 1, listeners, clusters), rejects)
     }
 
     /// The counters of a `stat_prefix`; the same for every chain that names it.

@@ -1,9 +1,10 @@
 //! Attempts: an endpoint, a connection, the head of an answer, and again where the policy wants it.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::HeaderValue;
+use http::header::{HeaderName, HeaderValue};
 use http::{Response, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
@@ -14,6 +15,7 @@ use super::finish::Finish;
 use super::forward::Exchange;
 use super::{message, peers};
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
+use crate::model::cluster::Discovery;
 use crate::model::route::{HostRewrite, RetryPolicy};
 use crate::request::RequestHead;
 use crate::route::retry::{self, Outcome};
@@ -158,6 +160,17 @@ impl Attempt<'_> {
         }
     }
 
+    /// Where the client meant to go: as a header says, if the cluster believes it, else as the kernel remembers.
+    fn original(&self, header: Option<&HeaderName>, port: Option<u16>, finish: &Finish) -> Option<SocketAddr> {
+        let named = header.and_then(|name| self.head.headers.get(name));
+        let named = named.and_then(|value| value.to_str().ok()?.parse().ok());
+        let mut address: SocketAddr = named.or(finish.info.connection.original_dst)?;
+        if let Some(port) = port {
+            address.set_port(port);
+        }
+        Some(address)
+    }
+
     async fn exchange(&self, body: RequestBody, tried: &[u64], finish: &mut Box<Finish>) -> Result<Answer, Failure> {
         let avoid = if self.policy.is_some_and(|policy| policy.avoid_previous_hosts) {
             tried
@@ -166,7 +179,15 @@ impl Attempt<'_> {
         };
         let looks = self.policy.map_or(0, |policy| policy.host_selection_attempts_max);
         let worker = finish.worker.clone();
-        let endpoint = self.cluster.choose(avoid, looks, || worker.random());
+        let endpoint = match &self.cluster.model.discovery {
+            Discovery::OriginalDst { header, port_override } => {
+                let address = self.original(header.as_ref(), *port_override, finish);
+                address.map(|address| worker.originals.endpoint(self.cluster, address, Instant::now()))
+            }
+            Discovery::Static(_) | Discovery::Eds(_) | Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => {
+                self.cluster.choose(avoid, looks, || worker.random())
+            }
+        };
         let Some(endpoint) = endpoint else {
             return Err(before(ErrorKind::NoHealthyUpstream.into(), None));
         };

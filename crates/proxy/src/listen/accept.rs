@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream};
@@ -67,7 +68,7 @@ async fn accept_loop(worker: Rc<Worker>, listener: TcpListener, key: SocketKey, 
             Err(error) => {
                 // Out of file descriptors, mostly: waiting lets some be given back.
                 tracing::warn!(listener = %key.listener, %error, "cannot accept");
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
@@ -75,22 +76,25 @@ async fn accept_loop(worker: Rc<Worker>, listener: TcpListener, key: SocketKey, 
 
 async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name: &Arc<str>) -> io::Result<()> {
     let accepted_at = Instant::now();
-    // Stage 1: the listener of this moment.
-    let listener = worker.runtime.load().listeners.get(name).cloned();
-    let Some(listener) = listener else {
+    // Stage 1: the listener of this moment, or the one that the client's destination belongs to.
+    let runtime = worker.runtime.load();
+    let Some(mut listener) = runtime.listeners.get(name) else {
         return Ok(());
     };
-    let model = &listener.model;
     socket.set_nodelay(true)?;
-
-    // Stage 2: the addresses that count.
     let mut remote_addr = peer;
     let mut local_addr = socket.local_addr()?;
-    let original_dst = if model.original_destination {
-        original_dst::original_dst(&socket)
-    } else {
-        None
-    };
+    let wants_original = listener.model.original_destination || listener.model.use_original_dst;
+    let original_dst = wants_original.then(|| original_dst::original_dst(&socket)).flatten();
+    if let Some(original) = original_dst.filter(|_| listener.model.use_original_dst) {
+        listener = runtime.listener_of(original, listener);
+    }
+    let listener = listener.clone();
+    drop(runtime);
+    let model = &listener.model;
+    let name = &model.name;
+
+    // Stage 2: the addresses that count.
     local_addr = original_dst.unwrap_or(local_addr);
     if model.proxy_protocol
         && let Some(addresses) = proxy_protocol::read(&mut socket, model.inspect_timeout).await?
@@ -99,10 +103,13 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
         local_addr = addresses.destination;
     }
 
-    // Stage 3: the first bytes, where something depends on them.
-    let found = first_bytes(&mut socket, &listener).await?;
-    if found.timed_out && !model.continue_on_inspect_timeout {
-        return Err(io::ErrorKind::TimedOut.into());
+    // Stage 3: the first bytes, where the choice of the chain depends on them.
+    let found = first_bytes(&mut socket, &listener, local_addr).await?;
+    if found.timed_out {
+        listener.counters.inspect_timeouts.fetch_add(1, Ordering::Relaxed);
+        if !model.continue_on_inspect_timeout {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
     }
 
     // Stage 4: the chain.
@@ -114,14 +121,11 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
         transport: found.transport,
         application_protocols: &found.application_protocols,
     };
-    let default = model.default_chain.as_ref().map(|_| listener.chains.len() - 1);
-    let Some(position) = listener.index.find(&facts).or(default) else {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "no filter chain matches"));
-    };
+    let position = choose_chain(&listener, &facts)?;
     let chain = &listener.chains[position];
 
     // Stage 5: TLS, or the choice between HTTP/1 and HTTP/2.
-    let Some((prefix, preface)) = preface_of(&mut socket, &found, model, chain, &worker).await? else {
+    let Some((prefix, preface)) = preface_of(&mut socket, &found, chain, &worker).await? else {
         return Ok(());
     };
     let replay = Replay::new(prefix, socket);
@@ -175,7 +179,6 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
 async fn preface_of(
     socket: &mut TcpStream,
     found: &Inspected,
-    model: &Listener,
     chain: &ChainRuntime,
     worker: &Worker,
 ) -> io::Result<Option<(Bytes, bool)>> {
@@ -183,7 +186,7 @@ async fn preface_of(
     let prefix = found.prefix.clone();
     match &chain.action {
         ActionRuntime::Http(http)
-            if chain.tls.is_none() && http.manager.codec == Codec::Auto && !model.inspect_http =>
+            if chain.tls.is_none() && http.manager.codec == Codec::Auto && !found.plaintext_known =>
         {
             // A client that has said nothing yet loses nothing when the process ends.
             let stop = worker.shutdown.token();
@@ -194,22 +197,36 @@ async fn preface_of(
     }
 }
 
-/// Reads ahead only where a chain match depends on it.
-async fn first_bytes(socket: &mut TcpStream, listener: &ListenerRuntime) -> io::Result<Inspected> {
+fn choose_chain(listener: &ListenerRuntime, facts: &Facts<'_>) -> io::Result<usize> {
+    let default = listener.model.default_chain.as_ref().map(|_| listener.chains.len() - 1);
+    listener.index.find(facts).or(default).ok_or_else(|| {
+        listener.counters.unmatched.fetch_add(1, Ordering::Relaxed);
+        io::Error::new(io::ErrorKind::NotFound, "no filter chain matches")
+    })
+}
+
+/// Inspects what the listener inspects and the chains of this destination ask for.
+async fn first_bytes(
+    socket: &mut TcpStream,
+    listener: &ListenerRuntime,
+    destination: SocketAddr,
+) -> io::Result<Inspected> {
     let model: &Listener = &listener.model;
+    let depends_on = listener.index.depends_on(destination);
     let what = Inspect {
-        tls: model.inspect_tls,
-        http: model.inspect_http,
+        tls: model.inspect_tls && depends_on.tls,
+        http: model.inspect_http && depends_on.plaintext,
         timeout: model.inspect_timeout,
     };
-    if !what.tls && !what.http {
-        return Ok(Inspected {
-            prefix: Bytes::new(),
-            transport: TransportProtocol::RawBuffer,
-            server_name: None,
-            application_protocols: Vec::new(),
-            timed_out: false,
-        });
+    if what.tls || what.http {
+        return inspect(socket, what).await;
     }
-    inspect(socket, what).await
+    Ok(Inspected {
+        prefix: Bytes::new(),
+        transport: TransportProtocol::RawBuffer,
+        server_name: None,
+        application_protocols: Vec::new(),
+        plaintext_known: false,
+        timed_out: false,
+    })
 }

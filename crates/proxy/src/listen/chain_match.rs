@@ -59,6 +59,16 @@ struct NameIndex {
     /// Keyed by the suffix with its leading dot.
     suffix: HashMap<Arc<str>, Vec<Candidate>>,
     any: Vec<Candidate>,
+    depends_on: DependsOn,
+}
+
+/// What the choice among the chains of one destination depends on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DependsOn {
+    /// Whether it is TLS, and what the ClientHello says.
+    pub tls: bool,
+    /// Which protocol it speaks in plaintext.
+    pub plaintext: bool,
 }
 
 /// The criteria after the server name, of one chain.
@@ -97,16 +107,23 @@ impl ChainIndex {
 
     /// The chain of a connection; `None` leaves it to the default chain.
     pub fn find(&self, facts: &Facts<'_>) -> Option<usize> {
-        let port = Some(facts.destination.port());
-        let addresses = self.ports.get(&port).or_else(|| self.ports.get(&None))?;
-        let destination = facts.destination.ip();
-        let names = addresses
-            .ranges
-            .iter()
-            .find(|(range, _)| range.contains(&destination))
-            .map(|(_, names)| names)
-            .or(addresses.any.as_ref())?;
+        let names = self.names(facts.destination)?;
         narrow(names.candidates(facts.server_name), facts)
+    }
+
+    /// What must be known of a connection to a destination before its chain is. A client that waits for the server to speak is
+    /// not kept waiting for what would change nothing.
+    pub fn depends_on(&self, destination: SocketAddr) -> DependsOn {
+        self.names(destination)
+            .map_or_else(DependsOn::default, |names| names.depends_on)
+    }
+
+    fn names(&self, destination: SocketAddr) -> Option<&NameIndex> {
+        let port = Some(destination.port());
+        let addresses = self.ports.get(&port).or_else(|| self.ports.get(&None))?;
+        let ranges = addresses.ranges.iter();
+        let mut ranges = ranges.filter(|(range, _)| range.contains(&destination.ip()));
+        ranges.next().map(|(_, names)| names).or(addresses.any.as_ref())
     }
 }
 
@@ -129,6 +146,9 @@ impl AddressIndex {
 
 impl NameIndex {
     fn insert(&mut self, name: Option<Arc<str>>, candidate: Candidate) -> Result<(), SameMatch> {
+        let protocols = !candidate.application_protocols.is_empty();
+        self.depends_on.tls |= name.is_some() || candidate.transport.is_some() || protocols;
+        self.depends_on.plaintext |= protocols && candidate.transport != Some(TransportProtocol::Tls);
         let candidates = match name {
             None => &mut self.any,
             Some(name) => match name.strip_prefix('*') {

@@ -44,6 +44,8 @@ pub struct Inspected {
     pub server_name: Option<Arc<str>>,
     /// Protocols offered by ALPN, or the plaintext protocol detected.
     pub application_protocols: Vec<Arc<str>>,
+    /// Whether the plaintext protocol was looked for to the end.
+    pub plaintext_known: bool,
     /// The budget ended before the bytes were enough.
     pub timed_out: bool,
 }
@@ -81,29 +83,21 @@ pub async fn inspect(socket: &mut TcpStream, what: Inspect) -> io::Result<Inspec
             Err(_) => (Verdict::Plain(None), true),
         }
     };
-    let prefix = read.freeze();
-    Ok(match verdict {
-        Verdict::Tls { server_name, alpn } => Inspected {
-            prefix,
-            transport: TransportProtocol::Tls,
-            server_name,
-            application_protocols: alpn,
-            timed_out,
-        },
-        Verdict::Plain(protocol) => Inspected {
-            prefix,
-            transport: TransportProtocol::RawBuffer,
-            server_name: None,
-            application_protocols: protocol.into_iter().map(Arc::from).collect(),
-            timed_out,
-        },
-        Verdict::More => Inspected {
-            prefix,
-            transport: TransportProtocol::RawBuffer,
-            server_name: None,
-            application_protocols: Vec::new(),
-            timed_out,
-        },
+    let (transport, server_name, application_protocols) = match verdict {
+        Verdict::Tls { server_name, alpn } => (TransportProtocol::Tls, server_name, alpn),
+        Verdict::Plain(protocol) => {
+            let protocols = protocol.into_iter().map(Arc::from).collect();
+            (TransportProtocol::RawBuffer, None, protocols)
+        }
+        Verdict::More => (TransportProtocol::RawBuffer, None, Vec::new()),
+    };
+    Ok(Inspected {
+        prefix: read.freeze(),
+        transport,
+        server_name,
+        application_protocols,
+        plaintext_known: what.http && !timed_out,
+        timed_out,
     })
 }
 

@@ -115,7 +115,7 @@ impl Sockets {
         let mut address = key.address;
         // Sharing an address must not let another process take half of its connections unnoticed.
         if address.port() != 0 {
-            drop(std::net::TcpListener::bind(address)?);
+            drop(bound_socket(address, false)?);
         }
         let mut sockets = Vec::with_capacity(self.workers.len());
         for _ in &self.workers {
@@ -143,14 +143,23 @@ impl Sockets {
 }
 
 fn listening_socket(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = bound_socket(address, true)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn bound_socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM.nonblocking().cloexec(),
         Some(Protocol::TCP),
     )?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shared)?;
+    if address.is_ipv6() {
+        // As in Envoy, `::` does not stand for IPv4 addresses as well: they may have a socket of their own.
+        socket.set_only_v6(true)?;
+    }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }

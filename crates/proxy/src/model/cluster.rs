@@ -36,8 +36,8 @@ pub struct Cluster {
     pub transport: Transport,
     /// TCP keep-alive.
     pub keepalive: Option<TcpKeepalive>,
-    /// Source address of connections.
-    pub bind_address: Option<std::net::IpAddr>,
+    /// Source addresses of connections: the first of the endpoint's family is taken. Empty leaves it to the system.
+    pub bind_addresses: Vec<std::net::IpAddr>,
     /// Passive health checks.
     pub outlier: Option<OutlierDetection>,
     /// Share of healthy endpoints, in percent, below which health is ignored. Envoy's default is 50.

@@ -17,7 +17,8 @@ use super::tls::DownstreamTls;
 pub struct Listener {
     /// Unique name.
     pub name: Arc<str>,
-    /// Addresses to bind: the first is `address`, then the additional ones. Empty when `bind_to_port` is false.
+    /// Its addresses: the first is `address`, then the additional ones. They are bound where `bind_to_port` says so, and are
+    /// what original destinations are compared with.
     pub addresses: Vec<SocketAddr>,
     /// Whether a socket is bound at all; a listener that is not gets connections by original destination only.
     pub bind_to_port: bool,
@@ -136,6 +137,8 @@ pub enum ChainAction {
 pub struct TcpProxy {
     /// Prefix of its statistics.
     pub stat_prefix: Arc<str>,
+    /// Protocols offered by ALPN to an upstream with TLS, instead of the cluster's; empty leaves the cluster's.
+    pub upstream_alpn: Vec<Arc<str>>,
     /// Where to, with weights; at least one.
     pub clusters: Vec<WeightedTarget>,
     /// Closes when no byte flows for so long; zero never does. Envoy's default is an hour.

@@ -89,25 +89,22 @@ async fn connect_upstream(
     let mut last = ProxyError::from(ErrorKind::NoHealthyUpstream);
     for attempt in 1..=chain.proxy.connect_attempts_max {
         info.attempts = attempt;
-        let (connected, tls) = if let Discovery::OriginalDst { port_override, .. } = &cluster.model.discovery {
+        let endpoint = if let Discovery::OriginalDst { port_override, .. } = &cluster.model.discovery {
             let mut address = info.connection.original_dst.ok_or(ErrorKind::NoHealthyUpstream)?;
             if let Some(port) = port_override {
                 address.set_port(*port);
             }
-            info.upstream_host = Some(Arc::from(address.to_string()));
-            let tls = cluster.contexts.last().and_then(Option::as_ref);
-            (connect::to_original(&cluster.model, address, tls).await, tls.cloned())
+            worker.originals.endpoint(cluster, address, Instant::now())
         } else {
             let endpoint = cluster.choose(&[], 0, || worker.random());
-            let endpoint = endpoint.ok_or(ErrorKind::NoHealthyUpstream)?;
-            info.upstream_host = Some(endpoint.text.clone());
-            info.upstream_workload = endpoint.model.workload.clone();
-            let connected = connect::to_endpoint(&cluster.model, &endpoint, None).await;
-            (connected, endpoint.tls.clone())
+            endpoint.ok_or(ErrorKind::NoHealthyUpstream)?
         };
-        match connected {
+        info.upstream_host = Some(endpoint.text.clone());
+        info.upstream_workload = endpoint.model.workload.clone();
+        let protocols = &chain.proxy.upstream_alpn;
+        match connect::with_protocols(&cluster.model, &endpoint, None, protocols).await {
             Ok(stream) => {
-                let own = tls.and_then(|context| context.local_uri_san());
+                let own = endpoint.tls.as_ref().and_then(|context| context.local_uri_san());
                 info.upstream_identity = worker.istio.identity(own, stream.server_uri_san());
                 return Ok((stream, guard));
             }

@@ -66,8 +66,14 @@ impl ClientContext {
         }
     }
 
-    /// Does the handshake on a connected socket. `host` is the request's host, for contexts that send it as server name.
-    pub async fn connect(&self, socket: TcpStream, host: Option<&str>) -> Result<Stream, TlsError> {
+    /// Does the handshake on a connected socket. `host` is the request's host, for contexts that send it as server name;
+    /// `protocols` are offered by ALPN instead of the context's own, unless there are none.
+    pub async fn connect(
+        &self,
+        socket: TcpStream,
+        host: Option<&str>,
+        protocols: &[Arc<str>],
+    ) -> Result<Stream, TlsError> {
         let config = match &**self.state.load() {
             State::NotReady(reason) => return Err(TlsError::NotReady(reason.clone())),
             State::Ready { config, .. } => config.clone(),
@@ -88,10 +94,14 @@ impl ClientContext {
         let Some(name) = name else {
             return Err(TlsError::Handshake(std::io::ErrorKind::NotConnected.into()));
         };
-        let stream = TlsConnector::from(config)
-            .connect(name, socket)
-            .await
-            .map_err(TlsError::Handshake)?;
+        let connector = TlsConnector::from(config);
+        let handshake = if protocols.is_empty() {
+            connector.connect(name, socket)
+        } else {
+            let protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+            connector.with_alpn(protocols).connect(name, socket)
+        };
+        let stream = handshake.await.map_err(TlsError::Handshake)?;
         Ok(Stream::TlsClient(Box::new(stream)))
     }
 

@@ -15,9 +15,22 @@ use crate::tls::client::ClientContext;
 
 /// Connects to an endpoint within the cluster's connect timeout, TLS included. `host` is the request's host.
 pub async fn to_endpoint(cluster: &Cluster, endpoint: &Endpoint, host: Option<&str>) -> Result<Stream, ProxyError> {
+    with_protocols(cluster, endpoint, host, &[]).await
+}
+
+/// The same, offering other protocols by ALPN than the cluster's; none leaves the cluster's.
+pub async fn with_protocols(
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    host: Option<&str>,
+    protocols: &[Arc<str>],
+) -> Result<Stream, ProxyError> {
     let connecting = async {
         match &endpoint.model.address {
-            EndpointAddress::Socket(address) => to_address(cluster, *address, endpoint.tls.as_ref(), host).await,
+            EndpointAddress::Socket(address) => {
+                let tls = endpoint.tls.as_ref();
+                to_address(cluster, *address, tls, host, protocols).await
+            }
             EndpointAddress::Pipe(path) => {
                 let socket = UnixStream::connect(path).await;
                 socket.map(Stream::Unix).map_err(|error| connect_error(&error))
@@ -25,15 +38,6 @@ pub async fn to_endpoint(cluster: &Cluster, endpoint: &Endpoint, host: Option<&s
         }
     };
     within(cluster.connect_timeout, connecting).await
-}
-
-/// Connects to an address that no discovery listed (original destination).
-pub async fn to_original(
-    cluster: &Cluster,
-    address: SocketAddr,
-    tls: Option<&Arc<ClientContext>>,
-) -> Result<Stream, ProxyError> {
-    within(cluster.connect_timeout, to_address(cluster, address, tls, None)).await
 }
 
 async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, ProxyError>>) -> Result<T, ProxyError> {
@@ -48,12 +52,13 @@ async fn to_address(
     address: SocketAddr,
     tls: Option<&Arc<ClientContext>>,
     host: Option<&str>,
+    protocols: &[Arc<str>],
 ) -> Result<Stream, ProxyError> {
     let socket = tcp(cluster, address).await.map_err(|error| connect_error(&error))?;
     match tls {
         None => Ok(Stream::from(socket)),
         Some(context) => {
-            let connected = context.connect(socket, host).await;
+            let connected = context.connect(socket, host, protocols).await;
             connected.map_err(|error| ProxyError::because(ErrorKind::TlsFailed, error))
         }
     }
@@ -65,8 +70,13 @@ async fn tcp(cluster: &Cluster, address: SocketAddr) -> std::io::Result<TcpStrea
     } else {
         TcpSocket::new_v6()?
     };
-    if let Some(source) = cluster.bind_address {
-        socket.bind(SocketAddr::new(source, 0))?;
+    let mut sources = cluster.bind_addresses.iter();
+    if let Some(first) = cluster.bind_addresses.first() {
+        // With none of the family, binding to the other's fails: a connection must not leave from where it should not.
+        let source = sources
+            .find(|source| source.is_ipv4() == address.is_ipv4())
+            .unwrap_or(first);
+        socket.bind(SocketAddr::new(*source, 0))?;
     }
     let socket = socket.connect(address).await?;
     socket.set_nodelay(true)?;

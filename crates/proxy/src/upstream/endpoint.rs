@@ -1,6 +1,7 @@
 //! Endpoints of a cluster with the state that outlives configuration changes.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -190,6 +191,29 @@ impl EndpointSet {
 // === impl Endpoint ===
 
 impl Endpoint {
+    /// An endpoint that no discovery listed: where a client meant to go. It has no labels, and so the transport of those without.
+    pub fn original(
+        address: SocketAddr,
+        transport: &Transport,
+        contexts: &[Option<Arc<ClientContext>>],
+        state: Arc<EndpointState>,
+    ) -> Self {
+        let model = model::Endpoint {
+            address: EndpointAddress::Socket(address),
+            hostname: Arc::from(""),
+            weight: 1,
+            health: Health::Healthy,
+            transport_labels: Vec::new(),
+            workload: None,
+        };
+        Self {
+            text: address_text(&model.address),
+            tls: context_of(&model, transport, contexts),
+            state,
+            model,
+        }
+    }
+
     /// Whether it gets traffic: healthy by discovery and not ejected.
     pub fn is_healthy(&self) -> bool {
         self.model.health == Health::Healthy && !self.state.outlier.lock().is_ejected()

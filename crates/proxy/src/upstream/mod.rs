@@ -7,5 +7,6 @@ pub mod connection;
 pub mod dns;
 pub mod endpoint;
 pub mod limits;
+pub mod originals;
 pub mod outlier;
 pub mod pool;

@@ -62,7 +62,7 @@ pub fn cluster(source: &cluster::Cluster, at: &Path) -> Result<model::Cluster> {
             interval: seconds(keepalive.keepalive_interval.as_ref()),
             probes: keepalive.keepalive_probes.as_ref().map(|probes| probes.value),
         }),
-        bind_address: bind_address(source, at)?,
+        bind_addresses: bind_addresses(source, at)?,
         outlier: source
             .outlier_detection
             .as_ref()
@@ -295,22 +295,23 @@ fn transport(source: &cluster::Cluster, at: &Path) -> Result<model::Transport> {
     })
 }
 
-fn bind_address(source: &cluster::Cluster, at: &Path) -> Result<Option<std::net::IpAddr>> {
-    let Some(socket) = source
-        .upstream_bind_config
-        .as_ref()
-        .and_then(|bind| bind.source_address.as_ref())
-    else {
-        return Ok(None);
+fn bind_addresses(source: &cluster::Cluster, at: &Path) -> Result<Vec<std::net::IpAddr>> {
+    let Some(bind) = &source.upstream_bind_config else {
+        return Ok(Vec::new());
     };
-    let at = at
-        .field("upstream_bind_config")
-        .field("source_address")
-        .field("address");
-    let address = socket.address.parse();
-    address
-        .map(Some)
-        .map_err(|_| at.error(format!("{:?} is not an IP address", socket.address)))
+    let at = at.field("upstream_bind_config");
+    let extra = bind.extra_source_addresses.iter().map(|extra| extra.address.as_ref());
+    let sockets = std::iter::once(bind.source_address.as_ref()).chain(extra);
+    let address = |(index, socket): (usize, Option<&core::SocketAddress>)| {
+        let at = match index.checked_sub(1) {
+            None => at.field("source_address"),
+            Some(index) => at.field("extra_source_addresses").index(index).field("address"),
+        };
+        let text = &socket?.address;
+        let address = text.parse();
+        Some(address.map_err(|_| at.field("address").error(format!("{text:?} is not an IP address"))))
+    };
+    sockets.enumerate().filter_map(address).collect()
 }
 
 fn outlier_detection(source: &cluster::OutlierDetection, at: &Path) -> Result<model::OutlierDetection> {

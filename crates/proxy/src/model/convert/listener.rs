@@ -1,12 +1,16 @@
 //! Listeners and filter chains.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
+use weft_proto::xds::envoy::extensions::filters::common::set_filter_state::v3 as common_filter_state;
 use weft_proto::xds::envoy::extensions::filters::listener as listener_filters;
 use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use weft_proto::xds::envoy::extensions::filters::network::set_filter_state::v3 as set_filter_state;
 use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 use weft_proto::xds::google::protobuf::Any;
 
@@ -19,12 +23,18 @@ use super::{
 };
 use crate::model::listener as model;
 
+/// The filter state whose value Envoy offers to upstreams by ALPN.
+const UPSTREAM_ALPN: &str = "envoy.network.application_protocols";
+
 /// One listener.
 pub fn listener(source: &listener::Listener, at: &Path) -> Result<model::Listener> {
     let mut addresses = vec![socket_address(source.address.as_ref(), &at.field("address"))?];
+    addresses.extend(ipv4_twin(source.address.as_ref(), addresses[0]));
     for (index, additional) in source.additional_addresses.iter().enumerate() {
         let at = at.field("additional_addresses").index(index).field("address");
-        addresses.push(socket_address(additional.address.as_ref(), &at)?);
+        let address = socket_address(additional.address.as_ref(), &at)?;
+        addresses.push(address);
+        addresses.extend(ipv4_twin(additional.address.as_ref(), address));
     }
     let mut out = model::Listener {
         name: name(source, &addresses),
@@ -76,7 +86,18 @@ pub fn listener(source: &listener::Listener, at: &Path) -> Result<model::Listene
     Ok(out)
 }
 
-fn name(source: &listener::Listener, addresses: &[std::net::SocketAddr]) -> std::sync::Arc<str> {
+/// `::` with `ipv4_compat` stands for every IPv4 address as well.
+fn ipv4_twin(source: Option<&core::Address>, address: SocketAddr) -> Option<SocketAddr> {
+    use core::address::Address as Kind;
+    let compatible = match source.and_then(|address| address.address.as_ref()) {
+        Some(Kind::SocketAddress(socket)) => socket.ipv4_compat,
+        Some(Kind::Pipe(_) | Kind::EnvoyInternalAddress(_)) | None => false,
+    };
+    let everywhere = address.is_ipv6() && address.ip().is_unspecified();
+    (compatible && everywhere).then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
+}
+
+fn name(source: &listener::Listener, addresses: &[SocketAddr]) -> Arc<str> {
     if source.name.is_empty() {
         // Envoy names such a listener by a random id; its address tells more.
         let address = addresses.first().map(ToString::to_string);
@@ -192,10 +213,17 @@ fn action(filters: &[listener::Filter], at: &Path) -> Result<model::ChainAction>
         return Err(at.error("needs http_connection_manager or tcp_proxy"));
     };
     let mut stats = None;
+    let mut upstream_alpn = Vec::new();
     for (index, filter) in before.iter().enumerate() {
         let at = at.index(index).field("typed_config");
-        let Some(IstioFilter::Stats(own)) = istio_filter(typed_config(filter, &at)?, &at)? else {
-            let reason = "only istio.stats is supported before http_connection_manager or tcp_proxy";
+        let any = typed_config(filter, &at)?;
+        if holds::<set_filter_state::Config>(any) {
+            upstream_alpn.extend(filter_state(&unpack(any, &at)?, &at)?);
+            continue;
+        }
+        let Some(IstioFilter::Stats(own)) = istio_filter(any, &at)? else {
+            let reason =
+                "only istio.stats and set_filter_state are supported before http_connection_manager or tcp_proxy";
             return Err(at.error(reason));
         };
         stats = Some(own);
@@ -206,12 +234,16 @@ fn action(filters: &[listener::Filter], at: &Path) -> Result<model::ChainAction>
         if stats.is_some() {
             return Err(at.error("istio.stats belongs into the http_filters of a connection manager"));
         }
+        if !upstream_alpn.is_empty() {
+            return Err(at.error("set_filter_state is supported before tcp_proxy only"));
+        }
         let manager = connection_manager(&unpack(any, &at)?, &at)?;
         return Ok(model::ChainAction::Http(Box::new(manager)));
     }
     let proxy: tcp_proxy::TcpProxy = unpack(any, &at)?;
     let proxy = model::TcpProxy {
         istio_stats: stats,
+        upstream_alpn,
         ..tcp(&proxy, &at)?
     };
     Ok(model::ChainAction::Tcp(Box::new(proxy)))
@@ -222,6 +254,41 @@ fn typed_config<'a>(filter: &'a listener::Filter, at: &Path) -> Result<&'a Any> 
         Some(listener::filter::ConfigType::TypedConfig(any)) => Ok(any),
         Some(listener::filter::ConfigType::ConfigDiscovery(_)) | None => Err(at.error("is required")),
     }
+}
+
+/// The protocols that a filter state gives to upstream TLS; other objects are not supported.
+fn filter_state(source: &set_filter_state::Config, at: &Path) -> Result<Vec<Arc<str>>> {
+    use common_filter_state::filter_state_value::{Key, SharedWithUpstream, Value};
+    use core::substitution_format_string::Format;
+    let mut protocols = Vec::new();
+    for (index, value) in source.on_new_connection.iter().enumerate() {
+        let at = at.field("on_new_connection").index(index);
+        if value.key != Some(Key::ObjectKey(UPSTREAM_ALPN.to_owned())) {
+            return Err(at
+                .field("object_key")
+                .error(format!("only {UPSTREAM_ALPN} is supported")));
+        }
+        if value.shared_with_upstream == SharedWithUpstream::None as i32 {
+            return Err(at.field("shared_with_upstream").error("NONE would have no effect"));
+        }
+        let format = value
+            .value
+            .as_ref()
+            .and_then(|Value::FormatString(format)| format.format.as_ref());
+        let text_source = match format {
+            Some(Format::TextFormatSource(source)) => source.specifier.as_ref(),
+            _ => None,
+        };
+        let list = match text_source {
+            Some(core::data_source::Specifier::InlineString(list)) if !list.contains('%') => list,
+            _ => {
+                let reason = "only a plain text_format_source.inline_string is supported";
+                return Err(at.field("format_string").error(reason));
+            }
+        };
+        protocols.extend(list.split(',').map(|protocol| text(protocol.trim())));
+    }
+    Ok(protocols)
 }
 
 fn tcp(source: &tcp_proxy::TcpProxy, at: &Path) -> Result<model::TcpProxy> {
@@ -245,6 +312,7 @@ fn tcp(source: &tcp_proxy::TcpProxy, at: &Path) -> Result<model::TcpProxy> {
     }
     Ok(model::TcpProxy {
         stat_prefix: text(&source.stat_prefix),
+        upstream_alpn: Vec::new(),
         clusters,
         idle_timeout: duration(
             source.idle_timeout.as_ref(),

@@ -34,7 +34,8 @@ const CARRIED: &[(&str, &str)] = &[
     ("envoy.config.core.v3.SocketAddress", "protocol address port_value ipv4_compat"),
     ("envoy.config.core.v3.Pipe", "path"),
     ("envoy.config.core.v3.CidrRange", "*"),
-    ("envoy.config.core.v3.BindConfig", "source_address"),
+    ("envoy.config.core.v3.BindConfig", "source_address extra_source_addresses"),
+    ("envoy.config.core.v3.ExtraSourceAddress", "address"),
     ("envoy.config.core.v3.TcpKeepalive", "*"),
     ("envoy.config.core.v3.ConfigSource", "ads api_config_source path_config_source resource_api_version initial_fetch_timeout"),
     ("envoy.config.core.v3.AggregatedConfigSource", "*"),
@@ -74,6 +75,8 @@ const CARRIED: &[(&str, &str)] = &[
     ("envoy.extensions.filters.listener.original_dst.v3.OriginalDst", ""),
     ("envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol", ""),
     // network filters
+    ("envoy.extensions.filters.network.set_filter_state.v3.Config", "on_new_connection"),
+    ("envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue", "object_key format_string shared_with_upstream"),
     ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts max_downstream_connection_duration"),
     ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster", "clusters"),
     ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight", "name weight"),
