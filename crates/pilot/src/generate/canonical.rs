@@ -33,7 +33,8 @@ static CLUSTER: Shape = Shape(&[
     (33, Below::Message(&ASSIGNMENT)),
     (36, Below::Map(&OPAQUE)),
 ]);
-static LISTENER: Shape = Shape(&[(6, Below::Message(&METADATA))]);
+static FILTER_CHAIN: Shape = Shape(&[(5, Below::Message(&METADATA))]);
+static LISTENER: Shape = Shape(&[(3, Below::Message(&FILTER_CHAIN)), (6, Below::Message(&METADATA))]);
 static ROUTE: Shape = Shape(&[(4, Below::Message(&METADATA)), (13, Below::Map(&OPAQUE))]);
 static VIRTUAL_HOST: Shape = Shape(&[(3, Below::Message(&ROUTE)), (15, Below::Map(&OPAQUE))]);
 static ROUTES: Shape = Shape(&[(2, Below::Message(&VIRTUAL_HOST))]);

@@ -9,6 +9,7 @@ use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::endpoint::v3 as endpoint;
 use weft_proto::xds::google::protobuf as wkt;
 
+use super::capture::{INBOUND_PASSTHROUGH, PASSTHROUGH, is_captured, is_original, to_original, to_workload};
 use super::endpoint::assignment;
 use super::policy;
 use super::tls::{self, Carries};
@@ -57,6 +58,9 @@ pub(super) fn own_clusters(view: &ProxyView) -> Vec<pb::Cluster> {
 /// The clusters that all proxies of one scope have.
 pub(super) fn shared_clusters(view: &ProxyView) -> Vec<pb::Cluster> {
     let mut clusters = vec![black_hole()];
+    if is_captured(view) {
+        clusters.extend(passthrough(view));
+    }
     let collectors = [
         (COLLECTOR_CLUSTER, &view.settings.collector),
         (SPANS_CLUSTER, &view.settings.spans),
@@ -122,6 +126,24 @@ fn collector(name: &str, host: &str, port: u16) -> pb::Cluster {
     cluster
 }
 
+/// Clusters of destinations that nobody registered: outside, and within the pod.
+fn passthrough(view: &ProxyView) -> [pb::Cluster; 2] {
+    let cluster = |name: &str| pb::Cluster {
+        name: name.to_owned(),
+        connect_timeout: Some(duration(CONNECT_TIMEOUT)),
+        circuit_breakers: Some(unlimited()),
+        ..pb::Cluster::default()
+    };
+    let mut outside = cluster(PASSTHROUGH);
+    to_original(&mut outside);
+    let mut within = cluster(INBOUND_PASSTHROUGH);
+    to_workload(view, &mut within);
+    [outside, within].map(|mut cluster| {
+        policy::client_protocol(&mut cluster);
+        cluster
+    })
+}
+
 fn inbound(view: &ProxyView, port: &InboundPort) -> pb::Cluster {
     let name = inbound_name(port);
     let behind = port.services.iter().filter_map(|(key, _)| {
@@ -152,6 +174,11 @@ fn inbound(view: &ProxyView, port: &InboundPort) -> pb::Cluster {
         name,
         ..pb::Cluster::default()
     };
+    if is_captured(view) {
+        // The application may listen at the pod's address only.
+        cluster.load_assignment = None;
+        to_workload(view, &mut cluster);
+    }
     policy::protocol(&mut cluster, port.protocol, None);
     cluster
 }
@@ -211,6 +238,11 @@ fn resolve(
 ) {
     use pb::cluster::DiscoveryType;
     let kind = match service.resolution {
+        Resolution::Static if service.headless && is_captured(view) => {
+            // Clients ask for single pods, and mean them.
+            to_original(cluster);
+            return;
+        }
         Resolution::Static => {
             cluster.eds_cluster_config = Some(pb::cluster::EdsClusterConfig {
                 eds_config: Some(ads()),
@@ -220,8 +252,7 @@ fn resolve(
             return;
         }
         Resolution::None => {
-            cluster.cluster_discovery_type = Some(discovery(DiscoveryType::OriginalDst));
-            cluster.lb_policy = pb::cluster::LbPolicy::ClusterProvided as i32;
+            to_original(cluster);
             return;
         }
         Resolution::Dns => DiscoveryType::StrictDns,
@@ -267,11 +298,21 @@ fn auto_mtls(
         subset.unwrap_or_default(),
         service.key.hostname
     );
+    let mesh = tls::mesh_client(carries, &sni, &identities);
+    if is_original(cluster) {
+        // Where nobody chose the endpoint, nobody knows its labels: mTLS if all that there are take it.
+        let all = view.snapshot.backends.of(&service.key);
+        let mut members = all.map(|all| all.port(port.port)).unwrap_or_default().iter();
+        if members.all(|member| member.mtls) {
+            cluster.transport_socket = Some(mesh);
+        }
+        return;
+    }
     cluster.transport_socket_matches = vec![
         pb::cluster::TransportSocketMatch {
             name: "tlsMode-istio".to_owned(),
             r#match: Some(structure([("tlsMode", text("istio"))])),
-            transport_socket: Some(tls::mesh_client(carries, &sni, &identities)),
+            transport_socket: Some(mesh),
         },
         pb::cluster::TransportSocketMatch {
             name: "tlsMode-disabled".to_owned(),

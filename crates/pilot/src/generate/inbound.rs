@@ -8,7 +8,9 @@ use weft_proto::xds::envoy::config::listener::v3 as pb;
 use weft_proto::xds::envoy::config::route::v3 as route;
 use weft_proto::xds::envoy::extensions::filters::listener::{http_inspector, tls_inspector};
 
+use super::capture::BLACK_HOLE;
 use super::cluster::inbound_name;
+use super::guard;
 use super::http::{Routes, Side, manager, tcp};
 use super::istio;
 use super::tls::{MESH_ALPN, mesh_server};
@@ -31,10 +33,61 @@ pub(super) fn listeners(view: &ProxyView) -> Vec<pb::Listener> {
 
 fn listener(view: &ProxyView, port: &InboundPort) -> pb::Listener {
     let address = view.workload.address();
-    let auto = port.protocol == Protocol::Auto;
-    let http = port.protocol.is_http() || auto;
+    let target = Target::of_port(port);
+    let mut listener_filters = vec![inspector(
+        "envoy.filters.listener.tls_inspector",
+        any(&tls_inspector::v3::TlsInspector::default()),
+    )];
+    if target.protocol == Protocol::Auto && port.mtls != MtlsMode::Strict {
+        let config = any(&http_inspector::v3::HttpInspector::default());
+        listener_filters.push(inspector("envoy.filters.listener.http_inspector", config));
+    }
+    pb::Listener {
+        name: format!("{address}_{}", port.mesh_port),
+        address: Some(ip_address(address, port.mesh_port)),
+        filter_chains: chains(view, &target),
+        listener_filters,
+        listener_filters_timeout: Some(duration(Duration::from_secs(5))),
+        continue_on_listener_filters_timeout: true,
+        traffic_direction: core::TrafficDirection::Inbound as i32,
+        metadata: Some(origin(&view.workload.origin, None, &view.workload.origin.place)),
+        ..pb::Listener::default()
+    }
+}
+
+/// Where connections of one kind go, and what callers must present.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// Cluster.
+    pub(super) cluster: String,
+    /// Number in the name of the virtual host.
+    pub(super) number: u16,
+    /// Prefix of statistics.
+    pub(super) stat_prefix: String,
+    /// What the application speaks.
+    pub(super) protocol: Protocol,
+    /// What callers must present.
+    pub(super) mtls: MtlsMode,
+}
+
+impl Target {
+    pub(super) fn of_port(port: &InboundPort) -> Self {
+        Self {
+            cluster: inbound_name(port),
+            number: port.services.first().map_or(port.app_port, |(_, number)| *number),
+            stat_prefix: format!("inbound_{}", port.mesh_port),
+            protocol: port.protocol,
+            mtls: port.mtls,
+        }
+    }
+}
+
+/// The chains of a target: HTTP and bytes over mesh mTLS, and both in plaintext where that is let in.
+pub(super) fn chains(view: &ProxyView, target: &Target) -> Vec<pb::FilterChain> {
+    let auto = target.protocol == Protocol::Auto;
+    let http = target.protocol.is_http() || auto;
     let mut chains = Vec::new();
-    if port.mtls != MtlsMode::Disable {
+    if target.mtls != MtlsMode::Disable {
         let http_alpn: Vec<&str> = MESH_ALPN.iter().copied().filter(|p| p.starts_with("istio-h")).collect();
         let mesh = |name: &str, alpn: &[&str], filters| pb::FilterChain {
             name: name.to_owned(),
@@ -48,41 +101,20 @@ fn listener(view: &ProxyView, port: &InboundPort) -> pb::Listener {
             ..pb::FilterChain::default()
         };
         if http {
-            chains.push(mesh("mtls-http", &http_alpn, vec![http_filter(view, port)]));
+            chains.push(mesh("mtls-http", &http_alpn, vec![http_filter(view, target)]));
         }
         if !http || auto {
-            chains.push(mesh(
-                "mtls-tcp",
-                &["istio", "istio-peer-exchange"],
-                tcp_filters(view, port),
-            ));
+            let alpn = ["istio", "istio-peer-exchange"];
+            chains.push(mesh("mtls-tcp", &alpn, tcp_filters(view, target)));
         }
     }
-    if port.mtls != MtlsMode::Strict {
-        plaintext_chains(view, port, http, auto, &mut chains);
+    if target.mtls != MtlsMode::Strict {
+        plaintext_chains(view, target, http, auto, &mut chains);
     }
-    let mut listener_filters = vec![inspector(
-        "envoy.filters.listener.tls_inspector",
-        any(&tls_inspector::v3::TlsInspector::default()),
-    )];
-    if auto && port.mtls != MtlsMode::Strict {
-        let config = any(&http_inspector::v3::HttpInspector::default());
-        listener_filters.push(inspector("envoy.filters.listener.http_inspector", config));
-    }
-    pb::Listener {
-        name: format!("{address}_{}", port.mesh_port),
-        address: Some(ip_address(address, port.mesh_port)),
-        filter_chains: chains,
-        listener_filters,
-        listener_filters_timeout: Some(duration(Duration::from_secs(5))),
-        continue_on_listener_filters_timeout: true,
-        traffic_direction: core::TrafficDirection::Inbound as i32,
-        metadata: Some(origin(&view.workload.origin, None, &view.workload.origin.place)),
-        ..pb::Listener::default()
-    }
+    chains
 }
 
-fn plaintext_chains(view: &ProxyView, port: &InboundPort, http: bool, auto: bool, chains: &mut Vec<pb::FilterChain>) {
+fn plaintext_chains(view: &ProxyView, target: &Target, http: bool, auto: bool, chains: &mut Vec<pb::FilterChain>) {
     let plain = |name: &str, transport: &str, alpn: &[&str], filters| pb::FilterChain {
         name: name.to_owned(),
         filter_chain_match: Some(pb::FilterChainMatch {
@@ -94,31 +126,46 @@ fn plaintext_chains(view: &ProxyView, port: &InboundPort, http: bool, auto: bool
         ..pb::FilterChain::default()
     };
     if http && !auto {
-        chains.push(plain("plain-http", "raw_buffer", &[], vec![http_filter(view, port)]));
+        chains.push(plain("plain-http", "raw_buffer", &[], vec![http_filter(view, target)]));
     } else {
         if auto {
-            chains.push(plain(
-                "plain-http",
-                "raw_buffer",
-                &PLAIN_HTTP,
-                vec![http_filter(view, port)],
-            ));
+            let filter = http_filter(view, target);
+            chains.push(plain("plain-http", "raw_buffer", &PLAIN_HTTP, vec![filter]));
         }
-        chains.push(plain("plain-tcp", "raw_buffer", &[], tcp_filters(view, port)));
+        chains.push(plain("plain-tcp", "raw_buffer", &[], tcp_filters(view, target)));
     }
     // TLS that the application itself terminates.
-    chains.push(plain("foreign-tls", "tls", &[], tcp_filters(view, port)));
+    chains.push(plain("foreign-tls", "tls", &[], tcp_filters(view, target)));
 }
 
-fn http_filter(view: &ProxyView, port: &InboundPort) -> pb::Filter {
-    let cluster = inbound_name(port);
-    let number = port.services.first().map_or(port.app_port, |(_, number)| *number);
+fn http_filter(view: &ProxyView, target: &Target) -> pb::Filter {
+    let cluster = &target.cluster;
+    let config = route::RouteConfiguration {
+        name: cluster.clone(),
+        virtual_hosts: vec![route::VirtualHost {
+            name: format!("inbound|http|{}", target.number),
+            domains: vec!["*".to_owned()],
+            routes: guard::routes(view)
+                .into_iter()
+                .chain([everything_to(cluster)])
+                .collect(),
+            ..route::VirtualHost::default()
+        }],
+        request_headers_to_remove: istio::headers_to_remove(view),
+        ..route::RouteConfiguration::default()
+    };
+    let routes = Routes::Inline(Box::new(config));
+    manager(view, Side::Inbound, &target.stat_prefix, routes)
+}
+
+/// Every request to one cluster, however long it takes.
+pub(super) fn everything_to(cluster: &str) -> route::Route {
     let action = route::RouteAction {
-        cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(cluster.clone())),
+        cluster_specifier: Some(route::route_action::ClusterSpecifier::Cluster(cluster.to_owned())),
         timeout: Some(duration(Duration::ZERO)),
         ..route::RouteAction::default()
     };
-    let all = route::Route {
+    route::Route {
         name: "default".to_owned(),
         r#match: Some(route::RouteMatch {
             path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".to_owned())),
@@ -126,30 +173,16 @@ fn http_filter(view: &ProxyView, port: &InboundPort) -> pb::Filter {
         }),
         action: Some(route::route::Action::Route(action)),
         ..route::Route::default()
-    };
-    let config = route::RouteConfiguration {
-        name: cluster,
-        virtual_hosts: vec![route::VirtualHost {
-            name: format!("inbound|http|{number}"),
-            domains: vec!["*".to_owned()],
-            routes: super::guard::routes(view).into_iter().chain([all]).collect(),
-            ..route::VirtualHost::default()
-        }],
-        request_headers_to_remove: istio::headers_to_remove(view),
-        ..route::RouteConfiguration::default()
-    };
-    let prefix = format!("inbound_{}", port.mesh_port);
-    manager(view, Side::Inbound, &prefix, Routes::Inline(Box::new(config)))
+    }
 }
 
-fn tcp_filters(view: &ProxyView, port: &InboundPort) -> Vec<pb::Filter> {
-    let cluster = inbound_name(port);
-    let target = if super::guard::is_closed(view) {
-        "BlackHoleCluster".to_owned()
+fn tcp_filters(view: &ProxyView, target: &Target) -> Vec<pb::Filter> {
+    let cluster = if guard::is_closed(view) {
+        BLACK_HOLE
     } else {
-        cluster.clone()
+        &target.cluster
     };
-    tcp(view, &cluster, &[(target, 1)])
+    tcp(view, &target.cluster, &[(cluster.to_owned(), 1)])
 }
 
 pub(super) fn inspector(name: &str, config: weft_proto::xds::google::protobuf::Any) -> pb::ListenerFilter {

@@ -3,6 +3,10 @@
 //! Same input, same bytes: the entries of maps are sorted (`canonical`), and a resource's version is the hash of its bytes.
 
 mod canonical;
+mod capture;
+mod capture_inbound;
+mod capture_outbound;
+mod capture_services;
 mod cluster;
 mod egress;
 mod endpoint;
@@ -99,6 +103,8 @@ fn own(view: &ProxyView, before: Option<&Generated>) -> Generated {
     }
     let mut listeners = inbound::listeners(view);
     let mut routes = Vec::new();
+    capture_inbound::generate(view, &mut listeners);
+    capture_outbound::capturing(view, &mut listeners);
     outbound::listeners(view, &mut listeners, &mut routes);
     gateway::generate(view, &mut listeners, &mut routes);
     let keep = |kind: Kind, set: ResourceSet| Resources {

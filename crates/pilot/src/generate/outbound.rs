@@ -53,15 +53,34 @@ pub(super) fn routes(view: &ProxyView) -> Vec<route::RouteConfiguration> {
     if view.is_gateway() || view.workload.outbound_port.is_none() {
         return Vec::new();
     }
-    vec![configuration(HTTP_PROXY, virtual_hosts(view), false)]
+    let mut hosts = virtual_hosts(view, |_, _| true, None);
+    if !takes_all(&hosts) {
+        hosts.push(block_all());
+    }
+    vec![configuration(HTTP_PROXY, hosts, false)]
 }
 
-fn virtual_hosts(view: &ProxyView) -> Vec<route::VirtualHost> {
+/// Whether a host takes what no other does.
+pub(super) fn takes_all(hosts: &[route::VirtualHost]) -> bool {
+    hosts.iter().any(|host| host.domains.iter().any(|domain| domain == "*"))
+}
+
+/// The hosts of the wanted service ports. `dialled` is the port that clients have dialled already, so that hosts are known by
+/// their names alone.
+pub(super) fn virtual_hosts(
+    view: &ProxyView,
+    wanted: impl Fn(&MeshService, &ServicePort) -> bool,
+    dialled: Option<u16>,
+) -> Vec<route::VirtualHost> {
     let mut taken = BTreeSet::new();
     let mut hosts = Vec::new();
     let mesh = GatewayRef::Mesh;
     for service in view.services() {
-        for port in service.ports.iter().filter(|port| is_http(port)) {
+        for port in service
+            .ports
+            .iter()
+            .filter(|port| is_http(port) && wanted(service, port))
+        {
             let scope = Scope {
                 view,
                 gateway: &mesh,
@@ -76,8 +95,15 @@ fn virtual_hosts(view: &ProxyView) -> Vec<route::VirtualHost> {
                 None => vec![to_service(service, port.port)],
             };
             let name = format!("{}:{}", service.key.hostname, port.port);
-            add_host(name, domains(view, service, port.port), routes, &mut taken, &mut hosts);
+            let domains = match dialled {
+                Some(_) => dialled_names(view, service),
+                None => domains(view, service, port.port),
+            };
+            add_host(name, domains, routes, &mut taken, &mut hosts);
         }
+    }
+    if dialled.is_some_and(|port| port != 80) {
+        return hosts;
     }
     // Hosts that only a VirtualService knows.
     for (host, rules) in view.snapshot.virtual_services.of_gateway(&mesh, view.namespace()) {
@@ -94,9 +120,6 @@ fn virtual_hosts(view: &ProxyView) -> Vec<route::VirtualHost> {
             &mut taken,
             &mut hosts,
         );
-    }
-    if !taken.contains("*") {
-        hosts.push(block_all());
     }
     hosts
 }
@@ -134,6 +157,18 @@ fn domains(view: &ProxyView, service: &MeshService, port: u16) -> Vec<String> {
         domains.push(format!("{name}:{port}"));
     }
     domains
+}
+
+/// All names of a service whose port was dialled: without the port, with those of single pods, IPv6 addresses in brackets.
+fn dialled_names(view: &ProxyView, service: &MeshService) -> Vec<String> {
+    let names = aliases(view, service);
+    let bracketed = |name: String| if name.contains(':') { format!("[{name}]") } else { name };
+    let mut names: Vec<String> = names.into_iter().map(bracketed).collect();
+    if service.headless {
+        let pods: Vec<String> = names.iter().map(|name| format!("*.{name}")).collect();
+        names.extend(pods);
+    }
+    names
 }
 
 /// All names of a service as its clients may write them: short ones within the namespace, and its addresses.

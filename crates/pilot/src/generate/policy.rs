@@ -115,6 +115,15 @@ pub(super) fn outlier(cluster: &mut pb::Cluster, settings: Option<&OutlierDetect
     }
 }
 
+/// What the client speaks is spoken to endpoints.
+pub(super) fn client_protocol(cluster: &mut pb::Cluster) {
+    let pool = ConnectionPool {
+        use_client_protocol: true,
+        ..ConnectionPool::default()
+    };
+    protocol(cluster, Protocol::Auto, Some(&pool));
+}
+
 /// The HTTP protocol that is spoken to endpoints, and the limits of connections.
 pub(super) fn protocol(cluster: &mut pb::Cluster, protocol: Protocol, pool: Option<&ConnectionPool>) {
     use upstreams::http_protocol_options as options;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use weft_api::meta::Labels;
 
-use super::{cluster, encode, endpoint, grpc, outbound};
+use super::{capture, capture_outbound, cluster, encode, endpoint, grpc, outbound};
 use crate::snapshot::{MeshSnapshot, Resolution};
 use crate::view::ProxyView;
 use crate::xds::layer::Layer;
@@ -24,6 +24,8 @@ pub struct ScopeKey {
     labels: Labels,
     gateway: bool,
     http_proxy: bool,
+    /// Whether traffic is redirected, and of which families.
+    captured: Option<(bool, bool)>,
     dialect: Dialect,
 }
 
@@ -36,7 +38,7 @@ pub struct Shared {
     pub clusters: Arc<Layer>,
     /// Their endpoints.
     pub endpoints: Arc<Layer>,
-    /// Listeners (of gRPC clients).
+    /// Listeners of services: of gRPC clients, and of workloads whose traffic is redirected.
     pub listeners: Arc<Layer>,
     /// Routes to services.
     pub routes: Arc<Layer>,
@@ -59,6 +61,7 @@ impl ScopeKey {
                 .collect(),
             gateway: view.is_gateway(),
             http_proxy: view.workload.outbound_port.is_some(),
+            captured: capture::families(view),
             dialect: view.dialect,
         }
     }
@@ -116,17 +119,18 @@ impl Shared {
             let known = known.map(|old| (&*old.snapshot.endpoints, old.endpoints.set()));
             Layer::after(old_layer(|old| &old.endpoints), endpoint::assignments(view, known))
         });
-        let listeners = reuse(|old| &old.listeners, same_services).unwrap_or_else(|| match view.dialect {
-            Dialect::Grpc => {
-                let set = encode(grpc::listeners(view), |listener| listener.name.clone());
-                Layer::after(old_layer(|old| &old.listeners), set)
-            }
-            Dialect::Weft | Dialect::Envoy => Arc::default(),
+        let listeners = reuse(|old| &old.listeners, same_listeners).unwrap_or_else(|| {
+            let listeners = match view.dialect {
+                Dialect::Grpc => grpc::listeners(view),
+                Dialect::Weft | Dialect::Envoy => capture_outbound::listeners(view),
+            };
+            let set = encode(listeners, |listener| listener.name.clone());
+            Layer::after(old_layer(|old| &old.listeners), set)
         });
         let routes = reuse(|old| &old.routes, same_routes).unwrap_or_else(|| {
             let routes = match view.dialect {
                 Dialect::Grpc => grpc::routes(view),
-                Dialect::Weft | Dialect::Envoy => outbound::routes(view),
+                Dialect::Weft | Dialect::Envoy => [outbound::routes(view), capture_outbound::routes(view)].concat(),
             };
             let set = encode(routes, |config| config.name.clone());
             Layer::after(old_layer(|old| &old.routes), set)
@@ -158,6 +162,11 @@ fn same_endpoints(old: &MeshSnapshot, new: &MeshSnapshot) -> bool {
 
 fn same_routes(old: &MeshSnapshot, new: &MeshSnapshot) -> bool {
     same_services(old, new) && Arc::ptr_eq(&old.virtual_services, &new.virtual_services)
+}
+
+/// Listeners of redirected traffic know the pods of headless services, and rules for bytes.
+fn same_listeners(old: &MeshSnapshot, new: &MeshSnapshot) -> bool {
+    same_routes(old, new) && Arc::ptr_eq(&old.backends, &new.backends)
 }
 
 /// Clusters know the identities behind them, and those found by DNS have their endpoints inside.

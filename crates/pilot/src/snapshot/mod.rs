@@ -18,6 +18,7 @@ mod services;
 mod share;
 mod sidecars;
 mod slices;
+mod vips;
 mod virtual_services;
 mod workloads;
 

@@ -66,6 +66,16 @@ impl PeerAuthentications {
         mode
     }
 
+    /// The ports for which the workload's own object has a mode.
+    pub fn named_ports(&self, namespace: &str, labels: &Labels) -> impl Iterator<Item = u16> + use<'_> {
+        let selects = |object: &&Arc<Object<PeerAuthentication>>| {
+            let selector = object.spec.selector.as_ref();
+            selector.is_some_and(|selector| selects(selector, labels))
+        };
+        let object = self.of(namespace).find(selects);
+        object.into_iter().flat_map(|object| object.spec.ports.keys().copied())
+    }
+
     /// The objects of a namespace, winners first.
     pub fn of(&self, namespace: &str) -> impl Iterator<Item = &Arc<Object<PeerAuthentication>>> {
         self.by_namespace.get(namespace).into_iter().flatten()

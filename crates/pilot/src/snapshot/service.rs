@@ -1,6 +1,7 @@
 //! One service of the mesh, whichever object announced it.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_api::matching::ExportTo;
@@ -55,6 +56,8 @@ pub struct MeshService {
     pub location: Location,
     /// Virtual addresses: cluster IPs, or `addresses` of a ServiceEntry (may be CIDR).
     pub addresses: Vec<String>,
+    /// Addresses that the mesh gives to a ServiceEntry without any: its clients get them where the mesh answers for names.
+    pub auto_addresses: Vec<IpAddr>,
     /// `clusterIP: None`: clients may also ask for single pods (`*.` domains).
     pub headless: bool,
     /// Labels of the workloads; `None` where endpoints are given otherwise.

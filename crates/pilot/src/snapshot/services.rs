@@ -11,7 +11,7 @@ use weft_api::service_entry::{Location, Resolution, ServiceEntry};
 use super::MeshSettings;
 use super::inputs::{Inputs, by_precedence};
 use super::service::{MeshService, Origin, ServiceKey, ServiceKind, ServicePort};
-use super::share;
+use super::{share, vips};
 
 /// Services by hostname and namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,11 @@ impl Services {
                 built.add(from_entry(object, hostname), &object.place_of_field("hosts"));
             }
         }
+        vips::allocate(&mut built.by_key, |service| {
+            let name = (Arc::clone(&service.key.namespace), Arc::clone(&service.name));
+            let entry = inputs.service_entries.get(&name);
+            entry.is_some_and(|entry| vips::wanted(service, &entry.meta.labels))
+        });
         if let Some(previous) = previous {
             share::entries(&mut built.by_key, &previous.by_key);
         }
@@ -165,6 +170,7 @@ fn from_service(object: &Arc<Object<Service>>, domain: &str) -> MeshService {
             ClusterIp::Assigned(addresses) => addresses.iter().map(ToString::to_string).collect(),
             ClusterIp::Unassigned | ClusterIp::Headless => Vec::new(),
         },
+        auto_addresses: Vec::new(),
         headless: spec.cluster_ip == ClusterIp::Headless,
         selector: (!spec.selector.is_empty() && !external).then(|| spec.selector.clone()),
         subject_alt_names: Vec::new(),
@@ -196,6 +202,7 @@ fn from_entry(object: &Arc<Object<ServiceEntry>>, hostname: &str) -> MeshService
         resolution: spec.resolution,
         location: spec.location,
         addresses: spec.addresses.clone(),
+        auto_addresses: Vec::new(),
         headless: false,
         selector: spec.workload_selector.clone(),
         subject_alt_names: spec.subject_alt_names.clone(),
