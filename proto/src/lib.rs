@@ -20,6 +20,22 @@ pub mod istio_ca {
     include!("gen/istio.v1.auth.rs");
 }
 
+/// Names that a proxy answers DNS queries for, on Istio's wire (`proto/names.proto`).
+#[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
+#[rustfmt::skip]
+pub mod names {
+    include!("gen/istio.networking.nds.v1.rs");
+
+    impl prost::Name for NameTable {
+        const NAME: &'static str = "NameTable";
+        const PACKAGE: &'static str = "istio.networking.nds.v1";
+
+        fn type_url() -> String {
+            "type.googleapis.com/istio.networking.nds.v1.NameTable".to_owned()
+        }
+    }
+}
+
 /// Configuration of a type that the reader may not know (`proto/typed_struct.proto`); the xDS types crate leaves it out.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]
 #[rustfmt::skip]

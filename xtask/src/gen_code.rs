@@ -40,8 +40,9 @@ pub(crate) fn run(check: bool) -> Result<()> {
 }
 
 /// Our own .proto files with the files of their Rust code.
-const OWN: [(&str, &str); 2] = [
+const OWN: [(&str, &str); 3] = [
     ("ca.proto", "istio.v1.auth.rs"),
+    ("names.proto", "istio.networking.nds.v1.rs"),
     ("typed_struct.proto", "xds.type.v3.rs"),
 ];
 

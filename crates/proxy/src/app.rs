@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +23,7 @@ use crate::listen::accept;
 use crate::listen::sockets::{Command, SocketKey, Sockets};
 use crate::mesh::{self, Role};
 use crate::model::secret::SdsSource;
+use crate::names;
 use crate::observe::access_log::LogWriter;
 use crate::observe::als::Exporters;
 use crate::observe::istio::registry::{Exposition, Registry};
@@ -169,20 +169,7 @@ impl Proxy {
             stats.values().into_iter().map(named)
         });
         let mut values: Vec<_> = values.collect();
-        for (name, listener) in &self.runtime.load().listeners {
-            let counters = &listener.counters;
-            let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-            values.push((
-                format!("listener.{name}.downstream_pre_cx_timeout"),
-                count(&counters.inspect_timeouts),
-                false,
-            ));
-            values.push((
-                format!("listener.{name}.no_filter_chain_match"),
-                count(&counters.unmatched),
-                false,
-            ));
-        }
+        values.extend(self.runtime.load().listener_stats());
         values.push((
             "access_log.dropped_entries".to_owned(),
             compiler.dropped_entries(),
@@ -262,8 +249,12 @@ pub async fn run_in_mesh(role: Role, options: Mesh) -> Result<()> {
     let loaded = mesh::bootstrap(role, &options)?;
     let ca = mesh::ca_config(&options)?;
     let shutdown = Shutdown::new();
-    let (proxy, store) = Proxy::start(&loaded, &options.as_run(), shutdown.clone())?;
+    let (proxy, mut store) = Proxy::start(&loaded, &options.as_run(), shutdown.clone())?;
     let proxy = Arc::new(proxy);
+    let names = names::start(&options.dns_listen, &shutdown).await;
+    if let Some(names) = names.context("cannot serve dns")? {
+        store.follow_names(names);
+    }
     admin::serve_status(options.status_listen, options.readiness_listen, &proxy, &shutdown).await?;
     let certificate = proxy.readiness.block("certificate");
     let identity = workload::follow(ca, &shutdown);

@@ -109,6 +109,10 @@ pub struct Mesh {
     /// Readiness for whoever starts the workload.
     #[arg(long, env = "WEFT_READINESS_LISTEN", default_value = "127.0.0.1:15021")]
     pub readiness_listen: SocketAddr,
+    /// Answer DNS queries there, for names of the mesh from what discovery says, for others from the servers of
+    /// /etc/resolv.conf; interception with --redirect-dns sends them to 127.0.0.1:15053,[::1]:15053.
+    #[arg(long, env = "WEFT_DNS_LISTEN", value_delimiter = ',')]
+    pub dns_listen: Vec<SocketAddr>,
     /// Leave out what is not supported, with a warning each, instead of refusing the resource.
     #[arg(long, env = "WEFT_TOLERATE_UNSUPPORTED")]
     pub tolerate_unsupported: bool,

@@ -14,6 +14,7 @@ pub mod http;
 pub mod listen;
 pub mod mesh;
 pub mod model;
+pub mod names;
 pub mod observe;
 pub mod request;
 pub mod route;

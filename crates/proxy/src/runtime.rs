@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -178,6 +178,20 @@ impl Runtime {
         found
             .find(|listener| listener.model.direction == captured.model.direction)
             .unwrap_or(captured)
+    }
+
+    /// Counters of listeners: name, value, whether it is a gauge.
+    pub fn listener_stats(&self) -> Vec<(String, u64, bool)> {
+        let of = |(name, listener): (&Arc<str>, &Arc<ListenerRuntime>)| {
+            let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+            let counters = &listener.counters;
+            [
+                ("downstream_pre_cx_timeout", value(&counters.inspect_timeouts)),
+                ("no_filter_chain_match", value(&counters.unmatched)),
+            ]
+            .map(|(what, value)| (format!("listener.{name}.{what}"), value, false))
+        };
+        self.listeners.iter().flat_map(of).collect()
     }
 
     /// The connection manager of a chain that a connection was accepted on.

@@ -37,6 +37,7 @@ static FILTER_CHAIN: Shape = Shape(&[(5, Below::Message(&METADATA))]);
 static LISTENER: Shape = Shape(&[(3, Below::Message(&FILTER_CHAIN)), (6, Below::Message(&METADATA))]);
 static ROUTE: Shape = Shape(&[(4, Below::Message(&METADATA)), (13, Below::Map(&OPAQUE))]);
 static VIRTUAL_HOST: Shape = Shape(&[(3, Below::Message(&ROUTE)), (15, Below::Map(&OPAQUE))]);
+static NAMES: Shape = Shape(&[(1, Below::Map(&OPAQUE))]);
 static ROUTES: Shape = Shape(&[(2, Below::Message(&VIRTUAL_HOST))]);
 
 /// The canonical form of an encoded message of a type that is served.
@@ -46,6 +47,7 @@ pub(super) fn canonical(type_url: &str, encoded: Vec<u8>) -> Vec<u8> {
         Some(Kind::Endpoints) => &ASSIGNMENT,
         Some(Kind::Listener) => &LISTENER,
         Some(Kind::Routes) => &ROUTES,
+        Some(Kind::Names) => &NAMES,
         Some(Kind::Secret) | None => return encoded,
     };
     let mut out = Vec::with_capacity(encoded.len());

@@ -18,6 +18,7 @@ mod http;
 mod inbound;
 mod istio;
 mod l4;
+mod names;
 mod outbound;
 mod policy;
 mod route;
@@ -52,6 +53,8 @@ pub struct Generated {
     pub routes: Resources,
     /// Secrets that gateways refer to.
     pub secrets: Resources,
+    /// Names that the proxy answers DNS queries for.
+    pub names: Resources,
 }
 
 // === impl Generated ===
@@ -65,6 +68,7 @@ impl Generated {
             Kind::Listener => &self.listeners,
             Kind::Routes => &self.routes,
             Kind::Secret => &self.secrets,
+            Kind::Names => &self.names,
         }
     }
 }
@@ -93,6 +97,14 @@ pub fn compose(view: &ProxyView, shared: &Shared, before: Option<(&ProxyView, &G
         listeners: join(&shared.listeners, own.listeners),
         routes: join(&shared.routes, own.routes),
         secrets: join(&Arc::default(), own.secrets),
+        // Names follow the endpoints of headless services.
+        names: Resources {
+            own: Layer::after(
+                before.map(|(_, generated)| &generated.names.own),
+                encode(names::table(view).into_iter().collect(), |_| names::NAME.to_owned()),
+            ),
+            ..Resources::default()
+        },
     }
 }
 
@@ -121,6 +133,7 @@ fn own(view: &ProxyView, before: Option<&Generated>) -> Generated {
         listeners: keep(Kind::Listener, listeners),
         routes: keep(Kind::Routes, routes),
         secrets: keep(Kind::Secret, secrets),
+        names: Resources::default(),
     }
 }
 

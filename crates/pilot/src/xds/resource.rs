@@ -32,15 +32,18 @@ pub enum Kind {
     Routes,
     /// Secrets.
     Secret,
+    /// Names that the proxy answers DNS queries for.
+    Names,
 }
 
 /// All of them, in order.
-pub const KINDS: [Kind; 5] = [
+pub const KINDS: [Kind; 6] = [
     Kind::Cluster,
     Kind::Endpoints,
     Kind::Listener,
     Kind::Routes,
     Kind::Secret,
+    Kind::Names,
 ];
 
 // === impl Resource ===
@@ -67,6 +70,7 @@ impl Kind {
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Routes => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+            Self::Names => "type.googleapis.com/istio.networking.nds.v1.NameTable",
         }
     }
 
@@ -77,7 +81,7 @@ impl Kind {
 
     /// Whether a client that names nothing gets everything.
     pub fn is_wildcard(self) -> bool {
-        matches!(self, Self::Cluster | Self::Listener)
+        matches!(self, Self::Cluster | Self::Listener | Self::Names)
     }
 
     /// The short name in metrics and debug pages.
@@ -88,6 +92,7 @@ impl Kind {
             Self::Listener => "lds",
             Self::Routes => "rds",
             Self::Secret => "sds",
+            Self::Names => "nds",
         }
     }
 }

@@ -388,4 +388,35 @@ mod tests {
         let error = ChainIndex::compile(&[&a, &b]).unwrap_err();
         assert_eq!(error, SameMatch { first: 0, second: 1 });
     }
+
+    #[test]
+    fn only_what_a_destination_depends_on_is_waited_for() {
+        let chains = [
+            chain(|c| c.destination_port = Some(1)),
+            chain(|c| {
+                c.destination_port = Some(2);
+                c.transport = Some(TransportProtocol::Tls);
+                c.application_protocols = vec![Arc::from("istio")];
+            }),
+            chain(|c| {
+                c.destination_port = Some(3);
+                c.application_protocols = vec![Arc::from("http/1.1")];
+            }),
+            chain(|c| {
+                c.destination_port = Some(4);
+                c.server_names = vec![Arc::from("a.example.com")];
+            }),
+        ];
+        let index = ChainIndex::compile(&chains.iter().collect::<Vec<_>>()).unwrap();
+        for (port, tls, plaintext) in [
+            (1, false, false),
+            (2, true, false),
+            (3, true, true),
+            (4, true, false),
+            (5, false, false),
+        ] {
+            let found = index.depends_on(([10, 0, 0, 1], port).into());
+            assert_eq!(found, DependsOn { tls, plaintext }, "port {port}");
+        }
+    }
 }

@@ -67,12 +67,15 @@ pub async fn follow(ads: Ads, bootstrap: Bootstrap, proxy: std::sync::Weak<Proxy
     if bootstrap.dynamic.listeners {
         wildcard.push(Kind::Listener);
     }
+    if store.lock().follows_names() {
+        wildcard.push(Kind::Names);
+    }
     // Ready once the first clusters and listeners came, whatever is in them.
     let block = |kind: &Kind| {
-        let name = if *kind == Kind::Cluster {
-            "clusters"
-        } else {
-            "listeners"
+        let name = match kind {
+            Kind::Cluster => "clusters",
+            Kind::Names => "names",
+            Kind::Listener | Kind::Endpoints | Kind::Routes | Kind::Secret => "listeners",
         };
         Some((*kind, proxy.upgrade()?.readiness().block(name)))
     };

@@ -12,9 +12,10 @@ use prost_reflect::DynamicMessage;
 use weft_proto::descriptors;
 use weft_proto::xds::envoy::config::{cluster, endpoint, listener, route};
 use weft_proto::xds::envoy::extensions::transport_sockets::tls::v3 as tls;
-use weft_proto::xds::google::protobuf::Any;
 
 use super::kind::Kind;
+use super::names;
+pub use super::resource::{Origin, Resource};
 use super::session::Names;
 use crate::compile::Resources;
 use crate::model::bootstrap::Bootstrap;
@@ -24,30 +25,9 @@ use crate::model::http::RouteSource;
 use crate::model::listener::{ChainAction, Listener};
 use crate::model::route::RouteConfig;
 use crate::model::secret::{SdsSource, Secret};
+use crate::names::{NameHandle, NameTable};
 use crate::secrets::SecretStore;
 use crate::tls::material;
-
-/// A resource of a response.
-#[derive(Clone, Debug)]
-pub struct Resource {
-    /// Its name; empty in state-of-the-world responses, where it is inside.
-    pub name: Arc<str>,
-    /// Its version; empty in state-of-the-world responses.
-    pub version: String,
-    /// Itself.
-    pub body: Any,
-}
-
-/// A discovered resource as it came, for the config dump.
-#[derive(Clone, Debug)]
-pub struct Origin {
-    /// Its version; empty in state-of-the-world responses.
-    pub version: String,
-    /// Its bytes.
-    pub body: Arc<[u8]>,
-    /// When it came.
-    pub updated: SystemTime,
-}
 
 /// Everything that is known.
 #[derive(Debug)]
@@ -62,6 +42,7 @@ pub struct ConfigStore {
     /// What the resources in use were made of; not for secrets, whose keys are to be in one place only.
     origins: BTreeMap<(Kind, Arc<str>), Origin>,
     secrets: SecretStore,
+    names: Option<NameHandle>,
     tolerate: bool,
 }
 
@@ -72,6 +53,7 @@ enum Checked {
     Listener(Listener),
     Routes(RouteConfig),
     Secret(Secret),
+    Names(NameTable),
 }
 
 /// What an update did.
@@ -107,8 +89,19 @@ impl ConfigStore {
             warm: Resources::default(),
             origins: BTreeMap::new(),
             secrets,
+            names: None,
             tolerate,
         }
+    }
+
+    /// Asks for names, too, and keeps them there.
+    pub fn follow_names(&mut self, names: NameHandle) {
+        self.names = Some(names);
+    }
+
+    /// Whether names are asked for.
+    pub fn follows_names(&self) -> bool {
+        self.names.is_some()
     }
 
     /// Takes resources of one type. With `whole` those that are not among them are gone.
@@ -183,7 +176,7 @@ impl ConfigStore {
     /// The names of a type that the known resources refer to.
     pub fn wanted(&self, kind: Kind) -> Names {
         match kind {
-            Kind::Cluster | Kind::Listener => Names::new(),
+            Kind::Cluster | Kind::Listener | Kind::Names => Names::new(),
             Kind::Endpoints => {
                 let clusters = self.fixed.clusters.values().chain(self.clusters.values());
                 let services = clusters.filter_map(|cluster| match &cluster.discovery {
@@ -243,7 +236,7 @@ impl ConfigStore {
     }
 
     fn remember(&mut self, kind: Kind, name: &Arc<str>, resource: &Resource) {
-        if kind == Kind::Secret {
+        if matches!(kind, Kind::Secret | Kind::Names) {
             return;
         }
         let origin = Origin {
@@ -258,7 +251,7 @@ impl ConfigStore {
         match kind {
             Kind::Cluster => self.fixed.clusters.contains_key(name),
             Kind::Listener => self.fixed.listeners.contains_key(name),
-            Kind::Endpoints | Kind::Routes | Kind::Secret => false,
+            Kind::Endpoints | Kind::Routes | Kind::Secret | Kind::Names => false,
         }
     }
 
@@ -269,6 +262,11 @@ impl ConfigStore {
             Checked::Listener(listener) => drop(self.listeners.insert(name.clone(), Arc::new(listener))),
             Checked::Routes(routes) => drop(self.routes.insert(name.clone(), Arc::new(routes))),
             Checked::Secret(secret) => self.secrets.deliver(&SdsSource::Ads, name, secret),
+            Checked::Names(table) => {
+                if let Some(names) = &self.names {
+                    names.store(Arc::new(table));
+                }
+            }
         }
     }
 
@@ -281,6 +279,12 @@ impl ConfigStore {
             Kind::Routes => drop(self.routes.remove(name)),
             // A secret in use stays until another replaces it: dropping it would break connections that still work.
             Kind::Secret => {}
+            // Without a table nothing is known, and every query is forwarded.
+            Kind::Names => {
+                if let Some(names) = &self.names {
+                    names.store(Arc::default());
+                }
+            }
         }
     }
 
@@ -296,6 +300,10 @@ impl ConfigStore {
             )));
         }
         let bytes = resource.body.value.as_slice();
+        if kind == Kind::Names {
+            let table = names::table(bytes).map_err(fail)?;
+            return Ok((name, Checked::Names(table)));
+        }
         self.check_fields(kind, bytes).map_err(fail)?;
         let at = Path::default();
         match kind {
@@ -325,6 +333,7 @@ impl ConfigStore {
                 let checked = checked.map_err(|error| (name.clone(), error.to_string()))?;
                 Ok((name, Checked::Routes(checked)))
             }
+            Kind::Names => Err(fail("is checked above".to_owned())),
             Kind::Secret => {
                 let source: tls::Secret = decode(bytes, &name)?;
                 let checked = convert::secret(&source, &at);
@@ -382,6 +391,7 @@ mod tests {
     use prost::Name;
     use weft_base::shutdown::Shutdown;
     use weft_proto::xds::envoy::config::core::v3 as core;
+    use weft_proto::xds::google::protobuf::Any;
 
     use super::*;
 

@@ -14,15 +14,18 @@ pub enum Kind {
     Routes,
     /// Secrets (SDS).
     Secret,
+    /// Names to answer DNS queries for (Istio's NDS).
+    Names,
 }
 
 /// All of them, in order.
-pub const ALL: [Kind; 5] = [
+pub const ALL: [Kind; 6] = [
     Kind::Cluster,
     Kind::Endpoints,
     Kind::Listener,
     Kind::Routes,
     Kind::Secret,
+    Kind::Names,
 ];
 
 // === impl Kind ===
@@ -36,6 +39,7 @@ impl Kind {
             Self::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             Self::Routes => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+            Self::Names => "type.googleapis.com/istio.networking.nds.v1.NameTable",
         }
     }
 
@@ -46,6 +50,6 @@ impl Kind {
 
     /// Whether everything is asked for, instead of resources by name.
     pub fn is_wildcard(self) -> bool {
-        matches!(self, Self::Cluster | Self::Listener)
+        matches!(self, Self::Cluster | Self::Listener | Self::Names)
     }
 }

@@ -6,5 +6,7 @@
 pub mod client;
 pub mod config_store;
 pub mod kind;
+mod names;
+mod resource;
 pub mod sds;
 pub mod session;

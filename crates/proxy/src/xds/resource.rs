@@ -1,0 +1,28 @@
+//! Resources as they come over the wire.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use weft_proto::xds::google::protobuf::Any;
+
+/// A resource of a response.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// Its name; empty in state-of-the-world responses, where it is inside.
+    pub name: Arc<str>,
+    /// Its version; empty in state-of-the-world responses.
+    pub version: String,
+    /// Itself.
+    pub body: Any,
+}
+
+/// A discovered resource as it came, for the config dump.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// Its version; empty in state-of-the-world responses.
+    pub version: String,
+    /// Its bytes.
+    pub body: Arc<[u8]>,
+    /// When it came.
+    pub updated: SystemTime,
+}
