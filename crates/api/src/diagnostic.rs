@@ -98,6 +98,8 @@ pub mod code {
     pub const SUBSET_SELECTS_NOTHING: &str = "IST0173";
     /// A DestinationRule names a host that no service has.
     pub const UNKNOWN_DESTINATION_RULE_HOST: &str = "IST0174";
+    /// Services without an address share a port, so that connections to them are not told apart.
+    pub const CONFLICTING_PORTS: &str = "IST0177";
 }
 
 // === impl Severity ===

@@ -33,6 +33,33 @@ fn a_whole_mesh_has_none() {
 }
 
 #[test]
+fn services_without_an_address_on_one_port() {
+    let entry = |name: &str, more: &str, port: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec: {{hosts: [{name}.example.com], {more}resolution: DNS, ports: [{port}]}}\n"
+        )
+    };
+    let tcp = "{number: 7000, name: tcp, protocol: TCP}";
+    let captured = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: own-0}\nspec: {containers: [{name: istio-proxy, image: y, args: [sidecar]}]}\nstatus: {phase: Running, podIP: 10.0.0.5}\n";
+    let all = [
+        entry("a", "", tcp),
+        entry("b", "", tcp),
+        entry("c", "addresses: [10.1.1.1], ", tcp),
+        entry("d", "", "{number: 7000, name: tls, protocol: TLS}"),
+        entry("e", "", "{number: 80, name: http, protocol: HTTP}"),
+        entry("f", "", "{number: 80, name: tcp, protocol: TCP}"),
+        captured.to_owned(),
+    ];
+    check(
+        &all.concat(),
+        expect![[r#"
+        mesh.yaml:10:57: warning [IST0177] ServiceEntry/default/b spec.ports: b.example.com has no address, and captured connections to port 7000 cannot be told from those to ServiceEntry/default/a in mesh.yaml:2, which gets them; give it addresses, or let pods ask the mesh for names, where it gets one
+        mesh.yaml:30:57: warning [IST0177] ServiceEntry/default/f spec.ports: f.example.com has no address, and ServiceEntry/default/e in mesh.yaml:22 speaks HTTP on port 80: captured connections that start with HTTP go by their host; give it addresses, or let pods ask the mesh for names, where it gets one
+    "#]],
+    );
+}
+
+#[test]
 fn dangling_destinations() {
     check(
         &format!(

@@ -1,5 +1,6 @@
 //! From configuration files to snapshots: references, precedence, incremental building, live reload.
 
+mod capture;
 mod findings;
 mod incremental;
 mod live;

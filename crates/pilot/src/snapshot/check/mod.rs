@@ -6,6 +6,7 @@ mod egress;
 mod gateway_api;
 mod gateways;
 mod policies;
+mod ports;
 mod services;
 mod virtual_services;
 
@@ -28,6 +29,7 @@ pub(super) fn check(snapshot: &MeshSnapshot) -> Vec<Diagnostic> {
     egress::check(snapshot, &mut found);
     authorization::check(snapshot, &mut found);
     gateway_api::check(snapshot, &mut found);
+    ports::check(snapshot, &mut found);
     found.sort();
     found.dedup();
     found

@@ -1,0 +1,290 @@
+//! What a pod whose traffic is redirected is served: listeners by address and port, chains by protocol, names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use expect_test::expect;
+use prost::Message;
+use weft_api::diagnostic::Severity;
+use weft_api::parse::parse;
+use weft_pilot::generate::{Generated, generate};
+use weft_pilot::snapshot::{Inputs, MeshSettings, build};
+use weft_pilot::view::{ProxySettings, ProxyView};
+use weft_pilot::xds::layer::Resources;
+use weft_pilot::xds::resource::Resource;
+use weft_proto::names::NameTable;
+use weft_proto::xds::envoy::config::cluster::v3 as cluster;
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::envoy::config::listener::v3 as listener;
+use weft_proto::xds::envoy::config::route::v3 as route;
+use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
+use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
+
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: own-0, labels: {app: own}}\nspec:\n  serviceAccountName: own\n  containers:\n  - {name: app, image: x}\n  - {name: istio-proxy, image: y, args: [sidecar]}\nstatus: {phase: Running, podIP: 10.0.0.5, podIPs: [{ip: 10.0.0.5}]}\n";
+
+fn served(config: &str) -> Generated {
+    let parsed = parse("mesh.yaml", &format!("{POD}{config}"));
+    // A port that does not say what it speaks is a finding, but none that is in the way.
+    assert!(
+        parsed.diagnostics.iter().all(|found| found.severity == Severity::Info),
+        "{:?}",
+        parsed.diagnostics
+    );
+    let mut inputs = Inputs::default();
+    for resource in &parsed.resources {
+        inputs.apply(resource);
+    }
+    let snapshot = Arc::new(build(inputs, &Arc::new(MeshSettings::default()), 1, None));
+    let settings = ProxySettings {
+        access_log_file: String::new(),
+        collector: None,
+        spans: None,
+        sampling_ppm: 0,
+    };
+    generate(&ProxyView::new(snapshot, "default", "own-0", settings).expect("the pod is known"))
+}
+
+fn service(name: &str, ip: &str, selector: &str, ports: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: {ip}, selector: {{app: {selector}}}, ports: [{ports}]}}\n"
+    )
+}
+
+/// By name, whoever shares them.
+fn sorted(resources: &Resources) -> Vec<&Resource> {
+    let by_name: BTreeMap<&Arc<str>, &Resource> = resources.iter().collect();
+    by_name.into_values().collect()
+}
+
+/// One line per listener, one per chain.
+fn listeners(generated: &Generated) -> String {
+    let mut text = String::new();
+    for resource in sorted(&generated.listeners) {
+        let one = listener::Listener::decode(&*resource.bytes).expect("decodes");
+        let address = one.address.as_ref().map(address).unwrap_or_default();
+        let bound = one.bind_to_port.is_none_or(|bound| bound.value);
+        let wait = one.listener_filters_timeout.map(|wait| f64::from(wait.nanos) / 1e9);
+        text.push_str(&format!("{} {address} bound={bound} wait={wait:?}\n", one.name));
+        for chain in &one.filter_chains {
+            text.push_str(&format!("  {}\n", chain_line(chain)));
+        }
+        if let Some(chain) = &one.default_filter_chain {
+            text.push_str(&format!("  else {}\n", chain_line(chain)));
+        }
+    }
+    text
+}
+
+fn address(address: &core::Address) -> String {
+    match &address.address {
+        Some(core::address::Address::SocketAddress(socket)) => match socket.port_specifier {
+            Some(core::socket_address::PortSpecifier::PortValue(port)) => format!("{}:{port}", socket.address),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    }
+}
+
+fn chain_line(chain: &listener::FilterChain) -> String {
+    let matches = chain.filter_chain_match.clone().unwrap_or_default();
+    let ranges: Vec<String> = matches
+        .prefix_ranges
+        .iter()
+        .map(|range| range.address_prefix.clone())
+        .collect();
+    let port = matches.destination_port.map(|port| port.value);
+    let criteria = [
+        port.map(|port| format!("port {port}")),
+        (!ranges.is_empty()).then(|| format!("to {}", ranges.join(","))),
+        (!matches.server_names.is_empty()).then(|| format!("sni {}", matches.server_names.join(","))),
+        (!matches.transport_protocol.is_empty()).then(|| matches.transport_protocol.clone()),
+        (!matches.application_protocols.is_empty()).then(|| matches.application_protocols.join(",")),
+    ];
+    let criteria: Vec<String> = criteria.into_iter().flatten().collect();
+    let filters: Vec<String> = chain.filters.iter().filter_map(filter).collect();
+    let tls = if chain.transport_socket.is_some() { " mtls" } else { "" };
+    format!(
+        "{:?} [{}]{tls} -> {}",
+        chain.name,
+        criteria.join(" "),
+        filters.join(", ")
+    )
+}
+
+fn filter(filter: &listener::Filter) -> Option<String> {
+    let Some(listener::filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
+        return None;
+    };
+    if any.type_url.ends_with("TcpProxy") {
+        use tcp::tcp_proxy::ClusterSpecifier;
+        return Some(
+            match tcp::TcpProxy::decode(&*any.value).expect("decodes").cluster_specifier? {
+                ClusterSpecifier::Cluster(name) => name,
+                ClusterSpecifier::WeightedClusters(weighted) => {
+                    let clusters = weighted
+                        .clusters
+                        .iter()
+                        .map(|entry| format!("{}*{}", entry.weight, entry.name));
+                    clusters.collect::<Vec<_>>().join("+")
+                }
+            },
+        );
+    }
+    if any.type_url.ends_with("HttpConnectionManager") {
+        use hcm::http_connection_manager::RouteSpecifier;
+        return Some(
+            match hcm::HttpConnectionManager::decode(&*any.value)
+                .expect("decodes")
+                .route_specifier?
+            {
+                RouteSpecifier::Rds(rds) => format!("routes {}", rds.route_config_name),
+                RouteSpecifier::RouteConfig(config) => format!("http {}", config.name),
+                RouteSpecifier::ScopedRoutes(_) => "scoped".to_owned(),
+            },
+        );
+    }
+    any.type_url
+        .ends_with("set_filter_state.v3.Config")
+        .then(|| "alpn istio".to_owned())
+}
+
+#[test]
+fn inbound_ports_have_chains_by_protocol_and_mode() {
+    let config = [
+        service("own", "10.96.0.1", "own", "{name: http, port: 80, targetPort: 8080}, {name: tcp, port: 3306}"),
+        "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: own}\nspec: {selector: {matchLabels: {app: own}}, mtls: {mode: PERMISSIVE}, portLevelMtls: {3306: {mode: STRICT}, 9100: {mode: DISABLE}}}\n".to_owned(),
+    ];
+    let all = listeners(&served(&config.concat()));
+    let inbound = &all[all.find("virtualInbound ").unwrap()..all.find("virtualOutbound ").unwrap()];
+    expect![[r#"
+        virtualInbound 0.0.0.0:15006 bound=true wait=Some(0.5)
+          "virtualInbound-blackhole" [port 15006] -> BlackHoleCluster
+          "virtualInbound-catchall-mtls-http" [tls istio-http/1.0,istio-http/1.1,istio-h2] mtls -> http InboundPassthroughCluster
+          "virtualInbound-catchall-mtls-tcp" [tls istio,istio-peer-exchange] mtls -> InboundPassthroughCluster
+          "virtualInbound-catchall-plain-http" [raw_buffer http/1.0,http/1.1,h2c] -> http InboundPassthroughCluster
+          "virtualInbound-catchall-plain-tcp" [raw_buffer] -> InboundPassthroughCluster
+          "virtualInbound-catchall-foreign-tls" [tls] -> InboundPassthroughCluster
+          "0.0.0.0_3306-mtls-tcp" [port 3306 tls istio,istio-peer-exchange] mtls -> inbound|3306||
+          "0.0.0.0_8080-mtls-http" [port 8080 tls istio-http/1.0,istio-http/1.1,istio-h2] mtls -> http inbound|80||
+          "0.0.0.0_8080-plain-http" [port 8080 raw_buffer] -> http inbound|80||
+          "0.0.0.0_8080-foreign-tls" [port 8080 tls] -> inbound|80||
+          "0.0.0.0_9100-plain-http" [port 9100 raw_buffer http/1.0,http/1.1,h2c] -> http InboundPassthroughCluster
+          "0.0.0.0_9100-plain-tcp" [port 9100 raw_buffer] -> InboundPassthroughCluster
+          "0.0.0.0_9100-foreign-tls" [port 9100 tls] -> InboundPassthroughCluster
+    "#]].assert_eq(inbound);
+}
+
+#[test]
+fn outbound_listeners_are_by_address_where_there_is_one() {
+    let entry = |name: &str, spec: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
+        )
+    };
+    let config = [
+        service("web", "10.96.0.1", "web", "{name: http, port: 80}"),
+        service("db", "10.96.0.2", "db", "{name: tcp, port: 80}, {name: mysql, port: 3306}, {name: any, port: 9000}"),
+        entry("range", "hosts: [range.example.com], addresses: [10.20.0.0/16], resolution: NONE, ports: [{number: 80, name: tcp, protocol: TCP}]"),
+        entry("tls", "hosts: [a.example.com, \"*.b.example.com\"], resolution: NONE, ports: [{number: 443, name: tls, protocol: TLS}]"),
+        entry("auto", "hosts: [auto.example.com], resolution: DNS, ports: [{number: 7000, name: tcp, protocol: TCP}]"),
+        "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: db}\nspec:\n  hosts: [db]\n  tcp:\n  - match: [{port: 3306}]\n    route: [{destination: {host: db, port: {number: 3306}}, weight: 90}, {destination: {host: web, port: {number: 80}}, weight: 10}]\n".to_owned(),
+    ];
+    let generated = served(&config.concat());
+    let all = listeners(&generated);
+    expect![[r#"
+        0.0.0.0_443 0.0.0.0:443 bound=false wait=Some(0.5)
+          "" [sni *.b.example.com tls] -> outbound|443||*.b.example.com
+          "" [sni a.example.com tls] -> outbound|443||a.example.com
+          else "PassthroughFilterChain" [] -> PassthroughCluster
+        0.0.0.0_7000 0.0.0.0:7000 bound=false wait=Some(0.5)
+          "" [] -> outbound|7000||auto.example.com
+        0.0.0.0_80 0.0.0.0:80 bound=false wait=Some(0.0)
+          "outbound-http-80" [raw_buffer http/1.0,http/1.1,h2c] -> routes 80
+          "" [to 10.20.0.0] -> outbound|80||range.example.com
+          else "PassthroughFilterChain" [] -> PassthroughCluster
+        10.96.0.2_3306 10.96.0.2:3306 bound=false wait=Some(0.5)
+          "" [] -> 90*outbound|3306||db.default.svc.cluster.local+10*outbound|80||web.default.svc.cluster.local
+        10.96.0.2_80 10.96.0.2:80 bound=false wait=Some(0.5)
+          "" [] -> outbound|80||db.default.svc.cluster.local
+        10.96.0.2_9000 10.96.0.2:9000 bound=false wait=Some(0.5)
+          "outbound-http-9000" [raw_buffer http/1.0,http/1.1,h2c] -> routes db.default.svc.cluster.local:9000
+          else "" [] -> alpn istio, outbound|9000||db.default.svc.cluster.local
+        2001:2::f0f0:811b_7000 2001:2::f0f0:811b:7000 bound=false wait=Some(0.5)
+          "" [] -> outbound|7000||auto.example.com
+        240.240.129.27_7000 240.240.129.27:7000 bound=false wait=Some(0.5)
+          "" [] -> outbound|7000||auto.example.com
+    "#]]
+    .assert_eq(&all[..all.find("virtualInbound ").unwrap()]);
+    let routes: Vec<String> = sorted(&generated.routes)
+        .into_iter()
+        .map(|resource| {
+            let config = route::RouteConfiguration::decode(&*resource.bytes).unwrap();
+            let hosts: Vec<String> = config
+                .virtual_hosts
+                .iter()
+                .map(|host| format!("{}: {}", host.name, host.domains.join(" ")))
+                .collect();
+            format!("{}\n  {}\n", config.name, hosts.join("\n  "))
+        })
+        .collect();
+    expect![[r#"
+        80
+          web.default.svc.cluster.local:80: web.default.svc.cluster.local web web.default web.default.svc 10.96.0.1
+          allow_any: *
+        db.default.svc.cluster.local:9000
+          db.default.svc.cluster.local:9000: *
+    "#]]
+    .assert_eq(&routes.concat());
+    let table = sorted(&generated.names)[0];
+    let table = NameTable::decode(&*table.bytes).unwrap();
+    let mut names: Vec<String> = table
+        .table
+        .iter()
+        .map(|(name, info)| format!("{name} {}\n", info.ips.join(" ")))
+        .collect();
+    names.sort();
+    expect![[r#"
+        auto.example.com 240.240.129.27 2001:2::f0f0:811b
+        db.default.svc.cluster.local 10.96.0.2
+        web.default.svc.cluster.local 10.96.0.1
+    "#]]
+    .assert_eq(&names.concat());
+}
+
+#[test]
+fn what_nobody_registered_goes_where_it_was_meant_to_or_nowhere() {
+    let sidecar = "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: own}\nspec: {egress: [{hosts: [\"*/*\"]}], outboundTrafficPolicy: {mode: REGISTRY_ONLY}}\n";
+    for (config, cluster) in [("", "PassthroughCluster"), (sidecar, "BlackHoleCluster")] {
+        let all = listeners(&served(config));
+        let outbound = &all[all.find("virtualOutbound ").unwrap()..];
+        let expected = format!(
+            "virtualOutbound 0.0.0.0:15001 bound=true wait=None\n  \"virtualOutbound-blackhole\" [port 15001] -> BlackHoleCluster\n  \"virtualOutbound-catchall-tcp\" [] -> {cluster}\n"
+        );
+        assert_eq!(outbound, expected);
+    }
+}
+
+#[test]
+fn clusters_lead_back_into_the_pod() {
+    let generated = served(&service(
+        "own",
+        "10.96.0.1",
+        "own",
+        "{name: http, port: 80, targetPort: 8080}",
+    ));
+    for name in ["inbound|80||", "InboundPassthroughCluster"] {
+        let resource = generated.clusters.get(name).unwrap();
+        let cluster = cluster::Cluster::decode(&*resource.bytes).unwrap();
+        let source = cluster.upstream_bind_config.and_then(|bind| bind.source_address);
+        assert_eq!(
+            source.map(|source| source.address),
+            Some("127.0.0.6".to_owned()),
+            "{name}"
+        );
+        assert_eq!(
+            cluster.lb_policy,
+            cluster::cluster::LbPolicy::ClusterProvided as i32,
+            "{name}"
+        );
+    }
+}
