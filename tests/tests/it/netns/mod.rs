@@ -2,5 +2,7 @@
 //!
 //! Needs root; without it each test says so and passes.
 
+mod control;
+mod mesh;
 mod rules;
 mod space;

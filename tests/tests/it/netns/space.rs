@@ -86,6 +86,16 @@ impl Network {
         })
     }
 
+    /// The namespace of the bridge, where what is no pod runs (10.77.0.254).
+    pub(super) fn outside(&self) -> Pod {
+        Pod {
+            namespace: self.namespaces[0].clone(),
+            peer: self.dir.path().join("peer.py"),
+            dir: self.dir.path().to_owned(),
+            number: 254,
+        }
+    }
+
     fn namespace(&mut self, what: &str) -> Result<String> {
         let namespace = format!("{}-{what}", self.name);
         ip(&format!("netns add {namespace}"))?;
@@ -120,6 +130,13 @@ impl Pod {
     /// Its IPv6 address.
     pub(super) fn v6(&self) -> String {
         format!("fd77::{}", self.number)
+    }
+
+    /// Starts a program in the pod, with its output in `NAME.log`.
+    pub(super) fn start(&self, name: &str, user: Option<u32>, program: &Path, arguments: &[&str]) -> Result<Process> {
+        let mut command = self.command(user, program);
+        command.args(arguments);
+        Process::start(name, &mut command, &self.dir)
     }
 
     /// The file that its programs see as `/etc/resolv.conf`.
