@@ -8,37 +8,17 @@ use prost_reflect::DescriptorPool;
 /// Written by `cargo xtask gen` from what the xDS types crate ships.
 static COMPRESSED: &[u8] = include_bytes!("gen/descriptors.bin.gz");
 
-static POOL: Mutex<Cached> = Mutex::new(Cached {
-    pool: None,
-    used: false,
-});
-
-struct Cached {
-    pool: Option<DescriptorPool>,
-    /// Since the last look of [`release_unused`].
-    used: bool,
-}
+static POOL: Mutex<Option<DescriptorPool>> = Mutex::new(None);
 
 /// Every message type that an xDS resource or an `Any` within one may have. Decoded at the first call, in some tens of
-/// milliseconds, and kept in some tens of mebibytes until [`release_unused`].
+/// milliseconds, and kept in some tens of mebibytes until [`release`].
 pub fn pool() -> DescriptorPool {
-    let mut cached = POOL.lock();
-    cached.used = true;
-    cached.pool.get_or_insert_with(decode).clone()
+    POOL.lock().get_or_insert_with(decode).clone()
 }
 
-/// Lets go of the decoded descriptors if nobody asked for them since the last call. Configuration is read rarely and memory is
-/// held for ever: call this every few seconds.
-pub fn release_unused() {
-    let mut cached = POOL.lock();
-    if !std::mem::take(&mut cached.used) {
-        cached.pool = None;
-    }
-}
-
-/// Lets go of the decoded descriptors now.
+/// Lets go of the decoded descriptors.
 pub fn release() {
-    POOL.lock().pool = None;
+    *POOL.lock() = None;
 }
 
 fn decode() -> DescriptorPool {

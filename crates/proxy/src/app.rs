@@ -22,6 +22,7 @@ use crate::config::{Mesh, Run};
 use crate::listen::accept;
 use crate::listen::sockets::{Command, SocketKey, Sockets};
 use crate::mesh::{self, Role};
+use crate::model::convert;
 use crate::model::secret::SdsSource;
 use crate::names;
 use crate::observe::access_log::LogWriter;
@@ -218,7 +219,7 @@ impl Proxy {
         self.shutdown.spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_secs(2));
             while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-                weft_proto::descriptors::release_unused();
+                convert::release_unused_descriptors();
             }
         });
     }

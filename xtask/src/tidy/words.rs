@@ -27,6 +27,7 @@ const PROTOBUF_FOLDERS: &[&str] = &[
     "crates/pilot/",
     "crates/meshctl/",
     "crates/proxy/tests/",
+    "crates/proxy/build.rs",
     "crates/proxy/src/bootstrap",
     "crates/proxy/src/model/convert",
     "crates/proxy/src/xds",

@@ -1,7 +1,6 @@
 //! `/config_dump` in Envoy's JSON shape (`envoy.admin.v3.ConfigDump`): the resources as they came, static and discovered.
 //!
-//! Private keys never leave: they read `[redacted]`, as in Envoy. The descriptors that JSON needs are decoded for the page and
-//! let go again.
+//! Private keys never leave: they read `[redacted]`, as in Envoy.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,14 +8,15 @@ use std::time::SystemTime;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
-use prost::{Message, Name};
-use prost_reflect::{DynamicMessage, SerializeOptions};
+use prost::Name;
+use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use weft_proto::descriptors;
 use weft_proto::xds::envoy::config::bootstrap::v3 as pb;
 
+use crate::model::convert;
 use crate::model::secret::{DataSource, Secret};
 use crate::secrets::SecretStore;
 use crate::xds::config_store::{ConfigStore, Origin};
@@ -38,8 +38,8 @@ const REDACTED: &str = "[redacted]";
 /// Where the page's content is.
 #[derive(Clone, Debug)]
 pub struct DumpSource {
-    /// The bootstrap as it was read.
-    pub bootstrap: Arc<pb::Bootstrap>,
+    /// The bootstrap as it was read, encoded.
+    pub bootstrap: Arc<[u8]>,
     /// Discovered resources.
     pub store: Arc<Mutex<ConfigStore>>,
     /// Secrets.
@@ -54,24 +54,31 @@ impl DumpSource {
     /// The page. With `endpoints` it has the endpoints as well (`?include_eds`).
     pub(super) fn page(&self, endpoints: bool) -> Value {
         let started = moment(self.started);
-        let resources = self.bootstrap.static_resources.clone().unwrap_or_default();
-        let fixed = |value: Value, field: &str| json!({field: value, "last_updated": started});
+        let bootstrap = json_of_bytes(&pb::Bootstrap::type_url(), &self.bootstrap);
+        let fixed = |list: &str, kind: Kind, field: &str| -> Vec<Value> {
+            let resources = bootstrap
+                .get("static_resources")
+                .and_then(|resources| resources.get(list));
+            let resources = resources.and_then(Value::as_array).into_iter().flatten();
+            let dumped = resources.map(|resource| json!({field: typed(kind, resource), "last_updated": started}));
+            dumped.collect()
+        };
         let mut sections = vec![
             section(
                 "BootstrapConfigDump",
-                json!({"bootstrap": json_of(&*self.bootstrap), "last_updated": started}),
+                json!({"bootstrap": bootstrap, "last_updated": started}),
             ),
             section(
                 "ClustersConfigDump",
                 json!({
-                    "static_clusters": resources.clusters.iter().map(|found| fixed(typed(found), "cluster")).collect::<Vec<_>>(),
+                    "static_clusters": fixed("clusters", Kind::Cluster, "cluster"),
                     "dynamic_active_clusters": self.discovered(Kind::Cluster, |_, state| state, "cluster"),
                 }),
             ),
             section(
                 "ListenersConfigDump",
                 json!({
-                    "static_listeners": resources.listeners.iter().map(|found| fixed(typed(found), "listener")).collect::<Vec<_>>(),
+                    "static_listeners": fixed("listeners", Kind::Listener, "listener"),
                     "dynamic_listeners":
                         self.discovered(Kind::Listener, |name, state| json!({"name": name, "active_state": state}), "listener"),
                 }),
@@ -146,29 +153,20 @@ fn section(kind: &str, content: Value) -> Value {
     section
 }
 
-/// A message with its type, as it stands inside of an `Any`.
-fn typed<T: Message + Name>(message: &T) -> Value {
-    let mut object = Map::from_iter([("@type".to_owned(), Value::from(T::type_url()))]);
-    object.extend(json_of_bytes(&T::type_url(), &message.encode_to_vec()));
+/// A resource with its type, as it stands inside of an `Any`.
+fn typed(kind: Kind, resource: &Value) -> Value {
+    let mut object = Map::from_iter([("@type".to_owned(), Value::from(kind.type_url()))]);
+    object.extend(resource.as_object().cloned().unwrap_or_default());
     object.into()
-}
-
-fn json_of<T: Message + Name>(message: &T) -> Value {
-    json_of_bytes(&T::type_url(), &message.encode_to_vec()).into()
 }
 
 /// The JSON form of an encoded message with protobuf's field names and sensitive fields hidden.
 fn json_of_bytes(type_url: &str, bytes: &[u8]) -> Map<String, Value> {
     let name = type_url.rsplit('/').next().unwrap_or_default();
-    let options = SerializeOptions::new().use_proto_field_name(true);
-    let value = descriptors::pool()
-        .get_message_by_name(name)
-        .and_then(|descriptor| DynamicMessage::decode(descriptor, bytes).ok())
-        .and_then(|message| {
-            message
-                .serialize_with_options(serde_json::value::Serializer, &options)
-                .ok()
-        });
+    // Only fields that are not carried, and were tolerated, need all of Envoy's API.
+    let value = convert::carried_message(name)
+        .and_then(|descriptor| json_by(descriptor, bytes, true))
+        .or_else(|| json_by(descriptors::pool().get_message_by_name(name)?, bytes, false));
     match value {
         Some(mut value) => {
             hide(&mut value);
@@ -177,6 +175,18 @@ fn json_of_bytes(type_url: &str, bytes: &[u8]) -> Map<String, Value> {
         // It was checked when it came; should its JSON form fail all the same, the page says so.
         None => Map::from_iter([("error".to_owned(), Value::from(format!("{name} has no JSON form")))]),
     }
+}
+
+/// The JSON form by a descriptor; with `whole` only of a message that the descriptor says everything about.
+fn json_by(descriptor: MessageDescriptor, bytes: &[u8], whole: bool) -> Option<Value> {
+    let message = DynamicMessage::decode(descriptor, bytes).ok()?;
+    if whole && !convert::unsupported_fields(&message, "").is_empty() {
+        return None;
+    }
+    let options = SerializeOptions::new().use_proto_field_name(true);
+    message
+        .serialize_with_options(serde_json::value::Serializer, &options)
+        .ok()
 }
 
 /// Puts `[redacted]` in place of every text below a sensitive field.
@@ -220,6 +230,7 @@ fn moment(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use prost::Message;
     use weft_base::shutdown::Shutdown;
     use weft_proto::xds::envoy::config::endpoint::v3::ClusterLoadAssignment;
     use weft_proto::xds::google::protobuf::Any;

@@ -9,7 +9,6 @@ use std::time::SystemTime;
 
 use prost::Message;
 use prost_reflect::DynamicMessage;
-use weft_proto::descriptors;
 use weft_proto::xds::envoy::config::{cluster, endpoint, listener, route};
 use weft_proto::xds::envoy::extensions::transport_sockets::tls::v3 as tls;
 
@@ -347,7 +346,7 @@ impl ConfigStore {
     /// Refuses fields that are set and not carried.
     fn check_fields(&self, kind: Kind, bytes: &[u8]) -> Result<(), String> {
         let type_name = kind.type_url().rsplit('/').next().unwrap_or_default();
-        let descriptor = descriptors::pool().get_message_by_name(type_name);
+        let descriptor = convert::carried_message(type_name);
         let descriptor = descriptor.ok_or_else(|| format!("{type_name} is not in the descriptors"))?;
         let message = DynamicMessage::decode(descriptor, bytes).map_err(|error| error.to_string())?;
         let found = convert::unsupported_fields(&message, "");

@@ -10,6 +10,7 @@
 
 mod access_log;
 mod cluster;
+mod descriptors;
 mod endpoint;
 mod filters;
 mod http;
@@ -22,6 +23,7 @@ mod secret;
 mod supported;
 mod tls;
 mod typed_struct;
+mod unsupported;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -33,12 +35,13 @@ use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::google::protobuf as pb;
 
 pub use cluster::cluster;
+pub use descriptors::{carried_message, release_unused_descriptors};
 pub use endpoint::load_assignment;
 pub use listener::listener;
 pub use route::route_config;
 pub use route_retry::parse_retry_on;
 pub use secret::{grpc_cluster, secret};
-pub use supported::{Unsupported, unsupported_fields};
+pub use unsupported::{Unsupported, unsupported_fields};
 
 /// Why a resource cannot become part of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
