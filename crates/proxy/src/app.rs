@@ -8,9 +8,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
-use tokio::task::LocalSet;
 use weft_base::readiness::{Blocker, Readiness};
 use weft_base::shutdown::{Shutdown, termination};
 use weft_base::workload::{self, IdentityWatch};
@@ -367,10 +367,24 @@ fn start_worker(
     commands: UnboundedReceiver<Command>,
     drain_time: Duration,
 ) -> Result<std::thread::JoinHandle<()>> {
-    let reactor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (built, started) = std::sync::mpsc::sync_channel(1);
     let work = move || {
-        let local = LocalSet::new();
-        local.block_on(&reactor, async move {
+        // Made on its thread, which it never leaves: its tasks need no `LocalSet` between them and the scheduler.
+        let reactor = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build_local(LocalOptions::default());
+        let reactor = match reactor {
+            Ok(reactor) => {
+                // The starter waits for it.
+                let _ = built.send(Ok(()));
+                reactor
+            }
+            Err(error) => {
+                let _ = built.send(Err(error));
+                return;
+            }
+        };
+        reactor.block_on(async move {
             let worker = Worker::new(index, shared, shutdown, fastrand::u64(..));
             let own = worker.clone();
             worker.spawn(async move { own.housekeeping().await });
@@ -383,8 +397,11 @@ fn start_worker(
         });
     };
     let name = format!("worker-{index}");
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name(name)
         .spawn(work)
-        .context("cannot start a worker thread")
+        .context("cannot start a worker thread")?;
+    let result = started.recv().context("a worker thread ended at once")?;
+    result.context("cannot start the runtime of a worker thread")?;
+    Ok(thread)
 }

@@ -19,18 +19,12 @@ fn main() -> Result<()> {
         Verb::Run(options) => {
             let loaded = load_apart(options.config.clone(), options.tolerate_unsupported)?;
             warn_tolerated(&loaded);
-            let control = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()?;
-            control.block_on(app::run(loaded, options))
+            control_runtime()?.block_on(app::run(loaded, options))
         }
         Verb::Sidecar(options) => in_mesh(Role::Sidecar, *options),
         Verb::Gateway(options) => in_mesh(Role::Gateway, *options),
         Verb::SdsAgent(options) => {
-            // It waits nearly all the time: one thread, little memory.
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(agent::run(options))
+            control_runtime()?.block_on(agent::run(options))
         }
         Verb::Validate(options) => {
             let loaded = bootstrap::load(&options.config, options.tolerate_unsupported)?;
@@ -43,11 +37,12 @@ fn main() -> Result<()> {
 }
 
 fn in_mesh(role: Role, options: Mesh) -> Result<()> {
-    let control = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?;
-    control.block_on(app::run_in_mesh(role, options))
+    control_runtime()?.block_on(app::run_in_mesh(role, options))
+}
+
+/// What is not traffic waits nearly all the time: the main thread does it, with little memory.
+fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// Reads the configuration on a thread of its own, whose memory goes back to the system when it ends: Envoy's descriptors take
