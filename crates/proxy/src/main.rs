@@ -23,9 +23,7 @@ fn main() -> Result<()> {
         }
         Verb::Sidecar(options) => in_mesh(Role::Sidecar, *options),
         Verb::Gateway(options) => in_mesh(Role::Gateway, *options),
-        Verb::SdsAgent(options) => {
-            control_runtime()?.block_on(agent::run(options))
-        }
+        Verb::SdsAgent(options) => control_runtime()?.block_on(agent::run(options)),
         Verb::Validate(options) => {
             let loaded = bootstrap::load(&options.config, options.tolerate_unsupported)?;
             warn_tolerated(&loaded);

@@ -49,7 +49,6 @@ pub fn pass_on(
     let upstream = switching.then(|| hyper::upgrade::on(&mut response));
     if !exchange.chain.manager.suppress_envoy_headers && head.upgrade.is_none() {
         let millis = finish.info.millis_to(finish.info.response_began_at).unwrap_or(0);
-        let millis = u64::try_from(millis).unwrap_or(u64::MAX);
         response
             .headers_mut()
             .insert(headers::SERVICE_TIME, HeaderValue::from(millis));

@@ -10,7 +10,7 @@ use crate::model::matcher::{HeaderKey, HeaderMatcher, HeaderValueMatcher};
 /// Whether a finished request passes. `random` is uniform over all 64-bit numbers.
 pub fn passes(filter: &LogFilter, info: &StreamInfo, random: u64) -> bool {
     match filter {
-        LogFilter::Status(comparison) => compare(*comparison, u128::from(info.response_code)),
+        LogFilter::Status(comparison) => compare(*comparison, u64::from(info.response_code)),
         LogFilter::Duration(comparison) => compare(*comparison, info.millis_to(info.finished_at).unwrap_or(0)),
         // Health checks are answered elsewhere, so nothing that comes here is one.
         LogFilter::NotHealthCheck => true,
@@ -44,8 +44,8 @@ pub fn headers_of(filter: Option<&LogFilter>) -> Box<dyn Iterator<Item = HeaderN
     }
 }
 
-fn compare(comparison: Comparison, value: u128) -> bool {
-    let wanted = u128::from(comparison.value);
+fn compare(comparison: Comparison, value: u64) -> bool {
+    let wanted = u64::from(comparison.value);
     match comparison.op {
         ComparisonOp::Eq => value == wanted,
         ComparisonOp::Ge => value >= wanted,

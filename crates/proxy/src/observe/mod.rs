@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod als;
 mod als_entry;
 pub mod collector;
+mod digits;
 pub mod format;
 pub mod http_stats;
 pub mod istio;

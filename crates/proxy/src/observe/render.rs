@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, Version};
 
-use super::stream_info::{Captured, StreamInfo};
-use super::time_format;
+use super::stream_info::{Captured, StreamInfo, millis};
+use super::{digits, time_format};
 use crate::model::access_log::{AddressPart, Format, FormatPart, Operator};
 use crate::model::matcher::HeaderKey;
 use crate::model::tls::TlsVersion;
@@ -70,13 +70,13 @@ pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'
             .as_ref()
             .is_some_and(|details| safe(out, details.as_bytes())),
         Operator::ConnectionTerminationDetails => false,
-        Operator::ResponseFlags => number(out, info.flags),
+        Operator::ResponseFlags => write!(out, "{}", info.flags).is_ok(),
         Operator::ResponseFlagsLong => list(out, info.flags.long_names()),
         Operator::Duration => info.millis_to(info.finished_at).is_some_and(|ms| number(out, ms)),
         Operator::RequestDuration => info.millis_to(info.request_done_at).is_some_and(|ms| number(out, ms)),
         Operator::ResponseDuration => info.millis_to(info.response_began_at).is_some_and(|ms| number(out, ms)),
         Operator::ResponseTxDuration => match (info.response_began_at, info.finished_at) {
-            (Some(began), Some(ended)) => number(out, ended.saturating_duration_since(began).as_millis()),
+            (Some(began), Some(ended)) => number(out, millis(ended.saturating_duration_since(began))),
             _ => false,
         },
         Operator::RequestHeader(first, second) => {
@@ -102,7 +102,7 @@ pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'
             let alternative = cluster.alt_stat_name.as_ref().filter(|_| !raw);
             text(out, alternative.unwrap_or(&cluster.name))
         }),
-        Operator::UpstreamLocalAddress => info.upstream_local.is_some_and(|address| number(out, address)),
+        Operator::UpstreamLocalAddress => info.upstream_local.is_some_and(|address| socket(out, address)),
         Operator::UpstreamTransportFailureReason => info
             .transport_failure
             .as_ref()
@@ -122,9 +122,7 @@ pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'
         Operator::Hostname => text(out, hostname()),
         Operator::ConnectionId => number(out, connection.id),
         Operator::StreamId => false,
-        Operator::TraceId => {
-            (info.trace.as_ref()).is_some_and(|trace| number(out, format_args!("{:032x}", trace.trace_id)))
-        }
+        Operator::TraceId => (info.trace.as_ref()).is_some_and(|trace| text(out, &format!("{:032x}", trace.trace_id))),
         Operator::FilterChainName => text(out, &connection.filter_chain),
         Operator::Environment(name) => std::env::var(&**name).is_ok_and(|value| safe(out, value.as_bytes())),
         Operator::RouteOrigin => info
@@ -229,8 +227,14 @@ fn text(out: &mut String, value: &str) -> bool {
     !value.is_empty()
 }
 
-fn number(out: &mut String, value: impl std::fmt::Display) -> bool {
-    write!(out, "{value}").is_ok()
+fn number(out: &mut String, value: impl itoa::Integer) -> bool {
+    digits::integer(out, value);
+    true
+}
+
+fn socket(out: &mut String, address: SocketAddr) -> bool {
+    digits::socket(out, address);
+    true
 }
 
 fn list<'a>(out: &mut String, values: impl Iterator<Item = &'a str>) -> bool {
@@ -268,8 +272,11 @@ fn safe(out: &mut String, value: &[u8]) -> bool {
 
 fn address(out: &mut String, address: SocketAddr, part: AddressPart) -> bool {
     match part {
-        AddressPart::Full => number(out, address),
-        AddressPart::WithoutPort => number(out, address.ip()),
+        AddressPart::Full => socket(out, address),
+        AddressPart::WithoutPort => {
+            digits::ip(out, address.ip());
+            true
+        }
         AddressPart::Port => number(out, address.port()),
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Version};
@@ -144,7 +144,12 @@ impl StreamInfo {
     }
 
     /// Milliseconds from the beginning to `at`.
-    pub fn millis_to(&self, at: Option<Instant>) -> Option<u128> {
-        at.map(|at| at.saturating_duration_since(self.started_at).as_millis())
+    pub fn millis_to(&self, at: Option<Instant>) -> Option<u64> {
+        at.map(|at| millis(at.saturating_duration_since(self.started_at)))
     }
+}
+
+/// A time in whole milliseconds.
+pub fn millis(time: Duration) -> u64 {
+    time.as_secs() * 1000 + u64::from(time.subsec_millis())
 }

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 
+use super::digits::padded;
 use crate::model::access_log::TimeFormat;
 
 /// Writes `time` in UTC; without a format as `2026-01-31T12:34:56.789Z`.
@@ -18,27 +19,25 @@ pub fn write(format: Option<&TimeFormat>, time: SystemTime, out: &mut String) {
     match format {
         None => {
             write_date(date, out);
-            let _ = write!(
-                out,
-                "T{:02}:{:02}:{:02}.{:03}Z",
-                date.hour(),
-                date.minute(),
-                date.second(),
-                nanos / 1_000_000
-            );
+            let time = [('T', date.hour()), (':', date.minute()), (':', date.second())];
+            for (before, value) in time {
+                out.push(before);
+                padded(out, value.into(), 2);
+            }
+            out.push('.');
+            padded(out, nanos / 1_000_000, 3);
+            out.push('Z');
         }
         Some(format) => write_strftime(&format.source, date, nanos, out),
     }
 }
 
 fn write_date(date: OffsetDateTime, out: &mut String) {
-    let _ = write!(
-        out,
-        "{:04}-{:02}-{:02}",
-        date.year(),
-        u8::from(date.month()),
-        date.day()
-    );
+    padded(out, date.year().unsigned_abs(), 4);
+    out.push('-');
+    padded(out, u8::from(date.month()).into(), 2);
+    out.push('-');
+    padded(out, date.day().into(), 2);
 }
 
 fn write_strftime(format: &str, date: OffsetDateTime, nanos: u32, out: &mut String) {
