@@ -29,7 +29,7 @@ use crate::observe::access_log::LogWriter;
 use crate::observe::als::Exporters;
 use crate::observe::istio::registry::{Exposition, Registry};
 use crate::observe::trace::export::SpanExporters;
-use crate::runtime::{Runtime, RuntimeHandle};
+use crate::runtime::RuntimeHandle;
 use crate::secrets::{IDENTITY_CLUSTER, SecretStore};
 use crate::upstream::dns;
 use crate::worker::{Shared, Worker};
@@ -208,7 +208,7 @@ impl Proxy {
         let stop = self.shutdown.token();
         self.shutdown.spawn(async move {
             while let Some(Ok(())) = stop.run_until_cancelled(changes.changed()).await {
-                refresh_contexts(&runtime.load(), &secrets);
+                runtime.load().refresh_contexts(&secrets);
             }
         });
     }
@@ -340,23 +340,6 @@ async fn serve(
         .await
         .context("stopping failed")?;
     Ok(())
-}
-
-fn refresh_contexts(runtime: &Runtime, secrets: &SecretStore) {
-    for listener in runtime.listeners.values() {
-        for chain in &listener.chains {
-            if let Some(context) = &chain.tls {
-                context.refresh(secrets);
-            }
-        }
-    }
-    for cluster in runtime.clusters.values() {
-        cluster
-            .contexts
-            .iter()
-            .flatten()
-            .for_each(|context| context.refresh(secrets));
-    }
 }
 
 /// One traffic thread: accepts, serves, and drains when the process does.

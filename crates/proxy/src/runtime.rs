@@ -16,6 +16,7 @@ use crate::model::listener::Listener;
 use crate::model::route::{HeaderMutations, Route, RouteAction, Target, VirtualHost};
 use crate::request::RequestHead;
 use crate::route::table::RouteTable;
+use crate::secrets::SecretStore;
 use crate::tcp::chain::TcpChain;
 use crate::tls::server::ServerContext;
 use crate::upstream::cluster::Cluster;
@@ -142,6 +143,21 @@ impl RuntimeHandle {
 // === impl Runtime ===
 
 impl Runtime {
+    /// Rebuilds the TLS contexts whose key material has changed.
+    pub fn refresh_contexts(&self, secrets: &SecretStore) {
+        let chains = self.listeners.values().flat_map(|listener| &listener.chains);
+        for context in chains.filter_map(|chain| chain.tls.as_ref()) {
+            context.refresh(secrets);
+        }
+        for context in self
+            .clusters
+            .values()
+            .flat_map(|cluster| cluster.contexts.iter().flatten())
+        {
+            context.refresh(secrets);
+        }
+    }
+
     /// A generation of these listeners and clusters.
     pub fn new(
         generation: u64,
