@@ -44,8 +44,6 @@ pub enum SdsSource {
     Ads,
     /// A gRPC cluster of its own; `sds-grpc` is answered from the workload's own identity where there is one.
     Cluster(Arc<str>),
-    /// A file with a discovery response.
-    File(PathBuf),
     /// A static secret of the bootstrap.
     Static,
 }

@@ -221,7 +221,6 @@ fn source_key(source: &SdsSource) -> Arc<str> {
         SdsSource::Ads => Arc::from("ads"),
         SdsSource::Static => Arc::from("static"),
         SdsSource::Cluster(name) => Arc::from(format!("{CLUSTER_PREFIX}{name}")),
-        SdsSource::File(path) => Arc::from(format!("file:{}", path.display())),
     }
 }
 

@@ -54,9 +54,14 @@ pub(super) fn sds_ref(source: &tls::SdsSecretConfig, at: &Path) -> Result<SdsRef
     let from = match specifier {
         None => SdsSource::Static,
         Some(Some(Specifier::Ads(_))) => SdsSource::Ads,
-        Some(Some(Specifier::PathConfigSource(path))) => SdsSource::File(path.path.as_str().into()),
+        Some(Some(Specifier::PathConfigSource(_))) => {
+            let at = at_config.field("path_config_source");
+            return Err(
+                at.error("is not supported; name the files in tls_certificates and trusted_ca, which are watched")
+            );
+        }
         Some(Some(Specifier::ApiConfigSource(api))) => SdsSource::Cluster(grpc_cluster(api, &at_config)?),
-        Some(_) => return Err(at_config.error("needs ads, api_config_source or path_config_source")),
+        Some(_) => return Err(at_config.error("needs ads or api_config_source")),
     };
     Ok(SdsRef {
         name: text(&source.name),
