@@ -189,12 +189,36 @@ fn certificates(fields: &mut Fields<'_, '_>, tls: &ServerTls, at: Position) {
             if tls.mode == ServerTlsMode::Mutual && tls.credential_name.is_none() && tls.ca_certificates.is_none() {
                 fields.missing("caCertificates", "MUTUAL needs a CA for client certificates");
             }
+            if tls.mode == ServerTlsMode::Mutual && tls.credential_name.is_some() {
+                for name in fields.set_of(&["caCertificates"]) {
+                    fields.warn(
+                        name,
+                        "has no effect beside credentialName",
+                        "put ca.crt into the Secret",
+                    );
+                }
+            }
         }
         ServerTlsMode::Passthrough | ServerTlsMode::IstioMutual => {
             if tls.credential_name.is_some() || !files.is_empty() {
                 let message = "a certificate has no effect in this mode";
                 fields.report().invalid(at, message, "remove it, or use mode SIMPLE");
             }
+        }
+    }
+    if matches!(tls.mode, ServerTlsMode::Simple | ServerTlsMode::Passthrough) && !tls.https_redirect {
+        for name in fields.set_of(&["subjectAltNames", "caCertificates"]) {
+            let message = "checks no client: this mode asks for no client certificate";
+            fields.invalid(name, message, "remove it, or use mode MUTUAL");
+        }
+    }
+    if matches!(tls.mode, ServerTlsMode::IstioMutual | ServerTlsMode::Passthrough) && !tls.https_redirect {
+        for name in fields.set_of(&["minProtocolVersion", "maxProtocolVersion"]) {
+            fields.warn(
+                name,
+                "has no effect in this mode",
+                "remove it, or use mode SIMPLE or MUTUAL",
+            );
         }
     }
 }

@@ -186,6 +186,10 @@ fn workload_entry(fields: &mut Fields<'_, '_>) -> WorkloadEntry {
             "use an IP address or a name",
         );
     }
+    if !fields.set_of(&["network"]).is_empty() {
+        let message = "has no effect: the mesh is one network, and every endpoint is connected to directly";
+        fields.warn("network", message, "remove it");
+    }
     let ports: BTreeMap<String, u16> = fields
         .entries("ports", |report, _, node| {
             report.integer(node, 1, 65535).and_then(|port| u16::try_from(port).ok())

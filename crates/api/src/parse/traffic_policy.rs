@@ -191,10 +191,27 @@ fn client_tls(fields: &mut Fields<'_, '_>) -> ClientTls {
         for name in fields.set_of(files) {
             fields.invalid(name, "has no effect in this mode", "remove it, or use mode MUTUAL");
         }
+        without_effect(fields, tls.mode);
     }
     if tls.insecure_skip_verify && (tls.ca_certificates.is_some() || !tls.subject_alt_names.is_empty()) {
         let hint = "remove caCertificates and subjectAltNames, or verify";
         fields.invalid("insecureSkipVerify", "contradicts the other fields", hint);
     }
     tls
+}
+
+/// What is harmless, but not what its author thinks.
+fn without_effect(fields: &mut Fields<'_, '_>, mode: ClientTlsMode) {
+    let names: &[&'static str] = match mode {
+        ClientTlsMode::Disable => &["caCertificates", "sni", "subjectAltNames", "insecureSkipVerify"],
+        ClientTlsMode::IstioMutual => &["insecureSkipVerify"],
+        ClientTlsMode::Simple | ClientTlsMode::Mutual => &[],
+    };
+    for name in fields.set_of(names) {
+        fields.warn(
+            name,
+            "has no effect in this mode",
+            "remove it, or use mode SIMPLE or MUTUAL",
+        );
+    }
 }
