@@ -1,8 +1,9 @@
 //! Clusters: one per service port and subset, and the inbound ones of the workload.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weft_api::destination_rule::ClientTlsMode;
+use weft_api::destination_rule::{ClientTls, ClientTlsMode};
 use weft_api::meta::selects;
 use weft_proto::xds::envoy::config::cluster::v3 as pb;
 use weft_proto::xds::envoy::config::core::v3 as core;
@@ -32,6 +33,17 @@ pub(super) const COLLECTOR_CLUSTER: &str = "weft-telemetry-als";
 /// `outbound|<port>|<subset>|<host>`.
 pub(super) fn outbound_name(port: u16, subset: Option<&str>, host: &str) -> String {
     format!("outbound|{port}|{}|{host}", subset.unwrap_or_default())
+}
+
+/// Port, subset and host of a name that `outbound_name` made.
+pub(super) fn named_outbound(name: &str) -> Option<(u16, Option<&str>, &str)> {
+    let (port, rest) = name.strip_prefix("outbound|")?.split_once('|')?;
+    let (subset, host) = rest.split_once('|')?;
+    Some((
+        port.parse().ok()?,
+        Some(subset).filter(|subset| !subset.is_empty()),
+        host,
+    ))
 }
 
 /// `inbound|<port>||`.
@@ -210,14 +222,13 @@ pub(super) fn outbound(
     policy::outlier(&mut cluster, settings.outlier_detection.as_ref());
     policy::retry_budget(&mut cluster, rule.and_then(|rule| rule.rule.retry_budget(subset)));
     policy::protocol(&mut cluster, port.protocol, settings.connection_pool.as_ref());
-    let explicit = settings
-        .tls
-        .as_ref()
-        .filter(|tls| tls.mode != ClientTlsMode::IstioMutual);
-    match explicit {
-        Some(tls) => cluster.transport_socket = tls::originate(tls, hostname),
-        // Without auto mTLS only a rule that says ISTIO_MUTUAL asks for it.
-        None if settings.tls.is_none() && !view.snapshot.settings.auto_mtls => {}
+    match &settings.tls {
+        // A rule that says ISTIO_MUTUAL holds for every endpoint: one without mTLS is not reached, never in plaintext (Istio).
+        Some(tls) if tls.mode == ClientTlsMode::IstioMutual => {
+            cluster.transport_socket = Some(mesh_tls(view, service, port, subset, Some(tls)));
+        }
+        Some(tls) => cluster.transport_socket = tls::originate(tls, hostname, &service.subject_alt_names),
+        None if !view.snapshot.settings.auto_mtls => {}
         None => auto_mtls(view, service, port, subset, &mut cluster),
     }
     cluster
@@ -280,25 +291,10 @@ fn auto_mtls(
     subset: Option<&str>,
     cluster: &mut pb::Cluster,
 ) {
-    let trust_domain = &view.snapshot.settings.trust_domain;
-    let identities = view.snapshot.backends.identities(&service.key, port.port, trust_domain);
-    if identities.is_empty() {
+    if identities(view, service, port).is_empty() {
         return;
     }
-    let carries = if port.protocol.is_http2() {
-        Carries::Http2
-    } else if port.protocol.is_http() || port.protocol == Protocol::Auto {
-        Carries::Http1
-    } else {
-        Carries::Tcp
-    };
-    let sni = format!(
-        "outbound_.{}_.{}_.{}",
-        port.port,
-        subset.unwrap_or_default(),
-        service.key.hostname
-    );
-    let mesh = tls::mesh_client(carries, &sni, &identities);
+    let mesh = mesh_tls(view, service, port, subset, None);
     if is_original(cluster) {
         // Where nobody chose the endpoint, nobody knows its labels: mTLS if all that there are take it.
         let all = view.snapshot.backends.of(&service.key);
@@ -320,6 +316,52 @@ fn auto_mtls(
             transport_socket: Some(tls::plaintext()),
         },
     ];
+}
+
+/// The SPIFFE ids that may answer for a port of a service.
+fn identities(view: &ProxyView, service: &MeshService, port: &ServicePort) -> BTreeSet<String> {
+    let trust_domain = &view.snapshot.settings.trust_domain;
+    view.snapshot.backends.identities(&service.key, port.port, trust_domain)
+}
+
+/// The names of which the server of a port must have one: those that a rule gives, else the identities of the endpoints and
+/// what the ServiceEntry gives.
+pub(super) fn server_names(
+    view: &ProxyView,
+    service: &MeshService,
+    port: &ServicePort,
+    rule: Option<&ClientTls>,
+) -> BTreeSet<String> {
+    match rule {
+        Some(tls) if !tls.subject_alt_names.is_empty() => tls.subject_alt_names.iter().cloned().collect(),
+        _ => {
+            let mut names = identities(view, service, port);
+            names.extend(service.subject_alt_names.iter().cloned());
+            names
+        }
+    }
+}
+
+/// Mesh mTLS towards a port.
+fn mesh_tls(
+    view: &ProxyView,
+    service: &MeshService,
+    port: &ServicePort,
+    subset: Option<&str>,
+    rule: Option<&ClientTls>,
+) -> core::TransportSocket {
+    let carries = if port.protocol.is_http2() {
+        Carries::Http2
+    } else if port.protocol.is_http() || port.protocol == Protocol::Auto {
+        Carries::Http1
+    } else {
+        Carries::Tcp
+    };
+    let names = server_names(view, service, port, rule);
+    let subset = subset.unwrap_or_default();
+    let own = format!("outbound_.{}_.{subset}_.{}", port.port, service.key.hostname);
+    let sni = rule.and_then(|tls| tls.sni.as_deref()).unwrap_or(&own);
+    tls::mesh_client(carries, sni, &names)
 }
 
 fn cluster_metadata(

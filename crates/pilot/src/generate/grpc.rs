@@ -5,7 +5,7 @@
 //! cannot carry out is left out where it changes only how well a call is served (outlier ejection, header changes); a service
 //! that asks for TLS that gRPC cannot speak is not served at all.
 
-use weft_api::destination_rule::ClientTlsMode;
+use weft_api::destination_rule::{ClientTls, ClientTlsMode};
 use weft_proto::xds::envoy::config::cluster::v3 as cluster_pb;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::route::v3 as route;
@@ -28,9 +28,9 @@ pub(super) fn clusters(view: &ProxyView) -> Vec<cluster_pb::Cluster> {
             .flat_map(|rule| &rule.rule.subsets)
             .map(|subset| Some(subset.name.as_str()));
         for subset in std::iter::once(None).chain(names) {
-            let mode = rule.and_then(|rule| rule.rule.policy(subset, port.port).tls.map(|tls| tls.mode));
+            let asked = rule.and_then(|rule| rule.rule.policy(subset, port.port).tls);
             let made = cluster::outbound(view, service, port, rule, subset);
-            clusters.extend(adapt_cluster(view, service, port, mode, made));
+            clusters.extend(adapt_cluster(view, service, port, asked.as_ref(), made));
         }
     }
     clusters
@@ -103,17 +103,16 @@ fn adapt_cluster(
     view: &ProxyView,
     service: &MeshService,
     port: &ServicePort,
-    mode: Option<ClientTlsMode>,
+    asked: Option<&ClientTls>,
     made: cluster_pb::Cluster,
 ) -> Option<cluster_pb::Cluster> {
     use cluster_pb::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
     // Auto mTLS is a choice by endpoint, which gRPC does not have: mTLS must be asked for (as in Istio).
-    let transport_socket = match mode {
+    let transport_socket = match asked.map(|tls| tls.mode) {
         None | Some(ClientTlsMode::Disable) => None,
         Some(ClientTlsMode::IstioMutual) => {
-            let trust_domain = &view.snapshot.settings.trust_domain;
-            let identities = view.snapshot.backends.identities(&service.key, port.port, trust_domain);
-            Some(tls::grpc_client(&identities))
+            let names = cluster::server_names(view, service, port, asked);
+            Some(tls::grpc_client(&names))
         }
         Some(ClientTlsMode::Simple | ClientTlsMode::Mutual) => return None,
     };

@@ -15,6 +15,7 @@ use weft_proto::xds::google::protobuf as pb;
 use super::cluster::COLLECTOR_CLUSTER;
 use super::filters;
 use super::istio;
+use super::tcp_limits::TcpLimits;
 use super::tracing::tracing;
 use super::wire::{ads, any, boolean, duration, grpc_service};
 use crate::view::ProxyView;
@@ -133,9 +134,12 @@ pub(super) fn tcp(view: &ProxyView, stat_prefix: &str, clusters: &[(String, u32)
                 .collect(),
         }),
     };
+    let limits = TcpLimits::of(view, clusters);
     let message = tcp_proxy::TcpProxy {
         stat_prefix: stat_prefix.to_owned(),
         cluster_specifier: Some(specifier),
+        idle_timeout: limits.idle.map(duration),
+        max_downstream_connection_duration: limits.longest.map(duration),
         access_log: access_log(view),
         ..tcp_proxy::TcpProxy::default()
     };

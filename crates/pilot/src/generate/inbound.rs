@@ -97,7 +97,7 @@ pub(super) fn chains(view: &ProxyView, target: &Target) -> Vec<pb::FilterChain> 
                 ..pb::FilterChainMatch::default()
             }),
             filters,
-            transport_socket: Some(mesh_server()),
+            transport_socket: Some(mesh_server(&[])),
             ..pb::FilterChain::default()
         };
         if http {

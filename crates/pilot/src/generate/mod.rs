@@ -24,6 +24,7 @@ mod policy;
 mod route;
 mod route_match;
 mod shared;
+mod tcp_limits;
 mod tls;
 mod tracing;
 mod wire;

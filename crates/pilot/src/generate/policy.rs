@@ -155,7 +155,8 @@ pub(super) fn protocol(cluster: &mut pb::Cluster, protocol: Protocol, pool: Opti
         })
     };
     let common = pool.map(|pool| core::HttpProtocolOptions {
-        idle_timeout: pool.http_idle_timeout.map(duration),
+        // Istio: where only `tcp.idleTimeout` is given, it counts for connections that carry HTTP too.
+        idle_timeout: pool.http_idle_timeout.or(pool.tcp_idle_timeout).map(duration),
         max_requests_per_connection: pool.max_requests_per_connection.filter(|max| *max > 0).map(uint32),
         max_connection_duration: pool.max_connection_duration.map(duration),
         ..core::HttpProtocolOptions::default()

@@ -31,29 +31,24 @@ pub(super) enum Carries {
     Tcp,
 }
 
-/// mTLS towards a mesh workload whose certificate must have one of `identities`.
-pub(super) fn mesh_client(carries: Carries, sni: &str, identities: &BTreeSet<String>) -> core::TransportSocket {
+/// mTLS towards a mesh workload whose certificate must have one of `names`; without names any workload of the mesh may answer.
+pub(super) fn mesh_client(carries: Carries, sni: &str, names: &BTreeSet<String>) -> core::TransportSocket {
     let alpn = match carries {
         Carries::Http1 => "istio-http/1.1",
         Carries::Http2 => "istio-h2",
         Carries::Tcp => "istio",
     };
-    let san = |id: &String| tls::SubjectAltNameMatcher {
-        san_type: tls::subject_alt_name_matcher::SanType::Uri as i32,
-        matcher: Some(exact(id)),
-        ..tls::SubjectAltNameMatcher::default()
-    };
     upstream(tls::UpstreamTlsContext {
-        common_tls_context: Some(common(identities.iter().map(san).collect(), &[alpn])),
+        common_tls_context: Some(common(names.iter().map(|name| san(name)).collect(), &[alpn])),
         sni: sni.to_owned(),
         ..tls::UpstreamTlsContext::default()
     })
 }
 
-/// mTLS towards mesh peers, whose certificate is required.
-pub(super) fn mesh_server() -> core::TransportSocket {
+/// mTLS towards mesh peers, whose certificate is required, and must have one of `names` where there are any.
+pub(super) fn mesh_server(names: &[String]) -> core::TransportSocket {
     downstream(tls::DownstreamTlsContext {
-        common_tls_context: Some(common(Vec::new(), &MESH_ALPN)),
+        common_tls_context: Some(common(names.iter().map(|name| san(name)).collect(), &MESH_ALPN)),
         require_client_certificate: Some(boolean(true)),
         ..tls::DownstreamTlsContext::default()
     })
@@ -89,8 +84,24 @@ pub(super) fn plaintext() -> core::TransportSocket {
     }
 }
 
-/// What a DestinationRule's `tls` asks for; `None` is plaintext. `ISTIO_MUTUAL` is mesh mTLS and not made here.
-pub(super) fn originate(settings: &ClientTls, host: &str) -> Option<core::TransportSocket> {
+/// A match of one name: of a SPIFFE id or another URI, else of a DNS name.
+fn san(name: &str) -> tls::SubjectAltNameMatcher {
+    use tls::subject_alt_name_matcher::SanType;
+    let kind = if name.contains("://") {
+        SanType::Uri
+    } else {
+        SanType::Dns
+    };
+    tls::SubjectAltNameMatcher {
+        san_type: kind as i32,
+        matcher: Some(exact(name)),
+        ..tls::SubjectAltNameMatcher::default()
+    }
+}
+
+/// What a DestinationRule's `tls` asks for; `None` is plaintext. Where the rule gives no names, those of the ServiceEntry count.
+/// `ISTIO_MUTUAL` is mesh mTLS and not made here.
+pub(super) fn originate(settings: &ClientTls, host: &str, entry_names: &[String]) -> Option<core::TransportSocket> {
     match settings.mode {
         ClientTlsMode::Disable | ClientTlsMode::IstioMutual => return None,
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {}
@@ -99,13 +110,13 @@ pub(super) fn originate(settings: &ClientTls, host: &str) -> Option<core::Transp
         specifier: Some(core::data_source::Specifier::Filename(path.clone())),
         ..core::DataSource::default()
     };
-    let san = |name: &String| tls::SubjectAltNameMatcher {
-        san_type: tls::subject_alt_name_matcher::SanType::Dns as i32,
-        matcher: Some(exact(name)),
-        ..tls::SubjectAltNameMatcher::default()
+    let names = if settings.subject_alt_names.is_empty() {
+        entry_names
+    } else {
+        &settings.subject_alt_names
     };
     let mut validation = tls::CertificateValidationContext {
-        match_typed_subject_alt_names: settings.subject_alt_names.iter().map(san).collect(),
+        match_typed_subject_alt_names: names.iter().map(|name| san(name)).collect(),
         ..tls::CertificateValidationContext::default()
     };
     match &settings.ca_certificates {
@@ -131,7 +142,7 @@ pub(super) fn originate(settings: &ClientTls, host: &str) -> Option<core::Transp
     let sni = settings.sni.clone().unwrap_or_else(|| host.to_owned());
     Some(upstream(tls::UpstreamTlsContext {
         common_tls_context: Some(common),
-        auto_sni_san_validation: validated && settings.subject_alt_names.is_empty(),
+        auto_sni_san_validation: validated && names.is_empty(),
         sni,
         ..tls::UpstreamTlsContext::default()
     }))
@@ -141,7 +152,7 @@ pub(super) fn originate(settings: &ClientTls, host: &str) -> Option<core::Transp
 pub(super) fn gateway_server(settings: &ServerTls, http: bool) -> Option<core::TransportSocket> {
     let mutual = match settings.mode {
         ServerTlsMode::Passthrough => return None,
-        ServerTlsMode::IstioMutual => return Some(mesh_server()),
+        ServerTlsMode::IstioMutual => return Some(mesh_server(&settings.subject_alt_names)),
         ServerTlsMode::Mutual => true,
         ServerTlsMode::Simple => false,
     };
@@ -165,11 +176,16 @@ pub(super) fn gateway_server(settings: &ServerTls, http: bool) -> Option<core::T
         ..core::DataSource::default()
     };
     use tls::common_tls_context::ValidationContextType;
+    let client_names: Vec<_> = settings.subject_alt_names.iter().map(|name| san(name)).collect();
     if let Some(name) = &settings.credential_name {
         common.tls_certificate_sds_secret_configs = vec![by_ads(&format!("kubernetes://{name}"))];
         if mutual {
             let config = by_ads(&format!("kubernetes://{name}-cacert"));
-            common.validation_context_type = Some(ValidationContextType::ValidationContextSdsSecretConfig(config));
+            common.validation_context_type = Some(if client_names.is_empty() {
+                ValidationContextType::ValidationContextSdsSecretConfig(config)
+            } else {
+                combined(client_names, config)
+            });
         }
     } else {
         common.tls_certificates = vec![tls::TlsCertificate {
@@ -181,6 +197,7 @@ pub(super) fn gateway_server(settings: &ServerTls, http: bool) -> Option<core::T
             common.validation_context_type = Some(ValidationContextType::ValidationContext(
                 tls::CertificateValidationContext {
                     trusted_ca: Some(file(path)),
+                    match_typed_subject_alt_names: client_names,
                     ..tls::CertificateValidationContext::default()
                 },
             ));
@@ -261,17 +278,24 @@ fn by_identity(name: &str) -> tls::SdsSecretConfig {
     }
 }
 
-/// The workload's certificate and the mesh's roots, by the names that Istio's agent serves.
-fn common(names: Vec<tls::SubjectAltNameMatcher>, alpn: &[&str]) -> tls::CommonTlsContext {
+/// Roots that are delivered as a secret, and the names of which the peer must have one.
+fn combined(
+    names: Vec<tls::SubjectAltNameMatcher>,
+    roots: tls::SdsSecretConfig,
+) -> tls::common_tls_context::ValidationContextType {
     use tls::common_tls_context::{CombinedCertificateValidationContext, ValidationContextType};
-    let combined = CombinedCertificateValidationContext {
+    ValidationContextType::CombinedValidationContext(CombinedCertificateValidationContext {
         default_validation_context: Some(tls::CertificateValidationContext {
             match_typed_subject_alt_names: names,
             ..tls::CertificateValidationContext::default()
         }),
-        validation_context_sds_secret_config: Some(by_identity("ROOTCA")),
+        validation_context_sds_secret_config: Some(roots),
         ..CombinedCertificateValidationContext::default()
-    };
+    })
+}
+
+/// The workload's certificate and the mesh's roots, by the names that Istio's agent serves.
+fn common(names: Vec<tls::SubjectAltNameMatcher>, alpn: &[&str]) -> tls::CommonTlsContext {
     tls::CommonTlsContext {
         tls_params: Some(tls::TlsParameters {
             tls_minimum_protocol_version: tls::tls_parameters::TlsProtocol::TlSv12 as i32,
@@ -279,7 +303,7 @@ fn common(names: Vec<tls::SubjectAltNameMatcher>, alpn: &[&str]) -> tls::CommonT
             ..tls::TlsParameters::default()
         }),
         tls_certificate_sds_secret_configs: vec![by_identity("default")],
-        validation_context_type: Some(ValidationContextType::CombinedValidationContext(combined)),
+        validation_context_type: Some(combined(names, by_identity("ROOTCA"))),
         alpn_protocols: alpn.iter().map(|p| (*p).to_owned()).collect(),
         ..tls::CommonTlsContext::default()
     }

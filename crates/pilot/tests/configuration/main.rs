@@ -2,6 +2,7 @@
 
 mod capture;
 mod findings;
+mod generated;
 mod incremental;
 mod live;
 mod lookups;
