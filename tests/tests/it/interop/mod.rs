@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::support::mesh::get;
 use crate::support::process::{Process, built};
+use crate::support::sds::{Sds, Secrets};
 use crate::support::{envoy, ports};
 
 /// Everything is there well within this time, however slow the machine is.
@@ -71,11 +72,19 @@ async fn check(config: &str) -> Result<()> {
     ensure!(errors.is_empty(), "the configuration has errors: {errors:#?}");
     let proxies = proxies(&text)?;
     ensure!(!proxies.is_empty(), "the configuration has no workload");
+    let read = |name: &str| std::fs::read_to_string(dir.path().join(name));
+    let secrets = Secrets {
+        chain: read("tls.crt")?,
+        key: read("tls.key")?,
+        roots: read("ca.crt")?,
+    };
+    let service = Sds::start(secrets).await?;
+    let sds = service.address;
     let mut running = JoinSet::new();
     for (role, pod, namespace) in proxies {
         let dir = dir.path().join(&pod);
         running.spawn(async move {
-            let loaded = load(&role, &pod, &namespace, xds, monitoring, &dir).await;
+            let loaded = load(&role, &pod, &namespace, xds, sds, monitoring, &dir).await;
             loaded.with_context(|| format!("{pod}.{namespace}"))
         });
     }
@@ -133,6 +142,7 @@ async fn load(
     pod: &str,
     namespace: &str,
     xds: SocketAddr,
+    sds: SocketAddr,
     monitoring: SocketAddr,
     dir: &Path,
 ) -> Result<()> {
@@ -140,7 +150,7 @@ async fn load(
     let admin = ports::free()?;
     let id = format!("{role}~127.0.0.1~{pod}.{namespace}~{namespace}.svc.cluster.local");
     let path = dir.join("bootstrap.json");
-    std::fs::write(&path, bootstrap(&id, xds, admin).to_string())?;
+    std::fs::write(&path, bootstrap(&id, xds, sds, admin).to_string())?;
     let process = envoy::start(&path, dir)?;
     let wanted = page(monitoring, &format!("/debug/config_dump?proxyID={pod}.{namespace}")).await?;
     let wanted = names_of_pilot(&wanted["resources"]);
@@ -167,8 +177,8 @@ async fn load(
     process.stop(STOP_LIMIT).await
 }
 
-/// ADS from pilot; the workload's identity from a server that never answers, as when citadel is away.
-fn bootstrap(id: &str, xds: SocketAddr, admin: SocketAddr) -> Value {
+/// ADS from pilot, and the workload's identity from `sds`.
+fn bootstrap(id: &str, xds: SocketAddr, sds: SocketAddr, admin: SocketAddr) -> Value {
     let address = |at: SocketAddr| json!({"socket_address": {"address": at.ip().to_string(), "port_value": at.port()}});
     let grpc = |name: &str, at: SocketAddr| {
         json!({
@@ -185,7 +195,7 @@ fn bootstrap(id: &str, xds: SocketAddr, admin: SocketAddr) -> Value {
             "cds_config": {"ads": {}, "resource_api_version": "V3"},
             "lds_config": {"ads": {}, "resource_api_version": "V3"},
         },
-        "static_resources": {"clusters": [grpc("xds-grpc", xds), grpc("sds-grpc", SocketAddr::from(([127, 0, 0, 1], 9)))]},
+        "static_resources": {"clusters": [grpc("xds-grpc", xds), grpc("sds-grpc", sds)]},
     })
 }
 

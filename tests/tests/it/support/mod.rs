@@ -8,5 +8,6 @@ pub(crate) mod mesh;
 pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod script;
+pub(crate) mod sds;
 pub(crate) mod weft;
 pub(crate) mod wire;
