@@ -1,20 +1,18 @@
 //! Clusters: one per service port and subset, and the inbound ones of the workload.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use weft_api::destination_rule::{ClientTls, ClientTlsMode};
+use weft_api::destination_rule::ClientTlsMode;
 use weft_api::meta::selects;
 use weft_proto::xds::envoy::config::cluster::v3 as pb;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::endpoint::v3 as endpoint;
 use weft_proto::xds::google::protobuf as wkt;
 
-use super::capture::{INBOUND_PASSTHROUGH, PASSTHROUGH, is_captured, is_original, to_original, to_workload};
+use super::capture::{INBOUND_PASSTHROUGH, PASSTHROUGH, is_captured, to_original, to_workload};
 use super::endpoint::assignment;
-use super::policy;
-use super::tls::{self, Carries};
 use super::wire::{address, ads, duration, list, metadata, nested, origin, structure, text, uint32};
+use super::{mtls, policy, tls};
 use crate::snapshot::{InboundPort, MeshDestinationRule, MeshService, Protocol, Resolution, ServiceKey, ServicePort};
 use crate::view::ProxyView;
 
@@ -225,11 +223,11 @@ pub(super) fn outbound(
     match &settings.tls {
         // A rule that says ISTIO_MUTUAL holds for every endpoint: one without mTLS is not reached, never in plaintext (Istio).
         Some(tls) if tls.mode == ClientTlsMode::IstioMutual => {
-            cluster.transport_socket = Some(mesh_tls(view, service, port, subset, Some(tls)));
+            cluster.transport_socket = Some(mtls::required(view, service, port, subset, Some(tls)));
         }
         Some(tls) => cluster.transport_socket = tls::originate(tls, hostname, &service.subject_alt_names),
         None if !view.snapshot.settings.auto_mtls => {}
-        None => auto_mtls(view, service, port, subset, &mut cluster),
+        None => mtls::automatic(view, service, port, subset, &mut cluster),
     }
     cluster
 }
@@ -281,87 +279,6 @@ fn resolve(
         .iter()
         .filter(|member| labels.is_none_or(|labels| selects(labels, &member.labels)));
     cluster.load_assignment = Some(assignment(cluster.name.clone(), members.map(|member| &**member)));
-}
-
-/// mTLS to endpoints that take it, plaintext to others (Istio, "auto mTLS").
-fn auto_mtls(
-    view: &ProxyView,
-    service: &MeshService,
-    port: &ServicePort,
-    subset: Option<&str>,
-    cluster: &mut pb::Cluster,
-) {
-    if identities(view, service, port).is_empty() {
-        return;
-    }
-    let mesh = mesh_tls(view, service, port, subset, None);
-    if is_original(cluster) {
-        // Where nobody chose the endpoint, nobody knows its labels: mTLS if all that there are take it.
-        let all = view.snapshot.backends.of(&service.key);
-        let mut members = all.map(|all| all.port(port.port)).unwrap_or_default().iter();
-        if members.all(|member| member.mtls) {
-            cluster.transport_socket = Some(mesh);
-        }
-        return;
-    }
-    cluster.transport_socket_matches = vec![
-        pb::cluster::TransportSocketMatch {
-            name: "tlsMode-istio".to_owned(),
-            r#match: Some(structure([("tlsMode", text("istio"))])),
-            transport_socket: Some(mesh),
-        },
-        pb::cluster::TransportSocketMatch {
-            name: "tlsMode-disabled".to_owned(),
-            r#match: Some(wkt::Struct::default()),
-            transport_socket: Some(tls::plaintext()),
-        },
-    ];
-}
-
-/// The SPIFFE ids that may answer for a port of a service.
-fn identities(view: &ProxyView, service: &MeshService, port: &ServicePort) -> BTreeSet<String> {
-    let trust_domain = &view.snapshot.settings.trust_domain;
-    view.snapshot.backends.identities(&service.key, port.port, trust_domain)
-}
-
-/// The names of which the server of a port must have one: those that a rule gives, else the identities of the endpoints and
-/// what the ServiceEntry gives.
-pub(super) fn server_names(
-    view: &ProxyView,
-    service: &MeshService,
-    port: &ServicePort,
-    rule: Option<&ClientTls>,
-) -> BTreeSet<String> {
-    match rule {
-        Some(tls) if !tls.subject_alt_names.is_empty() => tls.subject_alt_names.iter().cloned().collect(),
-        _ => {
-            let mut names = identities(view, service, port);
-            names.extend(service.subject_alt_names.iter().cloned());
-            names
-        }
-    }
-}
-
-/// Mesh mTLS towards a port.
-fn mesh_tls(
-    view: &ProxyView,
-    service: &MeshService,
-    port: &ServicePort,
-    subset: Option<&str>,
-    rule: Option<&ClientTls>,
-) -> core::TransportSocket {
-    let carries = if port.protocol.is_http2() {
-        Carries::Http2
-    } else if port.protocol.is_http() || port.protocol == Protocol::Auto {
-        Carries::Http1
-    } else {
-        Carries::Tcp
-    };
-    let names = server_names(view, service, port, rule);
-    let subset = subset.unwrap_or_default();
-    let own = format!("outbound_.{}_.{subset}_.{}", port.port, service.key.hostname);
-    let sni = rule.and_then(|tls| tls.sni.as_deref()).unwrap_or(&own);
-    tls::mesh_client(carries, sni, &names)
 }
 
 fn cluster_metadata(

@@ -14,7 +14,7 @@ use weft_proto::xds::envoy::extensions::filters::network::http_connection_manage
 use super::outbound::aliases;
 use super::route::{Scope, configuration, of_rules, to_service, virtual_host};
 use super::wire::{ads, any};
-use super::{cluster, filters, tls};
+use super::{cluster, filters, mtls, tls};
 use crate::snapshot::{GatewayRef, MeshService, Protocol, Resolution, ServicePort};
 use crate::view::ProxyView;
 
@@ -111,7 +111,7 @@ fn adapt_cluster(
     let transport_socket = match asked.map(|tls| tls.mode) {
         None | Some(ClientTlsMode::Disable) => None,
         Some(ClientTlsMode::IstioMutual) => {
-            let names = cluster::server_names(view, service, port, asked);
+            let names = mtls::server_names(view, service, port, asked);
             Some(tls::grpc_client(&names))
         }
         Some(ClientTlsMode::Simple | ClientTlsMode::Mutual) => return None,

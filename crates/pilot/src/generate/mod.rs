@@ -18,6 +18,7 @@ mod http;
 mod inbound;
 mod istio;
 mod l4;
+mod mtls;
 mod names;
 mod outbound;
 mod policy;
