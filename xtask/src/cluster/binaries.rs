@@ -22,6 +22,8 @@ pub(crate) const PROGRAMS: &[&str] = &[
     "kubectl",
 ];
 
+/// Folders that are being filled begin with this; the process's id follows.
+const UNFINISHED: &str = "unfinished-";
 /// Environment variable that names the archive.
 const ARCHIVE: &str = "WEFT_KUBERNETES_ARCHIVE";
 
@@ -34,7 +36,8 @@ pub(crate) fn ensure(steps: &Steps) -> Result<PathBuf> {
     let parent = folder.parent().context("the cache has no parent folder")?;
     fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
     // Made beside and renamed, so that a folder of this name is always complete.
-    let unfinished = parent.join(format!("unfinished-{}", std::process::id()));
+    remove_abandoned(parent)?;
+    let unfinished = parent.join(format!("{UNFINISHED}{}", std::process::id()));
     fs::create_dir_all(&unfinished)?;
     match archive()? {
         Some(archive) => steps.run(&format!("unpacking Kubernetes {VERSION}"), || {
@@ -54,6 +57,18 @@ pub(crate) fn ensure(steps: &Steps) -> Result<PathBuf> {
         ensure!(is_complete(&folder), "cannot create {}: {error}", folder.display());
     }
     Ok(folder)
+}
+
+/// Removes what runs that were ended half way have left.
+fn remove_abandoned(parent: &Path) -> Result<()> {
+    for entry in fs::read_dir(parent)?.flatten() {
+        let name = entry.file_name();
+        let run = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED));
+        if run.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            fs::remove_dir_all(entry.path()).with_context(|| format!("cannot remove {}", entry.path().display()))?;
+        }
+    }
+    Ok(())
 }
 
 /// Where the programs are once they are there.
@@ -90,4 +105,24 @@ fn unpack(archive: &Path, folder: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--zstd", "--no-same-owner", "-xf"]).arg(archive);
     process::output(tar.arg("-C").arg(folder)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nobody_fills_any_more_is_removed() {
+        let dir = std::env::temp_dir().join(format!("weft-binaries-{}", std::process::id()));
+        let own = format!("{UNFINISHED}{}", std::process::id());
+        // No process has an id beyond the kernel's limit of 4194304.
+        let abandoned = format!("{UNFINISHED}99999999");
+        for name in [own.as_str(), &abandoned, "kubernetes-1.20.2"] {
+            fs::create_dir_all(dir.join(name).join("x")).unwrap();
+        }
+        remove_abandoned(&dir).unwrap();
+        assert!(dir.join(own).exists() && dir.join("kubernetes-1.20.2").exists());
+        assert!(!dir.join(abandoned).exists());
+        fs::remove_dir_all(dir).unwrap();
+    }
 }
