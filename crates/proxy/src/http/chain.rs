@@ -63,9 +63,6 @@ impl HttpChain {
         stats: Arc<HttpStats>,
     ) -> Self {
         let mut kept = KeptHeaders::default();
-        if let Some(tracer) = &tracer {
-            add(&mut kept.request, tracer.kept_headers().into_iter());
-        }
         for log in &manager.access_logs {
             kept.of_log(log);
         }

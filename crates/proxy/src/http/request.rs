@@ -194,7 +194,15 @@ pub fn fail(kind: ErrorKind, head: &RequestHead, finish: Box<Finish>) -> Respons
 /// Notes the request's facts for the log, as they are now.
 pub fn note(head: &RequestHead, chain: &Arc<HttpChain>, mut finish: Box<Finish>) -> Box<Finish> {
     let mut kept = Captured::new();
-    for name in &chain.kept.request {
+    let traced = chain
+        .tracer
+        .as_ref()
+        .map(|tracer| tracer.kept_headers(finish.info.trace.as_ref()));
+    let traced = traced
+        .unwrap_or_default()
+        .iter()
+        .filter(|name| !chain.kept.request.contains(name));
+    for name in chain.kept.request.iter().chain(traced) {
         if let Some(value) = head.headers.get(name) {
             kept.push((name.clone(), value.clone()));
         }

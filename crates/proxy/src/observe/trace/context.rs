@@ -78,7 +78,7 @@ impl Incoming {
         Self {
             parent: Some(parent),
             sampled: Some(sampled),
-            state: only(headers, &TRACESTATE).cloned(),
+            state: joined(headers, &TRACESTATE),
             b3: b3.b3,
         }
     }
@@ -110,11 +110,21 @@ impl TraceContext {
         }
     }
 
+    /// Every request of a traced listener carries one, sampled or not: made without formatting.
+    fn traceparent(&self) -> [u8; TRACEPARENT_BYTES] {
+        let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
+        write_hex(&mut text[3..35], self.trace_id);
+        write_hex(&mut text[36..52], u128::from(self.span_id));
+        text[54] += u8::from(self.sampled);
+        text
+    }
+
     /// Tells the next hop that this span is its parent.
     pub fn inject(&self, headers: &mut HeaderMap, incoming: &Incoming) {
+        if let Ok(value) = HeaderValue::from_bytes(&self.traceparent()) {
+            headers.insert(TRACEPARENT, value);
+        }
         let sampled = u8::from(self.sampled);
-        let text = format!("00-{:032x}-{:016x}-{sampled:02x}", self.trace_id, self.span_id);
-        set(headers, TRACEPARENT, &text);
         if self.state.is_none() {
             // A state without its valid `traceparent` must not go on (W3C Trace Context, section 3.3).
             headers.remove(TRACESTATE);
@@ -146,6 +156,14 @@ impl TraceContext {
     }
 }
 
+/// Fills `digits` with the low digits of a number.
+fn write_hex(digits: &mut [u8], mut number: u128) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
+    }
+}
+
 fn set(headers: &mut HeaderMap, name: HeaderName, text: &str) {
     if let Ok(value) = HeaderValue::from_str(text) {
         headers.insert(name, value);
@@ -157,6 +175,18 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     values.next().is_none().then_some(first)
+}
+
+/// A list that may come in several lines (W3C Trace Context, section 3.3.1; RFC 9110, section 5.3), as one.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    let mut rest = values.peekable();
+    if rest.peek().is_none() {
+        return Some(first.clone());
+    }
+    let lines: Vec<&[u8]> = std::iter::once(first).chain(rest).map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&lines.join(&b","[..])).ok()
 }
 
 fn parse_traceparent(value: &HeaderValue) -> Option<(Parent, bool)> {
@@ -319,6 +349,25 @@ mod tests {
         }
         let valid = format!("00-{TRACE}-{SPAN}-01");
         check(&[("traceparent", &valid), ("traceparent", &valid)], "-/open");
+    }
+
+    #[test]
+    fn a_state_in_several_lines_stays_whole() {
+        let valid = format!("00-{TRACE}-{SPAN}-01");
+        let mut headers = headers(&[
+            ("traceparent", &valid),
+            ("tracestate", "a=1"),
+            ("tracestate", "b=2,c=3"),
+        ]);
+        let incoming = Incoming::extract(&headers);
+        assert_eq!(incoming.state, Some(HeaderValue::from_static("a=1,b=2,c=3")));
+        TraceContext::start(&incoming, true, || 7).inject(&mut headers, &incoming);
+        let lines: Vec<&HeaderValue> = headers.get_all(TRACESTATE).iter().collect();
+        assert_eq!(lines, ["a=1", "b=2,c=3"]);
+        assert_eq!(headers[TRACEPARENT], format!("00-{TRACE}-0000000000000007-01").as_str());
+        let unsampled = TraceContext::start(&incoming, false, || 0xab_cdef);
+        unsampled.inject(&mut headers, &incoming);
+        assert_eq!(headers[TRACEPARENT], format!("00-{TRACE}-0000000000abcdef-00").as_str());
     }
 
     #[test]

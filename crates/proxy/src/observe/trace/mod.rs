@@ -23,6 +23,7 @@ const CLIENT_TRACE_ID: HeaderName = HeaderName::from_static("x-client-trace-id")
 pub struct Tracer {
     config: Tracing,
     exporter: SpanExporter,
+    kept: Vec<HeaderName>,
 }
 
 // === impl Tracer ===
@@ -36,23 +37,27 @@ impl Tracer {
                 tag.value = TagValue::Literal(value);
             }
         }
-        Self { config, exporter }
-    }
-
-    /// Request headers whose values spans need.
-    pub fn kept_headers(&self) -> Vec<HeaderName> {
-        let mut names = vec![
+        let mut kept = vec![
             headers::REQUEST_ID,
             headers::ORIGINAL_PATH,
             http::header::USER_AGENT,
             CLIENT_TRACE_ID,
         ];
-        for tag in &self.config.tags {
+        for tag in &config.tags {
             if let TagValue::RequestHeader { name, .. } = &tag.value {
-                names.push(name.clone());
+                kept.push(name.clone());
             }
         }
-        names
+        Self { config, exporter, kept }
+    }
+
+    /// Request headers whose values the span of a request needs; none where the request is not sampled.
+    pub fn kept_headers(&self, trace: Option<&TraceContext>) -> &[HeaderName] {
+        if trace.is_some_and(|trace| trace.sampled) {
+            &self.kept
+        } else {
+            &[]
+        }
     }
 
     /// Continues the trace that the request is part of, or starts one; decides whether it is sampled, and tells upstream by the
