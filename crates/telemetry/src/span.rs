@@ -85,7 +85,7 @@ impl Span {
         let attributes: usize = (self.attributes.iter())
             .map(|(key, value)| key.len() + value.len() + 2 * size_of::<Box<str>>())
             .sum();
-        size_of::<Self>() + self.name.len() + attributes
+        size_of::<Self>() + self.service.len() + self.name.len() + attributes
     }
 }
 

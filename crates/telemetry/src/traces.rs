@@ -1,6 +1,6 @@
 //! The latest traces in fixed memory: the oldest make room for new ones.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::span::{Span, TraceId};
@@ -24,6 +24,8 @@ pub struct Traces {
     by_id: HashMap<TraceId, Trace>,
     /// In the order in which their first span came.
     order: VecDeque<TraceId>,
+    /// Services, each with the number of traces that it took part in; spans share these names.
+    services: BTreeMap<Arc<str>, usize>,
     bytes: usize,
     counts: Counts,
 }
@@ -36,6 +38,12 @@ pub struct Trace {
     /// Spans that found no room.
     pub left_out: u64,
     bytes: usize,
+    /// What searches look at, kept up with every span.
+    start_ns: u64,
+    end_ns: u64,
+    failed: bool,
+    /// Sorted.
+    services: Vec<Arc<str>>,
 }
 
 /// What happened since the start.
@@ -99,13 +107,14 @@ impl Traces {
             limits,
             by_id: HashMap::new(),
             order: VecDeque::new(),
+            services: BTreeMap::new(),
             bytes: 0,
             counts: Counts::default(),
         }
     }
 
     /// Takes in a span.
-    pub fn add(&mut self, span: Span) {
+    pub fn add(&mut self, mut span: Span) {
         self.counts.spans += 1;
         let (id, bytes) = (span.trace, span.bytes());
         let trace = self.by_id.entry(id).or_insert_with(|| {
@@ -117,8 +126,14 @@ impl Traces {
             self.counts.dropped += 1;
             return;
         }
-        trace.bytes += bytes;
-        trace.spans.push(span);
+        if let Some((known, _)) = self.services.get_key_value(&span.service) {
+            span.service = known.clone();
+        }
+        if let Err(place) = trace.services.binary_search(&span.service) {
+            trace.services.insert(place, span.service.clone());
+            *self.services.entry(span.service.clone()).or_default() += 1;
+        }
+        trace.take(span, bytes);
         self.bytes += bytes;
         while self.order.len() > self.limits.traces || (self.bytes > self.limits.bytes && self.order.len() > 1) {
             self.evict();
@@ -133,20 +148,13 @@ impl Traces {
     /// Traces that a query asks for, the newest first.
     pub fn search(&self, query: &Query) -> Vec<Summary> {
         let newest = self.order.iter().rev().filter_map(|id| Some((id, self.by_id.get(id)?)));
-        let fitting = newest.filter_map(|(id, trace)| trace.summary(*id)).filter(|summary| {
-            let by_service = |service: &String| summary.services.iter().any(|own| **own == **service);
-            summary.duration_ns >= query.duration_ns_min
-                && (summary.failed || !query.failed_only)
-                && query.service.as_ref().is_none_or(by_service)
-        });
-        fitting.take(query.limit).collect()
+        let fitting = newest.filter(|(_, trace)| trace.fits(query)).take(query.limit);
+        fitting.filter_map(|(id, trace)| trace.summary(*id)).collect()
     }
 
     /// Services of the traces that are kept, sorted.
     pub fn services(&self) -> Vec<Arc<str>> {
-        let spans = self.by_id.values().flat_map(|trace| &trace.spans);
-        let names: std::collections::BTreeSet<&Arc<str>> = spans.map(|span| &span.service).collect();
-        names.into_iter().cloned().collect()
+        self.services.keys().cloned().collect()
     }
 
     /// What happened since the start.
@@ -170,9 +178,18 @@ impl Traces {
     }
 
     fn evict(&mut self) {
-        if let Some(trace) = self.order.pop_front().and_then(|id| self.by_id.remove(&id)) {
-            self.bytes -= trace.bytes;
-            self.counts.evicted += 1;
+        let Some(trace) = self.order.pop_front().and_then(|id| self.by_id.remove(&id)) else {
+            return;
+        };
+        self.bytes -= trace.bytes;
+        self.counts.evicted += 1;
+        for service in trace.services {
+            if let Some(count) = self.services.get_mut(&service) {
+                *count -= 1;
+                if *count == 0 {
+                    self.services.remove(&service);
+                }
+            }
         }
     }
 }
@@ -180,26 +197,40 @@ impl Traces {
 // === impl Trace ===
 
 impl Trace {
+    fn take(&mut self, span: Span, bytes: usize) {
+        let end_ns = span.start_ns.saturating_add(span.duration_ns);
+        let first = self.spans.is_empty();
+        self.start_ns = if first {
+            span.start_ns
+        } else {
+            self.start_ns.min(span.start_ns)
+        };
+        self.end_ns = self.end_ns.max(end_ns);
+        self.failed |= span.failed;
+        self.bytes += bytes;
+        self.spans.push(span);
+    }
+
+    fn fits(&self, query: &Query) -> bool {
+        let by_service = |service: &String| self.services.binary_search_by(|own| (**own).cmp(service)).is_ok();
+        self.end_ns - self.start_ns >= query.duration_ns_min
+            && (self.failed || !query.failed_only)
+            && query.service.as_ref().is_none_or(by_service)
+    }
+
     /// The trace in one line; `None` without spans.
     pub fn summary(&self, id: TraceId) -> Option<Summary> {
-        let start_ns = self.spans.iter().map(|span| span.start_ns).min()?;
-        let end_ns = self
-            .spans
-            .iter()
-            .map(|span| span.start_ns.saturating_add(span.duration_ns))
-            .max()?;
         let root = (self.spans.iter())
             .min_by_key(|span| (span.parent.is_some(), span.start_ns))
             .map(|span| (span.service.clone(), span.name.clone()))?;
-        let services: std::collections::BTreeSet<&Arc<str>> = self.spans.iter().map(|span| &span.service).collect();
         Some(Summary {
             id,
             root,
-            services: services.into_iter().cloned().collect(),
-            start_ns,
-            duration_ns: end_ns - start_ns,
+            services: self.services.clone(),
+            start_ns: self.start_ns,
+            duration_ns: self.end_ns - self.start_ns,
             spans: self.spans.len(),
-            failed: self.spans.iter().any(|span| span.failed),
+            failed: self.failed,
         })
     }
 }
@@ -292,12 +323,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn limits_hold_and_the_newest_stay(adds in prop::collection::vec((1_u128..40, 1_u64..1000, 0_usize..2000), 1..300)) {
+        fn limits_hold_and_the_newest_stay(adds in prop::collection::vec((1_u128..40, 1_u64..1000, 0_usize..2000, 0_u8..6), 1..300)) {
             let limits = Limits { traces: 10, bytes: 20_000 };
             let mut traces = Traces::new(limits);
             let mut model: Vec<(u128, Vec<usize>)> = Vec::new();
-            for (trace, id, size) in adds {
-                let mut added = span(trace, id, None, "a");
+            for (trace, id, size, service) in adds {
+                let mut added = span(trace, id, None, &format!("s{service}"));
                 added.attributes.push(("k".into(), "v".repeat(size).into()));
                 let bytes = added.bytes();
                 traces.add(added);
@@ -311,6 +342,15 @@ mod tests {
                 }
                 prop_assert_eq!(traces.bytes(), total(&model));
                 prop_assert_eq!(traces.len(), model.len());
+                let kept = || traces.by_id.values().flat_map(|trace| &trace.spans);
+                let named: std::collections::BTreeSet<Arc<str>> = kept().map(|span| span.service.clone()).collect();
+                prop_assert_eq!(traces.services(), named.into_iter().collect::<Vec<_>>());
+                for summary in traces.search(&Query { limit: usize::MAX, ..Query::default() }) {
+                    let of_trace = || kept().filter(|span| span.trace == summary.id);
+                    prop_assert_eq!(Some(summary.start_ns), of_trace().map(|span| span.start_ns).min());
+                    let end = of_trace().map(|span| span.start_ns + span.duration_ns).max();
+                    prop_assert_eq!(Some(summary.start_ns + summary.duration_ns), end);
+                }
                 prop_assert!(model.iter().all(|(known, sizes)| traces.get(TraceId(*known)).is_some_and(|t| t.spans.len() == sizes.len())));
             }
         }
