@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::history::{History, Point};
-use crate::record::{End, Record};
+use crate::record::{End, Record, What};
 use crate::sketch::Sketch;
 
 /// Edges kept; what comes after is counted in one edge from and to `overflow`.
@@ -50,10 +50,27 @@ pub struct Counts {
     pub errors: u64,
     /// Those that mutual TLS protected.
     pub mtls: u64,
+    /// Connections.
+    pub connections: ConnectionCounts,
     /// Latencies.
     pub latency: Sketch,
     /// Sum of the latencies in milliseconds.
     pub latency_ms: f64,
+}
+
+/// Connections of bytes, counted when they end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionCounts {
+    /// How many.
+    pub count: u64,
+    /// Those that reached nobody.
+    pub errors: u64,
+    /// Those that mutual TLS protected.
+    pub mtls: u64,
+    /// Bytes from the caller.
+    pub received: u64,
+    /// Bytes to the caller.
+    pub sent: u64,
 }
 
 /// One edge of a snapshot.
@@ -82,19 +99,11 @@ impl Graph {
         }
     }
 
-    /// Counts a request.
+    /// Counts a request or a connection.
     pub fn record(&mut self, record: Record, now: Instant) {
         self.recorded += 1;
         let number = self.slot(now);
-        let failed = record.failed();
-        let Record {
-            source,
-            destination,
-            duration,
-            mtls,
-            ..
-        } = record;
-        let mut key = (source, destination);
+        let mut key = (record.source.clone(), record.destination.clone());
         if self.edges.len() >= EDGES_MAX && !self.edges.contains_key(&key) {
             self.overflowed += 1;
             let overflow = || End {
@@ -106,7 +115,7 @@ impl Graph {
         let edge = self.edges.entry(key).or_default();
         let slot = &mut edge.slots[(number % SLOTS as u64) as usize];
         if slot.number != number {
-            if slot.counts.requests > 0 {
+            if slot.counts.any() > 0 {
                 edge.history.add(slot.point());
             }
             *slot = Slot {
@@ -115,11 +124,7 @@ impl Graph {
             };
         }
         for counts in [&mut edge.total, &mut slot.counts] {
-            counts.requests += 1;
-            counts.errors += u64::from(failed);
-            counts.mtls += u64::from(mtls);
-            counts.latency.record(duration);
-            counts.latency_ms += duration.as_secs_f64() * 1000.0;
+            counts.count(&record);
         }
     }
 
@@ -163,20 +168,16 @@ impl Graph {
     pub fn history(&self, source: &End, destination: &End, now: Instant) -> Option<(u64, Vec<Point>)> {
         let edge = self.edges.get(&(source.clone(), destination.clone()))?;
         let current = self.slot(now);
-        let latest = edge
-            .slots
-            .iter()
-            .filter(|slot| slot.counts.requests > 0)
-            .map(Slot::point);
+        let latest = edge.slots.iter().filter(|slot| slot.counts.any() > 0).map(Slot::point);
         Some((current, edge.history.until(current, latest)))
     }
 
-    /// Requests that were reported.
+    /// Requests and connections that were reported.
     pub fn recorded(&self) -> u64 {
         self.recorded
     }
 
-    /// Requests of edges that found no place.
+    /// Requests and connections of edges that found no place.
     pub fn overflowed(&self) -> u64 {
         self.overflowed
     }
@@ -194,6 +195,13 @@ impl Slot {
             slot: self.number,
             requests: self.counts.requests,
             errors: self.counts.errors,
+            connections: self.counts.connections.count,
+            connection_errors: self.counts.connections.errors,
+            bytes: self
+                .counts
+                .connections
+                .received
+                .saturating_add(self.counts.connections.sent),
             p50_ms: self.counts.latency.quantile_ms(0.5),
             p99_ms: self.counts.latency.quantile_ms(0.99),
         }
@@ -203,12 +211,58 @@ impl Slot {
 // === impl Counts ===
 
 impl Counts {
+    fn count(&mut self, record: &Record) {
+        let (failed, mtls) = (u64::from(record.failed()), u64::from(record.mtls));
+        match record.what {
+            What::Request { duration, .. } => {
+                self.requests += 1;
+                self.errors += failed;
+                self.mtls += mtls;
+                self.latency.record(duration);
+                self.latency_ms += duration.as_secs_f64() * 1000.0;
+            }
+            What::Connection { received, sent, .. } => self.connections.add(&ConnectionCounts {
+                count: 1,
+                errors: failed,
+                mtls,
+                received,
+                sent,
+            }),
+        }
+    }
+
+    /// Requests and connections together.
+    pub fn any(&self) -> u64 {
+        self.requests + self.connections.count
+    }
+
+    /// The share of them that failed, and the share that mutual TLS protected; `None` where there are none.
+    pub fn shares(&self) -> Option<(f64, f64)> {
+        let of_all = |part: u64| part as f64 / self.any() as f64;
+        let (errors, mtls) = (self.errors + self.connections.errors, self.mtls + self.connections.mtls);
+        (self.any() > 0).then(|| (of_all(errors), of_all(mtls)))
+    }
+
     fn add(&mut self, other: &Self) {
         self.requests += other.requests;
         self.errors += other.errors;
         self.mtls += other.mtls;
         self.latency.merge(&other.latency);
         self.latency_ms += other.latency_ms;
+        self.connections.add(&other.connections);
+    }
+}
+
+// === impl ConnectionCounts ===
+
+impl ConnectionCounts {
+    /// A sender that reports more bytes than there can be changes no more than its own edge.
+    fn add(&mut self, other: &Self) {
+        self.count += other.count;
+        self.errors += other.errors;
+        self.mtls += other.mtls;
+        self.received = self.received.saturating_add(other.received);
+        self.sent = self.sent.saturating_add(other.sent);
     }
 }
 
@@ -224,8 +278,10 @@ mod tests {
         Record {
             source: end(source),
             destination: end("callme"),
-            status,
-            duration: Duration::from_millis(10),
+            what: What::Request {
+                status,
+                duration: Duration::from_millis(10),
+            },
             mtls: true,
         }
     }
@@ -266,6 +322,31 @@ mod tests {
         let slots: Vec<(u64, u64)> = points.iter().map(|point| (point.slot, point.requests)).collect();
         assert_eq!((current, slots), (30, vec![(0, 1), (12, 1), (24, 1)]));
         assert!(graph.history(&end("b"), &end("callme"), at).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_are_counted_beside_requests() {
+        let now = Instant::now();
+        let mut graph = Graph::new(now);
+        graph.record(record("a", 200), now);
+        let what = What::Connection {
+            failed: true,
+            received: u64::MAX,
+            sent: 5,
+        };
+        for _ in 0..3 {
+            graph.record(Record { what, ..record("a", 0) }, now);
+        }
+        let edges = graph.edges(SLOT, now);
+        let counts = &edges[0].total;
+        assert_eq!((counts.requests, counts.errors, counts.any()), (1, 0, 4));
+        assert_eq!((counts.connections.received, counts.connections.sent), (u64::MAX, 15));
+        assert_eq!(counts.shares(), Some((0.75, 1.0)));
+        let (_, points) = graph.history(&edges[0].source, &edges[0].destination, now).unwrap();
+        assert_eq!(
+            (points[0].connections, points[0].connection_errors, points[0].bytes),
+            (3, 3, u64::MAX)
+        );
     }
 
     #[tokio::test(start_paused = true)]

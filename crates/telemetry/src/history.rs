@@ -14,6 +14,12 @@ pub struct Point {
     pub requests: u64,
     /// Those that failed.
     pub errors: u64,
+    /// Connections that ended.
+    pub connections: u64,
+    /// Those that reached nobody.
+    pub connection_errors: u64,
+    /// Bytes of these connections, both ways.
+    pub bytes: u64,
     /// Median latency in milliseconds.
     pub p50_ms: Option<f64>,
     /// 99th percentile in milliseconds.
@@ -56,6 +62,9 @@ mod tests {
             slot,
             requests: slot,
             errors: 0,
+            connections: 0,
+            connection_errors: 0,
+            bytes: 0,
             p50_ms: None,
             p99_ms: None,
         }

@@ -25,7 +25,7 @@ pub struct Metrics {
 type OfEdge = (&'static str, &'static str, fn(&EdgeView) -> u64);
 
 /// Counters of every edge.
-const OF_EDGES: [OfEdge; 3] = [
+const OF_EDGES: [OfEdge; 8] = [
     ("weft_edge_requests", "requests from source to destination", |edge| {
         edge.total.requests
     }),
@@ -35,6 +35,29 @@ const OF_EDGES: [OfEdge; 3] = [
         "requests that mutual TLS protected",
         |edge| edge.total.mtls,
     ),
+    (
+        "weft_edge_connections",
+        "connections from source to destination that ended",
+        |edge| edge.total.connections.count,
+    ),
+    (
+        "weft_edge_connection_errors",
+        "connections that reached nobody",
+        |edge| edge.total.connections.errors,
+    ),
+    (
+        "weft_edge_mtls_connections",
+        "connections that mutual TLS protected",
+        |edge| edge.total.connections.mtls,
+    ),
+    (
+        "weft_edge_received_bytes",
+        "bytes of connections from the source",
+        |edge| edge.total.connections.received,
+    ),
+    ("weft_edge_sent_bytes", "bytes of connections to the source", |edge| {
+        edge.total.connections.sent
+    }),
 ];
 
 // === impl Metrics ===
@@ -55,10 +78,14 @@ impl Metrics {
             (traces.counts(), traces.bytes() as u64, traces.len() as u64)
         };
         for (name, help, value) in [
-            ("weft_telemetry_requests", "requests reported by proxies", requests),
+            (
+                "weft_telemetry_requests",
+                "requests and connections reported by proxies",
+                requests,
+            ),
             (
                 "weft_telemetry_overflowed_requests",
-                "requests of edges that found no place",
+                "requests and connections of edges that found no place",
                 overflowed,
             ),
             ("weft_telemetry_spans", "spans taken in", counts.spans),

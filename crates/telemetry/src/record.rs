@@ -1,4 +1,4 @@
-//! One request as the proxy that received it reports it.
+//! One request or connection as the proxy that received it reports it.
 //!
 //! Only the receiving side knows who called: by the certificate that the caller showed. So an edge is made of what sidecars log of
 //! their inbound side, and of what gateways log of clients outside. What sidecars log of their outbound side tells the same requests
@@ -24,19 +24,38 @@ pub struct End {
     pub namespace: Arc<str>,
 }
 
-/// One request.
+/// One request, or one connection that carried bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Who called.
     pub source: End,
     /// Who answered.
     pub destination: End,
-    /// HTTP status; 0 where there was none.
-    pub status: u16,
-    /// From first to last byte.
-    pub duration: Duration,
+    /// What it was.
+    pub what: What,
     /// Both sides proved who they are.
     pub mtls: bool,
+}
+
+/// What was reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A request.
+    Request {
+        /// HTTP status; 0 where there was none.
+        status: u16,
+        /// From first to last byte.
+        duration: Duration,
+    },
+    /// A connection that ended.
+    Connection {
+        /// Nobody was reached behind the proxy.
+        failed: bool,
+        /// Bytes from the caller.
+        received: u64,
+        /// Bytes to the caller.
+        sent: u64,
+    },
 }
 
 // === impl End ===
@@ -77,10 +96,6 @@ impl Record {
     /// What an entry of a proxy tells; `None` where it tells nothing of an edge.
     pub fn of_http(proxy: &End, gateway: bool, entry: &accesslog::HttpAccessLogEntry) -> Option<Self> {
         let common = entry.common_properties.as_ref()?;
-        if !gateway && !common.upstream_cluster.starts_with("inbound|") {
-            return None;
-        }
-        let caller = caller(common);
         let response = entry.response.as_ref();
         let status = response
             .and_then(|response| response.response_code.as_ref())
@@ -89,18 +104,51 @@ impl Record {
             .duration
             .as_ref()
             .or(common.time_to_last_downstream_tx_byte.as_ref());
+        let what = What::Request {
+            status: u16::try_from(status).unwrap_or(0),
+            duration: duration.map(std_duration).unwrap_or_default(),
+        };
+        Self::received(proxy, gateway, common, what)
+    }
+
+    /// The same of a connection, which is reported when it ends.
+    pub fn of_tcp(proxy: &End, gateway: bool, entry: &accesslog::TcpAccessLogEntry) -> Option<Self> {
+        let common = entry.common_properties.as_ref()?;
+        let bytes = entry.connection_properties.unwrap_or_default();
+        let flags = common.response_flags.as_ref();
+        let unreached = |flags: &accesslog::ResponseFlags| {
+            flags.upstream_connection_failure
+                || flags.no_healthy_upstream
+                || flags.upstream_overflow
+                || flags.no_cluster_found
+        };
+        let what = What::Connection {
+            failed: flags.is_some_and(unreached),
+            received: bytes.received_bytes,
+            sent: bytes.sent_bytes,
+        };
+        Self::received(proxy, gateway, common, what)
+    }
+
+    fn received(proxy: &End, gateway: bool, common: &accesslog::AccessLogCommon, what: What) -> Option<Self> {
+        if !gateway && !common.upstream_cluster.starts_with("inbound|") {
+            return None;
+        }
+        let caller = caller(common);
         Some(Self {
             mtls: caller.is_some(),
             source: caller.unwrap_or_else(End::unknown),
             destination: proxy.clone(),
-            status: u16::try_from(status).unwrap_or(0),
-            duration: duration.map(std_duration).unwrap_or_default(),
+            what,
         })
     }
 
-    /// Whether the request failed: no answer, or one that says the server is at fault.
+    /// Whether it failed: no answer, or one that says the server is at fault; of a connection, nobody behind the proxy.
     pub fn failed(&self) -> bool {
-        self.status == 0 || self.status >= 500
+        match self.what {
+            What::Request { status, .. } => status == 0 || status >= 500,
+            What::Connection { failed, .. } => failed,
+        }
     }
 }
 
@@ -198,6 +246,37 @@ mod tests {
         );
         assert!(Record::of_http(&proxy, false, &entry("outbound|80||h", None, 200)).is_none());
         assert!(Record::of_http(&proxy, true, &entry("outbound|80||h", None, 200)).is_some());
+    }
+
+    #[test]
+    fn connections_tell_their_bytes() {
+        let proxy = End {
+            workload: "db".into(),
+            namespace: "default".into(),
+        };
+        let http = entry("inbound|5432||", Some("spiffe://cluster.local/ns/default/sa/caller"), 0);
+        let mut connection = accesslog::TcpAccessLogEntry {
+            common_properties: http.common_properties,
+            connection_properties: Some(accesslog::ConnectionProperties {
+                received_bytes: 3,
+                sent_bytes: 5,
+            }),
+        };
+        let record = Record::of_tcp(&proxy, false, &connection).unwrap();
+        let what = |failed| What::Connection {
+            failed,
+            received: 3,
+            sent: 5,
+        };
+        assert_eq!((record.what, record.mtls, record.failed()), (what(false), true, false));
+        let common = connection.common_properties.as_mut().unwrap();
+        common.response_flags = Some(accesslog::ResponseFlags {
+            upstream_connection_failure: true,
+            ..accesslog::ResponseFlags::default()
+        });
+        assert_eq!(Record::of_tcp(&proxy, false, &connection).unwrap().what, what(true));
+        connection.common_properties.as_mut().unwrap().upstream_cluster = "outbound|5432||db".to_owned();
+        assert!(Record::of_tcp(&proxy, false, &connection).is_none());
     }
 
     #[test]

@@ -140,7 +140,7 @@ pub(super) fn tcp(view: &ProxyView, stat_prefix: &str, clusters: &[(String, u32)
         cluster_specifier: Some(specifier),
         idle_timeout: limits.idle.map(duration),
         max_downstream_connection_duration: limits.longest.map(duration),
-        access_log: access_log(view),
+        access_log: connection_logs(view),
         ..tcp_proxy::TcpProxy::default()
     };
     let proxy = filter("envoy.filters.network.tcp_proxy", any(&message));
@@ -157,23 +157,45 @@ pub(super) fn filter(name: &str, config: pb::Any) -> listener::Filter {
 /// Logs of requests: the file, and the collector where there is one.
 fn request_logs(view: &ProxyView) -> Vec<accesslog::AccessLog> {
     let mut logs = access_log(view);
-    if view.settings.collector.is_some() {
+    logs.extend(collected(view).map(|common| {
         let message = grpc::HttpGrpcAccessLogConfig {
-            common_config: Some(grpc::CommonGrpcAccessLogConfig {
-                log_name: "weft".to_owned(),
-                grpc_service: Some(grpc_service(COLLECTOR_CLUSTER)),
-                transport_api_version: core::ApiVersion::V3 as i32,
-                ..grpc::CommonGrpcAccessLogConfig::default()
-            }),
+            common_config: Some(common),
             ..grpc::HttpGrpcAccessLogConfig::default()
         };
-        logs.push(accesslog::AccessLog {
-            name: "envoy.access_loggers.http_grpc".to_owned(),
-            config_type: Some(accesslog::access_log::ConfigType::TypedConfig(any(&message))),
-            ..accesslog::AccessLog::default()
-        });
-    }
+        log("envoy.access_loggers.http_grpc", any(&message))
+    }));
     logs
+}
+
+/// Logs of connections: the same places.
+fn connection_logs(view: &ProxyView) -> Vec<accesslog::AccessLog> {
+    let mut logs = access_log(view);
+    logs.extend(collected(view).map(|common| {
+        let message = grpc::TcpGrpcAccessLogConfig {
+            common_config: Some(common),
+        };
+        log("envoy.access_loggers.tcp_grpc", any(&message))
+    }));
+    logs
+}
+
+/// How the collector is reached, where there is one.
+fn collected(view: &ProxyView) -> Option<grpc::CommonGrpcAccessLogConfig> {
+    view.settings.collector.as_ref()?;
+    Some(grpc::CommonGrpcAccessLogConfig {
+        log_name: "weft".to_owned(),
+        grpc_service: Some(grpc_service(COLLECTOR_CLUSTER)),
+        transport_api_version: core::ApiVersion::V3 as i32,
+        ..grpc::CommonGrpcAccessLogConfig::default()
+    })
+}
+
+fn log(name: &str, config: pb::Any) -> accesslog::AccessLog {
+    accesslog::AccessLog {
+        name: name.to_owned(),
+        config_type: Some(accesslog::access_log::ConfigType::TypedConfig(config)),
+        ..accesslog::AccessLog::default()
+    }
 }
 
 fn access_log(view: &ProxyView) -> Vec<accesslog::AccessLog> {

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::als::{Exporter, Exporters};
+use super::als::{Exporter, Exporters, LogKind};
 use super::log_filter;
 use super::render::{Headers, write_format, write_operator};
 use super::stream_info::StreamInfo;
@@ -65,9 +65,6 @@ pub enum LogError {
         /// What the system said.
         reason: String,
     },
-    /// Its kind is not carried yet.
-    #[error("access logs of connections over gRPC are not supported, use a file or stdout")]
-    TcpService,
 }
 
 /// Where workers hand lines to; clones share one writer.
@@ -193,11 +190,13 @@ impl CompiledLog {
             }
             LogSink::Stream { stderr: true, .. } => Target::Stderr,
             LogSink::Stream { stderr: false, .. } => Target::Stdout,
-            LogSink::Grpc { tcp: true, .. } => return Err(LogError::TcpService),
-            LogSink::Grpc { cluster, log_name, .. } => {
+            LogSink::Grpc {
+                cluster, log_name, tcp, ..
+            } => {
+                let kind = if *tcp { LogKind::Tcp } else { LogKind::Http };
                 return Ok(Self {
                     log: log.clone(),
-                    destination: Destination::Service(exporters.get(cluster, log_name)),
+                    destination: Destination::Service(exporters.get(cluster, log_name, kind)),
                 });
             }
         };

@@ -1,4 +1,4 @@
-//! Access logs to a collector over Envoy's access-log service.
+//! Access logs to a collector over Envoy's access-log service, of requests and of connections.
 //!
 //! Entries wait in a bounded queue; when it is full they are dropped and counted, so that a slow collector never slows traffic.
 
@@ -37,8 +37,25 @@ const OUTGOING_MAX: usize = 16;
 /// Sends entries to one collector; clones share one stream.
 #[derive(Clone, Debug)]
 pub struct Exporter {
-    queue: mpsc::Sender<accesslog::HttpAccessLogEntry>,
+    queue: mpsc::Sender<Entry>,
     dropped: Arc<AtomicU64>,
+    kind: LogKind,
+}
+
+/// What the entries of a log are; a stream carries one kind, as Envoy's do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LogKind {
+    /// Requests.
+    Http,
+    /// Connections.
+    Tcp,
+}
+
+/// An entry on its way.
+#[derive(Debug)]
+enum Entry {
+    Request(Box<accesslog::HttpAccessLogEntry>),
+    Connection(Box<accesslog::TcpAccessLogEntry>),
 }
 
 /// All exporters of the process, by cluster and log name; they go on over configuration changes.
@@ -50,8 +67,8 @@ pub struct Exporters {
     by_name: Mutex<HashMap<Name, Exporter>>,
 }
 
-/// Cluster and log name.
-type Name = (Arc<str>, Arc<str>);
+/// Cluster, log name and kind.
+type Name = (Arc<str>, Arc<str>, LogKind);
 
 /// What one exporting task needs.
 #[derive(Debug)]
@@ -75,8 +92,8 @@ impl Exporters {
     }
 
     /// The exporter to a cluster; started when it is first asked for.
-    pub fn get(&self, cluster: &Arc<str>, log_name: &Arc<str>) -> Exporter {
-        let key = (cluster.clone(), log_name.clone());
+    pub fn get(&self, cluster: &Arc<str>, log_name: &Arc<str>, kind: LogKind) -> Exporter {
+        let key = (cluster.clone(), log_name.clone(), kind);
         let start = || {
             let (queue, entries) = mpsc::channel(QUEUE_MAX);
             let stream = Stream {
@@ -91,6 +108,7 @@ impl Exporters {
             Exporter {
                 queue,
                 dropped: Arc::default(),
+                kind,
             }
         };
         self.by_name.lock().entry(key).or_insert_with(start).clone()
@@ -109,18 +127,39 @@ impl Exporters {
 // === impl Exporter ===
 
 impl Exporter {
-    /// Hands a finished request over.
+    /// Hands a finished request or connection over.
     pub fn write(&self, info: &StreamInfo) {
-        if self.queue.try_send(als_entry::http(info)).is_err() {
+        let Ok(place) = self.queue.try_reserve() else {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        };
+        place.send(match self.kind {
+            LogKind::Http => Entry::Request(Box::new(als_entry::http(info))),
+            LogKind::Tcp => Entry::Connection(Box::new(als_entry::tcp(info))),
+        });
+    }
+}
+
+/// Entries of one kind as the body of a message.
+fn gather(entries: Vec<Entry>) -> message::LogEntries {
+    let (mut requests, mut connections) = (Vec::with_capacity(entries.len()), Vec::new());
+    for entry in entries {
+        match entry {
+            Entry::Request(entry) => requests.push(*entry),
+            Entry::Connection(entry) => connections.push(*entry),
         }
+    }
+    if connections.is_empty() {
+        message::LogEntries::HttpLogs(message::HttpAccessLogEntries { log_entry: requests })
+    } else {
+        message::LogEntries::TcpLogs(message::TcpAccessLogEntries { log_entry: connections })
     }
 }
 
 // === impl Stream ===
 
 impl Stream {
-    async fn run(self, mut entries: mpsc::Receiver<accesslog::HttpAccessLogEntry>) {
+    async fn run(self, mut entries: mpsc::Receiver<Entry>) {
         let mut failures = 0_u32;
         loop {
             match self.export(&mut entries).await {
@@ -135,7 +174,7 @@ impl Stream {
     }
 
     /// One stream until it breaks; `Ok` when nothing will come any more.
-    async fn export(&self, entries: &mut mpsc::Receiver<accesslog::HttpAccessLogEntry>) -> Result<(), String> {
+    async fn export(&self, entries: &mut mpsc::Receiver<Entry>) -> Result<(), String> {
         let channel = self.collector.dial().await?;
         let mut client = AccessLogServiceClient::new(channel);
         let (sender, outgoing) = mpsc::channel(OUTGOING_MAX);
@@ -155,12 +194,9 @@ impl Stream {
             if received == 0 {
                 return Ok(());
             }
-            let log_entry = std::mem::take(&mut batch);
             let message = service::StreamAccessLogsMessage {
                 identifier: identifier.take(),
-                log_entries: Some(message::LogEntries::HttpLogs(message::HttpAccessLogEntries {
-                    log_entry,
-                })),
+                log_entries: Some(gather(std::mem::take(&mut batch))),
             };
             tokio::select! {
                 answer = &mut call => return Err(answer.map_or_else(|status| status.to_string(), |_| "stream ended".to_owned())),

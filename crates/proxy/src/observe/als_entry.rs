@@ -1,4 +1,4 @@
-//! A finished request as an entry of Envoy's access-log service.
+//! A finished request or connection as an entry of Envoy's access-log service.
 
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
@@ -37,6 +37,17 @@ pub(super) fn http(info: &StreamInfo) -> pb::HttpAccessLogEntry {
                 .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
                 .collect(),
             ..pb::HttpResponseProperties::default()
+        }),
+    }
+}
+
+/// The entry of a connection.
+pub(super) fn tcp(info: &StreamInfo) -> pb::TcpAccessLogEntry {
+    pb::TcpAccessLogEntry {
+        common_properties: Some(common(info)),
+        connection_properties: Some(pb::ConnectionProperties {
+            received_bytes: info.bytes_received,
+            sent_bytes: info.bytes_sent,
         }),
     }
 }

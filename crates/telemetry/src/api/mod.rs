@@ -129,7 +129,9 @@ async fn history(State(sources): State<Sources>, Query(edge): Query<EdgeParamete
         json!({
             "seconds_ago": (current - point.slot) as f64 * seconds,
             "rps": point.requests as f64 / seconds,
-            "error_rate": share(point.errors, point.requests).unwrap_or(0.0),
+            "error_rate": share(point.errors + point.connection_errors, point.requests + point.connections).unwrap_or(0.0),
+            "connections_per_second": point.connections as f64 / seconds,
+            "bytes_per_second": point.bytes as f64 / seconds,
             "p50_ms": point.p50_ms,
             "p99_ms": point.p99_ms,
         })
@@ -146,16 +148,24 @@ fn refuse(reason: &str) -> Response {
 fn describe(edge: &EdgeView, window: Duration) -> Value {
     let end = |end: &End| json!({"workload": end.workload, "namespace": end.namespace});
     let recent = &edge.recent;
+    let connections = &edge.total.connections;
+    let bytes = recent.connections.received.saturating_add(recent.connections.sent);
     json!({
         "source": end(&edge.source),
         "destination": end(&edge.destination),
         "requests": edge.total.requests,
         "errors": edge.total.errors,
         "rps": recent.requests as f64 / window.as_secs_f64(),
-        "error_rate": share(recent.errors, recent.requests).unwrap_or(0.0),
+        "error_rate": recent.shares().map_or(0.0, |(errors, _)| errors),
+        "connections": connections.count,
+        "connection_errors": connections.errors,
+        "received_bytes": connections.received,
+        "sent_bytes": connections.sent,
+        "connections_per_second": recent.connections.count as f64 / window.as_secs_f64(),
+        "bytes_per_second": bytes as f64 / window.as_secs_f64(),
         "p50_ms": recent.latency.quantile_ms(0.5),
         "p99_ms": recent.latency.quantile_ms(0.99),
-        "mtls_share": share(edge.total.mtls, edge.total.requests),
+        "mtls_share": edge.total.shares().map(|(_, mtls)| mtls),
     })
 }
 

@@ -27,6 +27,11 @@ export const percent = share => share === null || share === undefined ? "-" : `$
 export const millis = value => value === null || value === undefined ? "-"
   : value >= 1000 ? `${(value / 1000).toFixed(2)} s` : value >= 10 ? `${value.toFixed(0)} ms` : `${value.toFixed(2)} ms`;
 
+export const bytes = value => {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"], step = Math.min(units.length - 1, value >= 1 ? Math.floor(Math.log2(value) / 10) : 0);
+  return `${(value / 1024 ** step).toFixed(step > 0 && value / 1024 ** step < 10 ? 1 : 0)} ${units[step]}`;
+};
+
 export async function ask(path) {
   const answer = await fetch(path);
   if (!answer.ok) throw new Error((await answer.text()).trim() || `status ${answer.status}`);

@@ -1,14 +1,24 @@
 // The service graph: a layered drawing, a table that says the same, and the last quarter of an hour of one edge.
 
-import { action, ask, byId, end, html, millis, number, percent, svg } from "./dom.js";
+import { action, ask, byId, bytes, end, html, millis, number, percent, svg } from "./dom.js";
 
 const WIDTH = 1000, HEIGHT_OF_NODE = 34, WIDEST = 200, ROW = 84;
 let chosen = null;
 
 const key = edge => `${end(edge.source)} ${end(edge.destination)}`;
 const colour = edge => edge.error_rate > 0.05 ? "bad" : edge.error_rate > 0 ? "some" : "good";
-const words = edge => `${end(edge.source)} to ${end(edge.destination)}: ${number(edge.rps, " requests a second")}, ` +
-  `${percent(edge.error_rate)} errors, p99 ${millis(edge.p99_ms)}, ${percent(edge.mtls_share)} encrypted`;
+const traffic = edge => [
+  ...(edge.requests > 0 || edge.connections === 0 ? [number(edge.rps, " requests a second"), `p99 ${millis(edge.p99_ms)}`] : []),
+  ...(edge.connections > 0 ? [number(edge.connections_per_second, " connections a second"), `${bytes(edge.bytes_per_second)} a second`] : []),
+].join(", ");
+const words = edge => `${end(edge.source)} to ${end(edge.destination)}: ${traffic(edge)}, ${percent(edge.error_rate)} errors, ` +
+  `${percent(edge.mtls_share)} encrypted`;
+/** What stands at a line: of requests their rate and latency, of bytes how many. */
+const label = edge => [
+  ...(edge.requests > 0 || edge.connections === 0 ? [number(edge.rps, "/s"), millis(edge.p99_ms)] : []),
+  ...(edge.connections > 0 ? [`${bytes(edge.bytes_per_second)}/s`] : []),
+  ...(edge.error_rate > 0 ? [percent(edge.error_rate)] : []),
+].join(" · ");
 
 const short = (text, most) => text.length > most ? `${text.slice(0, most - 1)}…` : text;
 
@@ -54,7 +64,7 @@ function drawEdge(edge, from, to, width, choose) {
   const stop = { x: to.x - (forward ? width / 2 : 0), y: to.y + (forward ? 0 : HEIGHT_OF_NODE / 2) };
   const bend = forward ? (stop.x - start.x) / 2 : 0, sag = forward ? 0 : 50;
   const path = `M${start.x},${start.y} C${start.x + bend},${start.y + sag} ${stop.x - bend},${stop.y + sag} ${stop.x},${stop.y}`;
-  const shape = svg("path", { d: path, class: `${colour(edge)}${edge.mtls_share === 1 ? "" : " plain"}`, "stroke-width": 1.5 + Math.min(6, Math.log2(1 + edge.rps)) });
+  const shape = svg("path", { d: path, class: `${colour(edge)}${edge.mtls_share === 1 ? "" : " plain"}`, "stroke-width": 1.5 + Math.min(6, Math.log2(1 + edge.rps + edge.connections_per_second)) });
   const wide = svg("path", { d: path, stroke: "transparent", "stroke-width": 16 });
   // Beyond the middle, where the lines of one caller have parted.
   const middle = {
@@ -62,9 +72,8 @@ function drawEdge(edge, from, to, width, choose) {
     y: along(0.6, start.y, start.y + sag, stop.y + sag, stop.y) - 8,
   };
   const lock = edge.mtls_share === 1 ? svg("path", { d: `M${middle.x - 5},${middle.y - 19}h10v6h-10z m2,0v-2a3,3 0 0 1 6,0v2`, class: "lock" }) : null;
-  const label = svg("text", { ...middle, class: "label", "text-anchor": "middle" },
-    `${number(edge.rps, "/s")} · ${millis(edge.p99_ms)}${edge.error_rate > 0 ? ` · ${percent(edge.error_rate)}` : ""}`);
-  return svg("g", { class: "edge", ...action(words(edge), () => choose(edge)) }, svg("title", {}, words(edge)), wide, shape, label, lock);
+  const text = svg("text", { ...middle, class: "label", "text-anchor": "middle" }, label(edge));
+  return svg("g", { class: "edge", ...action(words(edge), () => choose(edge)) }, svg("title", {}, words(edge)), wide, shape, text, lock);
 }
 
 function draw(edges, choose) {
@@ -85,6 +94,7 @@ function table(edges, choose) {
     html("td", {}, end(edge.source)), html("td", {}, end(edge.destination)), html("td", {}, String(edge.requests)),
     html("td", {}, number(edge.rps, "/s")), html("td", { class: edge.error_rate > 0 ? "bad" : "" }, percent(edge.error_rate)),
     html("td", {}, millis(edge.p50_ms)), html("td", {}, millis(edge.p99_ms)),
+    html("td", {}, edge.connections > 0 ? String(edge.connections) : "-"), html("td", {}, edge.connections > 0 ? bytes(edge.received_bytes + edge.sent_bytes) : "-"),
     html("td", { class: edge.mtls_share === 1 ? "good" : "" }, percent(edge.mtls_share)))));
   byId("no-edges").hidden = edges.length > 0;
 }
@@ -117,7 +127,8 @@ async function detail() {
       chart("Requests a second", points, point => point.rps, value => number(value, "/s")),
       chart("Errors", points, point => point.error_rate, percent),
       chart("Latency p50", points, point => point.p50_ms, millis),
-      chart("Latency p99", points, point => point.p99_ms, millis)));
+      chart("Latency p99", points, point => point.p99_ms, millis),
+      ...(chosen.connections > 0 ? [chart("Bytes of connections a second", points, point => point.bytes_per_second, bytes)] : [])));
 }
 
 /** Asks the collector and shows what it says; the text tells how much there was. */

@@ -38,19 +38,20 @@ impl AccessLogService for Receiver {
                     "the first message of a stream must name a node of the mesh",
                 ));
             };
-            // Bytes of a TCP connection are no requests.
-            let Some(LogEntries::HttpLogs(entries)) = message.log_entries else {
-                continue;
+            let records: Vec<Record> = match message.log_entries {
+                Some(LogEntries::HttpLogs(logs)) => {
+                    let read = |entry| Record::of_http(proxy, *gateway, entry);
+                    logs.log_entry.iter().filter_map(read).collect()
+                }
+                Some(LogEntries::TcpLogs(logs)) => {
+                    let read = |entry| Record::of_tcp(proxy, *gateway, entry);
+                    logs.log_entry.iter().filter_map(read).collect()
+                }
+                None => continue,
             };
             let now = Instant::now();
             let mut graph = self.graph.lock();
-            for record in entries
-                .log_entry
-                .iter()
-                .filter_map(|entry| Record::of_http(proxy, *gateway, entry))
-            {
-                graph.record(record, now);
-            }
+            records.into_iter().for_each(|record| graph.record(record, now));
         }
         Ok(Response::new(pb::StreamAccessLogsResponse {}))
     }
