@@ -2,8 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::Instant;
 
@@ -74,6 +76,37 @@ async fn connect(to: SocketAddr, count: u32) -> Result<Vec<String>> {
     Ok(text.lines().map(str::to_owned).collect())
 }
 
+/// Longest time until the collector knows of what has ended.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Waits until the collector's graph has as many connections to the service, all of them encrypted, with their bytes.
+async fn counted(mesh: &Mesh, wanted: u64) -> Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let graph = mesh.collector("/api/graph").await.unwrap_or_default();
+        let to_db = |edge: &&Value| {
+            edge["destination"]["workload"]
+                .as_str()
+                .is_some_and(|name| name.starts_with("db-"))
+        };
+        let edges: Vec<&Value> = graph["edges"].as_array().into_iter().flatten().filter(to_db).collect();
+        let count: u64 = edges.iter().filter_map(|edge| edge["connections"].as_u64()).sum();
+        if count >= wanted {
+            let whole = |edge: &&Value| {
+                edge["mtls_share"] == 1.0 && edge["connection_errors"] == 0 && edge["sent_bytes"].as_u64() > Some(0)
+            };
+            ensure!(count == wanted && edges.iter().all(whole), "{graph}");
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "only {count} connections in {graph}\n{}",
+            mesh.log()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_program_connects_to_the_listeners_of_its_sidecar() -> Result<()> {
     let (tcp, http) = (ports::free()?, ports::free()?);
@@ -90,6 +123,7 @@ async fn a_program_connects_to_the_listeners_of_its_sidecar() -> Result<()> {
     ensure!(answers[3].ends_with(": line 3"), "{:?}", answers[3]);
 
     // An edited weight takes effect for new connections.
+    counted(&mesh, 40).await?;
     mesh.configure(&config(tcp, http, 0, 100))?;
     let deadline = Instant::now() + EFFECT_LIMIT;
     while !connect(tcp, 8).await?.iter().all(|line| line.starts_with("v2")) {
