@@ -6,6 +6,7 @@ pub mod config;
 pub mod debug;
 pub mod generate;
 pub mod metrics;
+pub mod inject;
 pub mod snapshot;
 pub mod source;
 pub mod status;

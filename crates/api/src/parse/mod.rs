@@ -53,6 +53,11 @@ pub struct Parsed {
     pub broken_unnamed: bool,
 }
 
+/// Cuts a file into its documents, as text with their markers; joined they are the file again but for a byte-order mark.
+pub fn documents(text: &str) -> impl Iterator<Item = &str> {
+    tree::documents(text).into_iter().map(|chunk| chunk.text)
+}
+
 /// Reads all documents of a file: YAML or JSON, several documents, `kind: List`. `file` is the name for diagnostics.
 pub fn parse(file: &str, text: &str) -> Parsed {
     let file: Arc<str> = file.into();

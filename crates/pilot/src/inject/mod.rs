@@ -1,0 +1,369 @@
+//! Injection: a pod in, the same pod with a proxy out. A pure function of the pod, its namespace and the installation's settings.
+//!
+//! The pod is read as a typed object and changed as JSON, so that fields which are younger than our types stay. What is added consists of
+//! typed objects; no text of the user becomes structure.
+
+mod annotations;
+mod capture;
+mod containers;
+mod decide;
+mod documents;
+pub mod names;
+mod patch;
+mod probes;
+mod prometheus;
+mod proxy_config;
+mod quantity;
+mod settings;
+mod workload;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use serde_json::{Map, Value, json};
+
+use self::annotations::{Interception, Options};
+use self::capture::Capture;
+use self::containers::Proxy;
+use self::workload::Workload;
+
+pub use self::annotations::BadAnnotation;
+pub use self::capture::BadDefault;
+pub use self::decide::{Decision, Scope, decide};
+pub use self::documents::{DocumentError, inject_documents};
+pub use self::patch::{Operation, patch};
+pub use self::probes::UnknownPort;
+pub use self::settings::{Resources, Settings};
+
+/// How long a pod may take to end where it does not say (Kubernetes: 30 s).
+const GRACE_SECONDS: i64 = 30;
+
+/// How long the proxy keeps taking requests after its pod was asked to end (Istio: 5 s).
+const TERMINATION_DRAIN: Duration = Duration::from_secs(5);
+
+/// Time that is left for the proxy's own end within the pod's grace period.
+const LAST_SECONDS: Duration = Duration::from_secs(3);
+
+/// Why a pod is not admitted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It is not a pod.
+    #[error("this is not a pod: {0}")]
+    NotAPod(String),
+    /// Annotations have values that do not parse.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Annotations(Vec<BadAnnotation>),
+    /// A probe names a port that its container does not have.
+    #[error(transparent)]
+    Probe(#[from] UnknownPort),
+    /// Annotations for Prometheus cannot be merged.
+    #[error("{0}")]
+    Prometheus(String),
+    /// A container would be mistaken for the proxy.
+    #[error("container {0} runs as user {uid}, which is the proxy's: its traffic would bypass the mesh; use another user, or sidecar.istio.io/interceptionMode: NONE", uid = names::PROXY_UID)]
+    ProxyUser(String),
+    /// A name that the injector needs is taken.
+    #[error("{kind} {name} exists already: rename it, or set {inject}: \"false\" if the pod brings its own proxy", inject = names::INJECT)]
+    Taken {
+        /// Container or volume.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The installation is wrong, not the pod.
+    #[error(transparent)]
+    Settings(#[from] BadDefault),
+}
+
+/// What became of a pod.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// The pod with its proxy, and what the user should know.
+    Injected {
+        /// The whole pod.
+        pod: Value,
+        /// Warnings, one sentence each.
+        warnings: Vec<String>,
+    },
+    /// It stays as it is, for this reason.
+    Skipped(&'static str),
+}
+
+/// Injects one pod, or the template of one.
+pub fn inject(pod: &Value, namespace: &str, scope: Scope<'_>, settings: &Settings) -> Result<Outcome, Refusal> {
+    let typed: Pod = serde_json::from_value(pod.clone()).map_err(|error| Refusal::NotAPod(error.to_string()))?;
+    if let Decision::Skip(why) = decide(&typed, namespace, scope, settings) {
+        return Ok(Outcome::Skipped(why));
+    }
+    let none = BTreeMap::new();
+    let annotations = typed.metadata.annotations.as_ref().unwrap_or(&none);
+    let options = annotations::parse(annotations).map_err(Refusal::Annotations)?;
+    let Some(spec) = &typed.spec else {
+        return Err(Refusal::NotAPod("it has no spec".to_owned()));
+    };
+    let workload = workload::workload(&typed);
+    let mut changed = pod.clone();
+    let mut proxy = decide_proxy(spec, &options, settings, &workload)?;
+    check_names(spec, &proxy)?;
+    check_users(spec, &proxy)?;
+    let mut new_annotations = annotations.clone();
+    adopt_probes(&mut changed, spec, &options, settings, &mut proxy)?;
+    adopt_metrics(&mut new_annotations, &options, settings, &mut proxy)?;
+    add_containers(&mut changed, &proxy, &options, settings);
+    add_metadata(&mut changed, &typed, new_annotations, &proxy, &workload, settings);
+    Ok(Outcome::Injected {
+        pod: changed,
+        warnings: options.warnings,
+    })
+}
+
+/// Puts the pod's wishes over the installation's settings.
+fn decide_proxy(spec: &PodSpec, options: &Options, settings: &Settings, workload: &Workload) -> Result<Proxy, Refusal> {
+    let config = &options.proxy_config;
+    let status_port = options.status_port.or(config.status_port).unwrap_or(names::STATUS_PORT);
+    let mode = options.interception.or(config.no_interception.map(|none| {
+        if none { Interception::None } else { Interception::Redirect }
+    }));
+    let capture = match mode.unwrap_or(Interception::Redirect) {
+        Interception::Redirect => Some(Capture::new(options, settings, status_port)?),
+        Interception::None => None,
+    };
+    let of = |own: &Option<String>, default: &str| own.clone().unwrap_or_else(|| default.to_owned());
+    let grace = spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS);
+    let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0)).saturating_sub(LAST_SECONDS);
+    let proxy = Proxy {
+        image: of(&options.image, &settings.image),
+        image_pull_policy: settings.image_pull_policy.clone(),
+        discovery_address: options
+            .discovery_address
+            .clone()
+            .unwrap_or_else(|| of(&config.discovery_address, &settings.discovery_address)),
+        ca_address: settings.ca_address.clone(),
+        trust_domain: settings.trust_domain.clone(),
+        workload_name: workload.name.clone(),
+        log_level: of(&options.log_level, &settings.log_level),
+        concurrency: config.concurrency.unwrap_or(settings.concurrency),
+        drain: config.drain,
+        termination_drain: config.termination_drain.unwrap_or(TERMINATION_DRAIN).min(grace),
+        grace,
+        status_port,
+        resources: Resources {
+            cpu: of(&options.cpu, &settings.resources.cpu),
+            cpu_limit: of(&options.cpu_limit, &settings.resources.cpu_limit),
+            memory: of(&options.memory, &settings.resources.memory),
+            memory_limit: of(&options.memory_limit, &settings.resources.memory_limit),
+        },
+        native: options.native_sidecar.unwrap_or(true) && settings.native_sidecar,
+        hold_application: config.hold_application.unwrap_or(settings.hold_application),
+        ends_with_workload: spec.restart_policy.as_deref().is_some_and(|policy| policy != "Always"),
+        readiness: (
+            options.readiness_initial_delay.unwrap_or(0),
+            options.readiness_period.unwrap_or(15),
+            options.readiness_failures.unwrap_or(4),
+        ),
+        metadata: metadata(options, settings, workload, capture.as_ref()),
+        capture,
+        variables: Vec::new(),
+        mounts: options.volume_mounts.clone(),
+    };
+    Ok(proxy)
+}
+
+/// What the proxy tells pilot beyond its name and labels.
+fn metadata(
+    options: &Options,
+    settings: &Settings,
+    workload: &Workload,
+    capture: Option<&Capture>,
+) -> BTreeMap<String, String> {
+    let mode = if capture.is_some() { "REDIRECT" } else { "NONE" };
+    let mut metadata = BTreeMap::from([
+        ("CLUSTER_ID".to_owned(), settings.cluster_id.clone()),
+        ("INTERCEPTION_MODE".to_owned(), mode.to_owned()),
+    ]);
+    if capture.is_some_and(Capture::dns) {
+        metadata.insert("DNS_CAPTURE".to_owned(), "true".to_owned());
+    }
+    if !settings.network.is_empty() {
+        metadata.insert("NETWORK".to_owned(), settings.network.clone());
+    }
+    let plural = format!("{}s", workload.kind.to_ascii_lowercase());
+    metadata.insert(
+        "OWNER_KIND".to_owned(),
+        format!("{}/{plural}/{}", workload.api_version, workload.name),
+    );
+    metadata.extend(options.proxy_config.metadata.clone());
+    metadata
+}
+
+fn all_containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
+    spec.init_containers.iter().flatten().chain(&spec.containers)
+}
+
+/// A pod may not have containers or volumes with the names of ours.
+fn check_names(spec: &PodSpec, proxy: &Proxy) -> Result<(), Refusal> {
+    let taken = |kind, name: &str| Refusal::Taken {
+        kind,
+        name: name.to_owned(),
+    };
+    let ours = [names::PROXY_CONTAINER, names::INIT_CONTAINER];
+    if let Some(found) = all_containers(spec).find(|container| ours.contains(&container.name.as_str())) {
+        return Err(taken("container", &found.name));
+    }
+    let ours = containers::volumes();
+    let theirs = || spec.volumes.iter().flatten();
+    if let Some(found) = theirs().find(|volume| ours.iter().any(|our| our.name == volume.name)) {
+        return Err(taken("volume", &found.name));
+    }
+    let mounted_twice = proxy.mounts.iter().find(|mount| ours.iter().any(|our| our.name == mount.name));
+    mounted_twice.map_or(Ok(()), |mount| Err(taken("volume", &mount.name)))
+}
+
+/// Nothing of the application may run as the user whose traffic is let through.
+fn check_users(spec: &PodSpec, proxy: &Proxy) -> Result<(), Refusal> {
+    if proxy.capture.is_none() {
+        return Ok(());
+    }
+    let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
+    let as_proxy = |container: &&Container| {
+        let own = container.security_context.as_ref().and_then(|context| context.run_as_user);
+        own.or(of_pod) == Some(names::PROXY_UID)
+    };
+    match spec.containers.iter().find(as_proxy) {
+        Some(container) => Err(Refusal::ProxyUser(container.name.clone())),
+        None => Ok(()),
+    }
+}
+
+fn adopt_probes(
+    pod: &mut Value,
+    spec: &PodSpec,
+    options: &Options,
+    settings: &Settings,
+    proxy: &mut Proxy,
+) -> Result<(), Refusal> {
+    if proxy.status_port == 0 || !options.rewrite_probes.unwrap_or(settings.rewrite_probes) {
+        return Ok(());
+    }
+    let Some(containers) = pod.pointer_mut("/spec/containers").and_then(Value::as_array_mut) else {
+        return Ok(());
+    };
+    let originals = probes::rewrite(containers, &spec.containers, proxy.status_port)?;
+    if !originals.is_empty() {
+        let text = Value::Object(originals).to_string();
+        proxy.variables.push((probes::VARIABLE.to_owned(), text));
+    }
+    Ok(())
+}
+
+fn adopt_metrics(
+    annotations: &mut BTreeMap<String, String>,
+    options: &Options,
+    settings: &Settings,
+    proxy: &mut Proxy,
+) -> Result<(), Refusal> {
+    if proxy.status_port == 0 || !options.merge_metrics.unwrap_or(settings.merge_metrics) {
+        return Ok(());
+    }
+    if let Some(application) = prometheus::merge(annotations, proxy.status_port).map_err(Refusal::Prometheus)? {
+        proxy.variables.push((prometheus::VARIABLE.to_owned(), application));
+    }
+    Ok(())
+}
+
+/// Adds containers and volumes. A native sidecar follows the init container; an ordinary one is the first container, so that the kubelet
+/// starts it before the others.
+fn add_containers(pod: &mut Value, proxy: &Proxy, options: &Options, settings: &Settings) {
+    let Some(spec) = pod.get_mut("spec").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let mut first_init = Vec::new();
+    if let Some(capture) = &proxy.capture {
+        first_init.push(json!(containers::init(proxy, capture)));
+    }
+    let sidecar = json!(containers::proxy(proxy));
+    if proxy.native {
+        first_init.push(sidecar);
+    } else {
+        let at = if proxy.hold_application { 0 } else { usize::MAX };
+        let containers = list(spec, "containers");
+        containers.insert(at.min(containers.len()), sidecar);
+    }
+    // The rules hold from here on, so an init container of the application that needs the network must come before.
+    // Before a native sidecar there is none to lose: what follows it finds the proxy running.
+    let init = list(spec, "initContainers");
+    let at = if proxy.native { 0 } else { init.len() };
+    init.splice(at..at, first_init);
+    if init.is_empty() {
+        spec.shift_remove("initContainers");
+    }
+    let volumes = list(spec, "volumes");
+    volumes.extend(containers::volumes().iter().chain(&options.volumes).map(|volume| json!(volume)));
+    if !settings.image_pull_secrets.is_empty() {
+        let secrets = list(spec, "imagePullSecrets");
+        for name in &settings.image_pull_secrets {
+            let secret = json!({"name": name});
+            if !secrets.contains(&secret) {
+                secrets.push(secret);
+            }
+        }
+    }
+}
+
+/// The list of that name, made where there is none.
+fn list<'a>(spec: &'a mut Map<String, Value>, name: &str) -> &'a mut Vec<Value> {
+    let value = spec.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+    if !value.is_array() {
+        *value = Value::Array(Vec::new());
+    }
+    value.as_array_mut().expect("it was made an array above")
+}
+
+fn add_metadata(
+    pod: &mut Value,
+    typed: &Pod,
+    mut annotations: BTreeMap<String, String>,
+    proxy: &Proxy,
+    workload: &Workload,
+    settings: &Settings,
+) {
+    let mut labels = typed.metadata.labels.clone().unwrap_or_default();
+    let mut missing = |key: &str, value: String| {
+        labels.entry(key.to_owned()).or_insert(value);
+    };
+    missing(names::TLS_MODE, "istio".to_owned());
+    missing(names::CANONICAL_NAME, label_value(&workload::canonical_name(typed, workload)));
+    missing(names::CANONICAL_REVISION, workload::canonical_revision(typed));
+
+    let first = typed.spec.iter().flat_map(|spec| &spec.containers).next();
+    if let Some(first) = first {
+        let default = || first.name.clone();
+        annotations.entry(names::DEFAULT_CONTAINER.to_owned()).or_insert_with(default);
+    }
+    annotations.insert(names::REVISION.to_owned(), settings.revision.clone());
+    let init = proxy.capture.as_ref().map(|_| names::INIT_CONTAINER);
+    let native = proxy.native.then_some(names::PROXY_CONTAINER);
+    let ordinary = (!proxy.native).then_some(names::PROXY_CONTAINER);
+    let volumes: Vec<String> = containers::volumes().into_iter().map(|volume| volume.name).collect();
+    let status = json!({
+        "initContainers": init.into_iter().chain(native).collect::<Vec<_>>(),
+        "containers": ordinary.into_iter().collect::<Vec<_>>(),
+        "volumes": volumes,
+        "imagePullSecrets": settings.image_pull_secrets,
+        "revision": settings.revision,
+    });
+    annotations.insert(names::STATUS.to_owned(), status.to_string());
+
+    if pod.get("metadata").is_none_or(|metadata| !metadata.is_object()) {
+        pod["metadata"] = json!({});
+    }
+    pod["metadata"]["labels"] = json!(labels);
+    pod["metadata"]["annotations"] = json!(annotations);
+}
+
+/// A name as value of a label: 63 characters at most, and a letter or digit at the end.
+fn label_value(name: &str) -> String {
+    let cut: String = name.chars().take(63).collect();
+    cut.trim_end_matches(|c: char| !c.is_ascii_alphanumeric()).to_owned()
+}

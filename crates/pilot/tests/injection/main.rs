@@ -1,0 +1,164 @@
+//! What injection makes of pods: each case is a YAML file, and beside it what comes out.
+
+use std::path::PathBuf;
+
+use expect_test::expect_file;
+use serde_json::{Value, json};
+use weft_pilot::inject::{Outcome, Refusal, Scope, Settings, inject, inject_documents, patch};
+
+fn case(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/injection/cases").join(name)
+}
+
+/// Settings whose texts do not change with the version.
+fn settings() -> Settings {
+    Settings {
+        image: "weft/proxy:test".to_owned(),
+        ..Settings::default()
+    }
+}
+
+#[track_caller]
+fn check(name: &str, settings: &Settings) {
+    let input = std::fs::read_to_string(case(&format!("{name}.yaml"))).unwrap();
+    let injected = inject_documents(&input, settings).unwrap();
+    let mut text = injected.text;
+    for note in injected.notes {
+        text.push_str(&format!("# {note}\n"));
+    }
+    expect_file![case(&format!("{name}.injected.yaml"))].assert_eq(&text);
+}
+
+#[test]
+fn a_deployment() {
+    check("deployment", &settings());
+}
+
+#[test]
+fn a_deployment_where_sidecars_are_native() {
+    let native = Settings {
+        native_sidecar: true,
+        ..settings()
+    };
+    check("native", &native);
+}
+
+#[test]
+fn every_annotation() {
+    check("annotations", &settings());
+}
+
+#[test]
+fn probes_and_hooks_go_through_the_proxy() {
+    check("probes", &settings());
+}
+
+#[test]
+fn a_job_ends_and_a_cron_job_has_its_name() {
+    check("jobs", &settings());
+}
+
+#[test]
+fn lists_are_entered_and_other_documents_stay_as_they_are() {
+    check("documents", &settings());
+}
+
+#[test]
+fn installations_change_defaults() {
+    let other = Settings {
+        revision: "canary".to_owned(),
+        image_pull_policy: "Never".to_owned(),
+        image_pull_secrets: vec!["registry".to_owned()],
+        network: "east".to_owned(),
+        hold_application: false,
+        rewrite_probes: false,
+        merge_metrics: false,
+        dns_capture: false,
+        concurrency: 2,
+        exclude_outbound_ip_ranges: "10.1.0.0/16".to_owned(),
+        ..settings()
+    };
+    check("defaults", &other);
+}
+
+fn pod(annotations: Value, spec: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web", "annotations": annotations},
+        "spec": spec,
+    })
+}
+
+fn plain() -> Value {
+    json!({"containers": [{"name": "web", "image": "web"}]})
+}
+
+#[track_caller]
+fn refused(pod: &Value, part: &str) {
+    let refusal = inject(pod, "shop", Scope::Selected, &settings()).unwrap_err();
+    assert!(refusal.to_string().contains(part), "{refusal}");
+}
+
+#[test]
+fn pods_that_cannot_be_injected_are_refused_with_the_reason() {
+    refused(&pod(json!({"sidecar.istio.io/proxyCPU": "lots"}), plain()), "proxyCPU: \"lots\"");
+    refused(&pod(json!({"proxy.istio.io/config": "concurrency: many"}), plain()), "proxy.istio.io/config");
+    let user = json!({"containers": [{"name": "web", "securityContext": {"runAsUser": 1337}}]});
+    refused(&pod(json!({}), user), "container web runs as user 1337");
+    let user = json!({"securityContext": {"runAsUser": 1337}, "containers": [{"name": "web"}]});
+    refused(&pod(json!({}), user), "container web runs as user 1337");
+    let taken = json!({"containers": [{"name": "istio-proxy"}]});
+    refused(&pod(json!({}), taken), "container istio-proxy exists already");
+    let taken = json!({"containers": [{"name": "web"}], "volumes": [{"name": "istio-token", "emptyDir": {}}]});
+    refused(&pod(json!({}), taken), "volume istio-token exists already");
+    let probe = json!({"containers": [{"name": "web", "readinessProbe": {"httpGet": {"port": "admin"}}}]});
+    refused(&pod(json!({}), probe), "container web, readinessProbe: port \"admin\"");
+    let metrics = json!({"prometheus.io/scrape": "true", "prometheus.io/port": "15020"});
+    refused(&pod(metrics, plain()), "15020 is the proxy's own port");
+    refused(&pod(json!({}), json!({"containers": 1})), "this is not a pod");
+    let refusal = inject(&json!({"metadata": {}}), "shop", Scope::Selected, &settings()).unwrap_err();
+    assert!(matches!(refusal, Refusal::NotAPod(_)));
+}
+
+/// Text that would close a string or open a container in a text template stays the text that it is.
+#[test]
+fn values_of_users_never_become_structure() {
+    let evil = "x\"\n  - name: evil\n    image: evil\n{{ .Values }}";
+    let mut pod = pod(json!({"example.com/note": evil}), plain());
+    pod["metadata"]["labels"] = json!({"app": evil, "version": evil});
+    let Outcome::Injected { pod, .. } = inject(&pod, "shop", Scope::Selected, &settings()).unwrap() else {
+        panic!("skipped");
+    };
+    let names: Vec<&str> = pod["spec"]["containers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|container| container["name"].as_str())
+        .collect();
+    assert_eq!(names, ["istio-proxy", "web"]);
+    assert_eq!(pod["metadata"]["annotations"]["example.com/note"], evil);
+}
+
+/// Fields that are younger than our types stay, and the patch leads from one pod to the other.
+#[test]
+fn the_patch_gives_the_injected_pod_and_nothing_is_lost() {
+    let spec = json!({
+        "containers": [{"name": "web", "image": "web", "fieldOfTomorrow": {"a": 1}}],
+        "initContainers": [{"name": "prepare", "image": "web"}],
+        "anotherOfTomorrow": [1, 2],
+    });
+    let before = pod(json!({}), spec);
+    let Outcome::Injected { pod: after, .. } = inject(&before, "shop", Scope::Selected, &settings()).unwrap() else {
+        panic!("skipped");
+    };
+    assert_eq!(after["spec"]["containers"][1]["fieldOfTomorrow"]["a"], 1);
+    assert_eq!(after["spec"]["anotherOfTomorrow"], json!([1, 2]));
+    let operations = serde_json::to_value(patch(&before, &after)).unwrap();
+    let operations: json_patch::Patch = serde_json::from_value(operations).unwrap();
+    let mut patched = before;
+    json_patch::patch(&mut patched, &operations).unwrap();
+    assert_eq!(patched, after);
+    // An injected pod is left alone when the API server asks again.
+    let again = inject(&after, "shop", Scope::Selected, &settings()).unwrap();
+    assert!(matches!(again, Outcome::Skipped(_)), "{again:?}");
+}
