@@ -41,6 +41,8 @@ pub enum Verb {
     Gateway(Box<Mesh>),
     /// Give a stock Envoy beside it the workload's certificate, over a Unix socket.
     SdsAgent(SdsAgent),
+    /// Wait for the proxy beside it to be ready, or for the application beside it to end.
+    Wait(Wait),
     /// Check an Envoy bootstrap file and exit.
     Validate(Validate),
     /// Program interception for the pod: send its traffic through the proxy beside it.
@@ -94,6 +96,12 @@ pub struct Mesh {
     /// Labels, as key=value,key=value.
     #[arg(long, env = "WEFT_LABELS", value_delimiter = ',', value_parser = parse_label)]
     pub labels: Vec<(String, String)>,
+    /// File with further labels, one key="value" a line, as Kubernetes writes a pod's labels to a volume.
+    #[arg(long, env = "WEFT_LABELS_FILE")]
+    pub labels_file: Option<PathBuf>,
+    /// What discovery should know beyond that, as a JSON object of node metadata.
+    #[arg(long, env = "WEFT_METADATA", default_value = "{}", value_parser = parse_metadata)]
+    pub metadata: Metadata,
     /// Address of the workload.
     #[arg(long, env = "WEFT_IP", default_value = "127.0.0.1")]
     pub ip: IpAddr,
@@ -150,6 +158,26 @@ pub struct SdsAgent {
     pub trust_domain: TrustDomain,
 }
 
+/// Options of `wait`.
+#[derive(Clone, Debug, Args)]
+pub struct Wait {
+    /// Wait until no process of another user has a socket in this pod, instead of until the proxy is ready.
+    #[arg(long)]
+    pub idle: bool,
+    /// Shortest time to wait for that: other proxies need a moment to learn that the pod ends.
+    #[arg(long, default_value = "0s", value_parser = parse_duration, requires = "idle")]
+    pub at_least: Duration,
+    /// Longest time to wait.
+    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    pub timeout: Duration,
+    /// Where the proxy answers /healthz/ready.
+    #[arg(long, default_value = "127.0.0.1:15021")]
+    pub address: SocketAddr,
+}
+
+/// Node metadata, by key.
+pub type Metadata = std::collections::BTreeMap<String, serde_json::Value>;
+
 /// Options of `validate`.
 #[derive(Clone, Debug, Args)]
 pub struct Validate {
@@ -200,6 +228,24 @@ impl SdsAgent {
     }
 }
 
+fn parse_metadata(text: &str) -> Result<Metadata, String> {
+    serde_json::from_str(text).map_err(|error| format!("{text:?} is not a JSON object: {error}"))
+}
+
+/// Labels as Kubernetes writes them to a volume: `key="value"`, the value escaped as Go does.
+pub fn parse_labels_file(text: &str) -> Result<Vec<(String, String)>, String> {
+    let lines = text.lines().filter(|line| !line.trim().is_empty());
+    lines
+        .map(|line| {
+            let wrong = || format!("{line:?} is not of the form key=\"value\"");
+            let (key, value) = line.split_once('=').ok_or_else(wrong)?;
+            // Values of labels have only letters, digits and `-_.`, so that Go's escapes are JSON's here.
+            let value = serde_json::from_str(value).map_err(|_| wrong())?;
+            Ok((key.to_owned(), value))
+        })
+        .collect()
+}
+
 fn parse_label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text
         .split_once('=')
@@ -225,6 +271,15 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_of_a_volume() {
+        let text = "app=\"callme\"\nexample.com/a=\"\"\n";
+        let labels = parse_labels_file(text).unwrap();
+        assert_eq!(labels[0], ("app".to_owned(), "callme".to_owned()));
+        assert_eq!(labels[1], ("example.com/a".to_owned(), String::new()));
+        assert!(parse_labels_file("app").is_err() && parse_labels_file("app=callme").is_err());
+    }
 
     #[test]
     fn durations_need_a_unit() {

@@ -24,5 +24,6 @@ pub mod stream;
 pub mod tcp;
 pub mod tls;
 pub mod upstream;
+pub mod wait;
 pub mod worker;
 pub mod xds;

@@ -7,7 +7,7 @@ use clap::Parser;
 use weft_proxy::config::{Cli, Mesh, Verb};
 use weft_proxy::mesh::Role;
 use weft_proxy::secrets::agent;
-use weft_proxy::{app, bootstrap, capture};
+use weft_proxy::{app, bootstrap, capture, wait};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,6 +24,7 @@ fn main() -> Result<()> {
         Verb::Sidecar(options) => in_mesh(Role::Sidecar, *options),
         Verb::Gateway(options) => in_mesh(Role::Gateway, *options),
         Verb::SdsAgent(options) => control_runtime()?.block_on(agent::run(options)),
+        Verb::Wait(options) => control_runtime()?.block_on(wait::run(&options)),
         Verb::Validate(options) => {
             let loaded = bootstrap::load(&options.config, options.tolerate_unsupported)?;
             warn_tolerated(&loaded);

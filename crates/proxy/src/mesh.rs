@@ -1,6 +1,6 @@
 //! A proxy under the mesh's control plane: the bootstrap that its flags stand for, and its identity as secrets.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use weft_base::identity::{IdentityError, SpiffeId};
 use weft_base::workload::WorkloadIdentity;
 
 use crate::bootstrap::{self, BootstrapError, Loaded};
-use crate::config::Mesh;
+use crate::config::{self, Mesh};
 use crate::model::secret::{DataSource, SdsSource, Secret};
 use crate::secrets::{IDENTITY_CLUSTER, SecretStore};
 
@@ -31,6 +31,14 @@ pub enum MeshError {
     /// The discovery address is not `host:port`.
     #[error("--discovery-address {0:?} is not of the form host:port")]
     Address(String),
+    /// The file of labels cannot be used.
+    #[error("labels file {path}: {reason}")]
+    Labels {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Namespace or service account are not names.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -45,7 +53,7 @@ pub fn bootstrap(role: Role, options: &Mesh) -> Result<Loaded, MeshError> {
     let (host, port) = options.discovery_address.rsplit_once(':').ok_or_else(wrong)?;
     let port: u16 = port.parse().map_err(|_| wrong())?;
     let text = json!({
-        "node": node(role, options),
+        "node": node(role, options, &labels(options)?),
         "admin": {"address": socket(&options.admin_listen.ip().to_string(), options.admin_listen.port())},
         "dynamic_resources": {
             "lds_config": {"ads": {}},
@@ -86,7 +94,25 @@ pub fn deliver(identity: &WorkloadIdentity, secrets: &SecretStore) {
     secrets.deliver(&source, &"default".into(), certificate);
 }
 
-fn node(role: Role, options: &Mesh) -> Value {
+/// Labels of the flags and of the file; the flags win.
+fn labels(options: &Mesh) -> Result<serde_json::Map<String, Value>, MeshError> {
+    let mut labels = Vec::new();
+    if let Some(path) = &options.labels_file {
+        let failed = |reason: String| MeshError::Labels {
+            path: path.clone(),
+            reason,
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        labels = config::parse_labels_file(&text).map_err(failed)?;
+    }
+    labels.extend(options.labels.iter().cloned());
+    Ok(labels
+        .into_iter()
+        .map(|(key, value)| (key, Value::String(value)))
+        .collect())
+}
+
+fn node(role: Role, options: &Mesh, labels: &serde_json::Map<String, Value>) -> Value {
     let kind = match role {
         Role::Sidecar => "sidecar",
         Role::Gateway => "router",
@@ -94,17 +120,12 @@ fn node(role: Role, options: &Mesh) -> Value {
     let Mesh {
         name, namespace, ip, ..
     } = options;
-    let labels: serde_json::Map<String, Value> = options
-        .labels
-        .iter()
-        .map(|(key, value)| (key.clone(), Value::String(value.clone())))
-        .collect();
     let workload = if options.workload_name.is_empty() {
         name
     } else {
         &options.workload_name
     };
-    json!({
+    let mut node = json!({
         "id": format!("{kind}~{ip}~{name}.{namespace}~{namespace}.svc.cluster.local"),
         "cluster": format!("{workload}.{namespace}"),
         "metadata": {
@@ -118,7 +139,11 @@ fn node(role: Role, options: &Mesh) -> Value {
             "MESH_ID": options.trust_domain.as_str(),
             "ISTIO_VERSION": env!("CARGO_PKG_VERSION"),
         },
-    })
+    });
+    for (key, value) in &options.metadata {
+        node["metadata"][key] = value.clone();
+    }
+    node
 }
 
 /// Discovery is believed only from the identity that it has in this mesh.
