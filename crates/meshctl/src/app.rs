@@ -10,7 +10,7 @@ use owo_colors::OwoColorize;
 
 use crate::cli::{Arguments, Verb};
 use crate::exit::Exit;
-use crate::{completion, down, graph, output, proxy_config, proxy_status, status, up, version};
+use crate::{completion, down, graph, inject, output, proxy_config, proxy_status, status, up, version};
 
 /// Runs meshctl with a command line, whose first word is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -50,6 +50,7 @@ fn run_verb(verb: Verb) -> anyhow::Result<Exit> {
                 telemetry,
                 output,
             } => graph::run(&mesh, telemetry, output.output).await,
+            Verb::Inject(arguments) => inject::run(&arguments),
             Verb::Version { mesh, output } => version::run(&mesh, output.output).await,
             Verb::Completion { shell } => completion::run(shell),
             Verb::InternalExec { parent, command } => up::lifeline::become_program(parent, &command),

@@ -86,6 +86,12 @@ pub(crate) enum Verb {
         #[command(flatten)]
         output: OutputArguments,
     },
+    /// Add the proxy to the pods of Kubernetes YAML; everything else passes unchanged.
+    #[command(
+        before_help = "Examples:\n  meshctl inject -f app.yaml | kubectl apply -f -\n  kustomize build . | meshctl inject -f - > injected.yaml\n  meshctl inject -f app.yaml --settings injector.yaml",
+        after_help = "Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs, CronJobs and Lists of them get the proxy. It is the code of the\nwebhook, so annotations mean the same; a value that is not valid ends the command with exit code 65."
+    )]
+    Inject(InjectArguments),
     /// Show the version of meshctl and of the mesh that runs.
     #[command(before_help = "Examples:\n  meshctl version\n  meshctl version -o json")]
     Version {
@@ -190,6 +196,20 @@ pub(crate) enum Part {
     Secret,
     /// Everything.
     All,
+}
+
+/// What to inject, and how.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct InjectArguments {
+    /// File with YAML documents; `-` reads from stdin. May be given several times.
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub(crate) file: Vec<PathBuf>,
+    /// Settings of the injector as YAML; otherwise those of a default installation.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
+    /// Revision of the control plane that the pods belong to.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) revision: Option<String>,
 }
 
 /// Which mesh is meant, by name or by state directory.

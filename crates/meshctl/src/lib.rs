@@ -13,6 +13,7 @@ mod completion;
 mod down;
 mod fetch;
 mod graph;
+mod inject;
 mod output;
 mod proxy_config;
 mod proxy_status;
