@@ -12,4 +12,5 @@ pub mod source;
 pub mod status;
 pub mod store;
 pub mod view;
+pub mod webhook;
 pub mod xds;

@@ -26,26 +26,56 @@ const PROXY_PREFIXES: [&str; 7] = [
 
 /// Annotations that this proxy needs no value for: nothing is lost when they are left out, which a warning says.
 const NO_EFFECT: &[(&str, &str)] = &[
-    ("sidecar.istio.io/agentLogLevel", "there is no agent beside the proxy; use sidecar.istio.io/logLevel"),
-    ("sidecar.istio.io/componentLogLevel", "it names parts of Envoy; use sidecar.istio.io/logLevel"),
+    (
+        "sidecar.istio.io/agentLogLevel",
+        "there is no agent beside the proxy; use sidecar.istio.io/logLevel",
+    ),
+    (
+        "sidecar.istio.io/componentLogLevel",
+        "it names parts of Envoy; use sidecar.istio.io/logLevel",
+    ),
     ("sidecar.istio.io/proxyImageType", "there is one image for all purposes"),
-    ("sidecar.istio.io/statsCompression", "the proxy decides by what the scraper accepts"),
-    ("sidecar.istio.io/statsEvictionInterval", "unused statistics go with the configuration"),
-    ("sidecar.istio.io/statsFlushInterval", "statistics are read when they are scraped"),
+    (
+        "sidecar.istio.io/statsCompression",
+        "the proxy decides by what the scraper accepts",
+    ),
+    (
+        "sidecar.istio.io/statsEvictionInterval",
+        "unused statistics go with the configuration",
+    ),
+    (
+        "sidecar.istio.io/statsFlushInterval",
+        "statistics are read when they are scraped",
+    ),
     ("sidecar.istio.io/statsInclusionPrefixes", "all statistics are kept"),
     ("sidecar.istio.io/statsInclusionRegexps", "all statistics are kept"),
     ("sidecar.istio.io/statsInclusionSuffixes", "all statistics are kept"),
-    ("readiness.status.sidecar.istio.io/applicationPorts", "Istio ignores it as well; readiness needs no ports"),
+    (
+        "readiness.status.sidecar.istio.io/applicationPorts",
+        "Istio ignores it as well; readiness needs no ports",
+    ),
 ];
 
 /// Annotations that this mesh cannot carry out; a pod that depends on one must not start without it.
 const REFUSED: &[(&str, &str)] = &[
-    ("sidecar.istio.io/bootstrapOverride", "the proxy has no bootstrap file to override"),
+    (
+        "sidecar.istio.io/bootstrapOverride",
+        "the proxy has no bootstrap file to override",
+    ),
     ("sidecar.istio.io/extraStatTags", "use a Telemetry with tagOverrides"),
-    ("sidecar.istio.io/statsHistogramBuckets", "buckets of histograms are fixed"),
+    (
+        "sidecar.istio.io/statsHistogramBuckets",
+        "buckets of histograms are fixed",
+    ),
     ("sidecar.istio.io/statsHistogramBins", "buckets of histograms are fixed"),
-    ("traffic.sidecar.istio.io/kubevirtInterfaces", "virtual machines inside pods are not supported"),
-    ("istio.io/reroute-virtual-interfaces", "virtual machines inside pods are not supported"),
+    (
+        "traffic.sidecar.istio.io/kubevirtInterfaces",
+        "virtual machines inside pods are not supported",
+    ),
+    (
+        "istio.io/reroute-virtual-interfaces",
+        "virtual machines inside pods are not supported",
+    ),
 ];
 
 /// Why a pod is not admitted.
@@ -147,7 +177,9 @@ fn read(options: &mut Options, annotation: &str, value: &str) -> Parsed<()> {
         }
         "readiness.status.sidecar.istio.io/periodSeconds" => options.readiness_period = Some(count(value, 1)?),
         "readiness.status.sidecar.istio.io/failureThreshold" => options.readiness_failures = Some(count(value, 1)?),
-        "traffic.sidecar.istio.io/includeOutboundIPRanges" => options.include_outbound_ranges = Some(ranges(value, true)?),
+        "traffic.sidecar.istio.io/includeOutboundIPRanges" => {
+            options.include_outbound_ranges = Some(ranges(value, true)?)
+        }
         "traffic.sidecar.istio.io/excludeOutboundIPRanges" => {
             options.exclude_outbound_ranges = Some(ranges(value, false)?);
         }
@@ -226,7 +258,9 @@ fn status_port(value: &str) -> Parsed<u16> {
     match value.parse::<u16>() {
         Ok(0) => Ok(0),
         Ok(port) if port >= 1024 => Ok(port),
-        _ => Err(format!("{value:?} is not a port that the proxy may bind; use 1024 to 65535, or 0 for no probe")),
+        _ => Err(format!(
+            "{value:?} is not a port that the proxy may bind; use 1024 to 65535, or 0 for no probe"
+        )),
     }
 }
 
@@ -247,7 +281,10 @@ pub(super) fn ports(value: &str, wildcard: bool) -> Parsed<Selection<u16>> {
     if wildcard && value.trim() == "*" {
         return Ok(Selection::All);
     }
-    parts(value).map(port).collect::<Parsed<Vec<u16>>>().map(Selection::These)
+    parts(value)
+        .map(port)
+        .collect::<Parsed<Vec<u16>>>()
+        .map(Selection::These)
 }
 
 /// Address ranges in a list with commas; `*` means all where that makes sense.
@@ -259,7 +296,10 @@ pub(super) fn ranges(value: &str, wildcard: bool) -> Parsed<Selection<IpNet>> {
         text.parse::<IpNet>()
             .map_err(|_| format!("{text:?} is not an address range; write it as 10.0.0.0/8"))
     };
-    parts(value).map(range).collect::<Parsed<Vec<IpNet>>>().map(Selection::These)
+    parts(value)
+        .map(range)
+        .collect::<Parsed<Vec<IpNet>>>()
+        .map(Selection::These)
 }
 
 /// Names of network interfaces (at most 15 bytes, no space and no slash: Linux, `dev_valid_name`).
@@ -278,7 +318,10 @@ fn interfaces(value: &str) -> Parsed<Vec<String>> {
 fn template(value: &str) -> Parsed<()> {
     match value.trim() {
         "sidecar" => Ok(()),
-        "gateway" => Err("the gateway template is not supported; run weft-proxy gateway in a Deployment, as weft-ingressgateway".to_owned()),
+        "gateway" => Err(
+            "the gateway template is not supported; run weft-proxy gateway in a Deployment, as weft-ingressgateway"
+                .to_owned(),
+        ),
         _ => Err(format!("{value:?} is not a template; the only one is sidecar")),
     }
 }
@@ -339,12 +382,20 @@ mod tests {
             ("sidecar.istio.io/rewriteAppHTTPProbers", "", "true nor false"),
             ("sidecar.istio.io/userVolume", "{", "EOF"),
             ("sidecar.istio.io/userVolume", "[{\"emptyDir\": {}}]", "name"),
-            ("sidecar.istio.io/userVolumeMount", "[{\"name\": \"a\", \"mountPath\": 1}]", "invalid type"),
+            (
+                "sidecar.istio.io/userVolumeMount",
+                "[{\"name\": \"a\", \"mountPath\": 1}]",
+                "invalid type",
+            ),
             ("sidecar.istio.io/discoveryAddress", "pilot", "host:port"),
             ("sidecar.istio.io/bootstrapOverride", "x", "not supported"),
             ("status.sidecar.istio.io/port", "80", "port"),
             ("readiness.status.sidecar.istio.io/periodSeconds", "0", "from 1 on"),
-            ("traffic.sidecar.istio.io/includeOutboundIPRanges", "10.0.0.0", "address range"),
+            (
+                "traffic.sidecar.istio.io/includeOutboundIPRanges",
+                "10.0.0.0",
+                "address range",
+            ),
             ("traffic.sidecar.istio.io/excludeOutboundIPRanges", "*", "address range"),
             ("traffic.sidecar.istio.io/includeInboundPorts", "http", "port"),
             ("traffic.sidecar.istio.io/excludeInboundPorts", "*", "port"),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, DownwardAPIVolumeFile, DownwardAPIVolumeSource, EnvVar,
-    EnvVarSource, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler, ObjectFieldSelector, Probe, ProjectedVolumeSource,
-    ResourceRequirements, SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, DownwardAPIVolumeFile, DownwardAPIVolumeSource,
+    EnvVar, EnvVarSource, ExecAction, HTTPGetAction, Lifecycle, LifecycleHandler, ObjectFieldSelector, Probe,
+    ProjectedVolumeSource, ResourceRequirements, SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount,
+    VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -166,7 +167,11 @@ fn variables(proxy: &Proxy) -> Vec<EnvVar> {
 
 /// A pod without a status port still has one inside, for its own hooks.
 fn status_port(proxy: &Proxy) -> u16 {
-    if proxy.status_port == 0 { names::STATUS_PORT } else { proxy.status_port }
+    if proxy.status_port == 0 {
+        names::STATUS_PORT
+    } else {
+        proxy.status_port
+    }
 }
 
 fn readiness(proxy: &Proxy) -> Probe {
@@ -211,7 +216,12 @@ fn lifecycle(proxy: &Proxy) -> Option<Lifecycle> {
         ..LifecycleHandler::default()
     };
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let ready = words(&["/usr/local/bin/weft-proxy", "wait", "--timeout", &format!("{STARTUP_SECONDS}s")]);
+    let ready = words(&[
+        "/usr/local/bin/weft-proxy",
+        "wait",
+        "--timeout",
+        &format!("{STARTUP_SECONDS}s"),
+    ]);
     let idle = words(&[
         "/usr/local/bin/weft-proxy",
         "wait",

@@ -137,7 +137,11 @@ mod tests {
         let namespace_labels = map(namespace);
         let scope = Scope::Namespace(&namespace_labels);
         let decision = decide(&pod(labels, &[]), "shop", scope, &settings);
-        assert_eq!(decision == Decision::Inject, expected, "{namespace:?} {labels:?}: {decision:?}");
+        assert_eq!(
+            decision == Decision::Inject,
+            expected,
+            "{namespace:?} {labels:?}: {decision:?}"
+        );
     }
 
     #[test]
@@ -189,7 +193,10 @@ mod tests {
         assert!(skips(&pod(&[], &[("sidecar.istio.io/inject", "false")]), "shop"));
         assert!(skips(&pod(&[], &[("sidecar.istio.io/status", "{}")]), "shop"));
         // The label is stronger than the annotation.
-        let both = pod(&[("sidecar.istio.io/inject", "true")], &[("sidecar.istio.io/inject", "false")]);
+        let both = pod(
+            &[("sidecar.istio.io/inject", "true")],
+            &[("sidecar.istio.io/inject", "false")],
+        );
         assert!(!skips(&both, "shop"));
     }
 }

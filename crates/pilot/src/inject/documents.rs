@@ -104,10 +104,19 @@ fn inject_one(
 
 /// Injects an object in place; tells whether anything changed.
 fn inject_object(object: &mut Value, settings: &Settings, notes: &mut Vec<String>) -> Result<bool, (String, Refusal)> {
-    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let kind = object
+        .get("kind")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     if kind == "List" {
         let mut changed = false;
-        for item in object.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+        for item in object
+            .get_mut("items")
+            .and_then(Value::as_array_mut)
+            .into_iter()
+            .flatten()
+        {
             changed |= inject_object(item, settings, notes)?;
         }
         return Ok(changed);

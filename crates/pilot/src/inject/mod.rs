@@ -123,7 +123,11 @@ fn decide_proxy(spec: &PodSpec, options: &Options, settings: &Settings, workload
     let config = &options.proxy_config;
     let status_port = options.status_port.or(config.status_port).unwrap_or(names::STATUS_PORT);
     let mode = options.interception.or(config.no_interception.map(|none| {
-        if none { Interception::None } else { Interception::Redirect }
+        if none {
+            Interception::None
+        } else {
+            Interception::Redirect
+        }
     }));
     let capture = match mode.unwrap_or(Interception::Redirect) {
         Interception::Redirect => Some(Capture::new(options, settings, status_port)?),
@@ -216,7 +220,10 @@ fn check_names(spec: &PodSpec, proxy: &Proxy) -> Result<(), Refusal> {
     if let Some(found) = theirs().find(|volume| ours.iter().any(|our| our.name == volume.name)) {
         return Err(taken("volume", &found.name));
     }
-    let mounted_twice = proxy.mounts.iter().find(|mount| ours.iter().any(|our| our.name == mount.name));
+    let mounted_twice = proxy
+        .mounts
+        .iter()
+        .find(|mount| ours.iter().any(|our| our.name == mount.name));
     mounted_twice.map_or(Ok(()), |mount| Err(taken("volume", &mount.name)))
 }
 
@@ -227,7 +234,10 @@ fn check_users(spec: &PodSpec, proxy: &Proxy) -> Result<(), Refusal> {
     }
     let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
     let as_proxy = |container: &&Container| {
-        let own = container.security_context.as_ref().and_then(|context| context.run_as_user);
+        let own = container
+            .security_context
+            .as_ref()
+            .and_then(|context| context.run_as_user);
         own.or(of_pod) == Some(names::PROXY_UID)
     };
     match spec.containers.iter().find(as_proxy) {
@@ -299,7 +309,12 @@ fn add_containers(pod: &mut Value, proxy: &Proxy, options: &Options, settings: &
         spec.shift_remove("initContainers");
     }
     let volumes = list(spec, "volumes");
-    volumes.extend(containers::volumes().iter().chain(&options.volumes).map(|volume| json!(volume)));
+    volumes.extend(
+        containers::volumes()
+            .iter()
+            .chain(&options.volumes)
+            .map(|volume| json!(volume)),
+    );
     if !settings.image_pull_secrets.is_empty() {
         let secrets = list(spec, "imagePullSecrets");
         for name in &settings.image_pull_secrets {
@@ -333,13 +348,18 @@ fn add_metadata(
         labels.entry(key.to_owned()).or_insert(value);
     };
     missing(names::TLS_MODE, "istio".to_owned());
-    missing(names::CANONICAL_NAME, label_value(&workload::canonical_name(typed, workload)));
+    missing(
+        names::CANONICAL_NAME,
+        label_value(&workload::canonical_name(typed, workload)),
+    );
     missing(names::CANONICAL_REVISION, workload::canonical_revision(typed));
 
     let first = typed.spec.iter().flat_map(|spec| &spec.containers).next();
     if let Some(first) = first {
         let default = || first.name.clone();
-        annotations.entry(names::DEFAULT_CONTAINER.to_owned()).or_insert_with(default);
+        annotations
+            .entry(names::DEFAULT_CONTAINER.to_owned())
+            .or_insert_with(default);
     }
     annotations.insert(names::REVISION.to_owned(), settings.revision.clone());
     let init = proxy.capture.as_ref().map(|_| names::INIT_CONTAINER);

@@ -32,7 +32,11 @@ pub struct UnknownPort {
 }
 
 /// Changes the probes of `containers`, which are those of the application, and returns the originals by path.
-pub(super) fn rewrite(containers: &mut [Value], typed: &[Container], status_port: u16) -> Result<Map<String, Value>, UnknownPort> {
+pub(super) fn rewrite(
+    containers: &mut [Value],
+    typed: &[Container],
+    status_port: u16,
+) -> Result<Map<String, Value>, UnknownPort> {
     let mut originals = Map::new();
     for (container, typed) in containers.iter_mut().zip(typed) {
         let ports = typed.ports.as_deref().unwrap_or_default();
@@ -69,17 +73,28 @@ pub(super) fn rewrite(containers: &mut [Value], typed: &[Container], status_port
 }
 
 /// Replaces one handler by a request to the status port; returns the original, or nothing where it is left alone.
-fn rewrite_one(probe: &mut Value, path: &str, ports: &[ContainerPort], status_port: u16) -> Result<Option<Value>, String> {
+fn rewrite_one(
+    probe: &mut Value,
+    path: &str,
+    ports: &[ContainerPort],
+    status_port: u16,
+) -> Result<Option<Value>, String> {
     let Some(fields) = probe.as_object_mut() else {
         return Ok(None);
     };
-    let Some(kind) = ["httpGet", "tcpSocket", "grpc"].into_iter().find(|kind| fields.contains_key(*kind)) else {
+    let Some(kind) = ["httpGet", "tcpSocket", "grpc"]
+        .into_iter()
+        .find(|kind| fields.contains_key(*kind))
+    else {
         return Ok(None);
     };
     let mut handler = fields.get(kind).cloned().unwrap_or_default();
     let port = number(&handler["port"], ports)?;
     // A probe of the proxy itself, or one to another machine, is not of the application.
-    let elsewhere = handler.get("host").and_then(Value::as_str).is_some_and(|host| !host.is_empty());
+    let elsewhere = handler
+        .get("host")
+        .and_then(Value::as_str)
+        .is_some_and(|host| !host.is_empty());
     if port == u64::from(status_port) || elsewhere {
         return Ok(None);
     }
@@ -90,7 +105,10 @@ fn rewrite_one(probe: &mut Value, path: &str, ports: &[ContainerPort], status_po
         original.insert("timeoutSeconds".to_owned(), timeout.clone());
     }
     fields.shift_remove(kind);
-    fields.insert("httpGet".to_owned(), json!({"path": path, "port": status_port, "scheme": "HTTP"}));
+    fields.insert(
+        "httpGet".to_owned(),
+        json!({"path": path, "port": status_port, "scheme": "HTTP"}),
+    );
     Ok(Some(Value::Object(original)))
 }
 

@@ -28,7 +28,11 @@ pub(super) fn merge(annotations: &mut BTreeMap<String, String>, status_port: u16
         ));
     }
     let application = (value(SCRAPE) == "true").then(|| {
-        let scheme = if value(SCHEME).is_empty() { "http" } else { value(SCHEME) };
+        let scheme = if value(SCHEME).is_empty() {
+            "http"
+        } else {
+            value(SCHEME)
+        };
         json!({"scrape": "true", "scheme": scheme, "port": value(PORT), "path": value(PATH)}).to_string()
     });
     annotations.remove(SCHEME);
@@ -53,7 +57,10 @@ mod tests {
         let mut scraped = map(&[(SCRAPE, "true"), (PORT, "8080"), (PATH, "/m")]);
         let application = merge(&mut scraped, 15020).unwrap().unwrap();
         assert!(application.contains(r#""port":"8080""#), "{application}");
-        assert_eq!((scraped[PORT].as_str(), scraped[PATH].as_str()), ("15020", "/stats/prometheus"));
+        assert_eq!(
+            (scraped[PORT].as_str(), scraped[PATH].as_str()),
+            ("15020", "/stats/prometheus")
+        );
         let mut off = map(&[(SCRAPE, "false")]);
         assert_eq!(merge(&mut off, 15020), Ok(None));
         assert_eq!(off.len(), 1, "a pod that is not scraped stays so");

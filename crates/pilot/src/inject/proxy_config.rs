@@ -87,7 +87,9 @@ fn interception(mode: Option<&str>) -> Result<Option<bool>, String> {
         None => Ok(None),
         Some("REDIRECT") => Ok(Some(false)),
         Some("NONE") => Ok(Some(true)),
-        Some(other) => Err(format!("interceptionMode {other:?} is not supported; use REDIRECT or NONE")),
+        Some(other) => Err(format!(
+            "interceptionMode {other:?} is not supported; use REDIRECT or NONE"
+        )),
     }
 }
 
@@ -118,7 +120,10 @@ fn metadata(config: &mut ProxyConfig, variables: BTreeMap<String, String>) -> Re
 }
 
 fn is_key(key: &str) -> bool {
-    !key.is_empty() && key.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    !key.is_empty()
+        && key
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// `host:port` of a server.
@@ -126,7 +131,9 @@ pub(super) fn host_port(text: &str) -> Result<String, String> {
     let wrong = || format!("{text:?} is not of the form host:port");
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let fits = !host.is_empty()
-        && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_[]:".contains(&b))
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".-_[]:".contains(&b))
         && port.parse::<u16>().is_ok_and(|port| port > 0);
     fits.then(|| text.to_owned()).ok_or_else(wrong)
 }
@@ -142,7 +149,9 @@ fn duration(field: &str, text: Option<&str>) -> Result<Option<Duration>, String>
     while !rest.is_empty() {
         let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
         let number: u64 = rest[..end].parse().map_err(|_| wrong())?;
-        let unit_end = rest[end..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| end + at);
+        let unit_end = rest[end..]
+            .find(|c: char| c.is_ascii_digit())
+            .map_or(rest.len(), |at| end + at);
         let unit_ms = match &rest[end..unit_end] {
             "ms" => 1,
             "s" => 1_000,

@@ -13,7 +13,9 @@ pub(super) fn memory(text: &str) -> Result<String, String> {
 }
 
 fn check(text: &str, suffixes: &[&str], example: &str) -> Result<String, String> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, suffix) = text.split_at(end);
     let fits = number.starts_with(|c: char| c.is_ascii_digit())
         && number.len() <= 18

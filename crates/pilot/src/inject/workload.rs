@@ -99,10 +99,22 @@ mod tests {
             json!({"ownerReferences": owner("ReplicaSet", "web-5d59d67564"), "labels": hash}),
             ("web", "Deployment"),
         );
-        check(json!({"ownerReferences": owner("ReplicaSet", "web")}), ("web", "ReplicaSet"));
-        check(json!({"ownerReferences": owner("Job", "backup-1611111111")}), ("backup", "CronJob"));
-        check(json!({"ownerReferences": owner("Job", "backup-once")}), ("backup-once", "Job"));
-        check(json!({"ownerReferences": owner("StatefulSet", "db")}), ("db", "StatefulSet"));
+        check(
+            json!({"ownerReferences": owner("ReplicaSet", "web")}),
+            ("web", "ReplicaSet"),
+        );
+        check(
+            json!({"ownerReferences": owner("Job", "backup-1611111111")}),
+            ("backup", "CronJob"),
+        );
+        check(
+            json!({"ownerReferences": owner("Job", "backup-once")}),
+            ("backup-once", "Job"),
+        );
+        check(
+            json!({"ownerReferences": owner("StatefulSet", "db")}),
+            ("db", "StatefulSet"),
+        );
         check(json!({"name": "solo"}), ("solo", "Pod"));
         check(json!({"generateName": "solo-"}), ("solo", "Pod"));
     }

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use weft_pilot::inject::{Outcome, Refusal, Scope, Settings, inject, inject_documents, patch};
 
 fn case(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/injection/cases").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/injection/cases")
+        .join(name)
 }
 
 /// Settings whose texts do not change with the version.
@@ -101,8 +103,14 @@ fn refused(pod: &Value, part: &str) {
 
 #[test]
 fn pods_that_cannot_be_injected_are_refused_with_the_reason() {
-    refused(&pod(json!({"sidecar.istio.io/proxyCPU": "lots"}), plain()), "proxyCPU: \"lots\"");
-    refused(&pod(json!({"proxy.istio.io/config": "concurrency: many"}), plain()), "proxy.istio.io/config");
+    refused(
+        &pod(json!({"sidecar.istio.io/proxyCPU": "lots"}), plain()),
+        "proxyCPU: \"lots\"",
+    );
+    refused(
+        &pod(json!({"proxy.istio.io/config": "concurrency: many"}), plain()),
+        "proxy.istio.io/config",
+    );
     let user = json!({"containers": [{"name": "web", "securityContext": {"runAsUser": 1337}}]});
     refused(&pod(json!({}), user), "container web runs as user 1337");
     let user = json!({"securityContext": {"runAsUser": 1337}, "containers": [{"name": "web"}]});

@@ -1,0 +1,90 @@
+//! HTTPS for the API server, with a certificate that changes while it serves.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio_stream::StreamExt;
+use weft_base::shutdown::Shutdown;
+use weft_base::workload::WorkloadIdentity;
+use weft_base::{grpc_tls, tls};
+
+/// Connections at once; an API server keeps a handful.
+const CONNECTIONS_MAX: usize = 128;
+
+/// Longest time for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Streams of one HTTP/2 connection.
+const STREAMS_MAX: u32 = 128;
+
+/// The server's side of TLS. Clients show no certificate: the API server has none of the mesh.
+pub fn server_config(identity: &WorkloadIdentity) -> Result<Arc<ServerConfig>> {
+    let chain = tls::certificates(identity.chain_pem.as_bytes())?;
+    let key = tls::private_key(identity.key_pem.as_bytes())?;
+    let mut config = ServerConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Serves `router` over TLS until `shutdown` starts, then lets answers that are being made go out.
+pub async fn serve(
+    listen: SocketAddr,
+    router: Router,
+    config: watch::Receiver<Option<Arc<ServerConfig>>>,
+    shutdown: &Shutdown,
+) -> Result<SocketAddr> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen on {listen} for webhooks; is another process using the port?"))?;
+    let address = listener.local_addr()?;
+    tracing::info!(name = "webhooks", addr = %address, "listening");
+    let mut connections = grpc_tls::incoming(listener, config, shutdown);
+    let turns = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let owner = shutdown.clone();
+    shutdown.spawn(async move {
+        while let Some(connection) = connections.next().await {
+            let (Ok(connection), Ok(turn)) = (connection, turns.clone().acquire_owned().await) else {
+                continue;
+            };
+            let service = TowerToHyperService::new(router.clone());
+            let stop = owner.token();
+            owner.spawn(async move {
+                let _turn = turn;
+                let mut builder = Builder::new(TokioExecutor::new());
+                builder
+                    .http1()
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(HEAD_TIMEOUT);
+                builder
+                    .http2()
+                    .timer(TokioTimer::new())
+                    .max_concurrent_streams(STREAMS_MAX);
+                let serving = builder.serve_connection(TokioIo::new(connection), service);
+                let mut serving = std::pin::pin!(serving);
+                let served = tokio::select! {
+                    served = serving.as_mut() => served,
+                    () = stop.cancelled() => {
+                        serving.as_mut().graceful_shutdown();
+                        serving.await
+                    }
+                };
+                if let Err(error) = served {
+                    tracing::debug!(%error, "webhook connection ended");
+                }
+            });
+        }
+    });
+    Ok(address)
+}

@@ -1,0 +1,72 @@
+//! Validation of one object: by itself, and against the mesh that it would become part of.
+//!
+//! A reference to what does not exist is a warning here although analysis calls it an error: objects are applied in any order, and the other
+//! one may be the next line of the same file. A conflict with what exists is an error in any order.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use weft_api::diagnostic::{Diagnostic, Severity, code};
+
+use super::review::Answer;
+use crate::snapshot::{MeshSnapshot, build};
+
+/// Findings about what is missing, which may still come.
+const MAY_STILL_COME: [&str; 5] = [
+    code::REFERENCE_NOT_FOUND,
+    code::GATEWAY_CREDENTIAL,
+    code::UNKNOWN_DESTINATION_RULE_HOST,
+    code::SUBSET_SELECTS_NOTHING,
+    code::NO_WORKLOAD,
+];
+
+/// Decides about an object as JSON.
+pub fn validate(mut object: Value, mesh: &MeshSnapshot) -> Answer {
+    // What the API server and others wrote is none of the user's business.
+    if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        meta.shift_remove("managedFields");
+    }
+    let parsed = weft_api::parse::parse("", &object.to_string());
+    let mut findings = parsed.diagnostics;
+    if findings.iter().all(|finding| finding.severity != Severity::Error) {
+        let mut inputs = mesh.inputs.clone();
+        let mut names = BTreeSet::new();
+        for resource in &parsed.resources {
+            names.insert(resource.key().to_string());
+            inputs.apply(resource);
+        }
+        let changed = build(inputs, &mesh.settings, mesh.generation, Some(mesh));
+        // What it says about the object, and what the object does to others.
+        let about = |finding: &&Diagnostic| names.contains(&finding.object) || !mesh.diagnostics.contains(*finding);
+        for mut finding in changed.diagnostics.iter().filter(about).cloned() {
+            if !names.contains(&finding.object) {
+                finding.message = format!("{}: {}", finding.object, finding.message);
+                finding.field.clear();
+            }
+            findings.push(finding);
+        }
+    }
+    let (errors, others): (Vec<Diagnostic>, Vec<Diagnostic>) = findings
+        .into_iter()
+        .filter(|finding| finding.severity != Severity::Info)
+        .partition(|finding| finding.severity == Severity::Error && !MAY_STILL_COME.contains(&&*finding.code));
+    if errors.is_empty() {
+        return Answer::allowed().with_warnings(others.iter().map(sentence).collect());
+    }
+    Answer::refused(errors.iter().map(sentence).collect::<Vec<_>>().join("; "))
+}
+
+/// `field: what is wrong; what to do [code]`. The place is left out: the object came as JSON, whose lines are not the user's.
+fn sentence(finding: &Diagnostic) -> String {
+    let mut text = String::new();
+    if !finding.field.is_empty() {
+        text.push_str(&finding.field);
+        text.push_str(": ");
+    }
+    text.push_str(&finding.message);
+    if !finding.hint.is_empty() {
+        text.push_str("; ");
+        text.push_str(&finding.hint);
+    }
+    format!("{text} [{}]", finding.code)
+}
