@@ -184,7 +184,7 @@ mod tests {
         for namespace in SYSTEM_NAMESPACES {
             assert!(skips(&plain, namespace));
         }
-        let mut host = plain.clone();
+        let mut host = plain;
         host.spec = Some(PodSpec {
             host_network: Some(true),
             ..PodSpec::default()

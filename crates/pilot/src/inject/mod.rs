@@ -122,13 +122,14 @@ pub fn inject(pod: &Value, namespace: &str, scope: Scope<'_>, settings: &Setting
 fn decide_proxy(spec: &PodSpec, options: &Options, settings: &Settings, workload: &Workload) -> Result<Proxy, Refusal> {
     let config = &options.proxy_config;
     let status_port = options.status_port.or(config.status_port).unwrap_or(names::STATUS_PORT);
-    let mode = options.interception.or(config.no_interception.map(|none| {
+    let of_config = config.no_interception.map(|none| {
         if none {
             Interception::None
         } else {
             Interception::Redirect
         }
-    }));
+    });
+    let mode = options.interception.or(of_config);
     let capture = match mode.unwrap_or(Interception::Redirect) {
         Interception::Redirect => Some(Capture::new(options, settings, status_port)?),
         Interception::None => None,
