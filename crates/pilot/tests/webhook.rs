@@ -1,4 +1,5 @@
 //! Admission round trips over real TLS: what the API server would send, and what it would get.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

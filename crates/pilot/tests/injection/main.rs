@@ -1,4 +1,5 @@
 //! What injection makes of pods: each case is a YAML file, and beside it what comes out.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::PathBuf;
 
