@@ -62,8 +62,9 @@ pub async fn serve(
     let addr = listener.local_addr()?;
     tracing::info!(name, %addr, "listening");
     let stop = shutdown.token();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     shutdown.spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
+        let served = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
         if let Err(error) = served.await {
             tracing::error!(name, %error, "http server ended");
         }

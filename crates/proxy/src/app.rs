@@ -1,5 +1,7 @@
 //! The only place that wires the proxy together: threads, configuration, sockets, shutdown.
 
+mod control;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,31 +13,35 @@ use rustls::crypto::CryptoProvider;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
+use weft_base::log::LogControl;
 use weft_base::readiness::{Blocker, Readiness};
 use weft_base::shutdown::{Shutdown, termination};
 use weft_base::workload::{self, IdentityWatch};
 
-use crate::admin::{self, DumpSource};
+use self::control::Updates;
+use crate::admin::{self, Admin, DumpSource};
 use crate::bootstrap::Loaded;
 use crate::compile::{Compiler, Reject};
 use crate::config::{Mesh, Run};
+use crate::drain::Drain;
 use crate::listen::accept;
-use crate::listen::sockets::{Command, SocketKey, Sockets};
+use crate::listen::sockets::{BindError, Command, SocketKey, Sockets};
 use crate::mesh::{self, Role};
 use crate::model::convert;
 use crate::model::secret::SdsSource;
 use crate::names;
 use crate::observe::access_log::LogWriter;
 use crate::observe::als::Exporters;
-use crate::observe::istio::registry::{Exposition, Registry};
+use crate::observe::istio::registry::Registry;
 use crate::observe::trace::export::SpanExporters;
 use crate::runtime::RuntimeHandle;
 use crate::secrets::{IDENTITY_CLUSTER, SecretStore};
+use crate::status::{self, Application};
 use crate::upstream::dns;
 use crate::worker::{Shared, Worker};
-use crate::xds::client;
 use crate::xds::config_store::ConfigStore;
 use crate::xds::sds::SecretClient;
+use crate::xds::{self, client};
 
 /// A running proxy.
 #[derive(Debug)]
@@ -50,6 +56,9 @@ pub struct Proxy {
     readiness: Readiness,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     drain_time: Duration,
+    drain: Drain,
+    workers: usize,
+    updates: [Updates; xds::kind::ALL.len()],
 }
 
 // === impl Proxy ===
@@ -67,6 +76,7 @@ impl Proxy {
         let log = LogWriter::start().context("cannot start the access-log thread")?;
         let runtime = Arc::new(RuntimeHandle::default());
         let istio = Arc::new(Registry::new(&loaded.bootstrap.node));
+        let drain = Drain::new(&shutdown);
         let mut commands = Vec::new();
         let mut threads = Vec::new();
         for index in 0..options.workers() {
@@ -76,6 +86,7 @@ impl Proxy {
                 runtime: runtime.clone(),
                 log: log.clone(),
                 istio: istio.clone(),
+                drain: drain.clone(),
             };
             let drain_time = options.drain_time;
             threads.push(start_worker(index, shared, shutdown.clone(), receiver, drain_time)?);
@@ -99,6 +110,9 @@ impl Proxy {
             readiness: Readiness::new(),
             threads: Mutex::new(threads),
             drain_time: options.drain_time,
+            drain,
+            workers: options.workers(),
+            updates: Default::default(),
         };
         proxy.follow_secrets(&secrets);
         proxy.follow_outliers();
@@ -115,16 +129,6 @@ impl Proxy {
     pub fn reconfigure(&self, store: &mut ConfigStore) -> Vec<Reject> {
         let before = self.runtime.load();
         let (runtime, mut rejects) = self.compiler.lock().compile(&store.resources(), &before);
-        let mut wanted = Vec::new();
-        for (name, listener) in &runtime.listeners {
-            if listener.model.bind_to_port {
-                let keys = listener.model.addresses.iter().map(|address| SocketKey {
-                    listener: name.clone(),
-                    address: *address,
-                });
-                wanted.extend(keys);
-            }
-        }
         for (name, cluster) in &runtime.clusters {
             if before
                 .clusters
@@ -135,12 +139,28 @@ impl Proxy {
             }
         }
         self.runtime.store(Arc::new(runtime));
-        let errors = self.sockets.lock().apply(&wanted);
+        let errors = self.bind();
         rejects.extend(errors.into_iter().map(|error| Reject {
             name: error.key.listener.clone(),
             reason: error.to_string(),
         }));
         rejects
+    }
+
+    /// Binds what the running configuration wants and what has not drained, and lets go of the rest.
+    fn bind(&self) -> Vec<BindError> {
+        let runtime = self.runtime.load();
+        let mut wanted = Vec::new();
+        for (name, listener) in &runtime.listeners {
+            if listener.model.bind_to_port && self.drain.listens(&listener.model) {
+                let keys = listener.model.addresses.iter().map(|address| SocketKey {
+                    listener: name.clone(),
+                    address: *address,
+                });
+                wanted.extend(keys);
+            }
+        }
+        self.sockets.lock().apply(&wanted)
     }
 
     /// The addresses that listeners are bound to, by listener.
@@ -160,31 +180,6 @@ impl Proxy {
     /// The running configuration.
     pub fn runtime(&self) -> &Arc<RuntimeHandle> {
         &self.runtime
-    }
-
-    /// Counters of the connection managers, as `(name, value, is gauge)`.
-    pub fn stats(&self) -> Vec<(String, u64, bool)> {
-        let compiler = self.compiler.lock();
-        let values = compiler.all_stats().flat_map(|(prefix, stats)| {
-            let named = move |(name, value, gauge)| (format!("http.{prefix}.{name}"), value, gauge);
-            stats.values().into_iter().map(named)
-        });
-        let mut values: Vec<_> = values.collect();
-        values.extend(self.runtime.load().listener_stats());
-        values.push((
-            "access_log.dropped_entries".to_owned(),
-            compiler.dropped_entries(),
-            false,
-        ));
-        values.push(("tracing.dropped_spans".to_owned(), compiler.dropped_spans(), false));
-        values.push(("access_log.dropped".to_owned(), self.log.dropped(), false));
-        values.sort();
-        values
-    }
-
-    /// Istio's standard metrics as they are now.
-    pub fn istio_metrics(&self) -> Exposition {
-        self.istio.exposition()
     }
 
     /// Stops accepting, waits for requests in flight, then ends the threads.
@@ -239,14 +234,17 @@ impl Proxy {
 }
 
 /// Runs the proxy until it is asked to end.
-pub async fn run(loaded: Loaded, options: Run) -> Result<()> {
+pub async fn run(loaded: Loaded, options: Run, log: LogControl) -> Result<()> {
     let shutdown = Shutdown::new();
     let (proxy, store) = Proxy::start(&loaded, &options, shutdown.clone())?;
-    serve(loaded, Arc::new(proxy), store, shutdown, None).await
+    let proxy = Arc::new(proxy);
+    let admin = Admin::new(&proxy, loaded.bootstrap.node.clone(), log, &shutdown);
+    serve(loaded, proxy, store, admin, shutdown, None).await
 }
 
 /// Runs the proxy under the mesh's control plane until it is asked to end.
-pub async fn run_in_mesh(role: Role, options: Mesh) -> Result<()> {
+pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<()> {
+    let application = Application::parse(&options)?;
     let loaded = mesh::bootstrap(role, &options)?;
     let ca = mesh::ca_config(&options)?;
     let shutdown = Shutdown::new();
@@ -256,7 +254,9 @@ pub async fn run_in_mesh(role: Role, options: Mesh) -> Result<()> {
     if let Some(names) = names.context("cannot serve dns")? {
         store.follow_names(names);
     }
-    admin::serve_status(options.status_listen, options.readiness_listen, &proxy, &shutdown).await?;
+    let admin = Admin::new(&proxy, loaded.bootstrap.node.clone(), log, &shutdown);
+    let (status, readiness) = (options.status_listen, options.readiness_listen);
+    status::serve(status, readiness, admin.clone(), application, &shutdown).await?;
     let certificate = proxy.readiness.block("certificate");
     let identity = workload::follow(ca, &shutdown);
     let (ready, first) = oneshot::channel();
@@ -264,7 +264,7 @@ pub async fn run_in_mesh(role: Role, options: Mesh) -> Result<()> {
     let following = follow_identity(identity, proxy.secrets.clone(), certificate, ready);
     shutdown.spawn(async move { stop.run_until_cancelled(following).await });
     // Discovery is asked only once there is a certificate to show it.
-    serve(loaded, proxy, store, shutdown, Some(first)).await
+    serve(loaded, proxy, store, admin, shutdown, Some(first)).await
 }
 
 /// Delivers every certificate of the workload as secrets; tells when the first came.
@@ -294,6 +294,7 @@ async fn serve(
     loaded: Loaded,
     proxy: Arc<Proxy>,
     store: ConfigStore,
+    admin: Admin,
     shutdown: Shutdown,
     first: Option<oneshot::Receiver<()>>,
 ) -> Result<()> {
@@ -327,7 +328,7 @@ async fn serve(
         shutdown.spawn(async move { stop.run_until_cancelled(following).await });
     }
     if let Some(address) = loaded.bootstrap.admin {
-        admin::serve(address, proxy.clone(), dump, &shutdown).await?;
+        admin::serve(address, admin, dump, &shutdown).await?;
     }
     let signal = tokio::select! {
         signal = termination() => signal.context("cannot wait for signals")?,

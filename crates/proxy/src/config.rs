@@ -114,6 +114,12 @@ pub struct Mesh {
     /// Readiness and metrics.
     #[arg(long, env = "WEFT_STATUS_LISTEN", default_value = "127.0.0.1:15020")]
     pub status_listen: SocketAddr,
+    /// The application's probes by path on the status port, as JSON.
+    #[arg(long, env = "ISTIO_KUBE_APP_PROBERS", value_name = "JSON")]
+    pub app_probers: Option<String>,
+    /// The application's own metrics, as JSON: {"scrape": "true", "port": "8080", "path": "/metrics"}.
+    #[arg(long, env = "ISTIO_PROMETHEUS_ANNOTATIONS", value_name = "JSON")]
+    pub prometheus_annotations: Option<String>,
     /// Readiness for whoever starts the workload.
     #[arg(long, env = "WEFT_READINESS_LISTEN", default_value = "127.0.0.1:15021")]
     pub readiness_listen: SocketAddr,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, anyhow};
 use clap::Parser;
+use weft_base::log::LogControl;
 use weft_proxy::config::{Cli, Mesh, Verb};
 use weft_proxy::mesh::Role;
 use weft_proxy::secrets::agent;
@@ -14,15 +15,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    weft_base::log::init(&cli.log_level, cli.log_format)?;
+    let log = weft_base::log::init(&cli.log_level, cli.log_format)?;
     match cli.verb {
         Verb::Run(options) => {
             let loaded = load_apart(options.config.clone(), options.tolerate_unsupported)?;
             warn_tolerated(&loaded);
-            control_runtime()?.block_on(app::run(loaded, options))
+            control_runtime()?.block_on(app::run(loaded, options, log))
         }
-        Verb::Sidecar(options) => in_mesh(Role::Sidecar, *options),
-        Verb::Gateway(options) => in_mesh(Role::Gateway, *options),
+        Verb::Sidecar(options) => in_mesh(Role::Sidecar, *options, log),
+        Verb::Gateway(options) => in_mesh(Role::Gateway, *options, log),
         Verb::SdsAgent(options) => control_runtime()?.block_on(agent::run(options)),
         Verb::Wait(options) => control_runtime()?.block_on(wait::run(&options)),
         Verb::Validate(options) => {
@@ -35,8 +36,8 @@ fn main() -> Result<()> {
     }
 }
 
-fn in_mesh(role: Role, options: Mesh) -> Result<()> {
-    control_runtime()?.block_on(app::run_in_mesh(role, options))
+fn in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<()> {
+    control_runtime()?.block_on(app::run_in_mesh(role, options, log))
 }
 
 /// What is not traffic waits nearly all the time: the main thread does it, with little memory.

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -14,6 +13,7 @@ use crate::listen::chain_match::ChainIndex;
 use crate::model::access_log::Format;
 use crate::model::listener::Listener;
 use crate::model::route::{HeaderMutations, Route, RouteAction, Target, VirtualHost};
+use crate::observe::stats::ListenerStats;
 use crate::request::RequestHead;
 use crate::route::table::RouteTable;
 use crate::secrets::SecretStore;
@@ -51,17 +51,8 @@ pub struct ListenerRuntime {
     pub index: ChainIndex,
     /// Chains, in the order of the configuration; the default chain last, where there is one.
     pub chains: Vec<ChainRuntime>,
-    /// Counters, carried by name.
-    pub counters: Arc<ListenerCounters>,
-}
-
-/// What a listener counts.
-#[derive(Debug, Default)]
-pub struct ListenerCounters {
-    /// Connections whose first bytes did not come in time (Envoy: `downstream_pre_cx_timeout`).
-    pub inspect_timeouts: AtomicU64,
-    /// Connections that no chain takes (Envoy: `no_filter_chain_match`).
-    pub unmatched: AtomicU64,
+    /// Counts, carried by name.
+    pub stats: Arc<ListenerStats>,
 }
 
 /// A filter chain ready to serve.
@@ -194,20 +185,6 @@ impl Runtime {
         found
             .find(|listener| listener.model.direction == captured.model.direction)
             .unwrap_or(captured)
-    }
-
-    /// Counters of listeners: name, value, whether it is a gauge.
-    pub fn listener_stats(&self) -> Vec<(String, u64, bool)> {
-        let of = |(name, listener): (&Arc<str>, &Arc<ListenerRuntime>)| {
-            let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-            let counters = &listener.counters;
-            [
-                ("downstream_pre_cx_timeout", value(&counters.inspect_timeouts)),
-                ("no_filter_chain_match", value(&counters.unmatched)),
-            ]
-            .map(|(what, value)| (format!("listener.{name}.{what}"), value, false))
-        };
-        self.listeners.iter().flat_map(of).collect()
     }
 
     /// The connection manager of a chain that a connection was accepted on.

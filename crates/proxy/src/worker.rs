@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 use weft_base::shutdown::Shutdown;
 
+use crate::drain::Drain;
 use crate::observe::access_log::{LineBuffers, LogWriter};
 use crate::observe::istio::registry::Registry;
 use crate::observe::istio::shard::Shard;
@@ -36,6 +37,8 @@ pub struct Worker {
     pub log: LineBuffers,
     /// Istio's standard metrics of the thread.
     pub istio: Shard,
+    /// Whether clients are to be sent away.
+    pub drain: Drain,
     rng: RefCell<fastrand::Rng>,
     tasks: TaskTracker,
 }
@@ -49,6 +52,8 @@ pub struct Shared {
     pub log: LogWriter,
     /// Series of Istio's standard metrics.
     pub istio: Arc<Registry>,
+    /// Whether clients are to be sent away.
+    pub drain: Drain,
 }
 
 /// Runs hyper's own tasks on the worker that the connection belongs to.
@@ -62,9 +67,15 @@ pub struct LocalExecutor {
 impl Worker {
     /// A worker of the current thread.
     pub fn new(index: usize, shared: Shared, shutdown: Shutdown, seed: u64) -> Rc<Self> {
-        let Shared { runtime, log, istio } = shared;
+        let Shared {
+            runtime,
+            log,
+            istio,
+            drain,
+        } = shared;
         Rc::new(Self {
             index,
+            drain,
             istio: Shard::new(istio, index),
             runtime,
             pools: Pools::default(),

@@ -33,6 +33,7 @@ const PROTOBUF_FOLDERS: &[&str] = &[
     "crates/proxy/src/xds",
     "crates/proxy/src/secrets",
     "crates/proxy/src/admin",
+    "crates/proxy/src/status",
     "crates/proxy/src/observe",
 ];
 

@@ -1,229 +1,157 @@
-//! The admin server: Envoy's paths for operators, on its own address.
+//! The admin server: Envoy's paths for operators, on its own address. Paths that change something take POST alone, as Envoy's do.
 
+mod certs;
 mod config_dump;
+mod control;
+mod pages;
+mod server;
+mod stats;
 
-use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use axum::extract::{Query, RawQuery, State};
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::json;
+use tokio::time::Instant;
+use weft_base::log::LogControl;
 use weft_base::shutdown::Shutdown;
 
 use crate::app::Proxy;
-use crate::model::cluster::Health;
-use crate::observe::prometheus::Pieces;
+use crate::model::bootstrap::Node;
 
 pub use self::config_dump::DumpSource;
+pub(crate) use self::stats::prometheus_page;
 
-/// Media type of Prometheus' text format.
-const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// What the pages report on. Weak, so that the server does not keep a stopped proxy alive.
+/// What the pages report on and change. Clones share one state; the proxy is weak, so that a server does not keep a stopped one.
 #[derive(Clone, Debug)]
-struct Admin {
+pub struct Admin {
     proxy: Weak<Proxy>,
     shutdown: Shutdown,
+    log: LogControl,
+    node: Arc<Node>,
+    started: Instant,
+    health_failed: Arc<AtomicBool>,
 }
 
+/// What queries ask for.
 #[derive(Debug, Default, Deserialize)]
 struct Format {
     #[serde(default)]
     format: String,
-    #[serde(default)]
-    filter: String,
+}
+
+/// State of the server, with Envoy's names (`envoy.admin.v3.ServerInfo.State`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ServerState {
+    Live,
+    Draining,
+    Initializing,
+}
+
+// === impl ServerState ===
+
+impl ServerState {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Live => "LIVE",
+            Self::Draining => "DRAINING",
+            Self::Initializing => "INITIALIZING",
+        }
+    }
+}
+
+// === impl Admin ===
+
+impl Admin {
+    /// Pages on a proxy that has just started.
+    pub fn new(proxy: &Arc<Proxy>, node: Node, log: LogControl, shutdown: &Shutdown) -> Self {
+        Self {
+            proxy: Arc::downgrade(proxy),
+            shutdown: shutdown.clone(),
+            log,
+            node: Arc::new(node),
+            started: Instant::now(),
+            health_failed: Arc::default(),
+        }
+    }
+
+    /// The proxy, until it has stopped.
+    pub(crate) fn proxy(&self) -> Option<Arc<Proxy>> {
+        self.proxy.upgrade()
+    }
+
+    /// Ends the process in order.
+    pub(crate) fn quit(&self) {
+        self.shutdown.start();
+    }
+
+    /// State, and what is still waited for.
+    pub(crate) fn state(&self) -> (ServerState, Vec<&'static str>) {
+        if self.shutdown.is_started() || self.health_failed.load(Ordering::Relaxed) {
+            return (ServerState::Draining, Vec::new());
+        }
+        let pending = self
+            .proxy()
+            .map(|proxy| proxy.readiness().pending())
+            .unwrap_or_default();
+        if pending.is_empty() {
+            (ServerState::Live, pending)
+        } else {
+            (ServerState::Initializing, pending)
+        }
+    }
 }
 
 /// Binds `address` and serves the pages until the proxy drains.
 pub async fn serve(
     address: SocketAddr,
-    proxy: Arc<Proxy>,
+    admin: Admin,
     dump: DumpSource,
     shutdown: &Shutdown,
 ) -> std::io::Result<SocketAddr> {
-    let state = Admin {
-        proxy: Arc::downgrade(&proxy),
-        shutdown: shutdown.clone(),
-    };
-    drop(proxy);
     let router = Router::new()
+        .route("/", get(server::index))
+        .route("/help", get(server::help))
         .route("/ready", get(ready))
-        .route("/server_info", get(server_info))
-        .route("/stats", get(stats))
-        .route("/stats/prometheus", get(prometheus))
-        .route("/clusters", get(clusters))
-        .route("/listeners", get(listeners))
-        .route("/quitquitquit", post(quit))
-        .with_state(state)
-        .merge(Router::new().route("/config_dump", get(config_dump)).with_state(dump));
+        .route("/server_info", get(server::info))
+        .route("/memory", get(server::memory))
+        .route("/stats", get(stats::stats))
+        .route("/stats/prometheus", get(stats::prometheus))
+        .route("/clusters", get(pages::clusters))
+        .route("/listeners", get(pages::listeners))
+        .route("/logging", post(control::logging))
+        .route("/healthcheck/fail", post(control::fail_health))
+        .route("/healthcheck/ok", post(control::pass_health))
+        .route("/drain_listeners", post(control::drain_listeners))
+        .route("/quitquitquit", post(control::quit))
+        .with_state(admin)
+        .merge(
+            Router::new()
+                .route("/config_dump", get(config_dump))
+                .route("/certs", get(certs::certs))
+                .with_state(dump),
+        );
     weft_base::admin::serve("admin", address, router, shutdown).await
 }
 
-/// Serves readiness and metrics for whoever runs the workload, on two addresses as Istio's agent does.
-pub async fn serve_status(
-    status: SocketAddr,
-    readiness: SocketAddr,
-    proxy: &Arc<Proxy>,
-    shutdown: &Shutdown,
-) -> std::io::Result<()> {
-    let state = Admin {
-        proxy: Arc::downgrade(proxy),
-        shutdown: shutdown.clone(),
-    };
-    let healthz = Router::new().route("/healthz/ready", get(ready));
-    let metrics = Router::new()
-        .route("/stats/prometheus", get(prometheus))
-        .route("/metrics", get(prometheus));
-    let status_router = healthz.clone().merge(metrics).with_state(state.clone());
-    weft_base::admin::serve("status", status, status_router, shutdown).await?;
-    weft_base::admin::serve("readiness", readiness, healthz.with_state(state), shutdown).await?;
-    Ok(())
-}
-
-async fn ready(State(admin): State<Admin>) -> impl IntoResponse {
-    if admin.shutdown.is_started() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n".to_owned());
-    }
-    let pending = admin
-        .proxy
-        .upgrade()
-        .map(|proxy| proxy.readiness().pending())
-        .unwrap_or_default();
-    if !pending.is_empty() {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            format!("waiting for {}\n", pending.join(", ")),
-        );
-    }
-    (StatusCode::OK, "LIVE\n".to_owned())
-}
-
-async fn server_info(State(admin): State<Admin>) -> impl IntoResponse {
-    let state = if admin.shutdown.is_started() {
-        "DRAINING"
-    } else {
-        "LIVE"
-    };
-    Json(json!({"version": concat!("weft-proxy/", env!("CARGO_PKG_VERSION")), "state": state}))
-}
-
-async fn stats(State(admin): State<Admin>, Query(format): Query<Format>) -> impl IntoResponse {
-    let Some(proxy) = admin.proxy.upgrade() else {
-        return stopping();
-    };
-    let stats = proxy
-        .stats()
-        .into_iter()
-        .filter(|(name, _, _)| name.contains(&format.filter));
-    if format.format == "json" {
-        let stats: Vec<_> = stats
-            .map(|(name, value, _)| json!({"name": name, "value": value}))
-            .collect();
-        return Json(json!({"stats": stats})).into_response();
-    }
-    let mut text = String::new();
-    for (name, value, _) in stats {
-        let _ = writeln!(text, "{name}: {value}");
-    }
-    text.into_response()
-}
-
-/// Envoy's names with `http.<prefix>.` turned into a label.
-async fn prometheus(State(admin): State<Admin>) -> impl IntoResponse {
-    let Some(proxy) = admin.proxy.upgrade() else {
-        return stopping();
-    };
-    let mut text = String::new();
-    let mut last = String::new();
-    let mut stats: Vec<(String, String, u64, bool)> = proxy
-        .stats()
-        .into_iter()
-        .filter_map(|(name, value, gauge)| {
-            let (prefix, metric) = name.strip_prefix("http.")?.rsplit_once('.')?;
-            Some((format!("envoy_http_{metric}"), prefix.to_owned(), value, gauge))
-        })
-        .collect();
-    stats.sort();
-    for (metric, prefix, value, gauge) in stats {
-        if metric != last {
-            let _ = writeln!(text, "# TYPE {metric} {}", if gauge { "gauge" } else { "counter" });
-            last.clone_from(&metric);
-        }
-        let prefix = prefix.replace('\\', "\\\\").replace('"', "\\\"");
-        let _ = writeln!(text, "{metric}{{envoy_http_conn_manager_prefix=\"{prefix}\"}} {value}");
-    }
-    let pieces = std::iter::once(text).chain(proxy.istio_metrics().pieces());
-    let pieces = Pieces::new(pieces).map(Ok::<_, std::convert::Infallible>);
-    let body = axum::body::Body::from_stream(futures_util::stream::iter(pieces));
-    ([(header::CONTENT_TYPE, PROMETHEUS)], body).into_response()
-}
-
-async fn clusters(State(admin): State<Admin>, Query(format): Query<Format>) -> impl IntoResponse {
-    let Some(proxy) = admin.proxy.upgrade() else {
-        return stopping();
-    };
-    let runtime = proxy.runtime().load();
-    let mut names: Vec<_> = runtime.clusters.keys().cloned().collect();
-    names.sort();
-    let mut text = String::new();
-    let mut statuses = Vec::new();
-    for name in names {
-        let Some(cluster) = runtime.clusters.get(&name) else {
-            continue;
-        };
-        let mut hosts = Vec::new();
-        for endpoint in &cluster.endpoints().endpoints {
-            let active = endpoint.state.active.load(std::sync::atomic::Ordering::Relaxed);
-            let health = health(endpoint.model.health, endpoint.is_healthy());
-            let _ = writeln!(text, "{name}::{}::rq_active::{active}", endpoint.text);
-            let _ = writeln!(text, "{name}::{}::health_flags::{health}", endpoint.text);
-            let _ = writeln!(text, "{name}::{}::weight::{}", endpoint.text, endpoint.model.weight);
-            hosts.push(json!({
-                "address": address_json(&endpoint.text),
-                "stats": [{"name": "rq_active", "type": "GAUGE", "value": active.to_string()}],
-                "health_status": {"eds_health_status": eds_health(endpoint.model.health)},
-                "weight": endpoint.model.weight,
-            }));
-        }
-        statuses.push(json!({"name": name, "host_statuses": hosts}));
-    }
-    if format.format == "json" {
-        return Json(json!({"cluster_statuses": statuses})).into_response();
-    }
-    text.into_response()
-}
-
-async fn listeners(State(admin): State<Admin>, Query(format): Query<Format>) -> impl IntoResponse {
-    let Some(proxy) = admin.proxy.upgrade() else {
-        return stopping();
-    };
-    let addresses = proxy.addresses();
-    if format.format == "json" {
-        let statuses: Vec<_> = addresses
-            .iter()
-            .flat_map(|(name, bound)| bound.iter().map(move |address| (name, address)))
-            .map(|(name, address)| {
-                let socket = json!({"address": address.ip().to_string(), "port_value": address.port()});
-                json!({"name": name, "local_address": {"socket_address": socket}})
-            })
-            .collect();
-        return Json(json!({"listener_statuses": statuses})).into_response();
-    }
-    let mut text = String::new();
-    for (name, bound) in addresses {
-        for address in bound {
-            let _ = writeln!(text, "{name}::{address}");
+/// `/ready`: 200 once everything that was waited for is there and until the drain.
+pub(crate) async fn ready(State(admin): State<Admin>) -> Response {
+    match admin.state() {
+        (ServerState::Live, _) => (StatusCode::OK, "LIVE\n").into_response(),
+        (ServerState::Draining, _) => (StatusCode::SERVICE_UNAVAILABLE, "DRAINING\n").into_response(),
+        (ServerState::Initializing, pending) => {
+            let text = format!("waiting for {}\n", pending.join(", "));
+            (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
     }
-    text.into_response()
 }
 
-async fn config_dump(State(dump): State<DumpSource>, RawQuery(query): RawQuery) -> impl IntoResponse {
+async fn config_dump(State(dump): State<DumpSource>, RawQuery(query): RawQuery) -> Response {
     let asked = query.unwrap_or_default();
     let endpoints = asked
         .split('&')
@@ -235,43 +163,6 @@ async fn config_dump(State(dump): State<DumpSource>, RawQuery(query): RawQuery) 
     }
 }
 
-async fn quit(State(admin): State<Admin>) -> &'static str {
-    admin.shutdown.start();
-    "OK\n"
-}
-
-/// An endpoint's text as `core.v3.Address`: `host:port`, or the path of a Unix socket.
-fn address_json(text: &str) -> serde_json::Value {
-    match text
-        .rsplit_once(':')
-        .and_then(|(host, port)| Some((host, port.parse::<u16>().ok()?)))
-    {
-        Some((host, port)) => {
-            let host = host.trim_start_matches('[').trim_end_matches(']');
-            json!({"socket_address": {"address": host, "port_value": port}})
-        }
-        None => json!({"pipe": {"path": text.trim_start_matches("unix://")}}),
-    }
-}
-
-fn stopping() -> axum::response::Response {
+fn stopping() -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, "the proxy is stopping\n").into_response()
-}
-
-fn health(discovered: Health, healthy: bool) -> &'static str {
-    match (discovered, healthy) {
-        (Health::Healthy, true) => "healthy",
-        (Health::Healthy, false) => "/failed_outlier_check",
-        (Health::Degraded, _) => "/eds_status_degraded",
-        (Health::Unhealthy | Health::Draining, _) => "/failed_eds_health",
-    }
-}
-
-fn eds_health(health: Health) -> &'static str {
-    match health {
-        Health::Healthy => "HEALTHY",
-        Health::Degraded => "DEGRADED",
-        Health::Unhealthy => "UNHEALTHY",
-        Health::Draining => "DRAINING",
-    }
 }

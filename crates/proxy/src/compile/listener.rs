@@ -30,7 +30,7 @@ impl Compiler {
         clusters: &Clusters,
         previous: Option<&Arc<ListenerRuntime>>,
     ) -> Result<ListenerRuntime, String> {
-        let counters = previous.map_or_else(Arc::default, |previous| previous.counters.clone());
+        let stats = previous.map_or_else(Arc::default, |previous| previous.stats.clone());
         let previous = previous.filter(|previous| Arc::ptr_eq(&previous.model, model));
         let matches: Vec<_> = model.chains.iter().map(|chain| &chain.matches).collect();
         let index = ChainIndex::compile(&matches).map_err(|error| error.to_string())?;
@@ -49,7 +49,7 @@ impl Compiler {
             model: model.clone(),
             index,
             chains,
-            counters,
+            stats,
         })
     }
 

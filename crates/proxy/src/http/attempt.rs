@@ -103,6 +103,10 @@ pub async fn attempts(
                 (outcome, failure.endpoint.as_ref())
             }
         };
+        match outcome {
+            Outcome::Answer { .. } => cluster.state.stats().answered(),
+            Outcome::Failure { kind, .. } => cluster.state.stats().failed(kind),
+        }
         if let Some(endpoint) = endpoint {
             record(cluster, endpoint, outcome);
             tried.push(endpoint.state.id);
@@ -126,6 +130,7 @@ pub async fn attempts(
         drop(result);
         finish.leave_endpoint();
         finish.chain.stats.retry();
+        cluster.state.stats().retried();
         tokio::time::sleep(retry::backoff(policy, count, finish.worker.random())).await;
     }
 }

@@ -100,7 +100,8 @@ impl HttpConnection {
         let mut response = request::serve(self.clone(), message).await;
         self.active.set(self.active.get() - 1);
         self.last_active.set(Instant::now());
-        let draining = self.worker.shutdown.is_started() || self.spent(&self.current.borrow().1);
+        let draining =
+            self.worker.drain.token(self.info.direction).is_cancelled() || self.spent(&self.current.borrow().1);
         // An answer that does not wait for the request's end leaves the connection in no usable state, and so does an
         // upgrade that was asked for and not made.
         let early = unfinished && response.body().is_before_request_end();
@@ -117,7 +118,7 @@ impl HttpConnection {
 
     /// Resolves when the connection should end. Timers are armed only for what is configured.
     async fn end(&self) -> End {
-        let stop = self.worker.shutdown.token();
+        let stop = self.worker.drain.token(self.info.direction);
         loop {
             let chain = self.current.borrow().1.clone();
             let idle = chain.manager.idle_timeout;

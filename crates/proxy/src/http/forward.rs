@@ -89,6 +89,8 @@ pub async fn forward(
         return fail(ErrorKind::UpgradeRefused, &head, finish);
     }
     let Some(guard) = cluster.state.take(Resource::Request, &cluster.model.limits) else {
+        cluster.state.stats().failed(ErrorKind::Overflow);
+        cluster.state.stats().completed(ErrorKind::Overflow.status());
         return fail(ErrorKind::Overflow, &head, finish);
     };
     finish.guards.push(guard);
@@ -111,8 +113,15 @@ pub async fn forward(
         kind = limits.exceeded(begun, &progress) => Err(kind.into()),
     };
     match result {
-        Ok(answer) => deliver::pass_on(&exchange, &chosen, answer, &head, client, finish, &limits),
+        Ok(answer) => {
+            cluster.state.stats().completed(answer.response.status());
+            deliver::pass_on(&exchange, &chosen, answer, &head, client, finish, &limits)
+        }
         Err(error) => {
+            if error.kind == ErrorKind::UpstreamTimeout {
+                cluster.state.stats().failed(error.kind);
+            }
+            cluster.state.stats().completed(error.kind.status());
             let attempts = finish.info.attempts;
             let mut answer = respond::failure(&error, head.grpc, finish);
             if exchange

@@ -22,10 +22,15 @@ use crate::connection::ConnectionInfo;
 use crate::http::connection as http_connection;
 use crate::model::http::Codec;
 use crate::model::listener::{Listener, TransportProtocol};
+use crate::observe::stats::ListenerStats;
 use crate::runtime::{ActionRuntime, ChainRef, ChainRuntime, ListenerRuntime};
 use crate::stream::{Replay, Stream};
 use crate::tcp;
 use crate::worker::Worker;
+
+/// Counts an open connection of a listener.
+#[derive(Debug)]
+struct Open(Arc<ListenerStats>);
 
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
@@ -91,6 +96,7 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
     }
     let listener = listener.clone();
     drop(runtime);
+    let _open = Open::new(&listener.stats);
     let model = &listener.model;
     let name = &model.name;
 
@@ -106,7 +112,7 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
     // Stage 3: the first bytes, where the choice of the chain depends on them.
     let found = first_bytes(&mut socket, &listener, local_addr).await?;
     if found.timed_out {
-        listener.counters.inspect_timeouts.fetch_add(1, Ordering::Relaxed);
+        listener.stats.inspect_timeouts.fetch_add(1, Ordering::Relaxed);
         if !model.continue_on_inspect_timeout {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -197,10 +203,26 @@ async fn preface_of(
     }
 }
 
+// === impl Open ===
+
+impl Open {
+    fn new(stats: &Arc<ListenerStats>) -> Self {
+        stats.connections_total.fetch_add(1, Ordering::Relaxed);
+        stats.connections_active.fetch_add(1, Ordering::Relaxed);
+        Self(stats.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connections_active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 fn choose_chain(listener: &ListenerRuntime, facts: &Facts<'_>) -> io::Result<usize> {
     let default = listener.model.default_chain.as_ref().map(|_| listener.chains.len() - 1);
     listener.index.find(facts).or(default).ok_or_else(|| {
-        listener.counters.unmatched.fetch_add(1, Ordering::Relaxed);
+        listener.stats.no_chain.fetch_add(1, Ordering::Relaxed);
         io::Error::new(io::ErrorKind::NotFound, "no filter chain matches")
     })
 }

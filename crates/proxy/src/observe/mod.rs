@@ -11,6 +11,7 @@ pub mod istio;
 pub mod log_filter;
 pub mod prometheus;
 pub mod render;
+pub mod stats;
 pub mod stream_info;
 pub mod time_format;
 pub mod trace;

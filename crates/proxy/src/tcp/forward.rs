@@ -89,6 +89,7 @@ async fn connect_upstream(
     let mut last = ProxyError::from(ErrorKind::NoHealthyUpstream);
     for attempt in 1..=chain.proxy.connect_attempts_max {
         info.attempts = attempt;
+        cluster.state.stats().connecting();
         let endpoint = if let Discovery::OriginalDst { port_override, .. } = &cluster.model.discovery {
             let mut address = info.connection.original_dst.ok_or(ErrorKind::NoHealthyUpstream)?;
             if let Some(port) = port_override {
@@ -108,7 +109,10 @@ async fn connect_upstream(
                 info.upstream_identity = worker.istio.identity(own, stream.server_uri_san());
                 return Ok((stream, guard));
             }
-            Err(error) => last = error,
+            Err(error) => {
+                cluster.state.stats().failed(error.kind);
+                last = error;
+            }
         }
     }
     Err(last)

@@ -1,9 +1,10 @@
 //! Circuit breaking: counts of one cluster over all workers, and guards that give back on drop.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use crate::model::cluster::CircuitBreaker;
+use crate::observe::stats::ClusterStats;
 
 /// Counts of a cluster; carried over configuration changes by name.
 #[derive(Debug, Default)]
@@ -18,6 +19,7 @@ pub struct ClusterState {
     pub retries: AtomicU32,
     /// Turns of round robin.
     pub turn: AtomicU64,
+    stats: OnceLock<Box<ClusterStats>>,
 }
 
 /// Which count a guard holds.
@@ -55,6 +57,16 @@ impl ClusterState {
             state: self.clone(),
             resource,
         })
+    }
+
+    /// What is counted for people.
+    pub fn stats(&self) -> &ClusterStats {
+        self.stats.get_or_init(Box::default)
+    }
+
+    /// What was counted for people, where anything was.
+    pub fn used_stats(&self) -> Option<&ClusterStats> {
+        self.stats.get().map(|stats| &**stats)
     }
 
     fn limit(&self, resource: Resource, limits: &CircuitBreaker) -> u32 {

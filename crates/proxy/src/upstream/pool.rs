@@ -283,6 +283,7 @@ impl Pool {
             .state
             .take(Resource::Pending, limits)
             .ok_or(ErrorKind::Overflow)?;
+        cluster.state.stats().connecting();
         let stream = connect::to_endpoint(&cluster.model, &self.endpoint, host).await?;
         Ok((stream, guard))
     }

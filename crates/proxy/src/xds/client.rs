@@ -245,6 +245,9 @@ impl Client {
         }
         self.waiting.remove(&kind);
         tracing::debug!(?kind, accepted = applied.accepted.len(), "configuration applied");
+        if let Some(proxy) = self.proxy.upgrade() {
+            proxy.count_update(kind, applied.rejected.is_empty());
+        }
         response.accepted = applied.accepted;
         response.rejected = applied.rejected;
         let mut requests: Vec<Request> = self.session.answer(kind, response).into_iter().collect();
