@@ -1,5 +1,6 @@
 //! Whole-mesh tests: real processes and real sockets on loopback. One binary, so that everything is linked once.
 
+mod admin;
 mod interop;
 mod mesh;
 mod metrics;

@@ -63,6 +63,15 @@ impl Process {
         Ok(())
     }
 
+    /// Waits for a program that ends by itself.
+    pub(crate) async fn wait(mut self, limit: Duration) -> Result<()> {
+        let ended = tokio::time::timeout(limit, self.child.wait()).await;
+        let status =
+            ended.with_context(|| format!("{} did not end within {limit:?}:\n{}", self.name, self.log()))??;
+        ensure!(status.success(), "{} ended with {status}:\n{}", self.name, self.log());
+        Ok(())
+    }
+
     /// Sends SIGTERM and waits for the end; by force after the limit, which is an error.
     pub(crate) async fn stop(mut self, limit: Duration) -> Result<()> {
         let pid = self.child.id().context("the program has ended already")?;
