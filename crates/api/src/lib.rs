@@ -4,6 +4,7 @@
 
 pub mod authorization_policy;
 pub mod cluster;
+pub mod crd;
 pub mod destination_rule;
 pub mod diagnostic;
 pub mod endpoint_slice;
@@ -21,6 +22,7 @@ pub mod pod;
 pub mod protocol;
 pub mod request_authentication;
 pub mod resource;
+pub mod schema;
 pub mod secret;
 pub mod service;
 pub mod service_entry;

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::report::Report;
+use super::trace::Question;
 use super::tree::{Entry, Node, Value};
 use crate::diagnostic::{Severity, code};
 use crate::meta::{Labels, Position};
@@ -38,6 +39,7 @@ impl<'n, 'r> Fields<'n, 'r> {
     /// A field, and the knowledge that the kind has it. Null is absent. Of a field given twice the first counts.
     pub(super) fn get(&mut self, name: &'static str) -> Option<&'n Node> {
         self.known.push(name);
+        self.report.asked_field(name);
         let entry = self.entries.iter().find(|entry| entry.key == name)?;
         (!entry.node.is_null()).then_some(&entry.node)
     }
@@ -109,12 +111,15 @@ impl<'n, 'r> Fields<'n, 'r> {
     }
 
     pub(super) fn flag(&mut self, name: &'static str) -> Option<bool> {
-        self.with(name, |report, node| match &node.value {
-            Value::Scalar { text, plain: true } if text == "true" => Some(true),
-            Value::Scalar { text, plain: true } if text == "false" => Some(false),
-            Value::Scalar { .. } | Value::List(_) | Value::Map(_) => {
-                report.wrong_type(node, "true or false", "");
-                None
+        self.with(name, |report, node| {
+            report.asked(|| Question::Flag);
+            match &node.value {
+                Value::Scalar { text, plain: true } if text == "true" => Some(true),
+                Value::Scalar { text, plain: true } if text == "false" => Some(false),
+                Value::Scalar { .. } | Value::List(_) | Value::Map(_) => {
+                    report.wrong_type(node, "true or false", "");
+                    None
+                }
             }
         })
         .flatten()
@@ -245,6 +250,9 @@ impl<'n, 'r> Fields<'n, 'r> {
 
     /// Fields without a meaning here.
     pub(super) fn ignore(&mut self, names: &[&'static str]) {
+        for name in names {
+            self.report.asked_field(name);
+        }
         self.known.extend_from_slice(names);
     }
 

@@ -19,6 +19,7 @@ mod report;
 mod security;
 mod service_entry;
 mod sidecar;
+mod trace;
 mod traffic_policy;
 mod tree;
 mod values;
@@ -28,14 +29,16 @@ mod virtual_service_l4;
 
 use std::sync::Arc;
 
+use self::fields::Fields;
 use self::header::Header;
 use self::report::Report;
 use self::tree::{Node, Value};
 use crate::cluster;
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::gateway_api::RouteKind;
-use crate::meta::{Kind, Object, ObjectKey};
+use crate::meta::{Kind, Labels, Object, ObjectKey};
 use crate::resource::Resource;
+use crate::schema::Shape;
 
 /// Most documents of one file, items of lists included.
 const OBJECTS_MAX: usize = 50_000;
@@ -51,6 +54,26 @@ pub struct Parsed {
     pub broken: Vec<ObjectKey>,
     /// Whether a document is broken so badly that its name is not known.
     pub broken_unnamed: bool,
+}
+
+/// The shape of `spec` of a kind that is a custom resource of Istio's groups, as its reader asks for it.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all other kinds are not ours to define")]
+pub(crate) fn shape(kind: Kind) -> Option<Shape> {
+    let none = Labels::new();
+    let read: &dyn Fn(&mut Fields<'_, '_>) = match kind {
+        Kind::VirtualService => &|f| drop(virtual_service::read(f)),
+        Kind::DestinationRule => &|f| drop(destination_rule::read(f)),
+        Kind::ServiceEntry => &|f| drop(service_entry::service_entry(f)),
+        Kind::WorkloadEntry => &|f| drop(service_entry::workload_entry_object(f, &none)),
+        Kind::Gateway => &|f| drop(gateway::read(f)),
+        Kind::Sidecar => &|f| drop(sidecar::read(f)),
+        Kind::PeerAuthentication => &|f| drop(security::peer_authentication(f)),
+        Kind::AuthorizationPolicy => &|f| drop(policy::authorization_policy(f)),
+        Kind::RequestAuthentication => &|f| drop(policy::request_authentication(f)),
+        Kind::Telemetry => &|f| drop(policy::telemetry(f)),
+        _ => return None,
+    };
+    Some(trace::shape(read))
 }
 
 /// Cuts a file into its documents, as text with their markers; joined they are the file again but for a byte-order mark.
@@ -171,7 +194,7 @@ fn object(report: &mut Report, file: &Arc<str>, node: &Node) -> (Option<ObjectKe
 }
 
 /// Reads what follows the header, by kind.
-fn spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Option<Resource> {
+fn spec(fields: &mut Fields<'_, '_>, header: Header) -> Option<Resource> {
     if header.kind != Kind::Secret {
         fields.ignore(&["status"]);
     }
@@ -260,7 +283,7 @@ fn spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Option<Resource>
 
 /// The kinds that say who may do what, and what is reported.
 #[expect(clippy::wildcard_enum_match_arm, reason = "only called for these kinds")]
-fn policy_spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Option<Resource> {
+fn policy_spec(fields: &mut Fields<'_, '_>, header: Header) -> Option<Resource> {
     match header.kind {
         Kind::PeerAuthentication => {
             let spec = match fields.get("spec") {
@@ -290,7 +313,7 @@ fn policy_spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Option<Re
 
 /// The kinds of the Gateway API.
 #[expect(clippy::wildcard_enum_match_arm, reason = "only called for these kinds")]
-fn gateway_api_spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Option<Resource> {
+fn gateway_api_spec(fields: &mut Fields<'_, '_>, header: Header) -> Option<Resource> {
     match header.kind {
         Kind::GatewayClass => {
             let spec = fields.map("spec", gateway_api::class);
@@ -312,14 +335,14 @@ fn gateway_api_spec(fields: &mut fields::Fields<'_, '_>, header: Header) -> Opti
     }
 }
 
-fn route(fields: &mut fields::Fields<'_, '_>, header: Header, kind: RouteKind) -> Option<Resource> {
+fn route(fields: &mut Fields<'_, '_>, header: Header, kind: RouteKind) -> Option<Resource> {
     let spec = fields.map("spec", |f| gateway_api::route(f, kind));
     finish(fields, header, spec, Resource::Route)
 }
 
 /// Puts header and spec together.
 fn finish<T>(
-    fields: &mut fields::Fields<'_, '_>,
+    fields: &mut Fields<'_, '_>,
     header: Header,
     spec: Option<T>,
     wrap: impl FnOnce(Arc<Object<T>>) -> Resource,

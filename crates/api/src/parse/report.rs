@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::duration;
 use super::fields::Fields;
+use super::trace::{Question, Trace};
 use super::tree::{Node, Value};
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::meta::Position;
@@ -20,6 +21,8 @@ pub(super) struct Report {
     /// The object, as diagnostics name it.
     pub(super) object: String,
     path: String,
+    /// What is asked, where that is of interest.
+    pub(super) trace: Option<Box<Trace>>,
     found: Vec<Diagnostic>,
     errors: usize,
     /// The document is of a kind that is not read, so it is not a broken version of anything.
@@ -34,9 +37,24 @@ impl Report {
             file: Arc::clone(file),
             object: String::new(),
             path: String::new(),
+            trace: None,
             found: Vec::new(),
             errors: 0,
             passed_over: false,
+        }
+    }
+
+    /// Notes a question about the value at the current path.
+    pub(super) fn asked(&mut self, question: impl FnOnce() -> Question) {
+        if let Some(trace) = &mut self.trace {
+            trace.note(&self.path, question());
+        }
+    }
+
+    /// Notes that a field is asked for.
+    pub(super) fn asked_field(&mut self, name: &str) {
+        if self.trace.is_some() {
+            self.field(name, |report| report.asked(|| Question::Field));
         }
     }
 
@@ -106,6 +124,7 @@ impl Report {
 
     /// Reads a map: `read` asks for its fields, then what it did not ask for is reported.
     pub(super) fn map<T>(&mut self, node: &Node, read: impl FnOnce(&mut Fields<'_, '_>) -> T) -> Option<T> {
+        self.asked(|| Question::Object);
         let Value::Map(entries) = &node.value else {
             self.wrong_type(node, "an object", "");
             return None;
@@ -118,6 +137,7 @@ impl Report {
 
     /// The items of a list.
     pub(super) fn list<T>(&mut self, node: &Node, mut read: impl FnMut(&mut Self, &Node) -> Option<T>) -> Vec<T> {
+        self.asked(|| Question::List);
         let Value::List(items) = &node.value else {
             self.wrong_type(node, "a list", "start each item with `- `");
             return Vec::new();
@@ -133,6 +153,7 @@ impl Report {
 
     /// A text.
     pub(super) fn text(&mut self, node: &Node) -> Option<String> {
+        self.asked(|| Question::Text);
         match &node.value {
             Value::Scalar { text, .. } if node.describe() == "text" => Some(text.clone()),
             Value::Scalar { text, .. } if !node.is_null() => {
@@ -148,6 +169,7 @@ impl Report {
 
     /// An integer from `min` to `max`.
     pub(super) fn integer(&mut self, node: &Node, min: i64, max: i64) -> Option<i64> {
+        self.asked(|| Question::Integer(min, max));
         let number = match &node.value {
             Value::Scalar { text, plain: true } if node.describe() == "a number" => text.parse::<i64>().ok(),
             Value::Scalar { .. } | Value::List(_) | Value::Map(_) => {
@@ -175,6 +197,7 @@ impl Report {
 
     /// A duration.
     pub(super) fn duration(&mut self, node: &Node) -> Option<Duration> {
+        self.asked(|| Question::Duration);
         let parsed = match &node.value {
             Value::Scalar { text, .. } => duration::parse(text),
             Value::List(_) | Value::Map(_) => None,
@@ -191,6 +214,7 @@ impl Report {
 
     /// One of several words.
     pub(super) fn choice<T: Copy>(&mut self, node: &Node, choices: &[(&str, T)]) -> Option<T> {
+        self.asked(|| Question::Choice(choices.iter().map(|(name, _)| (*name).to_owned()).collect()));
         let text = self.text(node)?;
         if let Some((_, value)) = choices.iter().find(|(name, _)| *name == text) {
             return Some(*value);
@@ -215,6 +239,7 @@ impl Report {
         node: &Node,
         mut read: impl FnMut(&mut Self, &str, &Node) -> Option<T>,
     ) -> Vec<(String, T)> {
+        self.asked(|| Question::Map);
         let Value::Map(entries) = &node.value else {
             self.wrong_type(node, "an object", "");
             return Vec::new();

@@ -193,6 +193,7 @@ pub(super) fn labels(fields: &mut Fields<'_, '_>, name: &'static str) -> Labels 
 pub(super) fn percent(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<Percent> {
     fields
         .with(name, |report, node| {
+            report.asked(|| super::trace::Question::Number);
             let number = match &node.value {
                 Value::Scalar { text, plain: true } => text.parse::<f64>().ok(),
                 Value::Scalar { .. } | Value::List(_) | Value::Map(_) => None,
