@@ -49,11 +49,16 @@ impl ServerNames {
         if self.namespace.as_deref() != Some(namespace) || !SERVERS.contains(&account) {
             return Vec::new();
         }
-        vec![
+        let mut names = vec![
             format!("{account}.{namespace}.svc"),
             format!("{account}.{namespace}.svc.cluster.local"),
             format!("{account}.{namespace}"),
-        ]
+        ];
+        // Each revision of pilot has a Service of its own, through which the API server calls its webhooks.
+        if account == "weft-pilot" {
+            names.push(format!("*.{namespace}.svc"));
+        }
+        names
     }
 }
 

@@ -36,6 +36,7 @@ use crate::source::kube::KubeSource;
 use crate::status;
 use crate::store::{Debounce, Store};
 use crate::view::ProxySettings;
+use crate::webhook;
 use crate::xds::identities::Identities;
 use crate::xds::server::{Connections, DiscoveryServer};
 
@@ -125,9 +126,14 @@ impl Pilot {
         let xds_tls = match ca_config(config)? {
             None => None,
             Some(ca) => {
-                let reviewer = client.map(|client| TokenReviewer::new(client, config.trust_domain.clone()));
+                let reviewer = (client.clone()).map(|client| TokenReviewer::new(client, config.trust_domain.clone()));
                 let server = server.with(Identities::Proven(reviewer.map(Box::new)));
-                Some(serve_tls(config, ca, server, &readiness, shutdown).await?)
+                let identity = workload::follow(ca, shutdown);
+                if let Some(client) = client {
+                    let parts = (client, identity.clone(), snapshots.clone());
+                    webhook::start(config, parts, &readiness, shutdown).await?;
+                }
+                Some(serve_tls(config, identity, server, &readiness, shutdown).await?)
             }
         };
         Ok(Self {
@@ -229,14 +235,13 @@ async fn serve_plaintext(addr: SocketAddr, server: DiscoveryServer, shutdown: &S
 
 async fn serve_tls(
     config: &Config,
-    ca: CaConfig,
+    identity: IdentityWatch,
     server: DiscoveryServer,
     readiness: &Readiness,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr> {
     let (listener, addr) = listen("xds-tls", config.xds_tls_listen).await?;
     let trust_domain = config.trust_domain.clone();
-    let identity = workload::follow(ca, shutdown);
     let blocker = readiness.block("certificate");
     let (publish, tls_config) = watch::channel(None);
     let stop = shutdown.token();

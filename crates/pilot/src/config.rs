@@ -53,6 +53,15 @@ pub struct Config {
     /// Name of this replica, for the election of the one that writes statuses.
     #[arg(long, env = "POD_NAME", default_value = "weft-pilot")]
     pub pod_name: String,
+    /// Revision of the control plane; names its webhook configurations.
+    #[arg(long, env = "WEFT_REVISION", default_value = "default")]
+    pub revision: String,
+    /// Admission webhooks over TLS; needs --kubernetes and --ca-address.
+    #[arg(long, env = "WEFT_WEBHOOK_LISTEN", requires_all = ["kubernetes", "ca_address"])]
+    pub webhook_listen: Option<SocketAddr>,
+    /// Settings of the injector as YAML; otherwise those of a default installation.
+    #[arg(long, env = "WEFT_INJECTOR_SETTINGS")]
+    pub injector_settings: Option<PathBuf>,
     /// Plaintext discovery; anybody who reaches it may read the configuration.
     #[arg(long, env = "WEFT_XDS_LISTEN", default_value = "127.0.0.1:15010")]
     pub xds_listen: SocketAddr,

@@ -5,6 +5,7 @@
 mod bundle;
 mod review;
 mod server;
+mod start;
 mod validate;
 
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::snapshot::MeshSnapshot;
 
 pub use self::bundle::{Configurations, keep as keep_bundle};
 pub use self::server::{serve, server_config};
+pub use self::start::start;
 pub use self::validate::validate;
 
 /// Largest body: the API server's own limit of an object is 3 MiB, and a review may hold the object twice.
