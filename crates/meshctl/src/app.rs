@@ -8,9 +8,9 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use owo_colors::OwoColorize;
 
-use crate::cli::{Arguments, Verb};
+use crate::cli::{Arguments, ManifestVerb, Verb};
 use crate::exit::Exit;
-use crate::{completion, down, graph, inject, output, proxy_config, proxy_status, status, up, version};
+use crate::{check, completion, down, graph, inject, install, output, proxy_config, proxy_status, status, up, version};
 
 /// Runs meshctl with a command line, whose first word is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -50,6 +50,16 @@ fn run_verb(verb: Verb) -> anyhow::Result<Exit> {
                 telemetry,
                 output,
             } => graph::run(&mesh, telemetry, output.output).await,
+            Verb::Install(arguments) => install::run(&arguments, false).await,
+            Verb::Upgrade(arguments) => install::run(&arguments, true).await,
+            Verb::Uninstall(arguments) => install::uninstall(&arguments).await,
+            Verb::Manifest {
+                verb: ManifestVerb::Generate(arguments),
+            } => install::generate(&arguments),
+            Verb::Manifest {
+                verb: ManifestVerb::Crds,
+            } => install::generate_crds(),
+            Verb::Check(arguments) => check::run(&arguments).await,
             Verb::Inject(arguments) => inject::run(&arguments),
             Verb::Version { mesh, output } => version::run(&mesh, output.output).await,
             Verb::Completion { shell } => completion::run(shell),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use crate::cluster::ClusterArguments;
 use crate::output::Format;
 use crate::up::Shown;
 
@@ -86,6 +87,35 @@ pub(crate) enum Verb {
         #[command(flatten)]
         output: OutputArguments,
     },
+    /// Install the mesh in a Kubernetes cluster. Doing it again changes nothing.
+    #[command(
+        before_help = "Examples:\n  meshctl install\n  meshctl install --set profile=demo --set hub=registry.example.com/weft --set tag=1.0\n  meshctl install --revision canary            a second control plane beside the first",
+        after_help = "Values are those of `meshctl manifest generate`. Before anything is changed the cluster is asked whether it can be installed to."
+    )]
+    Install(InstallArguments),
+    /// Bring an installed mesh to the version and the values of this meshctl.
+    #[command(
+        before_help = "Examples:\n  meshctl upgrade                              in place\n  meshctl upgrade --revision 1-1               beside the old one, namespace by namespace"
+    )]
+    Upgrade(InstallArguments),
+    /// Take the mesh out of a Kubernetes cluster.
+    #[command(
+        before_help = "Examples:\n  meshctl uninstall                            keeps definitions, their objects and the root certificate\n  meshctl uninstall --purge                    leaves nothing\n  meshctl uninstall --revision canary          only one control plane"
+    )]
+    Uninstall(UninstallArguments),
+    /// Print the Kubernetes objects of an installation without asking a server.
+    #[command(
+        before_help = "Examples:\n  meshctl manifest generate --set profile=demo > mesh.yaml\n  meshctl manifest generate --kube-version 1.20\n  meshctl manifest crds > crds.yaml"
+    )]
+    Manifest {
+        #[command(subcommand)]
+        verb: ManifestVerb,
+    },
+    /// Check a cluster before an installation, or the mesh in it. Exit code 79 if something is wrong.
+    #[command(
+        before_help = "Examples:\n  meshctl check --pre                          can this cluster be installed to?\n  meshctl check                                is the mesh in it well?\n  meshctl check --wait 2m -o json"
+    )]
+    Check(CheckArguments),
     /// Add the proxy to the pods of Kubernetes YAML; everything else passes unchanged.
     #[command(
         before_help = "Examples:\n  meshctl inject -f app.yaml | kubectl apply -f -\n  kustomize build . | meshctl inject -f - > injected.yaml\n  meshctl inject -f app.yaml --settings injector.yaml",
@@ -196,6 +226,87 @@ pub(crate) enum Part {
     Secret,
     /// Everything.
     All,
+}
+
+/// What is different from the profile.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ValueArguments {
+    /// One value, by its path; `profile=default|demo|minimal` chooses where all others start. May be given several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// File with values as YAML. May be given several times; `--set` is stronger.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: Vec<PathBuf>,
+    /// Revision of the control plane; another one than the installed runs beside it.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) revision: Option<String>,
+}
+
+/// How to install.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct InstallArguments {
+    #[command(flatten)]
+    pub(crate) values: ValueArguments,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    /// How long everything may take to get ready.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Return when the objects are stored, before anything runs.
+    #[arg(long)]
+    pub(crate) skip_wait: bool,
+}
+
+/// What to take away.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UninstallArguments {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    /// Only the control plane of this revision.
+    #[arg(long, value_name = "NAME", conflicts_with = "purge")]
+    pub(crate) revision: Option<String>,
+    /// Also the definitions with all their objects, the namespace and the root certificate.
+    #[arg(long)]
+    pub(crate) purge: bool,
+}
+
+/// What to print.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ManifestVerb {
+    /// All objects of an installation.
+    #[command(before_help = "Examples:\n  meshctl manifest generate --set profile=demo")]
+    Generate(ManifestArguments),
+    /// The definitions of Istio's kinds alone.
+    #[command(before_help = "Examples:\n  meshctl manifest crds")]
+    Crds,
+}
+
+/// What to render.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ManifestArguments {
+    #[command(flatten)]
+    pub(crate) values: ValueArguments,
+    /// Version of Kubernetes to render for; otherwise the newest that is known.
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) kube_version: Option<String>,
+}
+
+/// What to check.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArguments,
+    /// Only whether the cluster can be installed to.
+    #[arg(long)]
+    pub(crate) pre: bool,
+    /// Namespace of the control plane.
+    #[arg(short, long, value_name = "NAME", default_value = "weft-system")]
+    pub(crate) namespace: String,
+    /// Try again until all is well, at most so long.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    pub(crate) wait: Duration,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
 }
 
 /// What to inject, and how.

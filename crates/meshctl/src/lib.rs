@@ -8,12 +8,15 @@ pub mod mesh;
 pub mod up;
 
 mod app;
+mod check;
 mod cli;
+mod cluster;
 mod completion;
 mod down;
 mod fetch;
 mod graph;
 mod inject;
+mod install;
 mod output;
 mod proxy_config;
 mod proxy_status;

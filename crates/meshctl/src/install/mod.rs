@@ -1,0 +1,111 @@
+//! Installing the mesh in a cluster, changing an installation and taking it away.
+
+mod apply;
+mod crds;
+mod preflight;
+mod remove;
+mod render;
+mod values;
+
+use std::time::Duration;
+
+use anyhow::bail;
+use kube::Client;
+
+pub(crate) use self::preflight::{Finding, Mark};
+use self::render::{Abilities, Part};
+use self::values::Values;
+use crate::cli::{InstallArguments, ManifestArguments, UninstallArguments, ValueArguments};
+use crate::exit::{Exit, Failure};
+use crate::output;
+
+pub(crate) use self::preflight::examine;
+pub(crate) use self::render::OWNED;
+
+/// Longest wait for one deletion to be carried out.
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// `meshctl manifest generate`: prints the objects, asks no server.
+pub(crate) fn generate(arguments: &ManifestArguments) -> anyhow::Result<Exit> {
+    let values = values_of(&arguments.values)?;
+    let abilities = match &arguments.kube_version {
+        Some(text) => Abilities {
+            minor: preflight::minor(text)
+                .ok_or_else(|| Failure::usage(format!("--kube-version {text}: write it as 1.29")))?,
+        },
+        None => Abilities::NEWEST,
+    };
+    output::write(&text_of(&render::render(&values, abilities))?)?;
+    Ok(Exit::Ok)
+}
+
+/// `meshctl manifest crds`: prints the definitions alone.
+pub(crate) fn generate_crds() -> anyhow::Result<Exit> {
+    let objects = crds::objects();
+    output::write(&text_of(&[Part { name: "crds", objects }])?)?;
+    Ok(Exit::Ok)
+}
+
+/// All objects as documents of one YAML text.
+fn text_of(parts: &[Part]) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for object in parts.iter().flat_map(|part| &part.objects) {
+        text.push_str("---\n");
+        text.push_str(output::yaml(object)?.trim_end());
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn values_of(arguments: &ValueArguments) -> anyhow::Result<Values> {
+    let mut sets = arguments.set.clone();
+    if let Some(revision) = &arguments.revision {
+        sets.push(format!("revision={revision}"));
+    }
+    Values::new(&arguments.file, &sets)
+}
+
+/// `meshctl install` and `meshctl upgrade`: nothing is changed before everything that can be asked was answered well.
+pub(crate) async fn run(arguments: &InstallArguments, upgrade: bool) -> anyhow::Result<Exit> {
+    let values = values_of(&arguments.values)?;
+    let client = arguments.cluster.connect().await?;
+    let report = examine(&client, &values.namespace).await?;
+    for finding in report.findings.iter().filter(|finding| finding.mark != Mark::Good) {
+        output::say(&finding.line());
+    }
+    if let Some(Finding { hint, .. }) = report.findings.iter().find(|finding| finding.mark == Mark::Bad) {
+        bail!("this cluster cannot be installed to, and nothing was changed; {hint}");
+    }
+    if upgrade && report.installed.is_none() {
+        return Err(Failure::usage("there is no mesh to upgrade; use meshctl install").into());
+    }
+    let parts = render::render(&values, report.abilities);
+    apply::all(&client, &parts, arguments.timeout, arguments.skip_wait).await?;
+    output::say(&next_step(&values, upgrade));
+    Ok(Exit::Ok)
+}
+
+fn next_step(values: &Values, upgrade: bool) -> String {
+    let revision = &values.revision;
+    match (revision.as_str(), upgrade) {
+        ("default", false) => "The mesh is installed. Bring a namespace in:\n  kubectl label namespace default istio-injection=enabled\n  kubectl rollout restart deployment -n default".to_owned(),
+        ("default", true) => "The mesh is upgraded. Proxies take the new version when their pods start anew:\n  kubectl rollout restart deployment -n NAMESPACE".to_owned(),
+        (_, _) => format!("Revision {revision} runs beside what was there. Move a namespace to it:\n  kubectl label namespace NAMESPACE istio-injection- istio.io/rev={revision} --overwrite\n  kubectl rollout restart deployment -n NAMESPACE\nand when nothing uses the old one: meshctl uninstall --revision OLD"),
+    }
+}
+
+/// `meshctl uninstall`.
+pub(crate) async fn uninstall(arguments: &UninstallArguments) -> anyhow::Result<Exit> {
+    let client: Client = arguments.cluster.connect().await?;
+    let removed = remove::all(&client, arguments.revision.as_deref(), arguments.purge, REMOVAL_TIMEOUT).await?;
+    match removed {
+        0 => output::say("There is nothing of the mesh in this cluster."),
+        _ if arguments.purge => output::say(&format!(
+            "The mesh is gone, with its definitions and their objects: {removed} objects removed."
+        )),
+        _ => output::say(&format!(
+            "{removed} objects removed. Definitions, their objects and the certificate authority's root were kept; --purge removes them as well."
+        )),
+    }
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,108 @@
+//! Taking an installation away: everything that carries the labels of ownership, and what the control plane made itself.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PropagationPolicy};
+use kube::{Client, ResourceExt};
+use tokio::time::{Instant, sleep};
+
+use super::render::OWNED;
+use crate::cluster::{Installed, KINDS};
+use crate::exit::Failure;
+use crate::output;
+
+/// Pause between two looks whether something has gone.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// What citadel writes into every namespace.
+const ROOTS: &str = "app.kubernetes.io/managed-by=weft-citadel";
+
+/// Removes what is there, returns how many objects that were. With a revision, only what belongs to it alone.
+pub(super) async fn all(
+    client: &Client,
+    revision: Option<&str>,
+    purge: bool,
+    timeout: Duration,
+) -> anyhow::Result<usize> {
+    let mut selector = OWNED.map(|(key, value)| format!("{key}={value}")).join(",");
+    if let Some(revision) = revision {
+        selector.push_str(&format!(",istio.io/rev={revision}"));
+    }
+    let mut removed = 0;
+    let kinds = KINDS.iter().filter(|kind| purge || !kind.kept);
+    for kind in kinds {
+        if kind.kind == "Namespace" && revision.is_none() {
+            removed += of_kind(client, &config_maps(), ROOTS, timeout).await?;
+        }
+        removed += of_kind(client, kind, &selector, timeout).await?;
+    }
+    Ok(removed)
+}
+
+fn config_maps() -> Installed {
+    *KINDS
+        .iter()
+        .find(|kind| kind.kind == "ConfigMap")
+        .expect("ConfigMaps are installed")
+}
+
+/// Removes the objects of one kind and waits until they are gone.
+async fn of_kind(client: &Client, kind: &Installed, selector: &str, timeout: Duration) -> anyhow::Result<usize> {
+    let Some((listed, version)) = list(client, kind, selector).await? else {
+        return Ok(0);
+    };
+    let mut going = Vec::new();
+    for object in listed {
+        let resource = kind.resource(version);
+        let api: Api<DynamicObject> = match object.namespace() {
+            Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        };
+        let name = object.name_any();
+        let params = DeleteParams {
+            // Pods go before their Deployment counts as gone.
+            propagation_policy: Some(PropagationPolicy::Foreground),
+            ..DeleteParams::default()
+        };
+        match api.delete(&name, &params).await {
+            Ok(_) => going.push((api, name)),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot remove {} {name}", kind.kind)),
+        }
+    }
+    let deadline = Instant::now() + timeout;
+    for (api, name) in &going {
+        while api.get_opt(name).await?.is_some() {
+            if Instant::now() >= deadline {
+                let message = format!(
+                    "{} {name} is being removed but still there; something holds it, see its finalizers",
+                    kind.kind
+                );
+                return Err(Failure::timed_out(message).into());
+            }
+            sleep(INTERVAL).await;
+        }
+    }
+    if !going.is_empty() {
+        output::say(&format!("\u{221a} {}: {} removed", kind.kind, going.len()));
+    }
+    Ok(going.len())
+}
+
+/// The objects of a kind, and the version in which the server has it; nothing where it has it in none.
+async fn list(
+    client: &Client,
+    kind: &Installed,
+    selector: &str,
+) -> anyhow::Result<Option<(Vec<DynamicObject>, &'static str)>> {
+    for version in [kind.version, "v1beta1"] {
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource(version));
+        match api.list(&ListParams::default().labels(selector)).await {
+            Ok(list) => return Ok(Some((list.items, version))),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot list {}", kind.plural)),
+        }
+    }
+    Ok(None)
+}

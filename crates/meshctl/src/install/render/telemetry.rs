@@ -1,0 +1,46 @@
+//! The collector. It asks the API server for nothing.
+
+use serde_json::{Value, json};
+
+use super::Abilities;
+use super::object::{Workload, account, variable};
+use crate::install::values::Values;
+
+const NAME: &str = "weft-telemetry";
+
+pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
+    if !values.telemetry.enabled || values.revision != "default" {
+        return Vec::new();
+    }
+    let workload = Workload {
+        name: NAME,
+        account: NAME,
+        labels: json!({}),
+        replicas: values.telemetry.replicas,
+        image: values.image("telemetry"),
+        user: Workload::user(),
+        args: vec!["serve".to_owned()],
+        env: vec![
+            variable("WEFT_ALS_LISTEN", "0.0.0.0:15041"),
+            variable("WEFT_HTTP_LISTEN", "0.0.0.0:20001"),
+            variable("WEFT_LOG_LEVEL", &values.log_level),
+        ],
+        ports: &[("grpc-als", 15041), ("http-ui", 20001)],
+        ready: ("/ready", 20001),
+        resources: &values.telemetry.resources,
+        volumes: Vec::new(),
+        mounts: Vec::new(),
+        grace: 30,
+        container: "telemetry",
+    };
+    vec![
+        account(values, NAME),
+        workload.service(
+            values,
+            "ClusterIP",
+            &[("grpc-als", 15041, 15041), ("http-ui", 20001, 20001)],
+        ),
+        workload.deployment(values),
+        workload.budget(values, abilities),
+    ]
+}

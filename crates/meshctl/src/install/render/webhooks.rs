@@ -1,0 +1,123 @@
+//! The webhook configurations of a revision: which pods are injected, which objects are validated.
+//!
+//! Selectors are Istio's, one webhook for each way of asking; exactly one of them can fit a pod.
+
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use serde_json::{Value, json};
+use weft_pilot::inject::names::{INJECT, INJECTION, REVISION};
+use weft_pilot::webhook::Configurations;
+
+use super::object::typed;
+use crate::install::values::Values;
+
+/// Namespaces whose pods the cluster needs to heal itself; the label is there since Kubernetes 1.21.
+const SPARED: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+
+pub(super) fn objects(values: &Values, service: &str) -> [Value; 2] {
+    let names = Configurations::of_revision(&values.revision);
+    [
+        injector(values, service, &names.injector),
+        validator(values, service, &names.validator),
+    ]
+}
+
+fn is(key: &str, operator: &str, of: &[&str]) -> Value {
+    let mut expression = json!({"key": key, "operator": operator});
+    if !of.is_empty() {
+        expression["values"] = json!(of);
+    }
+    expression
+}
+
+fn injector(values: &Values, service: &str, name: &str) -> Value {
+    let revision = values.revision.as_str();
+    let not_refused = is(INJECT, "NotIn", &["false"]);
+    let mut hooks = vec![
+        hook(
+            values,
+            service,
+            "rev.namespace.sidecar-injector.weft.mesh",
+            &[is(REVISION, "In", &[revision]), is(INJECTION, "DoesNotExist", &[])],
+            std::slice::from_ref(&not_refused),
+        ),
+        hook(
+            values,
+            service,
+            "rev.object.sidecar-injector.weft.mesh",
+            &[is(REVISION, "DoesNotExist", &[]), is(INJECTION, "DoesNotExist", &[])],
+            &[not_refused.clone(), is(REVISION, "In", &[revision])],
+        ),
+    ];
+    if revision == "default" {
+        hooks.push(hook(
+            values,
+            service,
+            "namespace.sidecar-injector.weft.mesh",
+            &[is(INJECTION, "In", &["enabled"])],
+            &[not_refused],
+        ));
+        hooks.push(hook(
+            values,
+            service,
+            "object.sidecar-injector.weft.mesh",
+            &[is(INJECTION, "DoesNotExist", &[]), is(REVISION, "DoesNotExist", &[])],
+            &[is(INJECT, "In", &["true"]), is(REVISION, "DoesNotExist", &[])],
+        ));
+    }
+    typed::<MutatingWebhookConfiguration>(json!({
+        "metadata": {"name": name, "labels": {"istio.io/rev": revision, "app": "sidecar-injector"}},
+        "webhooks": hooks,
+    }))
+}
+
+fn hook(values: &Values, service: &str, name: &str, namespaces: &[Value], pods: &[Value]) -> Value {
+    let mut namespaces = namespaces.to_vec();
+    namespaces.push(is("kubernetes.io/metadata.name", "NotIn", &SPARED));
+    json!({
+        "name": name,
+        "clientConfig": client(values, service, "/inject"),
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"], "scope": "Namespaced"}],
+        "namespaceSelector": {"matchExpressions": namespaces},
+        "objectSelector": {"matchExpressions": pods},
+        // A pod that asked for the mesh must not start outside of it.
+        "failurePolicy": "Fail",
+        "matchPolicy": "Equivalent",
+        "reinvocationPolicy": "Never",
+        "sideEffects": "None",
+        "timeoutSeconds": 10,
+        "admissionReviewVersions": ["v1"],
+    })
+}
+
+fn validator(values: &Values, service: &str, name: &str) -> Value {
+    let revision = values.revision.as_str();
+    let objects = match revision {
+        "default" => is(REVISION, "DoesNotExist", &[]),
+        revision => is(REVISION, "In", &[revision]),
+    };
+    typed::<ValidatingWebhookConfiguration>(json!({
+        "metadata": {"name": name, "labels": {"istio.io/rev": revision, "app": "validator"}},
+        "webhooks": [{
+            "name": "validation.weft.mesh",
+            "clientConfig": client(values, service, "/validate"),
+            "rules": [{
+                "apiGroups": ["networking.istio.io", "security.istio.io", "telemetry.istio.io"],
+                "apiVersions": ["*"],
+                "operations": ["CREATE", "UPDATE"],
+                "resources": ["*"],
+                "scope": "Namespaced",
+            }],
+            "objectSelector": {"matchExpressions": [objects]},
+            // Pilot sets Fail once it can answer; until then objects must not be refused unread.
+            "failurePolicy": "Ignore",
+            "matchPolicy": "Equivalent",
+            "sideEffects": "None",
+            "timeoutSeconds": 10,
+            "admissionReviewVersions": ["v1"],
+        }],
+    }))
+}
+
+fn client(values: &Values, service: &str, path: &str) -> Value {
+    json!({"service": {"name": service, "namespace": values.namespace, "path": path, "port": 443}})
+}
