@@ -160,7 +160,8 @@ fn annotations(text: Option<&str>, ip: IpAddr) -> Result<Option<Target>, Applica
         Value::Null => Some(80),
         Value::String(text) if text.is_empty() => Some(80),
         Value::String(text) => text.parse().ok(),
-        other => other.as_u64().and_then(|port| u16::try_from(port).ok()),
+        Value::Number(number) => number.as_u64().and_then(|port| u16::try_from(port).ok()),
+        Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
     let path = if found.path.is_empty() { "/metrics" } else { &found.path };
     Ok(Some(Target {
