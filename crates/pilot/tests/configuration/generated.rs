@@ -1,5 +1,11 @@
 //! What rules turn into on generated clusters and listeners.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a helper of tests fails the test with what it got"
+)]
+
 use std::sync::Arc;
 
 use prost::{Message, Name};
