@@ -46,8 +46,6 @@ pub(super) struct Proxy {
     pub(super) resources: Resources,
     pub(super) native: bool,
     pub(super) hold_application: bool,
-    /// Whether the pod ends by itself, so that the proxy must end with the other containers.
-    pub(super) ends_with_workload: bool,
     pub(super) readiness: (i32, i32, i32),
     pub(super) capture: Option<Capture>,
     /// Metadata of the proxy for pilot.
@@ -153,9 +151,6 @@ fn variables(proxy: &Proxy) -> Vec<EnvVar> {
     }
     if let Some(drain) = proxy.drain {
         all.push(variable("WEFT_DRAIN_TIME", &milliseconds(drain)));
-    }
-    if proxy.ends_with_workload && !proxy.native {
-        all.push(variable("WEFT_EXIT_WITH_WORKLOAD", "true"));
     }
     if !proxy.metadata.is_empty() {
         let text = serde_json::to_string(&proxy.metadata).unwrap_or_default();

@@ -161,7 +161,6 @@ fn decide_proxy(spec: &PodSpec, options: &Options, settings: &Settings, workload
         },
         native: options.native_sidecar.unwrap_or(true) && settings.native_sidecar,
         hold_application: config.hold_application.unwrap_or(settings.hold_application),
-        ends_with_workload: spec.restart_policy.as_deref().is_some_and(|policy| policy != "Always"),
         readiness: (
             options.readiness_initial_delay.unwrap_or(0),
             options.readiness_period.unwrap_or(15),
