@@ -111,6 +111,8 @@ fn rights(values: &Values, name: &str) -> Vec<Value> {
             ),
             // Certificates of gateways, each read by the name that a gateway has for it.
             rule(&[""], &["secrets"], READ, &[]),
+            // The mesh's own configuration, in the root namespace, which need not exist yet.
+            rule(&[""], &["configmaps"], READ, &["istio"]),
             // Proxies without a certificate show their token.
             rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"], &[]),
             rule(&["discovery.k8s.io"], &["endpointslices"], READ, &[]),
