@@ -33,7 +33,7 @@ pub async fn run(options: &Wait) -> Result<()> {
         let done = if options.idle {
             live_sockets(own)? == 0
         } else {
-            tokio::task::block_in_place(|| is_ready(options.address))
+            is_ready(options.address)
         };
         if done {
             return Ok(());
@@ -52,7 +52,7 @@ pub async fn run(options: &Wait) -> Result<()> {
     }
 }
 
-/// Whether the readiness port answers 200.
+/// Whether the readiness port answers 200. Blocks for that long: this process has nothing else to do.
 fn is_ready(address: SocketAddr) -> bool {
     ask(address).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(count_live("", 0), 0);
     }
 
-    #[tokio::test(flavor = "multi_thread")]
+    #[tokio::test]
     async fn waiting_ends_when_the_proxy_answers_200_and_fails_when_it_never_does() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
