@@ -146,6 +146,9 @@ fn variables(proxy: &Proxy) -> Vec<EnvVar> {
         variable("WEFT_STATUS_LISTEN", &format!("0.0.0.0:{}", status_port(proxy))),
         variable("WEFT_READINESS_LISTEN", &format!("0.0.0.0:{}", names::READINESS_PORT)),
     ];
+    if proxy.capture.as_ref().is_some_and(Capture::dns) {
+        all.push(variable("WEFT_DNS_LISTEN", names::DNS_LISTEN));
+    }
     if proxy.concurrency > 0 {
         all.push(variable("WEFT_CONCURRENCY", &proxy.concurrency.to_string()));
     }

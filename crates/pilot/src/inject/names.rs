@@ -38,3 +38,5 @@ pub const READINESS_PORT: u16 = 15021;
 pub const STATUS_PORT: u16 = 15020;
 /// Prometheus port of Istio's proxies, never captured.
 pub const PROMETHEUS_PORT: u16 = 15090;
+/// Where the proxy answers the names that interception sends to it.
+pub const DNS_LISTEN: &str = "127.0.0.1:15053,[::1]:15053";
