@@ -1,6 +1,7 @@
 //! Whole-mesh tests: real processes and real sockets on loopback. One binary, so that everything is linked once.
 
 mod admin;
+mod connects;
 mod interop;
 mod mesh;
 mod metrics;

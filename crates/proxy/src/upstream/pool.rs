@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
@@ -41,7 +41,7 @@ pub struct Pool {
     endpoint: Arc<Endpoint>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
-    connecting: Semaphore,
+    connecting: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Pools {
                 endpoint: endpoint.clone(),
                 idle: RefCell::default(),
                 shared: RefCell::default(),
-                connecting: Semaphore::new(1),
+                connecting: Arc::new(Semaphore::new(1)),
             })
         });
         if !Arc::ptr_eq(&pool.endpoint, endpoint) && !same_transport(&pool.endpoint, endpoint) {
@@ -113,7 +113,7 @@ impl Pools {
                 endpoint: endpoint.clone(),
                 idle: RefCell::default(),
                 shared: RefCell::default(),
-                connecting: Semaphore::new(1),
+                connecting: Arc::new(Semaphore::new(1)),
             });
         }
         pool.clone()
@@ -206,13 +206,40 @@ impl Pool {
             return Ok(lent);
         }
         // One connect at a time: requests that come together share its result.
-        let _turn = self.connecting.acquire().await.map_err(|_| ErrorKind::ConnectFailed)?;
+        let turn = self.connecting.clone().acquire_owned().await;
+        let turn = turn.map_err(|_| ErrorKind::ConnectFailed)?;
         if !request.fresh
             && let Some(lent) = self.shared_stream(cluster, options)
         {
             return Ok(lent);
         }
-        let (stream, guard) = self.connect(cluster, request.host).await?;
+        // The connect outlives the request that asked for it: in a queue the first has the least time left, and where each takes its
+        // connect along when it is reset, none is ever made.
+        let (tell, told) = oneshot::channel();
+        let (pool, own, to) = (self.clone(), worker.clone(), cluster.clone());
+        let host = request.host.map(str::to_owned);
+        worker.spawn(async move {
+            let opened = pool.open_http2(&own, &to, host.as_deref()).await;
+            drop(turn);
+            // Nobody listens any more where the request is gone.
+            let _ = tell.send(opened);
+        });
+        told.await.map_err(|_| ErrorKind::ConnectFailed)??;
+        let lent = self.shared_stream(cluster, options);
+        let mut lent = lent.ok_or(ErrorKind::ConnectFailed)?;
+        lent.reused = false;
+        Ok(lent)
+    }
+
+    /// Opens a shared connection and keeps it.
+    async fn open_http2(
+        &self,
+        worker: &Rc<Worker>,
+        cluster: &Arc<Cluster>,
+        host: Option<&str>,
+    ) -> Result<(), ProxyError> {
+        let options = http2_options(&cluster.model.protocol);
+        let (stream, guard) = self.connect(cluster, host).await?;
         let local = stream.socket().and_then(|socket| socket.local_addr().ok());
         let identity = self.identity(worker, &stream);
         let mut builder = http2::Builder::new(LocalExecutor::new(worker.clone()));
@@ -244,10 +271,7 @@ impl Pool {
             requests: Cell::new(0),
             opened_at: Instant::now(),
         });
-        let lent = self.shared_stream(cluster, options);
-        let mut lent = lent.ok_or(ErrorKind::ConnectFailed)?;
-        lent.reused = false;
-        Ok(lent)
+        Ok(())
     }
 
     fn shared_stream(self: &Rc<Self>, cluster: &Cluster, options: &Http2Options) -> Option<Lent> {
