@@ -1,4 +1,4 @@
-//! `kubectl` in the namespace of one scenario.
+//! `kubectl` in one namespace.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use crate::process;
 /// How long pods may take to start, or to go.
 const LIMIT: &str = "90s";
 
-/// The namespace of one scenario.
+/// One namespace.
 #[derive(Debug)]
 pub(crate) struct Kube<'a> {
     cluster: &'a Cluster,
@@ -23,10 +23,10 @@ pub(crate) struct Kube<'a> {
 // === impl Kube ===
 
 impl<'a> Kube<'a> {
-    pub(crate) fn new(cluster: &'a Cluster, scenario: &str) -> Self {
+    pub(crate) fn new(cluster: &'a Cluster, namespace: &str) -> Self {
         Self {
             cluster,
-            namespace: format!("e2e-{scenario}"),
+            namespace: namespace.to_owned(),
         }
     }
 
@@ -95,12 +95,28 @@ impl<'a> Kube<'a> {
             .map(drop)
     }
 
-    /// What a command in a pod writes on stdout; its failure is an error.
+    /// What a command in a pod, in its container of the same name, writes on stdout; its failure is an error.
     pub(crate) fn exec(&self, pod: &str, command: &[&str]) -> Result<String> {
-        self.run(&[&["exec", pod, "--"], command].concat())
+        let container = format!("--container={pod}");
+        self.run(&[&["exec", pod, container.as_str(), "--"], command].concat())
     }
 
-    fn command(&self, arguments: &[&str]) -> Result<Command> {
+    /// Starts the Deployments' pods anew, and waits until all are.
+    pub(crate) fn restart(&self, deployment: &str) -> Result<()> {
+        let name = format!("deployment/{deployment}");
+        self.run(&["rollout", "restart", &name])?;
+        self.rolled_out(deployment)
+    }
+
+    /// Waits until a Deployment's pods are those of its newest template.
+    pub(crate) fn rolled_out(&self, deployment: &str) -> Result<()> {
+        let timeout = format!("--timeout={LIMIT}");
+        let name = format!("deployment/{deployment}");
+        self.run(&["rollout", "status", &name, &timeout]).map(drop)
+    }
+
+    /// kubectl with these arguments, to be started.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<Command> {
         let mut command = self.cluster.kubectl()?;
         command.args(["--namespace", &self.namespace]).args(arguments);
         Ok(command)

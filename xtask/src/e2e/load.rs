@@ -42,6 +42,15 @@ impl Targets {
             grpc: format!("http://{host}:9090"),
         }
     }
+
+    /// All on one port, as a gateway has them.
+    pub(crate) fn one_port(host: &str) -> Self {
+        Self {
+            http1: format!("http://{host}/"),
+            http2: format!("http://{host}/"),
+            grpc: format!("http://{host}"),
+        }
+    }
 }
 
 // === impl Load ===
@@ -49,9 +58,17 @@ impl Targets {
 impl<'a> Load<'a> {
     /// Starts the pod on the first node and waits for its first answers.
     pub(crate) fn start(kube: &'a Kube<'a>, targets: &Targets) -> Result<Self> {
-        let pod = "load";
-        kube.apply(&manifest(pod, targets).to_string())?;
-        kube.wait_for("Ready", &["pod/load"])?;
+        Self::start_as(kube, "load", true, targets)
+    }
+
+    /// The same from a pod that is not in the mesh.
+    pub(crate) fn start_outside(kube: &'a Kube<'a>, targets: &Targets) -> Result<Self> {
+        Self::start_as(kube, "load-outside", false, targets)
+    }
+
+    fn start_as(kube: &'a Kube<'a>, pod: &'static str, inject: bool, targets: &Targets) -> Result<Self> {
+        kube.apply(&manifest(pod, inject, targets).to_string())?;
+        kube.wait_for("Ready", &[&format!("pod/{pod}")])?;
         let load = Self { kube, pod };
         until(FIRST_REPORT, || {
             let report = load.report()?;
@@ -107,7 +124,7 @@ impl Report {
     }
 }
 
-fn manifest(pod: &str, targets: &Targets) -> Value {
+fn manifest(pod: &str, inject: bool, targets: &Targets) -> Value {
     let arguments = [
         "load",
         "--rate",
@@ -122,7 +139,7 @@ fn manifest(pod: &str, targets: &Targets) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": pod, "labels": {"app": "load"}},
+        "metadata": {"name": pod, "labels": {"app": "load", "sidecar.istio.io/inject": inject.to_string()}},
         "spec": {
             "nodeSelector": {"topology.kubernetes.io/zone": "zone1"},
             "restartPolicy": "Never",

@@ -6,6 +6,9 @@
 mod evidence;
 mod kube;
 mod load;
+mod mesh;
+mod objects;
+mod outside;
 mod plain;
 
 use std::path::PathBuf;
@@ -23,7 +26,9 @@ use crate::{images, workspace};
 const CLUSTER: &str = "e2e";
 const NODES: u8 = 2;
 /// What the scenarios' pods run.
-const IMAGES: &[&str] = &["callme"];
+const IMAGES: &[&str] = &["proxy", "pilot", "citadel", "telemetry", "callme"];
+/// What is built besides: `meshctl` runs on this machine.
+const PROGRAMS: &[&str] = &["meshctl"];
 
 /// What to run.
 #[derive(Debug, clap::Args)]
@@ -51,7 +56,20 @@ struct Scenario {
     name: &'static str,
     /// Providers that can run it; the rest skip it, and say why.
     only: Option<(Provider, &'static str)>,
+    /// Whether it needs the mesh, and what of it.
+    mesh: Mesh,
     run: fn(&Scene<'_>) -> Result<()>,
+}
+
+/// What a scenario needs of the mesh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mesh {
+    /// Nothing.
+    None,
+    /// That it is installed, and the scenario's namespace injected.
+    Injected,
+    /// That it is installed; the scenario labels its namespace itself.
+    Installed,
 }
 
 /// What a scenario works with.
@@ -62,9 +80,9 @@ struct Scene<'a> {
     kube: Kube<'a>,
 }
 
-/// All scenarios, the cheap ones first.
+/// All scenarios, in the order in which they run: those without the mesh first, and last the one that takes the mesh away.
 fn all() -> Vec<Scenario> {
-    plain::scenarios()
+    [plain::scenarios(), mesh::scenarios()].concat()
 }
 
 /// Starts the cluster, runs the scenarios, and removes the cluster.
@@ -83,7 +101,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "no scenario's name contains {filter:?}; --list shows all"
     );
     let steps = Steps::new("e2e");
-    images::dev(IMAGES)?;
+    images::dev(&[IMAGES, PROGRAMS].concat())?;
     let cluster = Cluster::new(CLUSTER, arguments.provider, true)?;
     let result = on_cluster(&cluster, &chosen, arguments.keep, &steps);
     if arguments.keep {
@@ -100,12 +118,17 @@ fn on_cluster(cluster: &Cluster, chosen: &[Scenario], keep: bool, steps: &Steps)
     steps.run("images", || cluster.load(&cluster::archives(&archives)?))?;
     let mut failed = Vec::new();
     let mut passed = 0_u32;
+    let mut installed = false;
     for scenario in chosen {
         if let Some((provider, reason)) = scenario.only
             && provider != cluster.provider()
         {
             steps.say(&format!("{}: skipped, {reason}", scenario.name));
             continue;
+        }
+        if scenario.mesh != Mesh::None && !installed {
+            steps.run("installing the mesh", || mesh::install(cluster))?;
+            installed = true;
         }
         match perform(cluster, scenario, keep) {
             Ok(seconds) => {
@@ -134,11 +157,15 @@ fn perform(cluster: &Cluster, scenario: &Scenario, keep: bool) -> Result<f64> {
     let start = Instant::now();
     let scene = Scene {
         cluster,
-        kube: Kube::new(cluster, scenario.name),
+        kube: Kube::new(cluster, &format!("e2e-{}", scenario.name)),
     };
     // One that an earlier run has kept would be half of this one's.
     scene.kube.delete_namespace(true)?;
     scene.kube.create_namespace()?;
+    if scenario.mesh == Mesh::Injected {
+        let labels = ["label", "namespace", scene.kube.namespace(), "istio-injection=enabled"];
+        scene.kube.run(&labels)?;
+    }
     let result = (scenario.run)(&scene);
     if result.is_err() {
         let folder = workspace::target().join("e2e").join(scenario.name);

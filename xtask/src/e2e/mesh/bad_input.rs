@@ -1,0 +1,108 @@
+//! Broken objects: refused by the webhook with field and reason; one that was stored before is reported, and blocks no other.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::meshctl;
+use crate::e2e::Scene;
+use crate::e2e::kube::until;
+use crate::e2e::objects::{self, SAMPLE, SAMPLE_MESH, curl};
+
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// Broken objects, and what the refusal names.
+const BROKEN: &[(&str, &[&str])] = &[
+    (
+        r"
+apiVersion: networking.istio.io/v1beta1
+kind: VirtualService
+metadata: {name: weights}
+spec: {hosts: [callme], http: [{route: [{destination: {host: callme}, weight: 0}]}]}
+",
+        &["spec.http[0]", "weight"],
+    ),
+    (
+        r"
+apiVersion: networking.istio.io/v1beta1
+kind: VirtualService
+metadata: {name: pattern}
+spec: {hosts: [callme], http: [{match: [{uri: {regex: '('}}], route: [{destination: {host: callme}}]}]}
+",
+        &["spec.http[0].match[0].uri.regex"],
+    ),
+    (
+        r"
+apiVersion: networking.istio.io/v1beta1
+kind: ServiceEntry
+metadata: {name: hosts}
+spec: {hosts: [], ports: [{number: 80, name: http, protocol: HTTP}]}
+",
+        &["spec.hosts"],
+    ),
+];
+
+/// One that the server's schema lets pass and the mesh cannot use.
+const STORED: &str = r"
+apiVersion: networking.istio.io/v1beta1
+kind: VirtualService
+metadata: {name: stored-broken}
+spec: {hosts: [caller], http: [{match: [{uri: {regex: '('}}], route: [{destination: {host: caller}}]}]}
+";
+
+pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
+    let kube = &scene.kube;
+    for (object, named) in BROKEN {
+        let Err(refused) = kube.apply(object) else {
+            anyhow::bail!("the server takes {object}");
+        };
+        let refused = format!("{refused:#}");
+        for name in *named {
+            ensure!(refused.contains(name), "the refusal does not name {name}: {refused}");
+        }
+    }
+    SAMPLE.iter().try_for_each(|objects| kube.apply(objects))?;
+    objects::tools(kube)?;
+    kube.wait_for("Available", &["deployment", "--all"])?;
+    // As if it had been stored before the mesh came.
+    kube.run(&["delete", "validatingwebhookconfiguration", "weft-validator"])?;
+    let stored = stored_broken(scene);
+    kube.run(&["delete", "virtualservice", "stored-broken", "--ignore-not-found"])?;
+    meshctl(scene.cluster, &["install", "--set", "profile=demo", "--timeout", "90s"])?;
+    stored
+}
+
+fn stored_broken(scene: &Scene<'_>) -> Result<()> {
+    let kube = &scene.kube;
+    kube.apply(STORED)?;
+    kube.apply(
+        &SAMPLE_MESH
+            .replace("weight: 80", "weight: 0")
+            .replace("weight: 20", "weight: 100"),
+    )?;
+    until(LIMIT, || {
+        for _ in 0..5 {
+            let answer = curl(kube, "http://callme/")?;
+            ensure!(
+                answer.contains(r#""version":"v2""#),
+                "the object beside it is not used: {answer}"
+            );
+        }
+        Ok(())
+    })?;
+    until(LIMIT, || {
+        let object = kube.get(&["virtualservice", "stored-broken"])?;
+        let status = object["status"].to_string();
+        ensure!(
+            status.contains("spec.http[0].match[0].uri.regex"),
+            "its status is {status}"
+        );
+        Ok(())
+    })?;
+    let said = match meshctl(scene.cluster, &["check"]) {
+        Ok(said) => said,
+        Err(error) => format!("{error:#}"),
+    };
+    ensure!(said.contains("stored-broken"), "meshctl check does not name it: {said}");
+    Ok(())
+}

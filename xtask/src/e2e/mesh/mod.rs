@@ -1,0 +1,99 @@
+//! Scenarios with the mesh, whose applications do not know of it.
+
+mod bad_input;
+mod egress;
+mod gateway;
+mod job;
+mod outage;
+mod push;
+mod removal;
+mod revision;
+mod rollout;
+mod routing;
+mod sidecars;
+mod startup;
+
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use super::kube::Kube;
+use super::{Mesh, Scenario, Scene};
+use crate::cluster::Provider;
+use crate::cluster::handle::Cluster;
+use crate::{process, workspace};
+
+/// Namespace of the control plane.
+const SYSTEM: &str = "weft-system";
+/// Deployments that an installation has.
+const DEPLOYMENTS: [&str; 4] = ["weft-pilot", "weft-citadel", "weft-telemetry", "weft-ingressgateway"];
+/// Why a scenario runs on one provider alone.
+const TOOLS: Option<(Provider, &str)> = Some((
+    Provider::Local,
+    "its pods use an image that only the local provider has",
+));
+
+/// These scenarios. The last one takes the mesh away.
+pub(super) fn scenarios() -> Vec<Scenario> {
+    let injected = |name, run| Scenario {
+        name,
+        only: TOOLS,
+        mesh: Mesh::Injected,
+        run,
+    };
+    let labelled = |name, run| Scenario {
+        mesh: Mesh::Installed,
+        ..injected(name, run)
+    };
+    vec![
+        injected("mesh-injection", sidecars::injection),
+        injected("mesh-mtls", sidecars::strict),
+        injected("mesh-names", sidecars::names),
+        injected("mesh-routing", routing::run),
+        injected("mesh-gateway", gateway::run),
+        injected("mesh-egress", egress::run),
+        injected("mesh-job", job::run),
+        injected("mesh-rollout", rollout::run),
+        injected("mesh-node-lost", outage::node),
+        injected("mesh-outage", outage::control_plane),
+        injected("mesh-push", push::run),
+        labelled("mesh-startup", startup::run),
+        injected("mesh-bad-input", bad_input::run),
+        labelled("mesh-revision", revision::run),
+        labelled("mesh-uninstall", removal::run),
+    ]
+}
+
+/// Installs the mesh, or what has changed of it.
+pub(super) fn install(cluster: &Cluster) -> Result<()> {
+    let system = Kube::new(cluster, SYSTEM);
+    let found = system.run(&[
+        "get",
+        "deployment",
+        DEPLOYMENTS[0],
+        "--ignore-not-found",
+        "--output=name",
+    ])?;
+    let prior = meshctl(cluster, &["check", "--pre"])?;
+    ensure!(!prior.contains('×'), "meshctl check --pre says {prior}");
+    meshctl(cluster, &["install", "--set", "profile=demo", "--timeout", "90s"])?;
+    if !found.trim().is_empty() {
+        // The images of a kept cluster have the same names and may be others.
+        DEPLOYMENTS.iter().try_for_each(|name| system.restart(name))?;
+    }
+    let after = meshctl(cluster, &["check"])?;
+    ensure!(!after.contains('×'), "meshctl check says {after}");
+    Ok(())
+}
+
+/// What `meshctl` writes on stdout; its failure is an error with what it says.
+fn meshctl(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(workspace::binaries("debug").join("meshctl"));
+    command.env("KUBECONFIG", cluster.kubeconfig()?).args(arguments);
+    process::output(&mut command)
+}
+
+/// The control plane's namespace.
+fn system<'a>(scene: &Scene<'a>) -> Kube<'a> {
+    Kube::new(scene.cluster, SYSTEM)
+}

@@ -1,0 +1,147 @@
+//! Which pods get a sidecar, what reaches them, and by which names.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::e2e::Scene;
+use crate::e2e::kube::{Kube, until};
+use crate::e2e::objects::{self, SAMPLE, curl};
+
+/// How long a change of configuration may take until all see it.
+const PUSH_LIMIT: Duration = Duration::from_secs(10);
+
+/// Pods of the namespace get the proxy and its init container, and one that asks not to gets neither.
+pub(super) fn injection(scene: &Scene<'_>) -> Result<()> {
+    let kube = &scene.kube;
+    SAMPLE.iter().try_for_each(|objects| kube.apply(objects))?;
+    objects::tools(kube)?;
+    kube.apply(
+        r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: apart, labels: {sidecar.istio.io/inject: "false"}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: tools, image: "weft.local/tools:1", imagePullPolicy: IfNotPresent, command: [sleep, "100000"]}]
+"#,
+    )?;
+    kube.wait_for("Available", &["deployment", "--all"])?;
+    for (selector, proxies) in [("app=callme", true), ("app=caller", true), ("app=tools", true)] {
+        let pods = kube.get(&["pods", "--selector", selector])?;
+        for pod in pods["items"].as_array().into_iter().flatten() {
+            check(pod, proxies)?;
+        }
+    }
+    check(&kube.get(&["pod", "apart"])?, false)?;
+    let answer = until(PUSH_LIMIT, || curl(kube, "http://caller/"))?;
+    ensure!(answer.contains(r#""service":"callme""#), "the caller answers {answer}");
+    Ok(())
+}
+
+fn check(pod: &serde_json::Value, proxy: bool) -> Result<()> {
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let has = |list: &str, wanted: &str| {
+        let containers = pod["spec"][list].as_array().into_iter().flatten();
+        containers.filter(|container| container["name"] == wanted).count() == 1
+    };
+    let proxied = has("containers", "istio-proxy") || has("initContainers", "istio-proxy");
+    let captured = has("initContainers", "weft-init");
+    ensure!(
+        proxied == proxy && captured == proxy,
+        "{name}: proxy {proxied}, init container {captured}, expected {proxy}"
+    );
+    Ok(())
+}
+
+/// Under STRICT pods of the mesh are answered and others are not; in between and after they are.
+pub(super) fn strict(scene: &Scene<'_>) -> Result<()> {
+    let kube = &scene.kube;
+    kube.apply(SAMPLE[1])?;
+    objects::tools(kube)?;
+    kube.wait_for("Available", &["deployment", "--all"])?;
+    let outsider = Kube::new(scene.cluster, &format!("{}-plain", kube.namespace()));
+    outsider.delete_namespace(true)?;
+    outsider.create_namespace()?;
+    let result = strict_for(kube, &outsider);
+    outsider.delete_namespace(false)?;
+    result
+}
+
+fn strict_for(kube: &Kube<'_>, outsider: &Kube<'_>) -> Result<()> {
+    objects::tools(outsider)?;
+    let url = format!("http://callme.{}/", kube.namespace());
+    until(PUSH_LIMIT, || curl(outsider, &url)).context("plaintext, PERMISSIVE")?;
+    kube.apply(
+        r"
+apiVersion: security.istio.io/v1beta1
+kind: PeerAuthentication
+metadata: {name: default}
+spec: {mtls: {mode: STRICT}}
+",
+    )?;
+    until(PUSH_LIMIT, || {
+        let answer = curl(outsider, &url);
+        ensure!(answer.is_err(), "plaintext is answered under STRICT: {answer:?}");
+        Ok(())
+    })?;
+    // Not by a pod's own address either, and on no port that the application has.
+    let pods = kube.get(&["pods", "--selector", "app=callme"])?;
+    let address = pods["items"][0]["status"]["podIP"].as_str().context("no address")?;
+    for port in [8080, 8081, 9090] {
+        let answer = curl(outsider, &format!("http://{address}:{port}/"));
+        ensure!(answer.is_err(), "plaintext to {address}:{port} is answered: {answer:?}");
+    }
+    for _ in 0..20 {
+        curl(kube, &url).context("mesh TLS under STRICT")?;
+    }
+    Ok(())
+}
+
+/// Every name that a Service or a ServiceEntry has leads there from inside of a mesh pod, and other names nowhere.
+pub(super) fn names(scene: &Scene<'_>) -> Result<()> {
+    let kube = &scene.kube;
+    let namespace = kube.namespace();
+    kube.apply(SAMPLE[1])?;
+    kube.apply(&format!(
+        r"
+apiVersion: v1
+kind: Service
+metadata: {{name: headless}}
+spec: {{clusterIP: None, selector: {{app: callme}}, ports: [{{name: http, port: 8080}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: alias}}
+spec: {{type: ExternalName, externalName: callme.{namespace}.svc.cluster.local, ports: [{{name: http, port: 80}}]}}
+---
+apiVersion: networking.istio.io/v1beta1
+kind: ServiceEntry
+metadata: {{name: entry}}
+spec:
+  hosts: [entry.mesh.test]
+  ports: [{{number: 80, name: http, protocol: HTTP, targetPort: 8080}}]
+  resolution: STATIC
+  location: MESH_INTERNAL
+  workloadSelector: {{labels: {{app: callme}}}}
+"
+    ))?;
+    objects::tools(kube)?;
+    kube.wait_for("Available", &["deployment", "--all"])?;
+    for host in [
+        "callme".to_owned(),
+        format!("callme.{namespace}"),
+        format!("callme.{namespace}.svc"),
+        format!("callme.{namespace}.svc.cluster.local"),
+        "alias".to_owned(),
+        "headless:8080".to_owned(),
+        "entry.mesh.test".to_owned(),
+    ] {
+        let answer = until(PUSH_LIMIT, || curl(kube, &format!("http://{host}/")));
+        let answer = answer.with_context(|| host.clone())?;
+        ensure!(answer.contains(r#""service":"callme""#), "{host} answers {answer}");
+    }
+    let missing = curl(kube, "http://missing/");
+    ensure!(missing.is_err(), "a name that does not exist answers {missing:?}");
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! Objects that scenarios share, and questions to them.
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::kube::Kube;
+
+/// The sample as its users apply it: caller, and callme in two versions.
+pub(crate) const SAMPLE: [&str; 2] = [
+    include_str!("../../../deploy/samples/caller-callme/kubernetes/caller.yaml"),
+    include_str!("../../../deploy/samples/caller-callme/kubernetes/callme.yaml"),
+];
+/// How the mesh carries the sample's calls.
+pub(crate) const SAMPLE_MESH: &str = include_str!("../../../deploy/samples/caller-callme/kubernetes/mesh.yaml");
+/// A shell with curl, on the local provider.
+const TOOLS: &str = "weft.local/tools:1";
+
+/// Starts the pod `tools`, with a shell and curl.
+pub(crate) fn tools(kube: &Kube<'_>) -> Result<()> {
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "tools", "labels": {"app": "tools"}},
+        "spec": {
+            // A first process without a handler does not see SIGTERM.
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "tools", "image": TOOLS, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "100000"]}],
+        },
+    });
+    kube.apply(&pod.to_string())?;
+    kube.wait_for("Ready", &["pod/tools"])
+}
+
+/// What `tools` gets from a URL; a status of 400 or more is an error.
+pub(crate) fn curl(kube: &Kube<'_>, url: &str) -> Result<String> {
+    curl_with(kube, &["--fail", url])
+}
+
+/// The status that `tools` gets; no answer is an error.
+pub(crate) fn status(kube: &Kube<'_>, arguments: &[&str]) -> Result<String> {
+    let status = ["--output", "/dev/null", "--write-out", "%{http_code}"];
+    curl_with(kube, &[&status, arguments].concat())
+}
+
+/// The same with arguments of curl.
+pub(crate) fn curl_with(kube: &Kube<'_>, arguments: &[&str]) -> Result<String> {
+    let curl = ["curl", "--silent", "--show-error", "--max-time", "5"];
+    kube.exec("tools", &[&curl, arguments].concat())
+}
