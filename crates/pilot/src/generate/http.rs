@@ -62,6 +62,9 @@ pub(super) enum Side {
     Gateway,
 }
 
+/// Header of the answer to a request that the callee's proxy could not deliver.
+pub(super) const UNDELIVERED: &str = "x-weft-undelivered";
+
 /// Where a connection manager gets its routes.
 pub(super) enum Routes {
     Inline(Box<route::RouteConfiguration>),
@@ -113,9 +116,37 @@ pub(super) fn manager(view: &ProxyView, side: Side, stat_prefix: &str, routes: R
             accept_http_10: gateway,
             ..core::Http1ProtocolOptions::default()
         }),
+        local_reply_config: (side == Side::Inbound).then(undelivered),
         ..hcm::HttpConnectionManager::default()
     };
     filter("envoy.filters.network.http_connection_manager", any(&message))
+}
+
+/// Says of a request that it never reached its application, so that the caller's proxy sends it elsewhere whatever its method: an
+/// application that ends has closed its port before the last caller knows.
+fn undelivered() -> hcm::LocalReplyConfig {
+    let flags = vec!["UF".to_owned()];
+    let filter =
+        accesslog::access_log_filter::FilterSpecifier::ResponseFlagFilter(accesslog::ResponseFlagFilter { flags });
+    let header = core::HeaderValueOption {
+        header: Some(core::HeaderValue {
+            key: UNDELIVERED.to_owned(),
+            value: "true".to_owned(),
+            ..core::HeaderValue::default()
+        }),
+        append_action: core::header_value_option::HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
+        ..core::HeaderValueOption::default()
+    };
+    hcm::LocalReplyConfig {
+        mappers: vec![hcm::ResponseMapper {
+            filter: Some(accesslog::AccessLogFilter {
+                filter_specifier: Some(filter),
+            }),
+            headers_to_add: vec![header],
+            ..hcm::ResponseMapper::default()
+        }],
+        ..hcm::LocalReplyConfig::default()
+    }
 }
 
 /// The filters that forward bytes, to clusters by weight, and count them where the proxy can.

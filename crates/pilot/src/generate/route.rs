@@ -13,6 +13,7 @@ use weft_proto::xds::envoy::extensions::retry::host::previous_hosts::v3::Previou
 use weft_proto::xds::envoy::r#type::matcher::v3 as matcher;
 
 use super::cluster::outbound_name;
+use super::http::UNDELIVERED;
 use super::wire::{any, boolean, duration, origin, regex, uint32};
 use super::{filters, route_match};
 use crate::snapshot::{GatewayRef, MeshService, MeshVirtualService, Origin};
@@ -20,6 +21,9 @@ use crate::view::ProxyView;
 
 /// Retry conditions where a rule names none (Istio's default).
 const RETRY_ON: &str = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
+
+/// Condition under which an answer with [`UNDELIVERED`] is one to send again.
+const RETRIABLE_HEADERS: &str = "retriable-headers";
 
 /// What a host's routes are made for.
 #[derive(Clone, Copy, Debug)]
@@ -268,7 +272,7 @@ fn retries(source: Option<&Retries>) -> Option<pb::RetryPolicy> {
 /// Istio's default is two retries on another endpoint.
 fn retry_policy(source: Option<&Retries>) -> pb::RetryPolicy {
     let on = source.and_then(|retries| retries.on.as_ref());
-    let conditions = match on {
+    let mut conditions = match on {
         None => RETRY_ON.to_owned(),
         Some(on) if on.status_codes.is_empty() => on.conditions.join(","),
         Some(on) => {
@@ -277,6 +281,8 @@ fn retry_policy(source: Option<&Retries>) -> pb::RetryPolicy {
             conditions.join(",")
         }
     };
+    conditions.push(',');
+    conditions.push_str(RETRIABLE_HEADERS);
     let avoid = source.and_then(|retries| retries.ignore_previous_hosts).unwrap_or(true);
     let predicate = pb::retry_policy::RetryHostPredicate {
         name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
@@ -290,6 +296,11 @@ fn retry_policy(source: Option<&Retries>) -> pb::RetryPolicy {
         per_try_timeout: source.and_then(|retries| retries.per_try_timeout).map(duration),
         retry_host_predicate: if avoid { vec![predicate] } else { Vec::new() },
         host_selection_retry_max_attempts: 5,
+        retriable_headers: vec![pb::HeaderMatcher {
+            name: UNDELIVERED.to_owned(),
+            header_match_specifier: Some(pb::header_matcher::HeaderMatchSpecifier::PresentMatch(true)),
+            ..pb::HeaderMatcher::default()
+        }],
         retriable_status_codes: on
             .iter()
             .flat_map(|on| &on.status_codes)

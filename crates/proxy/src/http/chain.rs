@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::error::ResponseFlags;
 use crate::model::access_log::{AccessLog, Format, FormatPart, JsonValue, LogFormat, LogSink, Operator};
-use crate::model::http::{HttpConnectionManager, HttpFilter, ServerHeader};
+use crate::model::http::{HttpConnectionManager, HttpFilter, LocalReply, ServerHeader};
 use crate::model::istio::{IstioStats, PeerExchange};
 use crate::model::matcher::HeaderKey;
 use crate::observe::access_log::CompiledLog;
@@ -97,6 +98,12 @@ impl HttpChain {
             istio_stats,
             peers,
         }
+    }
+
+    /// What is added to an answer of the proxy's own with these flags.
+    pub fn local_reply(&self, flags: ResponseFlags) -> Option<&LocalReply> {
+        let fits = |reply: &&LocalReply| reply.flags.is_empty() || flags.intersects(reply.flags);
+        self.manager.local_replies.iter().find(fits)
     }
 
     /// Reports the span of a request and writes its access logs.

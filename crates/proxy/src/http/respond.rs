@@ -65,6 +65,9 @@ pub fn with_body(
     let mut response = Response::new(ResponseBody::bare(bytes::Bytes::new()));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    if let Some(reply) = chain.local_reply(finish.info.flags) {
+        apply_to_response(&reply.headers, response.headers_mut(), &finish.info);
+    }
     common(response.headers_mut(), &chain, false);
     head(response.status(), response.headers(), &mut finish);
     let to_head = finish

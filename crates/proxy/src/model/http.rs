@@ -7,7 +7,8 @@ use super::access_log::AccessLog;
 use super::filters::FilterRules;
 use super::istio::{IstioStats, PeerExchange};
 use super::matcher::Fraction;
-use super::route::RouteConfig;
+use super::route::{HeaderMutations, RouteConfig};
+use crate::error::ResponseFlags;
 
 /// How connections of a chain are served as HTTP (Envoy `HttpConnectionManager`).
 #[derive(Clone, Debug)]
@@ -82,6 +83,18 @@ pub struct HttpConnectionManager {
     pub http2: Http2Options,
     /// `x-envoy-upstream-service-time` and the other response headers of the router are left out.
     pub suppress_envoy_headers: bool,
+    /// Headers of the proxy's own answers; the first entry that fits an answer applies.
+    pub local_replies: Vec<LocalReply>,
+}
+
+/// What is added to some of the proxy's own answers
+/// (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/local_reply>).
+#[derive(Clone, Debug)]
+pub struct LocalReply {
+    /// Response flags, one of which the answer must have; empty is any.
+    pub flags: ResponseFlags,
+    /// What is added.
+    pub headers: HeaderMutations,
 }
 
 /// Codec of downstream connections.
