@@ -200,6 +200,7 @@ impl Attempt<'_> {
         finish.info.upstream_workload = endpoint.model.workload.clone();
         finish.on_endpoint(endpoint.clone());
         let mut request = None;
+        let repeatable = matches!(body, RequestBody::Empty) && self.head.method.is_idempotent();
         let mut body = Some(body);
         let mut fresh = false;
         loop {
@@ -245,6 +246,16 @@ impl Attempt<'_> {
                     ..
                 }) if lent.reused && !fresh => {
                     request = Some(returned);
+                    fresh = true;
+                }
+                // The same, and the request was on its way: one that may be sent twice is (RFC 9110, section 9.2.2). A server that ends
+                // closes the connections that seem idle to it.
+                Err(SendError { error, request: None })
+                    if lent.reused
+                        && !fresh
+                        && repeatable
+                        && send_error_kind(&error) == ErrorKind::ConnectionTerminated =>
+                {
                     fresh = true;
                 }
                 Err(SendError { error, request }) => {
