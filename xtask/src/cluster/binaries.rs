@@ -22,6 +22,12 @@ pub(crate) const PROGRAMS: &[&str] = &[
     "kubectl",
 ];
 
+/// Counts how the programs were made, so that a folder made otherwise is not taken.
+const RECIPE: u32 = 2;
+/// What cannot be taken from an archive: one built with Go 1.18 or later crashes on custom resources without our change
+/// (`source_build::mend`).
+const MENDED: &[&str] = &["kube-apiserver"];
+
 /// Folders that are being filled begin with this; the process's id follows.
 const UNFINISHED: &str = "unfinished-";
 /// Environment variable that names the archive.
@@ -40,10 +46,12 @@ pub(crate) fn ensure(steps: &Steps) -> Result<PathBuf> {
     let unfinished = parent.join(format!("{UNFINISHED}{}", std::process::id()));
     fs::create_dir_all(&unfinished)?;
     match archive()? {
-        Some(archive) => steps.run(&format!("unpacking Kubernetes {VERSION}"), || {
-            unpack(&archive, &unfinished)
-        })?,
-        None => source_build::run(steps, &parent.join("kubernetes-source"), &unfinished)?,
+        Some(archive) => {
+            let name = format!("unpacking Kubernetes {VERSION}");
+            steps.run(&name, || unpack(&archive, &unfinished))?;
+            source_build::run(steps, &parent.join("kubernetes-source"), &unfinished, MENDED)?;
+        }
+        None => source_build::run(steps, &parent.join("kubernetes-source"), &unfinished, PROGRAMS)?,
     }
     ensure!(
         is_complete(&unfinished),
@@ -73,7 +81,7 @@ fn remove_abandoned(parent: &Path) -> Result<()> {
 
 /// Where the programs are once they are there.
 pub(crate) fn folder() -> Result<PathBuf> {
-    Ok(cache()?.join(format!("kubernetes-{VERSION}")))
+    Ok(cache()?.join(format!("kubernetes-{VERSION}-{RECIPE}")))
 }
 
 /// `weft` in the user's cache folder.

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::binaries::{PROGRAMS, VERSION};
+use super::binaries::VERSION;
 use super::packages;
 use super::steps::Steps;
 use crate::process;
@@ -18,10 +18,45 @@ const GO: &str = "/usr/lib/go-1.19/bin";
 /// Sources that apt knows.
 const APT: &str = "/etc/apt";
 
-/// Fetches, builds and copies the programs into `folder`; `work` keeps the sources for the next try if something fails.
-pub(crate) fn run(steps: &Steps, work: &Path, folder: &Path) -> Result<()> {
+/// A change of one file: what is there, and what takes its place.
+type Change = (&'static str, &'static str, &'static str);
+/// Where the changed files are.
+const REFLECT: &str = "vendor/github.com/modern-go/reflect2";
+/// Version 1.0.1 of reflect2 calls `reflect.mapiterinit` as it was before Go 1.18; since then the caller brings the iterator
+/// (reflect2 1.0.2 does).
+const CHANGES: &[Change] = &[
+    (
+        "unsafe_link.go",
+        "func mapiterinit(rtype unsafe.Pointer, m unsafe.Pointer) *hiter",
+        "func mapiterinit(rtype unsafe.Pointer, m unsafe.Pointer, it *hiter)",
+    ),
+    (
+        "unsafe_link.go",
+        "	// rest fields are ignored",
+        "	t, h, buckets, bptr unsafe.Pointer
+	overflow, oldoverflow *[]unsafe.Pointer
+	startBucket uintptr
+	offset uint8
+	wrapped bool
+	B, i uint8
+	bucket, checkBucket uintptr",
+    ),
+    (
+        "unsafe_map.go",
+        "	return &UnsafeMapIterator{
+		hiter:      mapiterinit(type2.rtype, *(*unsafe.Pointer)(obj)),",
+        "	var it hiter
+	mapiterinit(type2.rtype, *(*unsafe.Pointer)(obj), &it)
+	return &UnsafeMapIterator{
+		hiter: &it,",
+    ),
+];
+
+/// Fetches, builds and copies programs into `folder`; `work` keeps the sources for the next try if something fails.
+pub(crate) fn run(steps: &Steps, work: &Path, folder: &Path, programs: &[&str]) -> Result<()> {
     steps.say(&format!(
-        "no archive of Kubernetes {VERSION} here: building it takes about 15 minutes"
+        "building {} of Kubernetes {VERSION}: this takes up to 15 minutes, once",
+        programs.join(", ")
     ));
     packages::install(
         steps,
@@ -44,8 +79,9 @@ pub(crate) fn run(steps: &Steps, work: &Path, folder: &Path) -> Result<()> {
             source_tree(work)?.context("the source package has no kubernetes-* folder")?
         }
     };
-    steps.run("building Kubernetes", || build(work, &tree))?;
-    for program in PROGRAMS {
+    mend(&tree)?;
+    steps.run("building Kubernetes", || build(work, &tree, programs))?;
+    for program in programs {
         let built = tree.join("_output/bin").join(program);
         fs::copy(&built, folder.join(program)).with_context(|| format!("cannot copy {}", built.display()))?;
     }
@@ -136,7 +172,23 @@ fn source_entries(name: &str, text: &str) -> String {
     text.lines().map(|text| line(text) + "\n").collect()
 }
 
-fn build(work: &Path, tree: &Path) -> Result<()> {
+/// Makes [`CHANGES`], unless an earlier try has.
+fn mend(tree: &Path) -> Result<()> {
+    for (file, old, new) in CHANGES {
+        let path = tree.join(REFLECT).join(file);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        if text.contains(new) {
+            continue;
+        }
+        if !text.contains(old) {
+            bail!("{} is not the file that is known: it lacks {old:?}", path.display());
+        }
+        fs::write(&path, text.replacen(old, new, 1)).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn build(work: &Path, tree: &Path, programs: &[&str]) -> Result<()> {
     let version = work.join("version");
     fs::write(
         &version,
@@ -144,7 +196,7 @@ fn build(work: &Path, tree: &Path) -> Result<()> {
             "KUBE_GIT_COMMIT='debian'\nKUBE_GIT_TREE_STATE='clean'\nKUBE_GIT_VERSION='v{VERSION}'\nKUBE_GIT_MAJOR='1'\nKUBE_GIT_MINOR='20'\n"
         ),
     )?;
-    let what: Vec<String> = PROGRAMS.iter().map(|program| format!("cmd/{program}")).collect();
+    let what: Vec<String> = programs.iter().map(|program| format!("cmd/{program}")).collect();
     let path = std::env::var("PATH").unwrap_or_default();
     let mut make = Command::new("make");
     make.current_dir(tree)
