@@ -145,11 +145,6 @@ impl ResponseFlags {
         self.0 & other.0 == other.0
     }
 
-    /// Whether any flag of `other` is set.
-    pub fn intersects(self, other: Self) -> bool {
-        self.0 & other.0 != 0
-    }
-
     /// Whether none is set.
     pub fn is_empty(self) -> bool {
         self.0 == 0

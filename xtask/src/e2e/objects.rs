@@ -1,9 +1,11 @@
 //! Objects that scenarios share, and questions to them.
 
-use anyhow::Result;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 use serde_json::json;
 
-use super::kube::Kube;
+use super::kube::{Kube, until};
 
 /// The sample as its users apply it: caller, and callme in two versions.
 pub(crate) const SAMPLE: [&str; 2] = [
@@ -14,6 +16,29 @@ pub(crate) const SAMPLE: [&str; 2] = [
 pub(crate) const SAMPLE_MESH: &str = include_str!("../../../deploy/samples/caller-callme/kubernetes/mesh.yaml");
 /// A shell with curl, on the local provider.
 const TOOLS: &str = "weft.local/tools:1";
+
+/// How long a change may take until everybody sees it.
+pub(crate) const CHANGE_LIMIT: Duration = Duration::from_secs(10);
+
+/// Applies objects, starts `tools`, and waits until all Deployments can be called.
+pub(crate) fn start(kube: &Kube<'_>, objects: &[&str]) -> Result<()> {
+    objects.iter().try_for_each(|objects| kube.apply(objects))?;
+    tools(kube)?;
+    kube.wait_for("Available", &["deployment", "--all"])
+}
+
+/// Every one of these hosts is `callme` for `tools`, and a name that does not exist is nobody.
+pub(crate) fn check_names(kube: &Kube<'_>, hosts: &[&str]) -> Result<()> {
+    for host in hosts {
+        // Who answers for names follows the API server, a moment behind.
+        let answer = until(CHANGE_LIMIT, || curl(kube, &format!("http://{host}/")));
+        let answer = answer.with_context(|| (*host).to_owned())?;
+        ensure!(answer.contains(r#""service":"callme""#), "{host} answers {answer}");
+    }
+    let missing = curl(kube, "http://missing/");
+    ensure!(missing.is_err(), "a name that does not exist answers {missing:?}");
+    Ok(())
+}
 
 /// Starts the pod `tools`, with a shell and curl.
 pub(crate) fn tools(kube: &Kube<'_>) -> Result<()> {

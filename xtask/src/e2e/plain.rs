@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::kube::until;
 use super::load::{Load, Targets};
-use super::objects::{self, SAMPLE, curl};
+use super::objects::{self, CHANGE_LIMIT, SAMPLE, curl};
 use super::outside::Outside;
 use super::{Mesh, Scenario, Scene};
 use crate::cluster::Provider;
@@ -66,30 +66,17 @@ metadata: {{name: alias}}
 spec: {{type: ExternalName, externalName: callme.{namespace}.svc.cluster.local}}
 "#
     ))?;
-    objects::tools(kube)?;
-    kube.wait_for("Available", &["deployment/callme-v1", "deployment/callme-v2"])?;
-    for host in [
-        "callme".to_owned(),
-        format!("callme.{namespace}"),
-        format!("callme.{namespace}.svc.cluster.local"),
-        "alias".to_owned(),
-        "headless:8080".to_owned(),
-    ] {
-        // The name server follows the API server, a moment behind.
-        let answer = until(Duration::from_secs(10), || curl(kube, &format!("http://{host}/")));
-        let answer = answer.with_context(|| host.clone())?;
-        ensure!(answer.contains(r#""service":"callme""#), "{host} answers {answer}");
-    }
-    let missing = curl(kube, "http://missing/");
-    ensure!(missing.is_err(), "a name that does not exist answers {missing:?}");
-    Ok(())
+    objects::start(kube, &[])?;
+    let short = format!("callme.{namespace}");
+    let full = format!("callme.{namespace}.svc.cluster.local");
+    objects::check_names(kube, &["callme", &short, &full, "alias", "headless:8080"])
 }
 
 /// Pods reach a server outside the cluster by its name, with addresses of their own, and nothing else outside.
 fn outside(scene: &Scene<'_>) -> Result<()> {
     let outside = Outside::start(scene.cluster)?;
     objects::tools(&scene.kube)?;
-    let answer = until(Duration::from_secs(10), || curl(&scene.kube, &outside.url()))?;
+    let answer = until(CHANGE_LIMIT, || curl(&scene.kube, &outside.url()))?;
     ensure!(answer == Outside::TEXT, "outside answers {answer:?}");
     // TEST-NET-1, which is nobody's.
     let nowhere = curl(&scene.kube, "http://192.0.2.1/");
@@ -113,7 +100,7 @@ fn services(scene: &Scene<'_>) -> Result<()> {
 }
 
 /// A node goes: its pods leave the Service, those of the other node answer. It comes back, and so do they.
-fn node_lost(scene: &Scene<'_>) -> Result<()> {
+pub(super) fn node_lost(scene: &Scene<'_>) -> Result<()> {
     let kube = &scene.kube;
     let objects = SAMPLE[1].replace("replicas: 1", "replicas: 2");
     let objects = spread(&objects);
@@ -141,7 +128,7 @@ fn node_lost(scene: &Scene<'_>) -> Result<()> {
 }
 
 /// The Deployments with their pods on different nodes.
-pub(super) fn spread(objects: &str) -> String {
+fn spread(objects: &str) -> String {
     let constraint = "    spec:
       topologySpreadConstraints:
       - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: callme}}}
@@ -150,7 +137,7 @@ pub(super) fn spread(objects: &str) -> String {
 }
 
 /// How many ready pods the sample's Service has.
-pub(super) fn endpoints(scene: &Scene<'_>) -> Result<usize> {
+fn endpoints(scene: &Scene<'_>) -> Result<usize> {
     let endpoints = scene.kube.get(&["endpoints", "callme"])?;
     let subsets = endpoints["subsets"].as_array().into_iter().flatten();
     let ready = subsets.filter_map(|subset| subset["addresses"].as_array());

@@ -272,17 +272,14 @@ fn retries(source: Option<&Retries>) -> Option<pb::RetryPolicy> {
 /// Istio's default is two retries on another endpoint.
 fn retry_policy(source: Option<&Retries>) -> pb::RetryPolicy {
     let on = source.and_then(|retries| retries.on.as_ref());
-    let mut conditions = match on {
-        None => RETRY_ON.to_owned(),
-        Some(on) if on.status_codes.is_empty() => on.conditions.join(","),
-        Some(on) => {
-            let mut conditions = on.conditions.clone();
-            conditions.push("retriable-status-codes".to_owned());
-            conditions.join(",")
-        }
-    };
-    conditions.push(',');
-    conditions.push_str(RETRIABLE_HEADERS);
+    let mut conditions = on.map_or_else(
+        || vec![RETRY_ON],
+        |on| on.conditions.iter().map(String::as_str).collect(),
+    );
+    if on.is_some_and(|on| !on.status_codes.is_empty()) {
+        conditions.push("retriable-status-codes");
+    }
+    conditions.push(RETRIABLE_HEADERS);
     let avoid = source.and_then(|retries| retries.ignore_previous_hosts).unwrap_or(true);
     let predicate = pb::retry_policy::RetryHostPredicate {
         name: "envoy.retry_host_predicates.previous_hosts".to_owned(),
@@ -291,7 +288,7 @@ fn retry_policy(source: Option<&Retries>) -> pb::RetryPolicy {
         ))),
     };
     pb::RetryPolicy {
-        retry_on: conditions,
+        retry_on: conditions.join(","),
         num_retries: Some(uint32(source.map_or(2, |retries| retries.attempts))),
         per_try_timeout: source.and_then(|retries| retries.per_try_timeout).map(duration),
         retry_host_predicate: if avoid { vec![predicate] } else { Vec::new() },

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::error::ResponseFlags;
 use crate::model::access_log::{AccessLog, Format, FormatPart, JsonValue, LogFormat, LogSink, Operator};
-use crate::model::http::{HttpConnectionManager, HttpFilter, LocalReply, ServerHeader};
+use crate::model::http::{HttpConnectionManager, HttpFilter, ServerHeader};
 use crate::model::istio::{IstioStats, PeerExchange};
 use crate::model::matcher::HeaderKey;
 use crate::observe::access_log::CompiledLog;
 use crate::observe::http_stats::HttpStats;
+use crate::observe::log_filter;
 use crate::observe::stream_info::StreamInfo;
 use crate::observe::trace::Tracer;
 use crate::runtime::CompiledRoutes;
@@ -72,6 +72,10 @@ impl HttpChain {
                 kept.of_format(format);
             }
         }
+        for reply in &manager.local_replies {
+            add(&mut kept.request, log_filter::headers_of(Some(&reply.filter)));
+            reply.headers.iter().for_each(|add| kept.of_format(&add.value));
+        }
         let server = match &manager.server_header {
             ServerHeader::Overwrite(name) | ServerHeader::AppendIfAbsent(name) => HeaderValue::from_str(name).ok(),
             ServerHeader::PassThrough => None,
@@ -98,12 +102,6 @@ impl HttpChain {
             istio_stats,
             peers,
         }
-    }
-
-    /// What is added to an answer of the proxy's own with these flags.
-    pub fn local_reply(&self, flags: ResponseFlags) -> Option<&LocalReply> {
-        let fits = |reply: &&LocalReply| reply.flags.is_empty() || flags.intersects(reply.flags);
-        self.manager.local_replies.iter().find(fits)
     }
 
     /// Reports the span of a request and writes its access logs.
@@ -138,10 +136,7 @@ impl KeptHeaders {
             }
         }
         if log.filter.is_some() {
-            add(
-                &mut self.request,
-                crate::observe::log_filter::headers_of(log.filter.as_ref()),
-            );
+            add(&mut self.request, log_filter::headers_of(log.filter.as_ref()));
         }
     }
 

@@ -8,10 +8,11 @@ use super::chain::HttpChain;
 use super::finish::Finish;
 use super::{headers, peers};
 use crate::error::{ErrorKind, ProxyError};
-use crate::model::http::ServerHeader;
+use crate::model::http::{LocalReply, ServerHeader};
 use crate::model::route::HeaderMutations;
+use crate::observe::log_filter;
 use crate::request::RequestHead;
-use crate::route::headers::apply_to_response;
+use crate::route::headers::{add_to_response, apply_to_response};
 
 /// Answers instead of an upstream because something failed.
 pub fn failure(error: &ProxyError, grpc: bool, mut finish: Box<Finish>) -> Response<ResponseBody> {
@@ -65,8 +66,12 @@ pub fn with_body(
     let mut response = Response::new(ResponseBody::bare(bytes::Bytes::new()));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    if let Some(reply) = chain.local_reply(finish.info.flags) {
-        apply_to_response(&reply.headers, response.headers_mut(), &finish.info);
+    finish.info.response_code = status.as_u16();
+    let replies = &chain.manager.local_replies;
+    let random = if replies.is_empty() { 0 } else { finish.worker.random() };
+    let fits = |reply: &&LocalReply| log_filter::passes(&reply.filter, &finish.info, random);
+    if let Some(reply) = replies.iter().find(fits) {
+        add_to_response(&reply.headers, response.headers_mut(), &finish.info);
     }
     common(response.headers_mut(), &chain, false);
     head(response.status(), response.headers(), &mut finish);

@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access_log::AccessLog;
+use super::access_log::{AccessLog, LogFilter};
 use super::filters::FilterRules;
 use super::istio::{IstioStats, PeerExchange};
 use super::matcher::Fraction;
-use super::route::{HeaderMutations, RouteConfig};
-use crate::error::ResponseFlags;
+use super::route::{HeaderAdd, RouteConfig};
 
 /// How connections of a chain are served as HTTP (Envoy `HttpConnectionManager`).
 #[derive(Clone, Debug)]
@@ -91,10 +90,10 @@ pub struct HttpConnectionManager {
 /// (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/local_reply>).
 #[derive(Clone, Debug)]
 pub struct LocalReply {
-    /// Response flags, one of which the answer must have; empty is any.
-    pub flags: ResponseFlags,
-    /// What is added.
-    pub headers: HeaderMutations,
+    /// Which answers.
+    pub filter: LogFilter,
+    /// What is added, in this order.
+    pub headers: Vec<HeaderAdd>,
 }
 
 /// Codec of downstream connections.

@@ -67,7 +67,12 @@ pub fn apply_to_response(changes: &HeaderMutations, response: &mut HeaderMap, in
     for name in &changes.response_remove {
         response.remove(name);
     }
-    for add in &changes.response_add {
+    add_to_response(&changes.response_add, response, info);
+}
+
+/// Adds headers to an answer, in this order.
+pub fn add_to_response(additions: &[HeaderAdd], response: &mut HeaderMap, info: &StreamInfo) {
+    for add in additions {
         let HeaderKey::Name(name) = &add.name else {
             continue;
         };

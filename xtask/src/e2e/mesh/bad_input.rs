@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
-use super::meshctl;
+use super::{apply, meshctl};
 use crate::e2e::Scene;
 use crate::e2e::kube::until;
 use crate::e2e::objects::{self, SAMPLE, SAMPLE_MESH, curl};
@@ -61,14 +61,12 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
             ensure!(refused.contains(name), "the refusal does not name {name}: {refused}");
         }
     }
-    SAMPLE.iter().try_for_each(|objects| kube.apply(objects))?;
-    objects::tools(kube)?;
-    kube.wait_for("Available", &["deployment", "--all"])?;
+    objects::start(kube, &SAMPLE)?;
     // As if it had been stored before the mesh came.
     kube.run(&["delete", "validatingwebhookconfiguration", "weft-validator"])?;
     let stored = stored_broken(scene);
     kube.run(&["delete", "virtualservice", "stored-broken", "--ignore-not-found"])?;
-    meshctl(scene.cluster, &["install", "--set", "profile=demo", "--timeout", "90s"])?;
+    apply(scene.cluster, &[])?;
     stored
 }
 

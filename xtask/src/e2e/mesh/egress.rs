@@ -1,15 +1,11 @@
 //! Leaving the mesh: any host, only registered ones, and a ServiceEntry.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 
 use crate::e2e::Scene;
 use crate::e2e::kube::until;
-use crate::e2e::objects::{self, curl};
+use crate::e2e::objects::{self, CHANGE_LIMIT, curl};
 use crate::e2e::outside::Outside;
-
-const LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
     let kube = &scene.kube;
@@ -21,7 +17,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
         Ok(())
     };
     // ALLOW_ANY is the default.
-    until(LIMIT, answers)?;
+    until(CHANGE_LIMIT, answers)?;
     kube.apply(
         r"
 apiVersion: networking.istio.io/v1beta1
@@ -30,7 +26,7 @@ metadata: {name: default}
 spec: {outboundTrafficPolicy: {mode: REGISTRY_ONLY}}
 ",
     )?;
-    until(LIMIT, || {
+    until(CHANGE_LIMIT, || {
         let answer = curl(kube, &outside.url());
         ensure!(answer.is_err(), "REGISTRY_ONLY lets {answer:?} through");
         Ok(())
@@ -49,5 +45,5 @@ spec:
         Outside::HOST,
         Outside::PORT
     ))?;
-    until(LIMIT, answers)
+    until(CHANGE_LIMIT, answers)
 }

@@ -18,7 +18,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::kube::Kube;
-use super::{Mesh, Scenario, Scene};
+use super::{Mesh, Scenario, Scene, plain};
 use crate::cluster::Provider;
 use crate::cluster::handle::Cluster;
 use crate::{process, workspace};
@@ -27,6 +27,8 @@ use crate::{process, workspace};
 const SYSTEM: &str = "weft-system";
 /// Deployments that an installation has.
 const DEPLOYMENTS: [&str; 4] = ["weft-pilot", "weft-citadel", "weft-telemetry", "weft-ingressgateway"];
+/// Replicas of pilot and citadel: one is left when a node goes.
+const REPLICAS: &str = "2";
 /// Why a scenario runs on one provider alone.
 const TOOLS: Option<(Provider, &str)> = Some((
     Provider::Local,
@@ -54,8 +56,8 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         injected("mesh-egress", egress::run),
         injected("mesh-job", job::run),
         injected("mesh-rollout", rollout::run),
-        injected("mesh-node-lost", outage::node),
-        injected("mesh-outage", outage::control_plane),
+        injected("mesh-node-lost", plain::node_lost),
+        injected("mesh-outage", outage::run),
         injected("mesh-push", push::run),
         labelled("mesh-startup", startup::run),
         injected("mesh-bad-input", bad_input::run),
@@ -76,7 +78,7 @@ pub(super) fn install(cluster: &Cluster) -> Result<()> {
     ])?;
     let prior = meshctl(cluster, &["check", "--pre"])?;
     ensure!(!prior.contains('×'), "meshctl check --pre says {prior}");
-    meshctl(cluster, &["install", "--set", "profile=demo", "--timeout", "90s"])?;
+    apply(cluster, &[])?;
     if !found.trim().is_empty() {
         // The images of a kept cluster have the same names and may be others.
         DEPLOYMENTS.iter().try_for_each(|name| system.restart(name))?;
@@ -84,6 +86,26 @@ pub(super) fn install(cluster: &Cluster) -> Result<()> {
     let after = meshctl(cluster, &["check"])?;
     ensure!(!after.contains('×'), "meshctl check says {after}");
     Ok(())
+}
+
+/// `meshctl install` with the values of all scenarios, and further arguments.
+fn apply(cluster: &Cluster, arguments: &[&str]) -> Result<()> {
+    let (pilot, citadel) = (
+        format!("pilot.replicas={REPLICAS}"),
+        format!("citadel.replicas={REPLICAS}"),
+    );
+    let install = [
+        "install",
+        "--timeout",
+        "90s",
+        "--set",
+        "profile=demo",
+        "--set",
+        &pilot,
+        "--set",
+        &citadel,
+    ];
+    meshctl(cluster, &[&install, arguments].concat()).map(drop)
 }
 
 /// What `meshctl` writes on stdout; its failure is an error with what it says.

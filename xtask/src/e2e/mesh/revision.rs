@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{meshctl, system};
+use super::{apply, meshctl, system};
 use crate::e2e::Scene;
 use crate::e2e::load::{Load, Targets};
 use crate::e2e::objects::SAMPLE;
@@ -23,18 +23,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
 
 fn moved(scene: &Scene<'_>, load: &Load<'_>) -> Result<()> {
     let kube = &scene.kube;
-    meshctl(
-        scene.cluster,
-        &[
-            "install",
-            "--set",
-            "profile=demo",
-            "--revision",
-            "canary",
-            "--timeout",
-            "90s",
-        ],
-    )?;
+    apply(scene.cluster, &["--revision", "canary"])?;
     kube.run(&[
         "label",
         "namespace",

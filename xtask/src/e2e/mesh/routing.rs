@@ -7,19 +7,15 @@ use anyhow::{Context, Result, ensure};
 use crate::e2e::Scene;
 use crate::e2e::kube::{Kube, until};
 use crate::e2e::load::{Load, Targets};
-use crate::e2e::objects::{self, SAMPLE, SAMPLE_MESH, curl_with, status};
+use crate::e2e::objects::{self, CHANGE_LIMIT, SAMPLE, SAMPLE_MESH, curl_with, status};
 
-const PUSH_LIMIT: Duration = Duration::from_secs(10);
 /// Requests whose split is looked at, and points that it may be off: over four standard deviations of 2,000 requests at 80 %.
 const COUNT: u64 = 2000;
 const POINTS: u64 = 4;
 
 pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
     let kube = &scene.kube;
-    SAMPLE.iter().try_for_each(|objects| kube.apply(objects))?;
-    kube.apply(SAMPLE_MESH)?;
-    objects::tools(kube)?;
-    kube.wait_for("Available", &["deployment", "--all"])?;
+    objects::start(kube, &[SAMPLE[0], SAMPLE[1], SAMPLE_MESH])?;
     let load = Load::start(kube, &Targets::callme("callme"))?;
     let before = load.report()?;
     let report = load.wait_for_requests(before.requests() + COUNT)?;
@@ -58,7 +54,7 @@ fn retries(kube: &Kube<'_>) -> Result<()> {
     Ok(())
 }
 
-/// An abort and a delay for who asks for them, and a timeout that is shorter than the delay.
+/// An abort, a delay and a timeout for who asks for them; callme is slow to the caller alone, so that the load beside does not wait.
 fn faults(kube: &Kube<'_>) -> Result<()> {
     kube.apply(
         r#"
@@ -74,24 +70,25 @@ spec:
   - match: [{headers: {x-fault: {exact: delay}}}]
     fault: {delay: {fixedDelay: 2s, percentage: {value: 100}}}
     route: [{destination: {host: caller}}]
-  - match: [{headers: {x-fault: {exact: slow-callee}}}]
+  - match: [{headers: {user-agent: {exact: hasty}}}]
     timeout: 0.5s
     route: [{destination: {host: caller}}]
   - route: [{destination: {host: caller}}]
 ---
 apiVersion: networking.istio.io/v1beta1
 kind: VirtualService
-metadata: {name: callme-slow}
+metadata: {name: callme}
 spec:
-  hosts: [slow.mesh.test]
+  hosts: [callme]
   http:
-  - timeout: 0.5s
+  - match: [{sourceLabels: {app: caller}, headers: {user-agent: {exact: hasty}}}]
     fault: {delay: {fixedDelay: 3s, percentage: {value: 100}}}
-    route: [{destination: {host: caller}}]
+    route: [{destination: {host: callme}}]
+  - route: [{destination: {host: callme}}]
 "#,
     )?;
     let url = "http://caller/";
-    until(PUSH_LIMIT, || {
+    until(CHANGE_LIMIT, || {
         let got = status(kube, &["--header", "x-fault: abort", url])?;
         ensure!(got == "418", "the aborted request got {got}");
         Ok(())
@@ -101,6 +98,8 @@ spec:
     ensure!(got == "200", "the delayed request got {got}");
     let took = start.elapsed();
     ensure!(took >= Duration::from_secs(2), "the delayed request took {took:?}");
+    let got = status(kube, &["--user-agent", "hasty", url])?;
+    ensure!(got == "504", "the request with a timeout got {got}");
     let got = status(kube, &[url])?;
     ensure!(got == "200", "a request without the header got {got}");
     Ok(())

@@ -1,21 +1,15 @@
 //! Which pods get a sidecar, what reaches them, and by which names.
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
 
 use crate::e2e::Scene;
 use crate::e2e::kube::{Kube, until};
-use crate::e2e::objects::{self, SAMPLE, curl};
-
-/// How long a change of configuration may take until all see it.
-const PUSH_LIMIT: Duration = Duration::from_secs(10);
+use crate::e2e::objects::{self, CHANGE_LIMIT, SAMPLE, curl};
 
 /// Pods of the namespace get the proxy and its init container, and one that asks not to gets neither.
 pub(super) fn injection(scene: &Scene<'_>) -> Result<()> {
     let kube = &scene.kube;
-    SAMPLE.iter().try_for_each(|objects| kube.apply(objects))?;
-    objects::tools(kube)?;
+    objects::start(kube, &SAMPLE)?;
     kube.apply(
         r#"
 apiVersion: v1
@@ -26,15 +20,11 @@ spec:
   containers: [{name: tools, image: "weft.local/tools:1", imagePullPolicy: IfNotPresent, command: [sleep, "100000"]}]
 "#,
     )?;
-    kube.wait_for("Available", &["deployment", "--all"])?;
-    for (selector, proxies) in [("app=callme", true), ("app=caller", true), ("app=tools", true)] {
-        let pods = kube.get(&["pods", "--selector", selector])?;
-        for pod in pods["items"].as_array().into_iter().flatten() {
-            check(pod, proxies)?;
-        }
+    let pods = kube.get(&["pods"])?;
+    for pod in pods["items"].as_array().into_iter().flatten() {
+        check(pod, pod["metadata"]["name"] != "apart")?;
     }
-    check(&kube.get(&["pod", "apart"])?, false)?;
-    let answer = until(PUSH_LIMIT, || curl(kube, "http://caller/"))?;
+    let answer = until(CHANGE_LIMIT, || curl(kube, "http://caller/"))?;
     ensure!(answer.contains(r#""service":"callme""#), "the caller answers {answer}");
     Ok(())
 }
@@ -57,9 +47,7 @@ fn check(pod: &serde_json::Value, proxy: bool) -> Result<()> {
 /// Under STRICT pods of the mesh are answered and others are not; in between and after they are.
 pub(super) fn strict(scene: &Scene<'_>) -> Result<()> {
     let kube = &scene.kube;
-    kube.apply(SAMPLE[1])?;
-    objects::tools(kube)?;
-    kube.wait_for("Available", &["deployment", "--all"])?;
+    objects::start(kube, &[SAMPLE[1]])?;
     let outsider = Kube::new(scene.cluster, &format!("{}-plain", kube.namespace()));
     outsider.delete_namespace(true)?;
     outsider.create_namespace()?;
@@ -71,7 +59,7 @@ pub(super) fn strict(scene: &Scene<'_>) -> Result<()> {
 fn strict_for(kube: &Kube<'_>, outsider: &Kube<'_>) -> Result<()> {
     objects::tools(outsider)?;
     let url = format!("http://callme.{}/", kube.namespace());
-    until(PUSH_LIMIT, || curl(outsider, &url)).context("plaintext, PERMISSIVE")?;
+    until(CHANGE_LIMIT, || curl(outsider, &url)).context("plaintext, PERMISSIVE")?;
     kube.apply(
         r"
 apiVersion: security.istio.io/v1beta1
@@ -80,7 +68,7 @@ metadata: {name: default}
 spec: {mtls: {mode: STRICT}}
 ",
     )?;
-    until(PUSH_LIMIT, || {
+    until(CHANGE_LIMIT, || {
         let answer = curl(outsider, &url);
         ensure!(answer.is_err(), "plaintext is answered under STRICT: {answer:?}");
         Ok(())
@@ -126,22 +114,16 @@ spec:
   workloadSelector: {{labels: {{app: callme}}}}
 "
     ))?;
-    objects::tools(kube)?;
-    kube.wait_for("Available", &["deployment", "--all"])?;
-    for host in [
-        "callme".to_owned(),
-        format!("callme.{namespace}"),
-        format!("callme.{namespace}.svc"),
-        format!("callme.{namespace}.svc.cluster.local"),
-        "alias".to_owned(),
-        "headless:8080".to_owned(),
-        "entry.mesh.test".to_owned(),
-    ] {
-        let answer = until(PUSH_LIMIT, || curl(kube, &format!("http://{host}/")));
-        let answer = answer.with_context(|| host.clone())?;
-        ensure!(answer.contains(r#""service":"callme""#), "{host} answers {answer}");
-    }
-    let missing = curl(kube, "http://missing/");
-    ensure!(missing.is_err(), "a name that does not exist answers {missing:?}");
-    Ok(())
+    objects::start(kube, &[])?;
+    let short = format!("callme.{namespace}");
+    let hosts = [
+        "callme",
+        &short,
+        &format!("{short}.svc"),
+        &format!("{short}.svc.cluster.local"),
+    ];
+    objects::check_names(
+        kube,
+        &[&hosts[..], &["alias", "headless:8080", "entry.mesh.test"]].concat(),
+    )
 }

@@ -52,7 +52,9 @@ fn median(kube: &Kube<'_>, kind: &str, inject: &str) -> Result<[Duration; 4]> {
 
 fn start(kube: &Kube<'_>, name: &str, inject: &str) -> Result<[Duration; 4]> {
     let selector = format!("--selector=name={name}");
+    // A watch without events would never end by itself.
     let mut watch = kube.command(&[
+        "--request-timeout=100s",
         "get",
         "pods",
         &selector,

@@ -180,7 +180,8 @@ fn json_value(value: &pb::Value, omit: bool, at: &Path) -> Result<model::JsonVal
     })
 }
 
-fn log_filter(source: &accesslog::AccessLogFilter, at: &Path) -> Result<model::LogFilter> {
+/// A filter of access logs and local replies.
+pub(super) fn log_filter(source: &accesslog::AccessLogFilter, at: &Path) -> Result<model::LogFilter> {
     use accesslog::access_log_filter::FilterSpecifier as Filter;
     let all = |filters: &[accesslog::AccessLogFilter], at: &Path| {
         let at = at.field("filters");

@@ -7,16 +7,15 @@ use weft_proto::xds::envoy::extensions::filters::http::router::v3::Router;
 use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use weft_proto::xds::envoy::r#type::v3::Percent;
 
-use super::access_log::access_logs;
+use super::access_log::{access_logs, log_filter};
 use super::filters;
-use super::route_headers::mutations;
+use super::route_headers::additions;
 use super::secret::envoy_grpc_cluster;
 use super::typed_struct::{IstioFilter, istio_filter};
 use super::{
     Path, Result, boolean, duration, enumeration, header_name, holds, optional_duration, required, route_config, text,
     uint32, unpack,
 };
-use crate::error::ResponseFlags;
 use crate::model::filters::FilterRules;
 use crate::model::http as model;
 use crate::model::matcher::Fraction;
@@ -99,26 +98,16 @@ pub(super) fn connection_manager(
     })
 }
 
-/// Headers of the proxy's own answers, by response flag; other filters are not supported.
+/// Headers of the proxy's own answers.
 fn local_replies(source: &hcm::HttpConnectionManager, at: &Path) -> Result<Vec<model::LocalReply>> {
-    use weft_proto::xds::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
     let at = at.field("local_reply_config").field("mappers");
     let mappers = source.local_reply_config.iter().flat_map(|config| &config.mappers);
     let one = |(index, mapper): (usize, &hcm::ResponseMapper)| {
         let at = at.index(index);
         let filter = required(mapper.filter.as_ref(), &at, "filter")?;
-        let Some(FilterSpecifier::ResponseFlagFilter(filter)) = &filter.filter_specifier else {
-            return Err(at.field("filter").error("only response_flag_filter is supported"));
-        };
-        let mut flags = ResponseFlags::default();
-        for (index, name) in filter.flags.iter().enumerate() {
-            let flag = ResponseFlags::from_short_name(name);
-            let unknown = || at.field("filter.response_flag_filter.flags").index(index);
-            flags.insert(flag.ok_or_else(|| unknown().error(format!("{name} is no response flag of this proxy")))?);
-        }
         Ok(model::LocalReply {
-            flags,
-            headers: mutations(&[], &[], &mapper.headers_to_add, &[], &at)?,
+            filter: log_filter(filter, &at.field("filter"))?,
+            headers: additions(&mapper.headers_to_add, &at.field("headers_to_add"))?,
         })
     };
     { mappers }.enumerate().map(one).collect()

@@ -13,11 +13,6 @@ pub(super) fn mutations(
     response_remove: &[String],
     at: &Path,
 ) -> Result<model::HeaderMutations> {
-    let add = |options: &[core::HeaderValueOption], field: &str| {
-        let at = at.field(field);
-        let one = |(index, option): (usize, &core::HeaderValueOption)| header_add(option, &at.index(index));
-        options.iter().enumerate().map(one).collect::<Result<Vec<_>>>()
-    };
     let remove = |names: &[String], field: &str| {
         let at = at.field(field);
         let one = |(index, name): (usize, &String)| {
@@ -29,11 +24,17 @@ pub(super) fn mutations(
         names.iter().enumerate().map(one).collect::<Result<Vec<_>>>()
     };
     Ok(model::HeaderMutations {
-        request_add: add(request_add, "request_headers_to_add")?,
+        request_add: additions(request_add, &at.field("request_headers_to_add"))?,
         request_remove: remove(request_remove, "request_headers_to_remove")?,
-        response_add: add(response_add, "response_headers_to_add")?,
+        response_add: additions(response_add, &at.field("response_headers_to_add"))?,
         response_remove: remove(response_remove, "response_headers_to_remove")?,
     })
+}
+
+/// Headers to add, in this order.
+pub(super) fn additions(options: &[core::HeaderValueOption], at: &Path) -> Result<Vec<model::HeaderAdd>> {
+    let one = |(index, option): (usize, &core::HeaderValueOption)| header_add(option, &at.index(index));
+    options.iter().enumerate().map(one).collect()
 }
 
 fn header_add(source: &core::HeaderValueOption, at: &Path) -> Result<model::HeaderAdd> {
