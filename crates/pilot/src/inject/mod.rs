@@ -39,6 +39,10 @@ pub use self::settings::{Resources, Settings};
 /// How long a pod may take to end where it does not say (Kubernetes: 30 s).
 const GRACE_SECONDS: i64 = 30;
 
+/// Seconds between two questions whether the proxy is ready. Kubernetes asks for the first time somewhere within this period, so that
+/// Istio's 15 make a pod wait for seven seconds more (median) after its proxy has started.
+const READINESS_PERIOD: i32 = 1;
+
 /// How long the proxy keeps taking requests after its pod was asked to end (Istio: 5 s).
 const TERMINATION_DRAIN: Duration = Duration::from_secs(5);
 
@@ -163,7 +167,7 @@ fn decide_proxy(spec: &PodSpec, options: &Options, settings: &Settings, workload
         hold_application: config.hold_application.unwrap_or(settings.hold_application),
         readiness: (
             options.readiness_initial_delay.unwrap_or(0),
-            options.readiness_period.unwrap_or(15),
+            options.readiness_period.unwrap_or(READINESS_PERIOD),
             options.readiness_failures.unwrap_or(4),
         ),
         metadata: metadata(options, settings, workload, capture.as_ref()),

@@ -102,8 +102,9 @@ impl Answer {
     pub(super) fn refused(message: String) -> Self {
         Self {
             status: Some(Status {
-                code: 422,
-                reason: "Invalid",
+                // For 422 kubectl shows the causes of the status and not its message.
+                code: 400,
+                reason: "BadRequest",
                 message,
             }),
             ..Self::default()

@@ -18,7 +18,7 @@ const BROKEN: &[(&str, &[&str])] = &[
 apiVersion: networking.istio.io/v1beta1
 kind: VirtualService
 metadata: {name: weights}
-spec: {hosts: [callme], http: [{route: [{destination: {host: callme}, weight: 0}]}]}
+spec: {hosts: [callme], http: [{route: [{destination: {host: callme}, weight: 0}, {destination: {host: caller}, weight: 0}]}]}
 ",
         &["spec.http[0]", "weight"],
     ),

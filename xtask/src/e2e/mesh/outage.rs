@@ -27,10 +27,11 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
     scale("0")?;
     let during = load.wait_for_requests(before + MINUTE);
     scale(REPLICAS)?;
-    during?.check_clean().context("without a control plane")?;
+    // Also after a failure: the next scenario needs them.
     for deployment in ["weft-pilot", "weft-citadel"] {
         system.rolled_out(deployment)?;
     }
+    during?.check_clean().context("without a control plane")?;
     kube.apply(
         &SAMPLE_MESH
             .replace("weight: 80", "weight: 0")

@@ -53,23 +53,25 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Each sidecar of the namespace with the version of its routes that it has acknowledged, as pilot knows it.
+/// Each sidecar of the namespace with the version of its routes that it has acknowledged, as the pilots know it.
 fn acknowledged(scene: &Scene<'_>) -> Result<Vec<(String, String)>> {
     let system = system(scene);
-    let pods = system.get(&["pods", "--selector", "app=weft-pilot"])?;
-    let pod = pods["items"][0]["metadata"]["name"].as_str().context("no pilot")?;
-    let path = format!(
-        "/api/v1/namespaces/{}/pods/{pod}:15014/proxy/debug/syncz",
-        system.namespace()
-    );
-    let proxies: serde_json::Value = serde_json::from_str(&system.run(&["get", "--raw", &path])?)?;
     let suffix = format!(".{}", scene.kube.namespace());
     let mut found = Vec::new();
-    for proxy in proxies.as_array().into_iter().flatten() {
-        let name = proxy["proxy"].as_str().unwrap_or_default();
-        let version = proxy["resources"][ROUTES]["acked"].as_str().unwrap_or_default();
-        if name.ends_with(&suffix) && !version.is_empty() {
-            found.push((name.to_owned(), version.to_owned()));
+    let pods = system.get(&["pods", "--selector", "app=weft-pilot"])?;
+    for pod in pods["items"].as_array().into_iter().flatten() {
+        let pod = pod["metadata"]["name"].as_str().context("a pod without a name")?;
+        let path = format!(
+            "/api/v1/namespaces/{}/pods/{pod}:15014/proxy/debug/syncz",
+            system.namespace()
+        );
+        let proxies: serde_json::Value = serde_json::from_str(&system.run(&["get", "--raw", &path])?)?;
+        for proxy in proxies.as_array().into_iter().flatten() {
+            let name = proxy["proxy"].as_str().unwrap_or_default();
+            let version = proxy["resources"][ROUTES]["acked"].as_str().unwrap_or_default();
+            if name.ends_with(&suffix) && !version.is_empty() {
+                found.push((name.to_owned(), version.to_owned()));
+            }
         }
     }
     Ok(found)

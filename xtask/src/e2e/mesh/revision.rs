@@ -35,7 +35,9 @@ fn moved(scene: &Scene<'_>, load: &Load<'_>) -> Result<()> {
         kube.restart(deployment)?;
     }
     let pods = kube.get(&["pods", "--selector", "app=callme"])?;
-    for pod in pods["items"].as_array().into_iter().flatten() {
+    let pods = pods["items"].as_array().into_iter().flatten();
+    // Old ones may take their grace period.
+    for pod in pods.filter(|pod| pod["metadata"]["deletionTimestamp"].is_null()) {
         let revision = &pod["metadata"]["annotations"]["istio.io/rev"];
         ensure!(revision == "canary", "a new pod has revision {revision}");
     }

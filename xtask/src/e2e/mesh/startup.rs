@@ -1,6 +1,6 @@
 //! What the mesh adds to the time until a fresh pod is ready, step by step.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufReader, Read};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -94,18 +94,10 @@ spec:
 }
 
 /// Reads a watch until the pod is ready.
-fn follow(output: impl BufRead, start: Instant) -> Result<[Duration; 4]> {
+fn follow(output: impl Read, start: Instant) -> Result<[Duration; 4]> {
     let mut reached: [Option<Duration>; 4] = [None; 4];
-    let mut text = String::new();
-    for line in output.lines() {
-        let line = line?;
-        text.push_str(&line);
-        // kubectl indents; an object ends with a brace in the first column.
-        if line != "}" {
-            continue;
-        }
-        let event: Value = serde_json::from_str(&text).context("kubectl gave no JSON")?;
-        text.clear();
+    for event in serde_json::Deserializer::from_reader(output).into_iter::<Value>() {
+        let event = event.context("kubectl gave no JSON")?;
         let now = start.elapsed();
         for (slot, is) in reached.iter_mut().zip(state(&event["object"])) {
             if is && slot.is_none() {
