@@ -7,6 +7,8 @@ use crate::local_workload::Role;
 /// A pod. Its name is the one in the proxy's node id, its labels are the workload's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pod {
+    /// Identity of this pod, which another one of the same name does not have; empty where not known.
+    pub uid: String,
     /// Its addresses, the primary one first; empty until it has one.
     pub ips: Vec<IpAddr>,
     /// The node that it runs on; empty until it is scheduled.
@@ -27,6 +29,9 @@ pub struct Pod {
     pub terminating: bool,
     /// Whether it ended for good; its address may belong to another pod by now.
     pub finished: bool,
+    /// Whether every container but an ordinary one of the proxy has ended and is not started again, so that the pod lives on for
+    /// its proxy alone. Never so where the kubelet itself ends the proxy last (native sidecars).
+    pub application_ended: bool,
 }
 
 /// The proxy of a pod.

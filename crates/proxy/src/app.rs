@@ -1,6 +1,7 @@
 //! The only place that wires the proxy together: threads, configuration, sockets, shutdown.
 
 mod control;
+mod thread;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,9 +11,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
-use tokio::runtime::LocalOptions;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 use weft_base::log::LogControl;
 use weft_base::readiness::{Blocker, Readiness};
 use weft_base::shutdown::{Shutdown, termination};
@@ -24,8 +25,7 @@ use crate::bootstrap::Loaded;
 use crate::compile::{Compiler, Reject};
 use crate::config::{Mesh, Run};
 use crate::drain::Drain;
-use crate::listen::accept;
-use crate::listen::sockets::{BindError, Command, SocketKey, Sockets};
+use crate::listen::sockets::{BindError, SocketKey, Sockets};
 use crate::mesh::{self, Role};
 use crate::model::convert;
 use crate::model::secret::SdsSource;
@@ -38,7 +38,7 @@ use crate::runtime::RuntimeHandle;
 use crate::secrets::{IDENTITY_CLUSTER, SecretStore};
 use crate::status::{self, Application};
 use crate::upstream::dns;
-use crate::worker::{Shared, Worker};
+use crate::worker::Shared;
 use crate::xds::config_store::ConfigStore;
 use crate::xds::sds::SecretClient;
 use crate::xds::{self, client};
@@ -89,7 +89,7 @@ impl Proxy {
                 drain: drain.clone(),
             };
             let drain_time = options.drain_time;
-            threads.push(start_worker(index, shared, shutdown.clone(), receiver, drain_time)?);
+            threads.push(thread::start(index, shared, shutdown.clone(), receiver, drain_time)?);
         }
         let node = client::node(&loaded.bootstrap.node);
         let spans = SpanExporters::new(
@@ -239,7 +239,7 @@ pub async fn run(loaded: Loaded, options: Run, log: LogControl) -> Result<()> {
     let (proxy, store) = Proxy::start(&loaded, &options, shutdown.clone())?;
     let proxy = Arc::new(proxy);
     let admin = Admin::new(&proxy, loaded.bootstrap.node.clone(), log, &shutdown);
-    serve(loaded, proxy, store, admin, shutdown, None).await
+    serve(loaded, proxy, store, admin, shutdown, Needs::default()).await
 }
 
 /// Runs the proxy under the mesh's control plane until it is asked to end.
@@ -254,6 +254,10 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
     if let Some(names) = names.context("cannot serve dns")? {
         store.follow_names(names);
     }
+    let ended = CancellationToken::new();
+    if let Some(uid) = options.pod_uid.as_deref().filter(|_| role == Role::Sidecar) {
+        store.follow_application(uid.into(), ended.clone());
+    }
     let admin = Admin::new(&proxy, loaded.bootstrap.node.clone(), log, &shutdown);
     let (status, readiness) = (options.status_listen, options.readiness_listen);
     status::serve(status, readiness, admin.clone(), application, &shutdown).await?;
@@ -264,7 +268,11 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
     let following = follow_identity(identity, proxy.secrets.clone(), certificate, ready);
     shutdown.spawn(async move { stop.run_until_cancelled(following).await });
     // Discovery is asked only once there is a certificate to show it.
-    serve(loaded, proxy, store, admin, shutdown, Some(first)).await
+    let needs = Needs {
+        certificate: Some(first),
+        application_ended: ended,
+    };
+    serve(loaded, proxy, store, admin, shutdown, needs).await
 }
 
 /// Delivers every certificate of the workload as secrets; tells when the first came.
@@ -289,15 +297,25 @@ async fn follow_identity(
     }
 }
 
-/// Follows discovery, once `first` resolves where it is given, and serves until asked to end.
+/// What a proxy waits for beyond its configuration.
+#[derive(Debug, Default)]
+struct Needs {
+    /// Discovery is asked only once this resolves.
+    certificate: Option<oneshot::Receiver<()>>,
+    /// Cancelled when there is no application any more that the proxy stands in front of.
+    application_ended: CancellationToken,
+}
+
+/// Follows discovery and serves until asked to end.
 async fn serve(
     loaded: Loaded,
     proxy: Arc<Proxy>,
     store: ConfigStore,
     admin: Admin,
     shutdown: Shutdown,
-    first: Option<oneshot::Receiver<()>>,
+    needs: Needs,
 ) -> Result<()> {
+    let first = needs.certificate;
     let store = Arc::new(Mutex::new(store));
     let dump = DumpSource {
         bootstrap: loaded.source.clone(),
@@ -333,6 +351,7 @@ async fn serve(
     let signal = tokio::select! {
         signal = termination() => signal.context("cannot wait for signals")?,
         () = shutdown.started() => "quitquitquit",
+        () = needs.application_ended.cancelled() => "the application has ended",
     };
     tracing::info!(signal, "draining");
     shutdown.start();
@@ -341,51 +360,4 @@ async fn serve(
         .await
         .context("stopping failed")?;
     Ok(())
-}
-
-/// One traffic thread: accepts, serves, and drains when the process does.
-fn start_worker(
-    index: usize,
-    shared: Shared,
-    shutdown: Shutdown,
-    commands: UnboundedReceiver<Command>,
-    drain_time: Duration,
-) -> Result<std::thread::JoinHandle<()>> {
-    let (built, started) = std::sync::mpsc::sync_channel(1);
-    let work = move || {
-        // Made on its thread, which it never leaves: its tasks need no `LocalSet` between them and the scheduler.
-        let reactor = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build_local(LocalOptions::default());
-        let reactor = match reactor {
-            Ok(reactor) => {
-                // The starter waits for it.
-                let _ = built.send(Ok(()));
-                reactor
-            }
-            Err(error) => {
-                let _ = built.send(Err(error));
-                return;
-            }
-        };
-        reactor.block_on(async move {
-            let worker = Worker::new(index, shared, shutdown, fastrand::u64(..));
-            let own = worker.clone();
-            worker.spawn(async move { own.housekeeping().await });
-            let own = worker.clone();
-            worker.spawn(async move { own.hand_over_logs().await });
-            accept::run(worker.clone(), commands).await;
-            if !worker.drain(drain_time).await {
-                tracing::warn!(worker = index, "requests were cut off at the end of the drain time");
-            }
-        });
-    };
-    let name = format!("worker-{index}");
-    let thread = std::thread::Builder::new()
-        .name(name)
-        .spawn(work)
-        .context("cannot start a worker thread")?;
-    let result = started.recv().context("a worker thread ended at once")?;
-    result.context("cannot start the runtime of a worker thread")?;
-    Ok(thread)
 }

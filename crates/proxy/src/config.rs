@@ -84,6 +84,10 @@ pub struct Mesh {
     /// Name of the pod.
     #[arg(long, env = "WEFT_NAME")]
     pub name: String,
+    /// Identity of the pod in Kubernetes: the proxy ends when discovery says that all other containers of this pod have ended for
+    /// good, so that a Job completes. For an ordinary container only; Kubernetes itself ends native sidecars.
+    #[arg(long, env = "WEFT_POD_UID", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub pod_uid: Option<String>,
     /// Namespace.
     #[arg(long, env = "WEFT_NAMESPACE", default_value = "default")]
     pub namespace: String,

@@ -3,6 +3,7 @@
 mod admin;
 mod connects;
 mod interop;
+mod job;
 mod mesh;
 mod metrics;
 mod netns;

@@ -21,6 +21,7 @@ const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// What the metadata of a pod say beyond name and labels.
 #[derive(Debug, Default)]
 struct Ownership {
+    uid: String,
     controller: Option<(String, String)>,
     terminating: bool,
 }
@@ -31,6 +32,22 @@ struct Containers {
     ports: Vec<ContainerPort>,
     /// The proxy container and whether it runs as a gateway.
     proxy: Option<Role>,
+    /// The proxy is an ordinary container.
+    ordinary_proxy: bool,
+    /// Names of the application's containers.
+    applications: Vec<String>,
+    /// One of them has rules of its own for when it is started again.
+    own_restarts: bool,
+}
+
+/// What the status of a pod says.
+#[derive(Debug, Default)]
+struct Status {
+    ips: Vec<IpAddr>,
+    ready: bool,
+    finished: bool,
+    /// Containers that have ended, by name, with their exit codes.
+    ended: Vec<(String, i64)>,
 }
 
 /// Reads a Pod from the whole document.
@@ -49,22 +66,32 @@ pub(super) fn pod(fields: &mut Fields<'_, '_>, meta: &Meta) -> Pod {
             account.unwrap_or_else(|| "default".to_owned()),
             f.text("nodeName").unwrap_or_default(),
             f.flag("hostNetwork") == Some(true),
+            f.text("restartPolicy").unwrap_or_default(),
         )
     });
-    let (containers, service_account, node, host_network) =
-        spec.unwrap_or_else(|| (Containers::default(), "default".to_owned(), String::new(), false));
-    let (ips, ready, finished) = lenient(fields, "status", status).unwrap_or_default();
+    let (containers, service_account, node, host_network, restarts) = spec.unwrap_or_else(|| {
+        (
+            Containers::default(),
+            "default".to_owned(),
+            String::new(),
+            false,
+            String::new(),
+        )
+    });
+    let status = lenient(fields, "status", status).unwrap_or_default();
     let pod = Pod {
-        ips,
+        uid: ownership.uid.clone(),
+        application_ended: containers.application_ended(&restarts, &status.ended),
+        ips: status.ips,
         node,
         service_account,
         workload_name: workload_name(meta, &ownership),
         proxy: proxy(meta, &containers, host_network),
         ports: containers.ports,
         host_network,
-        ready,
+        ready: status.ready,
         terminating: ownership.terminating,
-        finished,
+        finished: status.finished,
     };
     fields.ignore_rest();
     pod
@@ -96,15 +123,17 @@ fn ownership(report: &mut Report, node: &Node) -> Option<Ownership> {
             })
         });
         let terminating = f.get("deletionTimestamp").is_some();
+        let uid = f.text("uid").unwrap_or_default();
         f.ignore_rest();
         Ownership {
+            uid,
             controller,
             terminating,
         }
     })
 }
 
-fn status(fields: &mut Fields<'_, '_>) -> (Vec<IpAddr>, bool, bool) {
+fn status(fields: &mut Fields<'_, '_>) -> Status {
     let mut ips = Vec::new();
     let primary = fields.text("podIP");
     let all = fields.list("podIPs", |report, node| {
@@ -125,7 +154,23 @@ fn status(fields: &mut Fields<'_, '_>) -> (Vec<IpAddr>, bool, bool) {
         })
     });
     let finished = matches!(fields.text("phase").as_deref(), Some("Succeeded" | "Failed"));
-    (ips, ready, finished)
+    let statuses = fields.list("containerStatuses", |report, node| {
+        report.map(node, container_status).flatten()
+    });
+    Status {
+        ips,
+        ready,
+        finished,
+        ended: statuses.into_iter().collect(),
+    }
+}
+
+/// Name and exit code of a container that has ended and not been started again yet.
+fn container_status(fields: &mut Fields<'_, '_>) -> Option<(String, i64)> {
+    let name = fields.text("name").unwrap_or_default();
+    let code = lenient(fields, "state", |f| scalar(f.get("terminated")?, "exitCode"));
+    fields.ignore_rest();
+    Some((name, code.flatten()?.parse().ok()?))
 }
 
 impl Containers {
@@ -134,7 +179,12 @@ impl Containers {
         let args = fields.texts("args");
         let command = fields.texts("command");
         let ports = fields.list("ports", |report, node| report.map(node, container_port).flatten());
+        if application && name != PROXY_CONTAINER {
+            self.own_restarts |= fields.get("restartPolicy").is_some() || fields.get("restartPolicyRules").is_some();
+            self.applications.push(name.clone());
+        }
         if name == PROXY_CONTAINER {
+            self.ordinary_proxy = application;
             let gateway = command
                 .iter()
                 .chain(&args)
@@ -145,6 +195,21 @@ impl Containers {
             self.ports.extend(ports);
         }
         fields.ignore_rest();
+    }
+
+    /// Whether all containers but the proxy have ended for good: under `Never` in any way, under `OnFailure` without an error, as
+    /// one that failed is started again. Under `Always`, the default, none ever does.
+    fn application_ended(&self, restarts: &str, ended: &[(String, i64)]) -> bool {
+        let for_good = |code: i64| match restarts {
+            "Never" => true,
+            "OnFailure" => code == 0,
+            _ => false,
+        };
+        let has_ended = |name: &String| ended.iter().any(|(own, code)| own == name && for_good(*code));
+        self.ordinary_proxy
+            && !self.own_restarts
+            && !self.applications.is_empty()
+            && self.applications.iter().all(has_ended)
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn canonical(type_url: &str, encoded: Vec<u8>) -> Vec<u8> {
         Some(Kind::Listener) => &LISTENER,
         Some(Kind::Routes) => &ROUTES,
         Some(Kind::Names) => &NAMES,
-        Some(Kind::Secret) | None => return encoded,
+        Some(Kind::ApplicationEnded | Kind::Secret) | None => return encoded,
     };
     let mut out = Vec::with_capacity(encoded.len());
     // It was encoded just now, so it can be read; were it not so, it would still be right as it is.

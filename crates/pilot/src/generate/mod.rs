@@ -57,6 +57,8 @@ pub struct Generated {
     pub secrets: Resources,
     /// Names that the proxy answers DNS queries for.
     pub names: Resources,
+    /// Whether the pod lives on for the proxy alone.
+    pub ended: Resources,
 }
 
 // === impl Generated ===
@@ -71,6 +73,7 @@ impl Generated {
             Kind::Routes => &self.routes,
             Kind::Secret => &self.secrets,
             Kind::Names => &self.names,
+            Kind::ApplicationEnded => &self.ended,
         }
     }
 }
@@ -107,7 +110,20 @@ pub fn compose(view: &ProxyView, shared: &Shared, before: Option<(&ProxyView, &G
             ),
             ..Resources::default()
         },
+        ended: Resources {
+            own: Layer::after(before.map(|(_, generated)| &generated.ended.own), ended(view)),
+            ..Resources::default()
+        },
     }
+}
+
+/// That the application of the proxy's pod has ended: an empty message that is named by the pod's uid, as a later pod may have the
+/// same name. Only the mesh's own proxies know the type.
+fn ended(view: &ProxyView) -> ResourceSet {
+    let uid = view.snapshot.ended.get(&view.workload.key);
+    let uid = uid.filter(|uid| view.dialect == Dialect::Weft && !uid.is_empty());
+    let message = || Resource::new(Kind::ApplicationEnded.type_url().to_owned(), Vec::new());
+    uid.map(|uid| (Arc::clone(uid), message())).into_iter().collect()
 }
 
 /// What follows from the workload itself: its ports, its Sidecar's listeners, its gateways. A gRPC client has none of it.
@@ -136,6 +152,7 @@ fn own(view: &ProxyView, before: Option<&Generated>) -> Generated {
         routes: keep(Kind::Routes, routes),
         secrets: keep(Kind::Secret, secrets),
         names: Resources::default(),
+        ended: Resources::default(),
     }
 }
 

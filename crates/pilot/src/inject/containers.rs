@@ -149,6 +149,10 @@ fn variables(proxy: &Proxy) -> Vec<EnvVar> {
     if proxy.capture.as_ref().is_some_and(Capture::dns) {
         all.push(variable("WEFT_DNS_LISTEN", names::DNS_LISTEN));
     }
+    if !proxy.native {
+        // The kubelet does not end an ordinary container after the others: discovery tells it when they have ended.
+        all.push(from_pod("WEFT_POD_UID", "metadata.uid"));
+    }
     if proxy.concurrency > 0 {
         all.push(variable("WEFT_CONCURRENCY", &proxy.concurrency.to_string()));
     }

@@ -1,5 +1,6 @@
 //! Builds a snapshot from the objects, sharing what did not change with the one before.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use super::authorization::Authorization;
@@ -13,8 +14,8 @@ use super::services::Services;
 use super::share::keep;
 use super::sidecars::Sidecars;
 use super::virtual_services::VirtualServices;
-use super::workloads::Workloads;
-use super::{Change, MeshSettings, MeshSnapshot, check};
+use super::workloads::{WorkloadKey, Workloads};
+use super::{Change, MeshSettings, MeshSnapshot, check, pods};
 
 /// Builds the snapshot of `inputs`. With `previous`, indexes whose objects are the same are taken over, and values that
 /// come out equal keep their `Arc`; the result equals one built without.
@@ -31,6 +32,7 @@ pub fn build(
         peer_authentications,
         backends,
         endpoints,
+        ended,
         inbound,
     } = topology(&inputs, settings, old);
     let same = |unchanged: fn(&Inputs, &Inputs) -> bool| old.is_some_and(|old| unchanged(&old.inputs, &inputs));
@@ -43,6 +45,7 @@ pub fn build(
         peer_authentications,
         backends,
         endpoints,
+        ended,
         inbound,
         virtual_services: index(
             old.map(|old| &old.virtual_services),
@@ -97,6 +100,7 @@ struct Topology {
     peer_authentications: Arc<PeerAuthentications>,
     backends: Arc<Backends>,
     endpoints: Arc<Endpoints>,
+    ended: Arc<BTreeMap<WorkloadKey, Arc<str>>>,
     inbound: Arc<Inbound>,
 }
 
@@ -143,6 +147,11 @@ fn topology(inputs: &Inputs, settings: &MeshSettings, old: Option<&MeshSnapshot>
         same_backends && same_local && same_slices,
         |old| Endpoints::build(inputs, &services, &backends, old),
     );
+    let ended = index(
+        old.map(|old| &old.ended),
+        same(|a, b| Arc::ptr_eq(&a.pods, &b.pods)),
+        |_| pods::ended(inputs),
+    );
     let inbound = index(old.map(|old| &old.inbound), same_parts, |old| {
         Inbound::build(&services, &workloads, &peer_authentications, old)
     });
@@ -152,6 +161,7 @@ fn topology(inputs: &Inputs, settings: &MeshSettings, old: Option<&MeshSnapshot>
         peer_authentications,
         backends,
         endpoints,
+        ended,
         inbound,
     }
 }

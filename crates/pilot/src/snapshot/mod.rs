@@ -22,6 +22,7 @@ mod vips;
 mod virtual_services;
 mod workloads;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -84,7 +85,7 @@ pub struct AccessLogSettings {
 pub enum Change {
     /// Nothing that is served; maybe diagnostics.
     Nothing,
-    /// Only `endpoints`: every other index is the same `Arc` as before.
+    /// Only `endpoints` and `ended`: every other index is the same `Arc` as before.
     Endpoints,
     /// Configuration.
     Config,
@@ -109,6 +110,8 @@ pub struct MeshSnapshot {
     pub backends: Arc<Backends>,
     /// The ready ones.
     pub endpoints: Arc<Endpoints>,
+    /// Pods that live on for their proxies alone, with their uid.
+    pub ended: Arc<BTreeMap<WorkloadKey, Arc<str>>>,
     /// What each workload serves.
     pub inbound: Arc<Inbound>,
     /// Routing rules by gateway and host.
@@ -152,7 +155,7 @@ impl MeshSnapshot {
             && Arc::ptr_eq(&old.sidecars, &self.sidecars);
         if !same_config {
             Change::Config
-        } else if Arc::ptr_eq(&old.endpoints, &self.endpoints) {
+        } else if Arc::ptr_eq(&old.endpoints, &self.endpoints) && Arc::ptr_eq(&old.ended, &self.ended) {
             Change::Nothing
         } else {
             Change::Endpoints

@@ -30,6 +30,20 @@ pub(super) fn workloads(inputs: &Inputs) -> impl Iterator<Item = Workload> + use
         })
 }
 
+/// The pods of which only the proxy still runs, with their uid.
+pub(super) fn ended(inputs: &Inputs) -> BTreeMap<WorkloadKey, Arc<str>> {
+    let ended = inputs.pods.values().filter(|object| object.spec.application_ended);
+    ended
+        .map(|object| {
+            let key = WorkloadKey {
+                namespace: Arc::clone(&object.meta.namespace),
+                name: Arc::clone(&object.meta.name),
+            };
+            (key, object.spec.uid.as_str().into())
+        })
+        .collect()
+}
+
 fn workload(object: &Object<Pod>, services: &[&Arc<Object<Service>>], inputs: &Inputs) -> Workload {
     let (meta, pod) = (&object.meta, &object.spec);
     let role = pod.proxy.map_or(Role::Sidecar, |proxy| proxy.role);

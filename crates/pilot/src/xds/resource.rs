@@ -34,16 +34,19 @@ pub enum Kind {
     Secret,
     /// Names that the proxy answers DNS queries for.
     Names,
+    /// That the application of the proxy's own pod has ended; the mesh's own type, named by the pod's uid.
+    ApplicationEnded,
 }
 
 /// All of them, in order.
-pub const KINDS: [Kind; 6] = [
+pub const KINDS: [Kind; 7] = [
     Kind::Cluster,
     Kind::Endpoints,
     Kind::Listener,
     Kind::Routes,
     Kind::Secret,
     Kind::Names,
+    Kind::ApplicationEnded,
 ];
 
 // === impl Resource ===
@@ -71,6 +74,7 @@ impl Kind {
             Self::Routes => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
             Self::Names => "type.googleapis.com/istio.networking.nds.v1.NameTable",
+            Self::ApplicationEnded => "type.googleapis.com/weft.mesh.v1.ApplicationEnded",
         }
     }
 
@@ -93,6 +97,7 @@ impl Kind {
             Self::Routes => "rds",
             Self::Secret => "sds",
             Self::Names => "nds",
+            Self::ApplicationEnded => "ended",
         }
     }
 }

@@ -1,8 +1,13 @@
 //! Pods and EndpointSlices: the same model as local workloads, filled from what Kubernetes knows.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use weft_pilot::generate::generate;
 use weft_pilot::snapshot::{EndpointAddress, Health, Interception, MeshSnapshot, Protocol};
+use weft_pilot::view::{ProxySettings, ProxyView};
+use weft_pilot::xds::node::Dialect;
+use weft_pilot::xds::resource::Kind;
 
 use super::snapshot;
 
@@ -170,4 +175,63 @@ fn gateways_bind_the_target_ports_of_their_services() {
         assert_eq!(workload.gateway_port(port), Some(local), "{port}");
     }
     assert_eq!(workload.bind_address().to_string(), "0.0.0.0");
+}
+
+/// A pod's containers, their state, and whether the proxy of the pod is told that the application has ended.
+#[test]
+fn a_proxy_is_told_when_the_containers_beside_it_have_ended_for_good() {
+    let done = |name: &str, code: u8| format!("  - {{name: {name}, state: {{terminated: {{exitCode: {code}}}}}}}\n");
+    let runs = |name: &str| format!("  - {{name: {name}, state: {{running: {{startedAt: x}}}}}}\n");
+    let crashed =
+        "  - {name: a, state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {exitCode: 1}}}\n";
+    let again = "  - {name: a, state: {running: {}}, lastState: {terminated: {exitCode: 0}}}\n";
+    let waits = "  - {name: a, state: {waiting: {reason: PodInitializing}}}\n";
+    let proxy = runs("istio-proxy");
+    let one = "  containers: [{name: istio-proxy}, {name: a}]\n";
+    let two = "  containers: [{name: istio-proxy}, {name: a}, {name: b}]\n";
+    let native = "  initContainers: [{name: istio-proxy, restartPolicy: Always}]\n  containers: [{name: a}]\n";
+    let settings = ProxySettings {
+        access_log_file: String::new(),
+        collector: None,
+        spans: None,
+        sampling_ppm: 0,
+    };
+    let rules = "  containers: [{name: istio-proxy}, {name: a, restartPolicy: Always}]\n";
+    let with_init = "  initContainers: [{name: i}]\n  containers: [{name: istio-proxy}, {name: a}]\n";
+    for (policy, containers, statuses, expected) in [
+        ("Never", one, format!("{proxy}{}", done("a", 0)), true),
+        ("Never", one, format!("{proxy}{}", done("a", 1)), true),
+        ("Never", one, format!("{proxy}{}", runs("a")), false),
+        ("Never", one, proxy.clone(), false),
+        ("OnFailure", one, format!("{proxy}{}", done("a", 0)), true),
+        ("OnFailure", one, format!("{proxy}{}", done("a", 1)), false),
+        ("OnFailure", one, format!("{proxy}{crashed}"), false),
+        ("OnFailure", one, format!("{proxy}{again}"), false),
+        ("Never", two, format!("{proxy}{}{}", done("a", 0), runs("b")), false),
+        ("Never", two, format!("{proxy}{}{}", done("a", 0), done("b", 2)), true),
+        ("Never", with_init, format!("{proxy}{waits}"), false),
+        ("Never", with_init, format!("{proxy}{}", done("a", 0)), true),
+        // A Deployment's containers are always started again.
+        ("Always", one, format!("{proxy}{}", done("a", 0)), false),
+        // The kubelet itself ends a native sidecar.
+        ("Never", native, done("a", 0), false),
+        ("Never", rules, format!("{proxy}{}", done("a", 0)), false),
+    ] {
+        let snapshot = Arc::new(snapshot(&format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: j, uid: u1}}\nspec:\n  restartPolicy: {policy}\n{containers}status:\n  phase: Running\n  podIP: 10.0.0.5\n  containerStatuses:\n{statuses}"
+        )));
+        let at = format!("{policy}\n{containers}{statuses}");
+        assert_eq!(snapshot.ended.len(), usize::from(expected), "{at}");
+        for (dialect, told) in [(Dialect::Weft, expected), (Dialect::Envoy, false)] {
+            let mut view = ProxyView::new(snapshot.clone(), "default", "j", settings.clone()).unwrap();
+            view.dialect = dialect;
+            let generated = generate(&view);
+            let names: Vec<&str> = generated
+                .of(Kind::ApplicationEnded)
+                .iter()
+                .map(|(name, _)| &**name)
+                .collect();
+            assert_eq!(names, if told { vec!["u1"] } else { vec![] }, "{dialect:?} {at}");
+        }
+    }
 }

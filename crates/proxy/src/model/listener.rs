@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::access_log::AccessLog;
-use super::http::HttpConnectionManager;
+use super::http::{HttpConnectionManager, RouteSource};
 use super::istio::IstioStats;
 use super::metadata::Origin;
 use super::tls::DownstreamTls;
@@ -160,4 +160,20 @@ pub struct WeightedTarget {
     pub cluster: Arc<str>,
     /// Weight; shares are weight over the sum.
     pub weight: u32,
+}
+
+// === impl Listener ===
+
+impl Listener {
+    /// The route configurations that it gets by name.
+    pub fn route_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        let chains = self.chains.iter().chain(&self.default_chain);
+        chains.filter_map(|chain| match &chain.action {
+            ChainAction::Http(manager) => match &manager.routes {
+                RouteSource::Rds(name) => Some(name),
+                RouteSource::Inline(_) => None,
+            },
+            ChainAction::Tcp(_) => None,
+        })
+    }
 }

@@ -75,7 +75,7 @@ pub async fn follow(ads: Ads, bootstrap: Bootstrap, proxy: std::sync::Weak<Proxy
         let name = match kind {
             Kind::Cluster => "clusters",
             Kind::Names => "names",
-            Kind::Listener | Kind::Endpoints | Kind::Routes | Kind::Secret => "listeners",
+            Kind::ApplicationEnded | Kind::Listener | Kind::Endpoints | Kind::Routes | Kind::Secret => "listeners",
         };
         Some((*kind, proxy.upgrade()?.readiness().block(name)))
     };

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use prost::Message;
 use prost_reflect::DynamicMessage;
+use tokio_util::sync::CancellationToken;
 use weft_proto::xds::envoy::config::{cluster, endpoint, listener, route};
 use weft_proto::xds::envoy::extensions::transport_sockets::tls::v3 as tls;
 
@@ -20,8 +21,7 @@ use crate::compile::Resources;
 use crate::model::bootstrap::Bootstrap;
 use crate::model::cluster::{Cluster, Discovery, LoadAssignment};
 use crate::model::convert::{self, Path};
-use crate::model::http::RouteSource;
-use crate::model::listener::{ChainAction, Listener};
+use crate::model::listener::Listener;
 use crate::model::route::RouteConfig;
 use crate::model::secret::{SdsSource, Secret};
 use crate::names::{NameHandle, NameTable};
@@ -42,6 +42,8 @@ pub struct ConfigStore {
     origins: BTreeMap<(Kind, Arc<str>), Origin>,
     secrets: SecretStore,
     names: Option<NameHandle>,
+    /// The uid of the proxy's own pod, and whom to tell that its application has ended.
+    application: Option<(Arc<str>, CancellationToken)>,
     tolerate: bool,
 }
 
@@ -53,6 +55,7 @@ enum Checked {
     Routes(RouteConfig),
     Secret(Secret),
     Names(NameTable),
+    ApplicationEnded,
 }
 
 /// What an update did.
@@ -89,6 +92,7 @@ impl ConfigStore {
             origins: BTreeMap::new(),
             secrets,
             names: None,
+            application: None,
             tolerate,
         }
     }
@@ -96,6 +100,11 @@ impl ConfigStore {
     /// Asks for names, too, and keeps them there.
     pub fn follow_names(&mut self, names: NameHandle) {
         self.names = Some(names);
+    }
+
+    /// Asks whether the application of the pod with this uid has ended, and cancels `ended` once it has.
+    pub fn follow_application(&mut self, uid: Arc<str>, ended: CancellationToken) {
+        self.application = Some((uid, ended));
     }
 
     /// Whether names are asked for.
@@ -154,7 +163,7 @@ impl ConfigStore {
         warm.listeners.retain(|name, _| listeners.contains_key(name));
         warm.clusters.retain(|name, _| clusters.contains_key(name));
         for (name, listener) in listeners {
-            if route_names(listener).all(|name| routes.contains_key(name)) {
+            if listener.route_names().all(|name| routes.contains_key(name)) {
                 warm.listeners.insert(name.clone(), listener.clone());
             }
         }
@@ -189,9 +198,10 @@ impl ConfigStore {
             }
             Kind::Routes => {
                 let listeners = self.fixed.listeners.values().chain(self.listeners.values());
-                listeners.flat_map(|listener| route_names(listener).cloned()).collect()
+                listeners.flat_map(|listener| listener.route_names().cloned()).collect()
             }
             Kind::Secret => self.secrets.wanted(&SdsSource::Ads),
+            Kind::ApplicationEnded => self.application.iter().map(|(uid, _)| uid.clone()).collect(),
         }
     }
 
@@ -235,7 +245,7 @@ impl ConfigStore {
     }
 
     fn remember(&mut self, kind: Kind, name: &Arc<str>, resource: &Resource) {
-        if matches!(kind, Kind::Secret | Kind::Names) {
+        if matches!(kind, Kind::Secret | Kind::Names | Kind::ApplicationEnded) {
             return;
         }
         let origin = Origin {
@@ -250,7 +260,7 @@ impl ConfigStore {
         match kind {
             Kind::Cluster => self.fixed.clusters.contains_key(name),
             Kind::Listener => self.fixed.listeners.contains_key(name),
-            Kind::Endpoints | Kind::Routes | Kind::Secret | Kind::Names => false,
+            Kind::ApplicationEnded | Kind::Endpoints | Kind::Routes | Kind::Secret | Kind::Names => false,
         }
     }
 
@@ -261,6 +271,11 @@ impl ConfigStore {
             Checked::Listener(listener) => drop(self.listeners.insert(name.clone(), Arc::new(listener))),
             Checked::Routes(routes) => drop(self.routes.insert(name.clone(), Arc::new(routes))),
             Checked::Secret(secret) => self.secrets.deliver(&SdsSource::Ads, name, secret),
+            Checked::ApplicationEnded => {
+                if let Some((_, ended)) = self.application.as_ref().filter(|(uid, _)| uid == name) {
+                    ended.cancel();
+                }
+            }
             Checked::Names(table) => {
                 if let Some(names) = &self.names {
                     names.store(Arc::new(table));
@@ -278,6 +293,8 @@ impl ConfigStore {
             Kind::Routes => drop(self.routes.remove(name)),
             // A secret in use stays until another replaces it: dropping it would break connections that still work.
             Kind::Secret => {}
+            // An end is not taken back.
+            Kind::ApplicationEnded => {}
             // Without a table nothing is known, and every query is forwarded.
             Kind::Names => {
                 if let Some(names) = &self.names {
@@ -299,6 +316,10 @@ impl ConfigStore {
             )));
         }
         let bytes = resource.body.value.as_slice();
+        if kind == Kind::ApplicationEnded {
+            // The message is empty: that there is one says it all.
+            return Ok((name, Checked::ApplicationEnded));
+        }
         if kind == Kind::Names {
             let table = names::table(bytes).map_err(fail)?;
             return Ok((name, Checked::Names(table)));
@@ -332,7 +353,7 @@ impl ConfigStore {
                 let checked = checked.map_err(|error| (name.clone(), error.to_string()))?;
                 Ok((name, Checked::Routes(checked)))
             }
-            Kind::Names => Err(fail("is checked above".to_owned())),
+            Kind::ApplicationEnded | Kind::Names => Err(fail("is checked above".to_owned())),
             Kind::Secret => {
                 let source: tls::Secret = decode(bytes, &name)?;
                 let checked = convert::secret(&source, &at);
@@ -371,18 +392,6 @@ impl ConfigStore {
 
 fn decode<T: Message + Default>(bytes: &[u8], name: &Arc<str>) -> Result<T, (Arc<str>, String)> {
     T::decode(bytes).map_err(|error| (name.clone(), format!("cannot be decoded: {error}")))
-}
-
-/// The route configurations that a listener gets by name.
-fn route_names(listener: &Listener) -> impl Iterator<Item = &Arc<str>> {
-    let chains = listener.chains.iter().chain(&listener.default_chain);
-    chains.filter_map(|chain| match &chain.action {
-        ChainAction::Http(manager) => match &manager.routes {
-            RouteSource::Rds(name) => Some(name),
-            RouteSource::Inline(_) => None,
-        },
-        ChainAction::Tcp(_) => None,
-    })
 }
 
 #[cfg(test)]
@@ -461,6 +470,27 @@ mod tests {
             "{reason}"
         );
         assert_eq!(store.wanted(Kind::Endpoints), Names::from([Arc::from("good")]));
+    }
+
+    #[tokio::test]
+    async fn only_the_own_pod_ends_the_proxy() {
+        let mut store = store();
+        assert!(store.wanted(Kind::ApplicationEnded).is_empty());
+        let ended = CancellationToken::new();
+        store.follow_application("u1".into(), ended.clone());
+        assert_eq!(store.wanted(Kind::ApplicationEnded), Names::from([Arc::from("u1")]));
+        for (uid, expected) in [("u2", false), ("u1", true)] {
+            let resource = Resource {
+                name: Arc::from(uid),
+                version: "1".to_owned(),
+                body: Any {
+                    type_url: Kind::ApplicationEnded.type_url().to_owned(),
+                    value: Vec::new(),
+                },
+            };
+            store.update(Kind::ApplicationEnded, &[resource], &[], false);
+            assert_eq!(ended.is_cancelled(), expected, "{uid}");
+        }
     }
 
     #[tokio::test]

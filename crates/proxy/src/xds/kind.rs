@@ -16,16 +16,19 @@ pub enum Kind {
     Secret,
     /// Names to answer DNS queries for (Istio's NDS).
     Names,
+    /// That the application of the proxy's own pod has ended; the mesh's own type, named by the pod's uid.
+    ApplicationEnded,
 }
 
 /// All of them, in order.
-pub const ALL: [Kind; 6] = [
+pub const ALL: [Kind; 7] = [
     Kind::Cluster,
     Kind::Endpoints,
     Kind::Listener,
     Kind::Routes,
     Kind::Secret,
     Kind::Names,
+    Kind::ApplicationEnded,
 ];
 
 // === impl Kind ===
@@ -40,6 +43,7 @@ impl Kind {
             Self::Routes => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
             Self::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
             Self::Names => "type.googleapis.com/istio.networking.nds.v1.NameTable",
+            Self::ApplicationEnded => "type.googleapis.com/weft.mesh.v1.ApplicationEnded",
         }
     }
 

@@ -98,6 +98,7 @@ fn metadata(kind: Kind, metadata: ObjectMeta) -> Value {
     };
     text("creationTimestamp", time(metadata.creation_timestamp));
     text("deletionTimestamp", time(metadata.deletion_timestamp));
+    text("uid", metadata.uid.filter(|_| kind == Kind::Pod));
     if let Some(generation) = metadata.generation.filter(|_| kind != Kind::Pod) {
         kept.insert("generation".to_owned(), generation.into());
     }
