@@ -10,7 +10,10 @@ use owo_colors::OwoColorize;
 
 use crate::cli::{Arguments, ManifestVerb, Verb};
 use crate::exit::Exit;
-use crate::{check, completion, down, graph, inject, install, output, proxy_config, proxy_status, status, up, version};
+use crate::{
+    check, completion, dashboard, down, graph, inject, install, logs, output, proxy_config, proxy_status, status, up,
+    version,
+};
 
 /// Runs meshctl with a command line, whose first word is the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -42,14 +45,16 @@ fn run_verb(verb: Verb) -> anyhow::Result<Exit> {
         match verb {
             Verb::Up(arguments) => up::run(arguments).await,
             Verb::Down { name, mesh } => down::run(name.as_deref(), &mesh).await,
-            Verb::Status { name, mesh, output } => status::run(name.as_deref(), &mesh, output.output),
-            Verb::ProxyStatus { mesh, pilot, output } => proxy_status::run(&mesh, pilot, output.output).await,
+            Verb::Status { name, target, output } => status::run(name, target, output.output).await,
+            Verb::ProxyStatus { target, pilot, output } => proxy_status::run(&target, pilot, output.output).await,
             Verb::ProxyConfig(arguments) => proxy_config::run(&arguments).await,
             Verb::Graph {
-                mesh,
+                target,
                 telemetry,
                 output,
-            } => graph::run(&mesh, telemetry, output.output).await,
+            } => graph::run(&target, telemetry, output.output).await,
+            Verb::Dashboard(arguments) => dashboard::run(&arguments).await,
+            Verb::Logs(arguments) => logs::run(&arguments).await,
             Verb::Install(arguments) => install::run(&arguments, false).await,
             Verb::Upgrade(arguments) => install::run(&arguments, true).await,
             Verb::Uninstall(arguments) => install::uninstall(&arguments).await,
@@ -61,7 +66,7 @@ fn run_verb(verb: Verb) -> anyhow::Result<Exit> {
             } => install::generate_crds(),
             Verb::Check(arguments) => check::run(&arguments).await,
             Verb::Inject(arguments) => inject::run(&arguments),
-            Verb::Version { mesh, output } => version::run(&mesh, output.output).await,
+            Verb::Version { target, client, output } => version::run(&target, client, output.output).await,
             Verb::Completion { shell } => completion::run(shell),
             Verb::InternalExec { parent, command } => up::lifeline::become_program(parent, &command),
         }

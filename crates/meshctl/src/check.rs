@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
-use k8s_openapi::api::apps::v1::Deployment;
 use kube::Client;
 use kube::api::{Api, ListParams};
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::cli::CheckArguments;
-use crate::cluster::trouble;
+use crate::cluster::{Component, components};
 use crate::exit::Exit;
 use crate::install::{Finding, Mark, OWNED, examine};
 use crate::output::{self, Format};
@@ -69,21 +68,17 @@ async fn look(client: &Client, arguments: &CheckArguments) -> anyhow::Result<Vec
 
 async fn deployments(client: &Client, namespace: &str) -> anyhow::Result<Vec<Finding>> {
     const CATEGORY: &str = "control plane";
-    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let selector = OWNED.map(|(key, value)| format!("{key}={value}")).join(",");
     let mut findings = Vec::new();
-    for deployment in api.list(&ListParams::default().labels(&selector)).await? {
-        let name = deployment.metadata.name.clone().unwrap_or_default();
-        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
-        let ready = deployment.status.as_ref().and_then(|status| status.available_replicas);
-        let ready = ready.unwrap_or(0);
+    for component in components(client, namespace).await? {
+        let Component {
+            name, ready, wanted, ..
+        } = &component;
         let text = format!("{name}: {ready} of {wanted} replicas ready");
-        findings.push(if ready >= wanted {
+        findings.push(if component.is_well() {
             Finding::new(CATEGORY, Mark::Good, text, "")
         } else {
-            let mark = if ready == 0 { Mark::Bad } else { Mark::Doubtful };
-            let reasons = trouble(client, namespace, &format!("app={name}")).await;
-            let hint = match reasons.first() {
+            let mark = if *ready == 0 { Mark::Bad } else { Mark::Doubtful };
+            let hint = match component.trouble.first() {
                 Some(reason) => reason.clone(),
                 None => format!("see kubectl describe deployment -n {namespace} {name}"),
             };

@@ -58,6 +58,11 @@ impl From<Exit> for ExitCode {
 // === impl Failure ===
 
 impl Failure {
+    /// What was asked for did not work.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::new(Exit::Failed, message)
+    }
+
     /// What was asked for cannot be meant.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)

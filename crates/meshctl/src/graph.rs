@@ -4,25 +4,21 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cli::MeshArguments;
 use crate::exit::{Exit, Failure};
-use crate::fetch;
-use crate::mesh::StateDir;
+use crate::fetch::Server;
 use crate::output::{self, Format, Table};
+use crate::target::TargetArguments;
 
 /// Limit of the question to telemetry.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Shows the edges of the service graph.
-pub(crate) async fn run(mesh: &MeshArguments, telemetry: Option<String>, format: Format) -> anyhow::Result<Exit> {
-    let address = match telemetry {
-        Some(address) => address,
-        None => {
-            let state = StateDir::find(mesh.mesh.as_deref(), mesh.state.state_dir.as_deref())?;
-            state.running_record()?.addresses.telemetry
-        }
+pub(crate) async fn run(target: &TargetArguments, telemetry: Option<String>, format: Format) -> anyhow::Result<Exit> {
+    let server = match telemetry {
+        Some(address) => Server::Address(address),
+        None => target.find().await?.telemetry().await?,
     };
-    let graph = fetch::get_json(&address, "/api/graph", DEADLINE).await?;
+    let graph = server.get_json("/api/graph", DEADLINE).await?;
     let table = table(&graph)?;
     output::print(format, &graph, |_| table)?;
     Ok(Exit::Ok)

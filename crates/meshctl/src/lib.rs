@@ -12,15 +12,18 @@ mod check;
 mod cli;
 mod cluster;
 mod completion;
+mod dashboard;
 mod down;
 mod fetch;
 mod graph;
 mod inject;
 mod install;
+mod logs;
 mod output;
 mod proxy_config;
 mod proxy_status;
 mod status;
+mod target;
 mod version;
 
 pub use app::run;

@@ -12,7 +12,7 @@ use serde::Serialize;
 pub(crate) enum Format {
     /// Aligned columns for people; their form may change.
     #[default]
-    #[value(alias = "short")]
+    #[value(aliases = ["short", "text"])]
     Table,
     /// One JSON document with a stable shape.
     Json,

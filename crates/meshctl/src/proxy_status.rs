@@ -5,11 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::cli::MeshArguments;
 use crate::exit::{Exit, Failure};
-use crate::fetch;
-use crate::mesh::StateDir;
+use crate::fetch::Server;
 use crate::output::{self, Format, Table};
+use crate::target::TargetArguments;
 
 /// Limit of the question to pilot.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -26,29 +25,25 @@ const TYPES: [(&str, &str); 5] = [
 /// State of one proxy.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ProxyState {
+pub(crate) struct ProxyState {
     name: String,
     cluster: String,
     istiod: String,
-    version: String,
+    pub(crate) version: String,
     subscribed_types: Vec<String>,
     /// Types whose latest version the proxy did not take yet.
-    stale_types: Vec<String>,
+    pub(crate) stale_types: Vec<String>,
     /// What the proxy said when it refused a version, by type.
-    errors: Vec<String>,
+    pub(crate) errors: Vec<String>,
 }
 
 /// Shows the proxies; exit code 79 if one refused something.
-pub(crate) async fn run(mesh: &MeshArguments, pilot: Option<String>, format: Format) -> anyhow::Result<Exit> {
-    let pilot = match pilot {
-        Some(address) => address,
-        None => {
-            let state = StateDir::find(mesh.mesh.as_deref(), mesh.state.state_dir.as_deref())?;
-            state.running_record()?.addresses.pilot_monitoring
-        }
+pub(crate) async fn run(target: &TargetArguments, pilot: Option<String>, format: Format) -> anyhow::Result<Exit> {
+    let pilots = match pilot {
+        Some(address) => vec![(address.clone(), Server::Address(address))],
+        None => target.find().await?.pilots().await?,
     };
-    let page = fetch::get_json(&pilot, "/debug/syncz", DEADLINE).await?;
-    let states = states(&page, &pilot)?;
+    let states = ask(&pilots).await?;
     output::print(format, &states, |states| table(states))?;
     for state in &states {
         for error in &state.errors {
@@ -57,6 +52,17 @@ pub(crate) async fn run(mesh: &MeshArguments, pilot: Option<String>, format: For
     }
     let refused = states.iter().any(|state| !state.errors.is_empty());
     Ok(if refused { Exit::Findings } else { Exit::Ok })
+}
+
+/// Proxies of all pilots, each of which knows those that are connected to it.
+pub(crate) async fn ask(pilots: &[(String, Server)]) -> anyhow::Result<Vec<ProxyState>> {
+    let mut all = Vec::new();
+    for (name, server) in pilots {
+        let page = server.get_json("/debug/syncz", DEADLINE).await?;
+        all.extend(states(&page, name)?);
+    }
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
 }
 
 fn states(page: &Value, pilot: &str) -> Result<Vec<ProxyState>, Failure> {

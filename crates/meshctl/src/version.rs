@@ -1,46 +1,100 @@
 //! `meshctl version`: versions of meshctl and of the mesh that runs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::MeshArguments;
 use crate::exit::Exit;
-use crate::fetch;
-use crate::mesh::StateDir;
 use crate::output::{self, Format};
+use crate::proxy_status;
+use crate::target::{Target, TargetArguments};
 
 /// Limit of the question to pilot.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Versions {
     meshctl: &'static str,
-    /// What pilot says; absent where none runs.
+    /// What pilot says; absent where none runs. While pilots are being replaced, all their versions, with commas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pilot: Option<String>,
+    /// Number of connected proxies by their version.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    proxies: BTreeMap<String, usize>,
 }
 
 /// Prints the versions. A mesh that does not run is no error unless it was named.
-pub(crate) async fn run(mesh: &MeshArguments, format: Format) -> anyhow::Result<Exit> {
-    let named = mesh.mesh.is_some() || mesh.state.state_dir.is_some();
-    let record =
-        StateDir::find(mesh.mesh.as_deref(), mesh.state.state_dir.as_deref()).and_then(|state| state.running_record());
-    let pilot = match record {
-        Ok(record) => {
-            let answer = fetch::get(&record.addresses.pilot_monitoring, "/version", DEADLINE).await?;
-            Some(String::from_utf8_lossy(&answer.body).trim().to_owned())
-        }
-        Err(error) if named => return Err(error),
-        Err(_) => None,
-    };
-    let versions = Versions {
+pub(crate) async fn run(target: &TargetArguments, client_only: bool, format: Format) -> anyhow::Result<Exit> {
+    let mut versions = Versions {
         meshctl: env!("CARGO_PKG_VERSION"),
-        pilot,
+        pilot: None,
+        proxies: BTreeMap::new(),
     };
-    output::print(format, &versions, |versions| {
-        let pilot = versions.pilot.as_deref().unwrap_or("no mesh runs");
-        format!("meshctl: {}\npilot: {pilot}\n", versions.meshctl)
-    })?;
+    if !client_only {
+        let asked = target.names_a_mesh();
+        let found = match target.find().await {
+            Ok(target) => ask(&target, &mut versions).await,
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(()) => {}
+            Err(error) if asked => return Err(error),
+            // Where nothing was named, there need not be a mesh; but one that does not answer is worth a word.
+            Err(error) => output::say(&format!("no version of a mesh: {error:#}")),
+        }
+    }
+    output::print(format, &versions, text)?;
     Ok(Exit::Ok)
+}
+
+async fn ask(target: &Target, versions: &mut Versions) -> anyhow::Result<()> {
+    let pilots = target.pilots().await?;
+    let mut found = Vec::new();
+    for (_, server) in &pilots {
+        let body = server.get_page("/version", DEADLINE).await?;
+        found.push(String::from_utf8_lossy(&body).trim().to_owned());
+    }
+    found.sort();
+    found.dedup();
+    versions.pilot = Some(found.join(", "));
+    for proxy in proxy_status::ask(&pilots).await? {
+        *versions.proxies.entry(proxy.version).or_default() += 1;
+    }
+    Ok(())
+}
+
+fn text(versions: &Versions) -> String {
+    let pilot = versions.pilot.as_deref().unwrap_or("no mesh runs");
+    let mut text = format!("meshctl: {}\npilot: {pilot}\n", versions.meshctl);
+    if !versions.proxies.is_empty() {
+        let proxies = versions.proxies.iter().map(|(version, count)| match version.as_str() {
+            "" => format!("unknown ({count})"),
+            version => format!("{version} ({count})"),
+        });
+        text.push_str(&format!("proxies: {}\n", proxies.collect::<Vec<_>>().join(", ")));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_are_counted_by_version() {
+        let mut versions = Versions {
+            meshctl: "1.0",
+            pilot: None,
+            proxies: BTreeMap::new(),
+        };
+        assert_eq!(text(&versions), "meshctl: 1.0\npilot: no mesh runs\n");
+        versions.pilot = Some("1.0, 1.1".to_owned());
+        versions.proxies = BTreeMap::from([("1.0".to_owned(), 3), (String::new(), 1)]);
+        assert_eq!(
+            text(&versions),
+            "meshctl: 1.0\npilot: 1.0, 1.1\nproxies: unknown (1), 1.0 (3)\n"
+        );
+    }
 }

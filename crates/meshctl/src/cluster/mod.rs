@@ -1,5 +1,8 @@
 //! The Kubernetes cluster that a verb works on: where it is, how kinds are asked for, what state pods are in.
 
+mod components;
+mod control_plane;
+mod forward;
 mod kinds;
 mod pods;
 
@@ -10,6 +13,9 @@ use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+pub(crate) use self::components::{Component, components};
+pub(crate) use self::control_plane::{ControlPlane, PROXY_CONTAINER, PodName, containers};
+pub(crate) use self::forward::{PodConnection, PodPort};
 pub(crate) use self::kinds::{Installed, KINDS, api_of};
 pub(crate) use self::pods::trouble;
 

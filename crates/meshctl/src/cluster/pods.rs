@@ -13,15 +13,22 @@ pub(crate) async fn trouble(client: &Client, namespace: &str, selector: &str) ->
     }
 }
 
+/// Whether a pod takes traffic.
+pub(crate) fn is_ready(pod: &Pod) -> bool {
+    let status = pod.status.as_ref();
+    let mut conditions = status
+        .and_then(|status| status.conditions.as_ref())
+        .into_iter()
+        .flatten();
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
 /// Why one pod is not ready.
 fn why(pod: &Pod) -> Option<String> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let status = pod.status.as_ref()?;
     let conditions = status.conditions.as_deref().unwrap_or_default();
-    if conditions
-        .iter()
-        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-    {
+    if is_ready(pod) {
         return None;
     }
     let containers = status

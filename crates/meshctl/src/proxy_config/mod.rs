@@ -9,9 +9,10 @@ use time::OffsetDateTime;
 
 use crate::cli::{Part, ProxyConfigArguments};
 use crate::exit::{Exit, Failure};
-use crate::fetch;
-use crate::mesh::StateDir;
+use crate::fetch::Server;
+use crate::mesh::Record;
 use crate::output::{self, Format};
+use crate::target::Target;
 
 mod cluster;
 mod dump;
@@ -32,7 +33,7 @@ const ENDPOINT_PAGE: &str = "/clusters?format=json";
 
 /// Where the configuration is read.
 enum Source<'a> {
-    Proxy(String),
+    Proxy(Server),
     File(&'a Path),
 }
 
@@ -40,8 +41,8 @@ enum Source<'a> {
 pub(crate) async fn run(arguments: &ProxyConfigArguments) -> anyhow::Result<Exit> {
     let source = match (&arguments.file, &arguments.admin, &arguments.workload) {
         (Some(file), ..) => Source::File(file),
-        (None, Some(admin), _) => Source::Proxy(admin.clone()),
-        (None, None, Some(workload)) => Source::Proxy(admin_of(arguments, workload)?),
+        (None, Some(admin), _) => Source::Proxy(Server::Address(admin.clone())),
+        (None, None, Some(workload)) => Source::Proxy(admin_of(arguments, workload).await?),
         (None, None, None) => bail!(Failure::usage("name a workload, --admin or --file")),
     };
     let now = OffsetDateTime::now_utc();
@@ -88,9 +89,18 @@ pub(crate) async fn run(arguments: &ProxyConfigArguments) -> anyhow::Result<Exit
     Ok(Exit::Ok)
 }
 
-fn admin_of(arguments: &ProxyConfigArguments, workload: &str) -> anyhow::Result<String> {
-    let mesh = &arguments.mesh;
-    let record = StateDir::find(mesh.mesh.as_deref(), mesh.state.state_dir.as_deref())?.running_record()?;
+async fn admin_of(arguments: &ProxyConfigArguments, workload: &str) -> anyhow::Result<Server> {
+    let namespace = arguments.namespace.as_deref();
+    match arguments.target.find().await? {
+        Target::Machine(record) => Ok(Server::Address(admin_of_replica(&record, workload, namespace)?)),
+        Target::Cluster(plane) => Ok(Server::Pod(plane.admin(workload, namespace).await?)),
+    }
+}
+
+/// Admin address of the first replica of a workload of this machine.
+pub(crate) fn admin_of_replica(record: &Record, name: &str, namespace: Option<&str>) -> anyhow::Result<String> {
+    let full = namespace.map(|namespace| format!("{name}.{namespace}"));
+    let workload = full.as_deref().unwrap_or(name);
     let found = record.workloads_named(workload);
     if let Some(replica) = found.first() {
         if found.len() > 1 {
@@ -116,7 +126,8 @@ fn admin_of(arguments: &ProxyConfigArguments, workload: &str) -> anyhow::Result<
 impl Source<'_> {
     async fn read(&self, page: &str) -> anyhow::Result<Value> {
         match self {
-            Self::Proxy(admin) => fetch::get_json(admin, page, DEADLINE)
+            Self::Proxy(server) => server
+                .get_json(page, DEADLINE)
                 .await
                 .context("cannot read the proxy's admin page"),
             Self::File(path) => {

@@ -1,17 +1,15 @@
-//! `meshctl status`: what runs and whether it is ready, from the record of the mesh.
+//! What runs on this machine and whether it is ready, from the record of the mesh.
 
-use crate::cli::StateArguments;
 use crate::exit::Exit;
+use crate::mesh::Record;
 use crate::mesh::record::{Phase, ProcessState};
-use crate::mesh::{Record, StateDir};
 use crate::output::{self, Format, Table};
 use crate::up::outline;
 
-/// Shows the mesh of that name, or the only one.
-pub(crate) fn run(name: Option<&str>, arguments: &StateArguments, format: Format) -> anyhow::Result<Exit> {
-    let record = StateDir::find(name, arguments.state_dir.as_deref())?.running_record()?;
-    output::print(format, &record, table)?;
-    Ok(if is_well(&record) { Exit::Ok } else { Exit::Findings })
+/// Shows a mesh.
+pub(super) fn show(record: &Record, format: Format) -> anyhow::Result<Exit> {
+    output::print(format, record, table)?;
+    Ok(if is_well(record) { Exit::Ok } else { Exit::Findings })
 }
 
 fn is_well(record: &Record) -> bool {
@@ -62,7 +60,7 @@ mod tests {
 
     #[test]
     fn the_table_shows_workloads_and_processes() {
-        let text = include_str!("../tests/data/mesh.json");
+        let text = include_str!("../../tests/data/mesh.json");
         let mut record: Record = serde_json::from_str(text).unwrap();
         expect![[r#"
             Mesh demo: ready since 2026-11-23T20:30:12Z, graph at http://127.0.0.1:20001/
@@ -85,7 +83,7 @@ mod tests {
 
     #[test]
     fn the_record_reads_what_it_writes() {
-        let text = include_str!("../tests/data/mesh.json");
+        let text = include_str!("../../tests/data/mesh.json");
         let record: Record = serde_json::from_str(text).unwrap();
         assert_eq!(output::json(&record).unwrap(), text);
     }

@@ -1,15 +1,22 @@
 //! The command line: verbs, flags and their help. Every help text opens with examples.
 
+mod look;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use self::look::{DashboardArguments, LogsArguments, Part, ProxyConfigArguments};
 use crate::cluster::ClusterArguments;
 use crate::output::Format;
+use crate::target::TargetArguments;
 use crate::up::Shown;
+
+/// The rule of [`crate::target`], for people.
+const WHICH_MESH: &str = "Which mesh: --mesh and --state-dir mean one of this machine; --kubernetes, --kubeconfig, --context and\n--system-namespace that of a cluster. Without them a mesh that runs on this machine, else the cluster of the kubeconfig.";
 
 /// Starts a mesh on this machine and looks into it.
 #[derive(Debug, Parser)]
@@ -46,25 +53,28 @@ pub(crate) enum Verb {
     },
     /// Show what runs and whether it is ready. Exit code 79 if something is not.
     #[command(
-        before_help = "Examples:\n  meshctl status\n  meshctl status demo -o json | jq '.processes[] | {name, pid, command}'"
+        before_help = "Examples:\n  meshctl status\n  meshctl status demo -o json | jq '.processes[] | {name, pid, command}'\n  meshctl status --kubernetes         the mesh of the cluster, even if one runs here",
+        after_help = WHICH_MESH
     )]
     Status {
-        /// Name of the mesh; may be left out if only one runs.
+        /// Name of a mesh of this machine; may be left out if only one runs.
+        #[arg(conflicts_with = "mesh")]
         name: Option<String>,
         #[command(flatten)]
-        mesh: StateArguments,
+        target: TargetArguments,
         #[command(flatten)]
         output: OutputArguments,
     },
     /// Show which proxies are connected to pilot and whether they have its latest configuration.
     #[command(
         visible_alias = "ps",
-        before_help = "Examples:\n  meshctl proxy-status\n  meshctl proxy-status --pilot 127.0.0.1:15014 -o json"
+        before_help = "Examples:\n  meshctl proxy-status\n  meshctl proxy-status --context prod\n  meshctl proxy-status --pilot 127.0.0.1:15014 -o json",
+        after_help = WHICH_MESH
     )]
     ProxyStatus {
         #[command(flatten)]
-        mesh: MeshArguments,
-        /// Monitoring address of pilot, instead of that of a local mesh.
+        target: TargetArguments,
+        /// Monitoring address of pilot, instead of a mesh.
         #[arg(long, value_name = "HOST:PORT")]
         pilot: Option<String>,
         #[command(flatten)]
@@ -73,20 +83,36 @@ pub(crate) enum Verb {
     /// Show the configuration that a proxy has, own or stock Envoy.
     #[command(
         visible_alias = "pc",
-        before_help = "Examples:\n  meshctl proxy-config route caller                  routes of the first replica of caller\n  meshctl proxy-config endpoint callme-v1-0 -o json  endpoints of one replica\n  meshctl proxy-config all ingress                   everything a gateway has\n  meshctl proxy-config cluster --admin 127.0.0.1:15000\n  meshctl proxy-config listener --file dump.json     a dump saved before"
+        before_help = "Examples:\n  meshctl proxy-config route caller                  routes of the first replica of caller\n  meshctl proxy-config endpoint callme-v1-0 -o json  endpoints of one replica\n  meshctl proxy-config all ingress                   everything a gateway has\n  meshctl proxy-config route caller-7d9f-x2x.prod    a pod of a cluster, with its namespace\n  meshctl proxy-config cluster --admin 127.0.0.1:15000\n  meshctl proxy-config listener --file dump.json     a dump saved before",
+        after_help = WHICH_MESH
     )]
     ProxyConfig(ProxyConfigArguments),
     /// Show who calls whom: rate, errors, latency and mutual TLS of every edge.
-    #[command(before_help = "Examples:\n  meshctl graph\n  meshctl graph -o json | jq '.edges'")]
+    #[command(
+        before_help = "Examples:\n  meshctl graph\n  meshctl graph -o json | jq '.edges'\n  meshctl graph --context prod",
+        after_help = WHICH_MESH
+    )]
     Graph {
         #[command(flatten)]
-        mesh: MeshArguments,
-        /// Address of telemetry, instead of that of a local mesh.
+        target: TargetArguments,
+        /// Address of telemetry, instead of a mesh.
         #[arg(long, value_name = "HOST:PORT")]
         telemetry: Option<String>,
         #[command(flatten)]
         output: OutputArguments,
     },
+    /// Open the page of the mesh, or the admin pages of a proxy, in a browser.
+    #[command(
+        before_help = "Examples:\n  meshctl dashboard                       graph and traces of the mesh\n  meshctl dashboard caller                admin pages of a proxy\n  meshctl dashboard --context prod --no-browser --port 0",
+        after_help = WHICH_MESH
+    )]
+    Dashboard(DashboardArguments),
+    /// Print the logs of the control plane, or of proxies and programs.
+    #[command(
+        before_help = "Examples:\n  meshctl logs                            the control plane\n  meshctl logs pilot -f --tail 20         one part of it, and what follows\n  meshctl logs caller.prod                the proxies of a workload\n  meshctl logs caller -c app --previous   another container, before it was restarted",
+        after_help = WHICH_MESH
+    )]
+    Logs(LogsArguments),
     /// Install the mesh in a Kubernetes cluster. Doing it again changes nothing.
     #[command(
         before_help = "Examples:\n  meshctl install\n  meshctl install --set profile=demo --set hub=registry.example.com/weft --set tag=1.0\n  meshctl install --revision canary            a second control plane beside the first",
@@ -123,10 +149,16 @@ pub(crate) enum Verb {
     )]
     Inject(InjectArguments),
     /// Show the version of meshctl and of the mesh that runs.
-    #[command(before_help = "Examples:\n  meshctl version\n  meshctl version -o json")]
+    #[command(
+        before_help = "Examples:\n  meshctl version\n  meshctl version --client                of meshctl alone, asks nobody\n  meshctl version -o json",
+        after_help = WHICH_MESH
+    )]
     Version {
         #[command(flatten)]
-        mesh: MeshArguments,
+        target: TargetArguments,
+        /// Only the version of meshctl.
+        #[arg(long)]
+        client: bool,
         #[command(flatten)]
         output: OutputArguments,
     },
@@ -184,48 +216,6 @@ pub(crate) struct UpArguments {
     /// This is the process that `--detach` leaves in the background.
     #[arg(long, hide = true)]
     pub(crate) background: bool,
-}
-
-/// Which proxy's configuration to show, and which part.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ProxyConfigArguments {
-    /// Which part.
-    pub(crate) part: Part,
-    /// A workload, one of its replicas, or a gateway; a namespace can follow after a dot.
-    #[arg(required_unless_present_any = ["admin", "file"])]
-    pub(crate) workload: Option<String>,
-    /// Admin address of a proxy, instead of a workload of a local mesh.
-    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["workload", "file"])]
-    pub(crate) admin: Option<String>,
-    /// A saved /config_dump (or /clusters?format=json for endpoints), instead of a running proxy.
-    #[arg(long, value_name = "FILE", conflicts_with = "workload")]
-    pub(crate) file: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) mesh: MeshArguments,
-    #[command(flatten)]
-    pub(crate) output: OutputArguments,
-}
-
-/// A part of a proxy's configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Part {
-    /// Where it listens.
-    #[value(aliases = ["listeners", "l"])]
-    Listener,
-    /// Its routes.
-    #[value(aliases = ["routes", "r"])]
-    Route,
-    /// What it can call.
-    #[value(aliases = ["clusters", "c"])]
-    Cluster,
-    /// Addresses behind its clusters.
-    #[value(aliases = ["endpoints", "ep"])]
-    Endpoint,
-    /// Its certificates.
-    #[value(aliases = ["secrets", "s"])]
-    Secret,
-    /// Everything.
-    All,
 }
 
 /// What is different from the profile.

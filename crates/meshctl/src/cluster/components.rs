@@ -1,0 +1,63 @@
+//! The Deployments of the mesh and how they are.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Client;
+use kube::api::{Api, ListParams};
+use serde::Serialize;
+
+use super::pods::trouble;
+use crate::install::OWNED;
+
+/// One Deployment.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Component {
+    pub(crate) name: String,
+    /// Whether it is a pilot, of any revision.
+    #[serde(skip)]
+    pub(crate) is_pilot: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<String>,
+    /// Replicas that are ready.
+    pub(crate) ready: i32,
+    /// Replicas that there should be.
+    pub(crate) wanted: i32,
+    /// Why pods are not ready; empty where all are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) trouble: Vec<String>,
+}
+
+// === impl Component ===
+
+impl Component {
+    /// Whether all replicas are ready.
+    pub(crate) fn is_well(&self) -> bool {
+        self.ready >= self.wanted
+    }
+}
+
+/// All Deployments that meshctl installed in a namespace.
+pub(crate) async fn components(client: &Client, namespace: &str) -> anyhow::Result<Vec<Component>> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let selector = OWNED.map(|(key, value)| format!("{key}={value}")).join(",");
+    let mut found = Vec::new();
+    for deployment in api.list(&ListParams::default().labels(&selector)).await? {
+        let name = deployment.metadata.name.clone().unwrap_or_default();
+        let labels = deployment.metadata.labels.unwrap_or_default();
+        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        let ready = deployment.status.as_ref().and_then(|status| status.available_replicas);
+        let mut component = Component {
+            is_pilot: labels.get("istio").is_some_and(|value| value == "pilot"),
+            version: labels.get("app.kubernetes.io/version").cloned(),
+            ready: ready.unwrap_or(0),
+            wanted,
+            trouble: Vec::new(),
+            name,
+        };
+        if !component.is_well() {
+            component.trouble = trouble(client, namespace, &format!("app={}", component.name)).await;
+        }
+        found.push(component);
+    }
+    Ok(found)
+}

@@ -1,0 +1,19 @@
+//! `meshctl status`: what runs and whether it is ready.
+
+mod cluster;
+mod machine;
+
+use crate::exit::Exit;
+use crate::output::Format;
+use crate::target::{Target, TargetArguments};
+
+/// Shows a mesh; a name means one of this machine.
+pub(crate) async fn run(name: Option<String>, mut target: TargetArguments, format: Format) -> anyhow::Result<Exit> {
+    if name.is_some() {
+        target.mesh.mesh = name;
+    }
+    match target.find().await? {
+        Target::Machine(record) => machine::show(&record, format),
+        Target::Cluster(plane) => cluster::show(&plane, format).await,
+    }
+}
