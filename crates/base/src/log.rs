@@ -44,6 +44,16 @@ pub enum LogError {
 
 // === impl LogFormat ===
 
+impl LogFormat {
+    /// As in a flag.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 impl std::str::FromStr for LogFormat {
     type Err = String;
 

@@ -197,6 +197,9 @@ pub struct Validate {
     /// List what is not supported as warnings.
     #[arg(long, env = "WEFT_TOLERATE_UNSUPPORTED")]
     pub tolerate_unsupported: bool,
+    /// Write the bootstrap to standard output as protobuf bytes: how a proxy has its file read by another process.
+    #[arg(long, hide = true)]
+    pub encoded: bool,
 }
 
 // === impl Run ===

@@ -1,11 +1,13 @@
 //! Entry point of `weft-proxy`.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use clap::Parser;
-use weft_base::log::LogControl;
-use weft_proxy::config::{Cli, Mesh, Verb};
+use weft_base::log::{LogControl, LogFormat};
+use weft_proxy::bootstrap::{ApartError, Loaded};
+use weft_proxy::config::{Cli, Mesh, Run, Verb};
 use weft_proxy::mesh::Role;
 use weft_proxy::secrets::agent;
 use weft_proxy::{app, bootstrap, capture, wait};
@@ -13,27 +15,32 @@ use weft_proxy::{app, bootstrap, capture, wait};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
     let log = weft_base::log::init(&cli.log_level, cli.log_format)?;
     match cli.verb {
         Verb::Run(options) => {
-            let loaded = load_apart(options.config.clone(), options.tolerate_unsupported)?;
-            warn_tolerated(&loaded);
-            control_runtime()?.block_on(app::run(loaded, options, log))
+            let Some(loaded) = load(&options, &cli.log_level, cli.log_format)? else {
+                return Ok(ExitCode::FAILURE);
+            };
+            control_runtime()?.block_on(app::run(loaded, options, log))?;
         }
-        Verb::Sidecar(options) => in_mesh(Role::Sidecar, *options, log),
-        Verb::Gateway(options) => in_mesh(Role::Gateway, *options, log),
-        Verb::SdsAgent(options) => control_runtime()?.block_on(agent::run(options)),
-        Verb::Wait(options) => control_runtime()?.block_on(wait::run(&options)),
+        Verb::Sidecar(options) => in_mesh(Role::Sidecar, *options, log)?,
+        Verb::Gateway(options) => in_mesh(Role::Gateway, *options, log)?,
+        Verb::SdsAgent(options) => control_runtime()?.block_on(agent::run(options))?,
+        Verb::Wait(options) => control_runtime()?.block_on(wait::run(&options))?,
         Verb::Validate(options) => {
             let loaded = bootstrap::load(&options.config, options.tolerate_unsupported)?;
             warn_tolerated(&loaded);
-            tracing::info!(file = %options.config.display(), "configuration is valid");
-            Ok(())
+            if options.encoded {
+                std::io::stdout().write_all(&loaded.source)?;
+            } else {
+                tracing::info!(file = %options.config.display(), "configuration is valid");
+            }
         }
-        Verb::Init(options) => Ok(capture::apply::run(&options)?),
+        Verb::Init(options) => capture::apply::run(&options)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<()> {
@@ -45,9 +52,21 @@ fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Reads the configuration on a thread of its own, whose memory goes back to the system when it ends: Envoy's descriptors take
-/// several times what the proxy itself needs.
-fn load_apart(path: PathBuf, tolerate: bool) -> Result<bootstrap::Loaded> {
+/// Reads the configuration in a process of its own, or, where there can be none, on a thread of its own, whose memory goes back
+/// to the system when it ends: Envoy's descriptors take several times what the proxy itself needs. Nothing if the other process
+/// has said what is wrong.
+fn load(options: &Run, log_level: &str, log_format: LogFormat) -> Result<Option<Loaded>> {
+    let tolerate = options.tolerate_unsupported;
+    let log_flags = ["--log-level", log_level, "--log-format", log_format.as_str()];
+    match bootstrap::load_apart(&options.config, tolerate, &log_flags) {
+        Ok(loaded) => return Ok(Some(loaded)),
+        Err(ApartError::Refused) => return Ok(None),
+        Err(error @ ApartError::Start(_)) => {
+            tracing::warn!(%error, "the bootstrap is read by the proxy itself, which will take some mebibytes more");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let path = options.config.clone();
     let reader = std::thread::Builder::new().name("configuration".to_owned());
     let reader = reader.spawn(move || {
         let loaded = bootstrap::load(&path, tolerate);
@@ -56,11 +75,12 @@ fn load_apart(path: PathBuf, tolerate: bool) -> Result<bootstrap::Loaded> {
     })?;
     let loaded = reader
         .join()
-        .map_err(|_| anyhow!("the configuration reader panicked"))?;
-    Ok(loaded?)
+        .map_err(|_| anyhow!("the configuration reader panicked"))??;
+    warn_tolerated(&loaded);
+    Ok(Some(loaded))
 }
 
-fn warn_tolerated(loaded: &bootstrap::Loaded) {
+fn warn_tolerated(loaded: &Loaded) {
     for field in &loaded.tolerated {
         tracing::warn!(path = %field.path, reason = %field.reason, "unsupported field is left out");
     }

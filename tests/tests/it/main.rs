@@ -8,5 +8,6 @@ mod mesh;
 mod metrics;
 mod netns;
 mod oracle;
+mod startup;
 mod support;
 mod traces;

@@ -1,5 +1,7 @@
 //! Reading an ordinary Envoy bootstrap file, YAML or JSON, into the checked model.
 
+mod apart;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use weft_proto::xds::google::protobuf as wkt;
 use crate::model::bootstrap::{Ads, Bootstrap, DynamicResources, Node};
 use crate::model::cluster::Locality;
 use crate::model::convert::{self, ConvertError, Unsupported};
+
+pub use apart::{ApartError, load_apart};
 
 const TYPE: &str = "envoy.config.bootstrap.v3.Bootstrap";
 
@@ -110,8 +114,12 @@ pub fn parse(file: &Path, text: &str, tolerate: bool) -> Result<Loaded, Bootstra
             fields: tolerated,
         });
     }
-    let encoded = message.encode_to_vec();
-    let source = pb::Bootstrap::decode(encoded.as_slice()).map_err(|error| BootstrapError::Shape {
+    decode(file, message.encode_to_vec().into(), tolerated)
+}
+
+/// The checked form of an encoded bootstrap whose fields have been walked.
+fn decode(file: &Path, encoded: Arc<[u8]>, tolerated: Vec<Unsupported>) -> Result<Loaded, BootstrapError> {
+    let source = pb::Bootstrap::decode(&*encoded).map_err(|error| BootstrapError::Shape {
         file: file.to_owned(),
         path: TYPE.to_owned(),
         reason: error.to_string(),
@@ -122,7 +130,7 @@ pub fn parse(file: &Path, text: &str, tolerate: bool) -> Result<Loaded, Bootstra
     })?;
     Ok(Loaded {
         bootstrap,
-        source: encoded.into(),
+        source: encoded,
         tolerated,
     })
 }

@@ -23,10 +23,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a program with stdout and stderr going to `NAME.log` in a folder.
     pub(crate) fn start(name: &str, command: &mut Command, dir: &Path) -> Result<Self> {
+        Self::start_with_input(name, command, dir, Stdio::null())
+    }
+
+    /// The same with something on standard input.
+    pub(crate) fn start_with_input(name: &str, command: &mut Command, dir: &Path, input: Stdio) -> Result<Self> {
         let log = dir.join(format!("{name}.log"));
         let file = File::create(&log)?;
         command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(file.try_clone()?)
             .stderr(file)
             .kill_on_drop(true);
@@ -36,6 +41,11 @@ impl Process {
             child,
             log,
         })
+    }
+
+    /// Its process id, while it runs.
+    pub(crate) fn id(&self) -> Result<u32> {
+        self.child.id().with_context(|| format!("{} has ended", self.name))
     }
 
     /// Everything the program has written.
