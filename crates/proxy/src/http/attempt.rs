@@ -190,7 +190,7 @@ impl Attempt<'_> {
                 address.map(|address| worker.originals.endpoint(self.cluster, address, Instant::now()))
             }
             Discovery::Static(_) | Discovery::Eds(_) | Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => {
-                self.cluster.choose(avoid, looks, || worker.random())
+                self.cluster.endpoint(avoid, looks, || worker.random()).await
             }
         };
         let Some(endpoint) = endpoint else {
@@ -258,10 +258,18 @@ impl Attempt<'_> {
                 {
                     fresh = true;
                 }
-                Err(SendError { error, request }) => {
+                // A new connection that takes nothing is as good as none.
+                Err(SendError {
+                    error,
+                    request: Some(_),
+                }) => {
+                    let error = ProxyError::because(ErrorKind::ConnectFailed, &error);
+                    return Err(before(error, Some(&endpoint)));
+                }
+                Err(SendError { error, request: None }) => {
                     return Err(Failure {
                         error: ProxyError::because(send_error_kind(&error), &error),
-                        request_sent: request.is_none(),
+                        request_sent: true,
                         endpoint: Some(endpoint),
                     });
                 }
@@ -283,11 +291,15 @@ fn send_error_kind(error: &hyper::Error) -> ErrorKind {
     if error.is_parse() || error.is_parse_status() {
         return ErrorKind::UpstreamProtocol;
     }
-    let h2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
-    match h2.filter(|error| error.is_reset()).and_then(h2::Error::reason) {
-        Some(h2::Reason::REFUSED_STREAM) => ErrorKind::RefusedStream,
-        Some(_) => ErrorKind::StreamReset,
-        None => ErrorKind::ConnectionTerminated,
+    let Some(h2) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
+        return ErrorKind::ConnectionTerminated;
+    };
+    match h2.reason() {
+        Some(h2::Reason::REFUSED_STREAM) if h2.is_reset() => ErrorKind::RefusedStream,
+        Some(_) if h2.is_reset() => ErrorKind::StreamReset,
+        // The server ends and says that it has not seen this one (RFC 9113, section 6.8).
+        Some(h2::Reason::NO_ERROR) if h2.is_go_away() && h2.is_remote() => ErrorKind::RefusedStream,
+        _ => ErrorKind::ConnectionTerminated,
     }
 }
 

@@ -104,7 +104,7 @@ pub async fn tunnel(
     mut finish: Box<Finish>,
 ) -> Response<ResponseBody> {
     let worker = finish.worker.clone();
-    let Some(endpoint) = cluster.choose(&[], 0, || worker.random()) else {
+    let Some(endpoint) = cluster.endpoint(&[], 0, || worker.random()).await else {
         return respond::failure(&ErrorKind::NoHealthyUpstream.into(), head.grpc, finish);
     };
     finish.info.upstream_host = Some(endpoint.text.clone());

@@ -80,6 +80,15 @@ pub enum Discovery {
     },
 }
 
+// === impl Discovery ===
+
+impl Discovery {
+    /// Whether endpoints come from looking names up.
+    pub fn is_dns(&self) -> bool {
+        matches!(self, Self::StrictDns { .. } | Self::LogicalDns { .. })
+    }
+}
+
 /// DNS behaviour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsOptions {

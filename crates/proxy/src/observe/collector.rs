@@ -32,7 +32,7 @@ impl Collector {
     pub async fn dial(&self) -> Result<Channel, String> {
         let cluster = self.runtime.load().clusters.get(&self.cluster).cloned();
         let cluster = cluster.ok_or_else(|| format!("cluster {:?} does not exist", self.cluster))?;
-        let endpoint = cluster.choose(&[], 0, || fastrand::u64(..));
+        let endpoint = cluster.endpoint(&[], 0, || fastrand::u64(..)).await;
         let endpoint = endpoint.ok_or_else(|| format!("cluster {:?} has no endpoint", self.cluster))?;
         let connector = tower::service_fn(move |_: http::Uri| {
             let (cluster, endpoint) = (cluster.clone(), endpoint.clone());

@@ -97,7 +97,7 @@ async fn connect_upstream(
             }
             worker.originals.endpoint(cluster, address, Instant::now())
         } else {
-            let endpoint = cluster.choose(&[], 0, || worker.random());
+            let endpoint = cluster.endpoint(&[], 0, || worker.random()).await;
             endpoint.ok_or(ErrorKind::NoHealthyUpstream)?
         };
         info.upstream_host = Some(endpoint.text.clone());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::balance;
 use super::endpoint::{Endpoint, EndpointSet};
@@ -24,6 +25,8 @@ pub struct Cluster {
     /// TLS contexts: one per transport match, then the default.
     pub contexts: Vec<Option<Arc<ClientContext>>>,
     endpoints: ArcSwap<Members>,
+    /// Cancelled once the names of a DNS cluster were looked up, with or without success; from the start for others.
+    looked_up: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -57,8 +60,12 @@ impl Cluster {
             state: previous.map_or_else(Arc::default, |previous| previous.state.clone()),
             contexts,
             endpoints: ArcSwap::from_pointee(Members::default()),
+            looked_up: previous.map_or_else(CancellationToken::new, |previous| previous.looked_up.clone()),
             model,
         });
+        if !cluster.model.discovery.is_dns() {
+            cluster.looked_up.cancel();
+        }
         let assignment = match (&cluster.model.discovery, previous) {
             (Discovery::Static(assignment), _) => Arc::new(assignment.clone()),
             (_, Some(previous)) => previous.endpoints.load().assignment.clone(),
@@ -98,8 +105,25 @@ impl Cluster {
         self.endpoints.load().set.clone()
     }
 
-    /// Chooses an endpoint, other than those in `avoid` where a few more looks find one.
-    pub fn choose(&self, avoid: &[u64], looks: u32, mut random: impl FnMut() -> u64) -> Option<Arc<Endpoint>> {
+    /// The names were looked up, with or without success.
+    pub fn looked_up(&self) {
+        self.looked_up.cancel();
+    }
+
+    /// Chooses an endpoint, other than those in `avoid` where a few more looks find one. A DNS cluster whose names were never looked
+    /// up has none yet: that is waited for, at most for the connect timeout (Envoy takes a cluster into use only after it,
+    /// "Cluster manager", cluster warming).
+    pub async fn endpoint(&self, avoid: &[u64], looks: u32, mut random: impl FnMut() -> u64) -> Option<Arc<Endpoint>> {
+        let chosen = self.choose(avoid, looks, &mut random);
+        if chosen.is_some() || self.looked_up.is_cancelled() {
+            return chosen;
+        }
+        // Late or not, what is there now is used.
+        let _ = tokio::time::timeout(self.model.connect_timeout, self.looked_up.cancelled()).await;
+        self.choose(avoid, looks, random)
+    }
+
+    fn choose(&self, avoid: &[u64], looks: u32, mut random: impl FnMut() -> u64) -> Option<Arc<Endpoint>> {
         let members = self.endpoints.load();
         let mut choose = || balance::choose(&members.set, &self.model.balancer, &self.state.turn, &mut random);
         let mut chosen = choose()?;

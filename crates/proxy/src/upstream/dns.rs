@@ -15,10 +15,7 @@ const ADDRESSES_MAX: usize = 256;
 
 /// Starts the task of a DNS cluster; does nothing for clusters of other kinds.
 pub fn follow(cluster: &Arc<Cluster>, shutdown: &Shutdown) {
-    if !matches!(
-        cluster.model.discovery,
-        Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }
-    ) {
+    if !cluster.model.discovery.is_dns() {
         return;
     }
     let weak = Arc::downgrade(cluster);
@@ -41,6 +38,7 @@ async fn run(cluster: Weak<Cluster>) {
                 Discovery::Static(_) | Discovery::Eds(_) | Discovery::OriginalDst { .. } => return,
             };
             resolve_all(&cluster, names, options, logical).await;
+            cluster.looked_up();
             options.refresh
         };
         tokio::time::sleep(refresh).await;

@@ -116,7 +116,10 @@ pub(super) async fn dial(proxy: &std::sync::Weak<Proxy>, name: &Arc<str>) -> Res
         let runtime = proxy.runtime().load();
         runtime.clusters.get(name).cloned().ok_or_else(missing)?
     };
-    let endpoint = cluster.choose(&[], 0, || fastrand::u64(..)).ok_or_else(missing)?;
+    let endpoint = cluster
+        .endpoint(&[], 0, || fastrand::u64(..))
+        .await
+        .ok_or_else(missing)?;
     let dial = Dial::from_static("http://xds")
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_while_idle(true);
