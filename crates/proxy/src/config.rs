@@ -10,6 +10,7 @@ use weft_base::identity::{IdentityError, SpiffeId, TrustDomain};
 use weft_base::log::LogFormat;
 
 use crate::capture::options::Init;
+use crate::mesh::Role;
 
 /// The data plane of the Weft service mesh.
 #[derive(Debug, Parser)]
@@ -64,6 +65,10 @@ pub struct Run {
     /// How long requests in flight may take after a SIGTERM.
     #[arg(long, env = "WEFT_DRAIN_TIME", default_value = "45s", value_parser = parse_duration)]
     pub drain_time: Duration,
+    /// How long listeners stay open after a SIGTERM while clients are sent away, so that load balancers can hear of it first. A
+    /// second signal ends it.
+    #[arg(long, env = "WEFT_MINIMUM_DRAIN_TIME", default_value = "0s", value_parser = parse_duration)]
+    pub minimum_drain_time: Duration,
 }
 
 /// Options of `sidecar` and `gateway`.
@@ -140,6 +145,10 @@ pub struct Mesh {
     /// How long requests in flight may take after a SIGTERM.
     #[arg(long, env = "WEFT_DRAIN_TIME", default_value = "45s", value_parser = parse_duration)]
     pub drain_time: Duration,
+    /// How long listeners stay open after a SIGTERM while clients are sent away, so that load balancers can hear of it first. A
+    /// second signal ends it. 5s for gateways, none for sidecars, whose application has ended by then.
+    #[arg(long, env = "WEFT_MINIMUM_DRAIN_TIME", value_parser = parse_duration)]
+    pub minimum_drain_time: Option<Duration>,
 }
 
 /// Options of `sds-agent`.
@@ -216,13 +225,14 @@ impl Run {
 
 impl Mesh {
     /// The part that is common with `run`.
-    pub fn as_run(&self) -> Run {
+    pub fn as_run(&self, role: Role) -> Run {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Run {
             config: PathBuf::new(),
             tolerate_unsupported: self.tolerate_unsupported,
             concurrency: Some(self.concurrency.unwrap_or_else(|| processors.min(2))),
             drain_time: self.drain_time,
+            minimum_drain_time: self.minimum_drain_time.unwrap_or_else(|| role.minimum_drain_time()),
         }
     }
 }

@@ -264,6 +264,7 @@ async fn check(api_type: &str) {
         tolerate_unsupported: false,
         concurrency: Some(1),
         drain_time: Duration::from_secs(1),
+        minimum_drain_time: Duration::ZERO,
     };
     let (proxy, store) = Proxy::start(&loaded, &options, shutdown.clone()).unwrap();
     let proxy = Arc::new(proxy);

@@ -167,6 +167,8 @@ impl Commands<'_> {
             ("--status-listen", local(member.status)),
             ("--readiness-listen", local(member.readiness)),
             ("--drain-time", DRAIN.to_owned()),
+            // No load balancer stands in front of them.
+            ("--minimum-drain-time", "0s".to_owned()),
         ]);
         self.own(&member.proxy_process(), kind, &self.binaries.proxy, verb, args)
     }

@@ -12,6 +12,7 @@ use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::chain::HttpChain;
@@ -40,6 +41,8 @@ pub struct HttpConnection {
     served: Cell<u32>,
     active: Cell<u32>,
     last_active: Cell<Instant>,
+    /// Wakes [`Self::end`] after each answer of a connection that drains.
+    answered: Notify,
     /// What the client's proxy told last, and who that is: it tells the same with every request.
     told: RefCell<Option<(HeaderValue, Option<Arc<WorkloadRef>>)>>,
 }
@@ -102,6 +105,9 @@ impl HttpConnection {
         self.last_active.set(Instant::now());
         let draining =
             self.worker.drain.token(self.info.direction).is_cancelled() || self.spent(&self.current.borrow().1);
+        if draining {
+            self.answered.notify_one();
+        }
         // An answer that does not wait for the request's end leaves the connection in no usable state, and so does an
         // upgrade that was asked for and not made.
         let early = unfinished && response.body().is_before_request_end();
@@ -118,7 +124,8 @@ impl HttpConnection {
 
     /// Resolves when the connection should end. Timers are armed only for what is configured.
     async fn end(&self) -> End {
-        let stop = self.worker.drain.token(self.info.direction);
+        let sent_away = self.sent_away();
+        tokio::pin!(sent_away);
         loop {
             let chain = self.current.borrow().1.clone();
             let idle = chain.manager.idle_timeout;
@@ -132,13 +139,29 @@ impl HttpConnection {
                 .map(|longest| self.info.accepted_at + longest);
             let next = due.into_iter().chain(longest).min();
             let next = next.unwrap_or_else(|| Instant::now() + idle.max(Duration::from_secs(60)));
-            if stop.run_until_cancelled(tokio::time::sleep_until(next)).await.is_none() || self.spent(&chain) {
+            tokio::select! {
+                () = &mut sent_away => return End::Gracefully,
+                () = tokio::time::sleep_until(next) => {}
+            }
+            if self.spent(&chain) {
                 return End::Gracefully;
             }
             if !idle.is_zero() && self.active.get() == 0 && self.last_active.get().elapsed() >= idle {
                 return End::Now;
             }
         }
+    }
+
+    /// Resolves when the client is to be told to open no more requests. Over HTTP/1 the next answer tells it; without one the
+    /// connection stays until the process ends, since to close it could cross a request. Over HTTP/2 a frame does (GOAWAY, RFC 9113, section
+    /// 6.8), after the first answer: a client that came just now would otherwise have come for nothing.
+    async fn sent_away(&self) {
+        let over = self.worker.shutdown.token();
+        let drains = self.worker.drain.token(self.info.direction);
+        if !self.http2 || over.run_until_cancelled(drains.cancelled()).await.is_none() {
+            return over.cancelled().await;
+        }
+        while self.served.get() == 0 && over.run_until_cancelled(self.answered.notified()).await.is_some() {}
     }
 }
 
@@ -169,6 +192,7 @@ pub async fn serve(
         served: Cell::new(0),
         active: Cell::new(0),
         last_active: Cell::new(info.accepted_at),
+        answered: Notify::new(),
         told: RefCell::default(),
         info,
         worker,

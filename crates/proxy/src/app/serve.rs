@@ -1,0 +1,170 @@
+//! The life of a proxy: from its options to its orderly end.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use weft_base::log::LogControl;
+use weft_base::readiness::Blocker;
+use weft_base::shutdown::{Shutdown, termination};
+use weft_base::workload::{self, IdentityWatch};
+
+use super::Proxy;
+use crate::admin::{self, Admin, DumpSource};
+use crate::bootstrap::Loaded;
+use crate::config::{Mesh, Run};
+use crate::mesh::{self, Role};
+use crate::names;
+use crate::secrets::{IDENTITY_CLUSTER, SecretStore};
+use crate::status::{self, Application};
+use crate::xds::client;
+use crate::xds::config_store::ConfigStore;
+use crate::xds::sds::SecretClient;
+
+/// Runs the proxy until it is asked to end.
+pub async fn run(loaded: Loaded, options: Run, log: LogControl) -> Result<()> {
+    let shutdown = Shutdown::new();
+    let (proxy, store) = Proxy::start(&loaded, &options, shutdown.clone())?;
+    let proxy = Arc::new(proxy);
+    let admin = Admin::new(&proxy, loaded.bootstrap.node.clone(), log, &shutdown);
+    serve(loaded, proxy, store, admin, shutdown, Needs::default()).await
+}
+
+/// Runs the proxy under the mesh's control plane until it is asked to end.
+pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<()> {
+    let application = Application::parse(&options)?;
+    let loaded = mesh::bootstrap(role, &options)?;
+    let ca = mesh::ca_config(&options)?;
+    let shutdown = Shutdown::new();
+    let (proxy, mut store) = Proxy::start(&loaded, &options.as_run(role), shutdown.clone())?;
+    let proxy = Arc::new(proxy);
+    let names = names::start(&options.dns_listen, &shutdown).await;
+    if let Some(names) = names.context("cannot serve dns")? {
+        store.follow_names(names);
+    }
+    let ended = CancellationToken::new();
+    if let Some(uid) = options.pod_uid.as_deref().filter(|_| role == Role::Sidecar) {
+        store.follow_application(uid.into(), ended.clone());
+    }
+    let admin = Admin::new(&proxy, loaded.bootstrap.node.clone(), log, &shutdown);
+    let (status, readiness) = (options.status_listen, options.readiness_listen);
+    status::serve(status, readiness, admin.clone(), application, &shutdown).await?;
+    let certificate = proxy.readiness.block("certificate");
+    let identity = workload::follow(ca, &shutdown);
+    let (ready, first) = oneshot::channel();
+    let stop = shutdown.token();
+    let following = follow_identity(identity, proxy.secrets.clone(), certificate, ready);
+    shutdown.spawn(async move { stop.run_until_cancelled(following).await });
+    // Discovery is asked only once there is a certificate to show it.
+    let needs = Needs {
+        certificate: Some(first),
+        application_ended: ended,
+    };
+    serve(loaded, proxy, store, admin, shutdown, needs).await
+}
+
+/// Delivers every certificate of the workload as secrets; tells when the first came.
+async fn follow_identity(
+    mut identity: IdentityWatch,
+    secrets: SecretStore,
+    certificate: Blocker,
+    ready: oneshot::Sender<()>,
+) {
+    let mut waiting = Some((ready, certificate));
+    while identity.changed().await.is_ok() {
+        let current = identity.borrow_and_update().clone();
+        let Some(current) = current else {
+            continue;
+        };
+        mesh::deliver(&current, &secrets);
+        if let Some((ready, certificate)) = waiting.take() {
+            drop(certificate);
+            // The receiver is gone only when the proxy stops.
+            let _ = ready.send(());
+        }
+    }
+}
+
+/// What a proxy waits for beyond its configuration.
+#[derive(Debug, Default)]
+struct Needs {
+    /// Discovery is asked only once this resolves.
+    certificate: Option<oneshot::Receiver<()>>,
+    /// Cancelled when there is no application any more that the proxy stands in front of.
+    application_ended: CancellationToken,
+}
+
+/// Follows discovery and serves until asked to end.
+async fn serve(
+    loaded: Loaded,
+    proxy: Arc<Proxy>,
+    store: ConfigStore,
+    admin: Admin,
+    shutdown: Shutdown,
+    needs: Needs,
+) -> Result<()> {
+    let first = needs.certificate;
+    let store = Arc::new(Mutex::new(store));
+    let dump = DumpSource {
+        bootstrap: loaded.source.clone(),
+        store: store.clone(),
+        secrets: proxy.secrets.clone(),
+        started: SystemTime::now(),
+    };
+    let secrets = SecretClient {
+        proxy: Arc::downgrade(&proxy),
+        store: store.clone(),
+        node: client::node(&loaded.bootstrap.node),
+        // In a mesh the workload's own identity answers for it.
+        except: first.is_some().then(|| IDENTITY_CLUSTER.into()),
+    };
+    let stop = shutdown.token();
+    let following = secrets.follow(shutdown.clone());
+    shutdown.spawn(async move { stop.run_until_cancelled(following).await });
+    if let Some(ads) = loaded.bootstrap.ads.clone() {
+        let following = client::follow(ads, loaded.bootstrap.clone(), Arc::downgrade(&proxy), store);
+        let following = async move {
+            if let Some(first) = first {
+                // An error says that the sender is gone: the proxy stops.
+                let _ = first.await;
+            }
+            following.await;
+        };
+        let stop = shutdown.token();
+        shutdown.spawn(async move { stop.run_until_cancelled(following).await });
+    }
+    if let Some(address) = loaded.bootstrap.admin {
+        admin::serve(address, admin, dump, &shutdown).await?;
+    }
+    let signal = tokio::select! {
+        signal = termination() => signal.context("cannot wait for signals")?,
+        () = shutdown.started() => "quitquitquit",
+        () = needs.application_ended.cancelled() => "the application has ended",
+    };
+    tracing::info!(signal, "draining");
+    send_clients_away(&proxy, &shutdown).await?;
+    shutdown.start();
+    shutdown.drain(proxy.drain_time).await;
+    tokio::task::spawn_blocking(move || proxy.stop())
+        .await
+        .context("stopping failed")?;
+    Ok(())
+}
+
+/// The first part of an end: listeners stay open for a while, as load balancers go on sending connections until they have heard, and
+/// every client that is served is told to go elsewhere. A second signal cuts it short.
+async fn send_clients_away(proxy: &Proxy, shutdown: &Shutdown) -> Result<()> {
+    if proxy.minimum_drain_time.is_zero() {
+        return Ok(());
+    }
+    proxy.drain.start(false);
+    tokio::select! {
+        () = tokio::time::sleep(proxy.minimum_drain_time) => {}
+        () = shutdown.started() => {}
+        again = termination() => drop(again.context("cannot wait for signals")?),
+    }
+    Ok(())
+}
