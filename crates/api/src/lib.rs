@@ -27,6 +27,7 @@ pub mod secret;
 pub mod service;
 pub mod service_entry;
 pub mod sidecar;
+pub mod stand_in;
 pub mod suggest;
 pub mod telemetry;
 pub mod virtual_service;

@@ -12,7 +12,7 @@ pub struct RequestAuthentication {
 }
 
 /// One issuer.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JwtRule {
     /// `iss` of its tokens.
     pub issuer: String,

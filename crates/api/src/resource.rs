@@ -129,6 +129,11 @@ impl Resource {
         each!(self, object => &object.place)
     }
 
+    /// Whether a direct field of its spec is written.
+    pub(crate) fn has_spec_field(&self, name: &str) -> bool {
+        each!(self, object => object.spec_fields.contains_key(name))
+    }
+
     /// Kind, namespace and name.
     pub fn key(&self) -> ObjectKey {
         let meta = self.meta();

@@ -39,6 +39,7 @@ use crate::gateway_api::RouteKind;
 use crate::meta::{Kind, Labels, Object, ObjectKey};
 use crate::resource::Resource;
 use crate::schema::Shape;
+use crate::stand_in::stand_in;
 
 /// Most documents of one file, items of lists included.
 const OBJECTS_MAX: usize = 50_000;
@@ -52,6 +53,8 @@ pub struct Parsed {
     pub diagnostics: Vec<Diagnostic>,
     /// Objects that are in the file but broken.
     pub broken: Vec<ObjectKey>,
+    /// What stands in for broken policies that were never read before: they let less through.
+    pub stand_ins: Vec<Resource>,
     /// Whether a document is broken so badly that its name is not known.
     pub broken_unnamed: bool,
 }
@@ -139,10 +142,13 @@ impl Parsed {
         let broken = report.is_broken() && !report.passed_over;
         match resource {
             Some(resource) if !report.is_broken() => self.add(resource, &mut report),
-            _ if broken => match key {
-                Some(key) => self.broken.push(key),
-                None => self.broken_unnamed = true,
-            },
+            unusable if broken => {
+                match key {
+                    Some(key) => self.broken.push(key),
+                    None => self.broken_unnamed = true,
+                }
+                self.stand_ins.extend(unusable.and_then(stand_in));
+            }
             _ => {}
         }
         self.diagnostics.extend(report.into_findings());
@@ -287,14 +293,18 @@ fn policy_spec(fields: &mut Fields<'_, '_>, header: Header) -> Option<Resource> 
     match header.kind {
         Kind::PeerAuthentication => {
             let spec = match fields.get("spec") {
-                Some(_) => fields.map("spec", security::peer_authentication),
+                Some(_) => fields
+                    .map("spec", security::peer_authentication)
+                    .or_else(|| Some(security::empty())),
                 None => Some(security::empty()),
             };
             finish(fields, header, spec, Resource::PeerAuthentication)
         }
         Kind::AuthorizationPolicy => {
             let spec = match fields.get("spec") {
-                Some(_) => fields.map("spec", policy::authorization_policy),
+                Some(_) => fields
+                    .map("spec", policy::authorization_policy)
+                    .or_else(|| Some(policy::closed())),
                 None => Some(policy::closed()),
             };
             finish(fields, header, spec, Resource::AuthorizationPolicy)

@@ -39,6 +39,8 @@ struct FileState {
     fresh: Vec<Resource>,
     /// Objects that are broken in the text, as they were when last good.
     kept: Vec<Resource>,
+    /// Policies that let less through, in the place of broken ones that never were good.
+    stand_ins: Vec<Resource>,
     diagnostics: Vec<Diagnostic>,
     /// The error of the last attempt, if the file could not be read.
     unreadable: Option<Diagnostic>,
@@ -147,12 +149,16 @@ impl Files {
                 !fresh.contains(&key) && (parsed.broken_unnamed || parsed.broken.contains(&key))
             })
             .collect();
+        let known: BTreeSet<ObjectKey> = state.kept.iter().map(Resource::key).chain(fresh).collect();
+        state.stand_ins = parsed.stand_ins;
+        state.stand_ins.retain(|resource| !known.contains(&resource.key()));
         state.hash = hash;
         state.fresh = parsed.resources;
         state.diagnostics = parsed.diagnostics;
+        super::explain(&mut state.diagnostics, &state.stand_ins);
     }
 
-    /// One object for each key: a readable one before one that was kept, then the first by file and position.
+    /// One object for each key: a readable one before one that was kept and that before a stand-in, then the first by file and position.
     fn merge(&self, diagnostics: &mut Vec<Diagnostic>) -> BTreeMap<ObjectKey, Resource> {
         let mut merged: BTreeMap<ObjectKey, Resource> = BTreeMap::new();
         for state in self.files.values() {
@@ -168,7 +174,9 @@ impl Files {
                 }
             }
         }
-        for resource in self.files.values().flat_map(|state| &state.kept) {
+        let states = || self.files.values();
+        let kept = states().flat_map(|state| &state.kept);
+        for resource in kept.chain(states().flat_map(|state| &state.stand_ins)) {
             merged.entry(resource.key()).or_insert_with(|| resource.clone());
         }
         merged
@@ -330,6 +338,8 @@ fn duplicate(resource: &Resource, key: &ObjectKey, winner: &Resource) -> Diagnos
 
 #[cfg(test)]
 mod tests {
+    use weft_api::peer_authentication::MtlsMode;
+
     use super::*;
 
     const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: NAME}\nspec: {ports: [{port: 80}]}\n";
@@ -389,6 +399,39 @@ mod tests {
         let scan = files.scan(&source, later + SETTLE);
         assert_eq!(names(&scan), (some(&[]), some(&["a"])));
         assert!(files.scan(&source, later + SETTLE).event.is_none());
+    }
+
+    #[test]
+    fn a_policy_that_was_never_good_closes_and_one_that_was_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.yaml");
+        let source: Arc<str> = "file".into();
+        let mut files = Files::new(vec![path.clone()]);
+        let now = Instant::now();
+        let mut check = |mtls: &str, expected: Option<MtlsMode>, hint: &str| {
+            let head = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a}\nspec";
+            fs::write(&path, format!("{head}: {{mtls: {mtls}}}\n")).unwrap();
+            let event = files.scan(&source, now).event.unwrap();
+            let mode = event.upserted.iter().find_map(|resource| match resource {
+                Resource::PeerAuthentication(object) => object.spec.mode,
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(mode, expected, "{mtls}");
+            let hints: Vec<&str> = event.diagnostics.iter().map(|found| found.hint.as_str()).collect();
+            assert_eq!(
+                hints.join("").contains("take mesh mTLS only"),
+                !hint.is_empty(),
+                "{hints:?}"
+            );
+            assert!(hints.join("").contains(hint), "{hints:?}");
+        };
+        check(
+            "{mod: STRICT}",
+            Some(MtlsMode::Strict),
+            "did you mean mode?; until it can be read",
+        );
+        check("{mode: PERMISSIVE}", Some(MtlsMode::Permissive), "");
+        check("{mode: STRICKT}", None, "");
     }
 
     #[test]

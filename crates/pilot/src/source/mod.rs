@@ -10,6 +10,7 @@ use std::sync::Arc;
 use weft_api::diagnostic::Diagnostic;
 use weft_api::meta::ObjectKey;
 use weft_api::resource::Resource;
+use weft_api::stand_in::meaning;
 
 /// What changed at a source since its last event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,4 +23,17 @@ pub struct SourceEvent {
     pub removed: Vec<ObjectKey>,
     /// All findings of the source as of now, sorted.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Says in the hints of broken policies what holds in their place.
+fn explain(findings: &mut [Diagnostic], stand_ins: &[Resource]) {
+    for resource in stand_ins {
+        let object = resource.key().to_string();
+        for finding in findings.iter_mut().filter(|finding| finding.object == object) {
+            if !finding.hint.is_empty() {
+                finding.hint.push_str("; ");
+            }
+            finding.hint.push_str(meaning(resource));
+        }
+    }
 }

@@ -13,7 +13,7 @@ use weft_api::parse::parse_json;
 use weft_api::resource::Resource;
 
 use super::kinds::WatchId;
-use crate::source::SourceEvent;
+use crate::source::{SourceEvent, explain};
 
 /// What a watch says.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,8 +38,10 @@ pub enum News {
 /// An object as it was last seen.
 #[derive(Clone, Debug, Default)]
 struct Held {
-    /// The object, when it was last readable.
+    /// The object, when it was last readable, or what stands in for a policy that never was.
     resource: Option<Resource>,
+    /// It was readable once.
+    good: bool,
     /// What is wrong with it as it is.
     findings: Vec<Diagnostic>,
 }
@@ -133,7 +135,7 @@ impl Mirror {
         }
     }
 
-    /// An object as it is now. One that is broken stays what it was when last readable.
+    /// An object as it is now. One that is broken stays what it was when last readable; a policy that never was lets less through.
     fn put(&mut self, watch: &WatchId, object: &Value) {
         let parsed = parse_json(object);
         let text = |name: &str| object["metadata"][name].as_str().unwrap_or_default();
@@ -147,11 +149,15 @@ impl Mirror {
             listing.insert(key.clone());
         }
         let held = state.objects.entry(key.clone()).or_default();
-        if held.findings != parsed.diagnostics {
-            held.findings = parsed.diagnostics;
+        held.good |= !parsed.resources.is_empty();
+        let stand_ins = if held.good { Vec::new() } else { parsed.stand_ins };
+        let mut findings = parsed.diagnostics;
+        explain(&mut findings, &stand_ins);
+        if held.findings != findings {
+            held.findings = findings;
             self.findings_changed = true;
         }
-        if let Some(resource) = parsed.resources.into_iter().next()
+        if let Some(resource) = parsed.resources.into_iter().chain(stand_ins).next()
             && held.resource.as_ref() != Some(&resource)
         {
             held.resource = Some(resource.clone());
@@ -226,6 +232,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
     use weft_api::meta::Kind;
+    use weft_api::peer_authentication::MtlsMode;
 
     use super::*;
 
@@ -326,6 +333,32 @@ mod tests {
         let event = mirror.event().unwrap();
         assert_eq!(names(&event), (vec![], vec!["VirtualService/default/a".to_owned()]));
         assert_eq!(event.diagnostics, []);
+    }
+
+    #[test]
+    fn a_policy_that_was_never_good_closes() {
+        let mut mirror = loaded();
+        let policies = id(Kind::PeerAuthentication);
+        let policy = |mtls: Value| {
+            News::Changed(Box::new(json!({
+                "apiVersion": "security.istio.io/v1", "kind": "PeerAuthentication",
+                "metadata": {"name": "a", "namespace": "default"}, "spec": {"mtls": mtls},
+            })))
+        };
+        let mut check = |mtls: Value, modes: &[MtlsMode], explained: bool| {
+            mirror.take(&policies, policy(mtls));
+            let event = mirror.event().unwrap();
+            let found = event.upserted.iter().map(|resource| match resource {
+                Resource::PeerAuthentication(object) => object.spec.mode.unwrap(),
+                other => panic!("{other:?}"),
+            });
+            assert_eq!(found.collect::<Vec<_>>(), modes);
+            let hints = event.diagnostics.iter().map(|found| found.hint.as_str());
+            assert_eq!(hints.collect::<String>().contains("mesh mTLS only"), explained);
+        };
+        check(json!({"mod": "STRICT"}), &[MtlsMode::Strict], true);
+        check(json!({"mode": "DISABLE"}), &[MtlsMode::Disable], false);
+        check(json!({"mode": "strict"}), &[], false);
     }
 
     /// What happens to a server, and to the connection with it.
