@@ -1,5 +1,7 @@
 //! `meshctl check`: whether a cluster can be installed to, and whether the mesh in it is well.
 
+mod objects;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
@@ -63,6 +65,7 @@ async fn look(client: &Client, arguments: &CheckArguments) -> anyhow::Result<Vec
     });
     findings.extend(deployments(client, &arguments.namespace).await?);
     findings.extend(webhooks(client).await?);
+    findings.extend(objects::objects(client).await?);
     Ok(findings)
 }
 
