@@ -2,8 +2,10 @@
 
 mod admin;
 mod connects;
+mod drain;
 mod interop;
 mod job;
+mod large_body;
 mod mesh;
 mod metrics;
 mod netns;

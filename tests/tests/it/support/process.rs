@@ -82,13 +82,17 @@ impl Process {
         Ok(())
     }
 
+    /// Sends a signal, without its SIG.
+    pub(crate) async fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.id()?.to_string();
+        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().await?;
+        ensure!(status.success(), "cannot signal {}", self.name);
+        Ok(())
+    }
+
     /// Sends SIGTERM and waits for the end; by force after the limit, which is an error.
     pub(crate) async fn stop(mut self, limit: Duration) -> Result<()> {
-        let pid = self.child.id().context("the program has ended already")?;
-        let status = Command::new("kill").args(["-TERM", &pid.to_string()]).status().await?;
-        if !status.success() {
-            bail!("cannot signal {}", self.name);
-        }
+        self.signal("TERM").await?;
         match tokio::time::timeout(limit, self.child.wait()).await {
             Ok(status) => {
                 let status = status?;

@@ -1,0 +1,96 @@
+//! The end of a proxy that clients still come to: they are answered and sent away before its listeners close.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::task::JoinSet;
+
+use crate::support::client::{Http1, RawRequest};
+use crate::support::ports;
+use crate::support::process::{Process, built};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn bootstrap(listen: SocketAddr) -> String {
+    let hcm = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+    let address = json!({"socket_address": {"address": listen.ip().to_string(), "port_value": listen.port()}});
+    let text = json!({"static_resources": {"listeners": [{
+        "name": "front", "address": address, "filter_chains": [{"filters": [{"name": "hcm", "typed_config": {
+            "@type": hcm, "stat_prefix": "front",
+            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+                {"match": {"prefix": "/"}, "direct_response": {"status": 200}}]}]},
+            "http_filters": [{"name": "router", "typed_config": {"@type": router}}]}}]}]}]}});
+    text.to_string()
+}
+
+/// Asks, and tells whether the answer ends the connection.
+async fn closes(client: &mut Http1) -> Result<bool> {
+    let request = RawRequest {
+        bytes: b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+        then: &[],
+        until: "",
+        limit: LIMIT,
+    };
+    client.send(request.bytes).await?;
+    let answer = client.receive(request).await?.response.context("no answer")?;
+    ensure!(answer.status() == 200, "got {}", answer.start);
+    Ok(answer.header("connection") == Some("close"))
+}
+
+/// An HTTP/2 client that comes now is answered, and told to go by GOAWAY: its connection ends by itself.
+async fn http2_is_served_once(target: SocketAddr) -> Result<()> {
+    let io = TokioIo::new(TcpStream::connect(target).await?);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
+    let mut connections = JoinSet::new();
+    connections.spawn(connection);
+    let request = http::Request::get("http://x/").body(Empty::<bytes::Bytes>::new())?;
+    let answer = tokio::time::timeout(LIMIT, sender.send_request(request)).await??;
+    ensure!(answer.status() == 200, "got {}", answer.status());
+    drop(answer);
+    let ended = tokio::time::timeout(LIMIT, connections.join_next()).await;
+    ended
+        .context("the connection stays open")?
+        .context("no connection")???;
+    Ok(())
+}
+
+#[tokio::test]
+async fn clients_are_served_and_sent_away_until_listeners_close() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let listen = ports::free()?;
+    let file = dir.path().join("bootstrap.json");
+    std::fs::write(&file, bootstrap(listen))?;
+    let mut command = Command::new(built("weft-proxy")?);
+    // Longer than the test may take: the second signal ends it.
+    command.args(["run", "--minimum-drain-time", "300s", "-c"]).arg(&file);
+    let mut proxy = Process::start("weft-proxy", &mut command, dir.path())?;
+    let listens = || async { Http1::connect(listen).await.is_ok() };
+    proxy.wait_until("its listener", LIMIT, listens).await?;
+    let (mut used, mut unused) = (Http1::connect(listen).await?, Http1::connect(listen).await?);
+    ensure!(!closes(&mut used).await?, "a connection is closed before the end");
+
+    proxy.signal("TERM").await?;
+    let log = dir.path().join("weft-proxy.log");
+    let drains = || async { std::fs::read_to_string(&log).is_ok_and(|log| log.contains("draining")) };
+    proxy.wait_until("its drain", LIMIT, drains).await?;
+    // Idle connections are still good for a request, and so is a new one; each is the last of its connection.
+    let mut new = Http1::connect(listen).await?;
+    for (name, client) in [("used", &mut used), ("unused", &mut unused), ("new", &mut new)] {
+        ensure!(
+            closes(client).await.context(name)?,
+            "the {name} connection is not closed"
+        );
+    }
+    http2_is_served_once(listen).await?;
+
+    proxy.stop(LIMIT).await?;
+    ensure!(Http1::connect(listen).await.is_err(), "the listener is still there");
+    Ok(())
+}
