@@ -28,13 +28,13 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command to its end and hands out what it wrote on stdout.
+/// Runs a command to its end and hands out what it wrote on stdout. One that fails is an error with all that it wrote.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = describe(command);
     let output = command.output().with_context(|| format!("cannot start {line}"))?;
     if !output.status.success() {
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        bail!("{line} failed ({}): {}", output.status, stderr.trim());
+        let said = [output.stderr, output.stdout].map(|bytes| String::from_utf8_lossy(&bytes).trim().to_owned());
+        bail!("{line} failed ({}): {}", output.status, said.join("\n").trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

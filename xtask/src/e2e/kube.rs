@@ -124,7 +124,12 @@ impl<'a> Kube<'a> {
 }
 
 /// Tries until it succeeds; then the last error.
-pub(crate) fn until<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
+pub(crate) fn until<T>(limit: Duration, attempt: impl FnMut() -> Result<T>) -> Result<T> {
+    until_every(Duration::from_millis(200), limit, attempt)
+}
+
+/// The same with a pause of one's own between two attempts.
+pub(crate) fn until_every<T>(pause: Duration, limit: Duration, mut attempt: impl FnMut() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
         match attempt() {
@@ -132,7 +137,7 @@ pub(crate) fn until<T>(limit: Duration, mut attempt: impl FnMut() -> Result<T>) 
             Err(error) if Instant::now() > deadline => {
                 return Err(error).with_context(|| format!("not within {limit:?}"));
             }
-            Err(_) => std::thread::sleep(Duration::from_millis(200)),
+            Err(_) => std::thread::sleep(pause),
         }
     }
 }

@@ -2,16 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::system;
 use crate::e2e::Scene;
-use crate::e2e::kube::until;
+use crate::e2e::kube::until_every;
 use crate::e2e::objects::{SAMPLE, SAMPLE_MESH};
 
 const SIDECARS: usize = 20;
 /// How often the weight is changed.
 const ROUNDS: usize = 20;
+/// Between two questions to the pilots.
+const PAUSE: Duration = Duration::from_millis(20);
 /// What the slowest change may take.
 const LIMIT: Duration = Duration::from_secs(1);
 const ROUTES: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
@@ -25,9 +27,10 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
     let more = format!("--replicas={}", SIDECARS - 1);
     kube.run(&["scale", &more, "deployment/callme-v1"])?;
     kube.rolled_out("callme-v1")?;
+    let pages = pages(scene)?;
     let mut times: Vec<Duration> = Vec::new();
     for round in 0..ROUNDS {
-        let before = acknowledged(scene)?;
+        let before = acknowledged(scene, &pages)?;
         ensure!(before.len() == SIDECARS, "{} sidecars are connected", before.len());
         let weight = round % 50;
         let objects = SAMPLE_MESH
@@ -36,8 +39,8 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
         // The time of kubectl itself is a part of it.
         let start = Instant::now();
         kube.apply(&objects)?;
-        until(Duration::from_secs(10), || {
-            let now = acknowledged(scene)?;
+        until_every(PAUSE, Duration::from_secs(10), || {
+            let now = acknowledged(scene, &pages)?;
             let behind = before.iter().filter(|old| now.contains(old)).count();
             ensure!(behind == 0, "{behind} sidecars still use the old weight");
             Ok(())
@@ -53,19 +56,39 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Each sidecar of the namespace with the version of its routes that it has acknowledged, as the pilots know it.
-fn acknowledged(scene: &Scene<'_>) -> Result<Vec<(String, String)>> {
+/// The pages that say what proxies have acknowledged: one for each pilot.
+fn pages(scene: &Scene<'_>) -> Result<Vec<String>> {
     let system = system(scene);
-    let suffix = format!(".{}", scene.kube.namespace());
-    let mut found = Vec::new();
     let pods = system.get(&["pods", "--selector", "app=weft-pilot"])?;
-    for pod in pods["items"].as_array().into_iter().flatten() {
+    let pods = pods["items"].as_array().into_iter().flatten();
+    let page = |pod: &serde_json::Value| {
         let pod = pod["metadata"]["name"].as_str().context("a pod without a name")?;
-        let path = format!(
+        Ok(format!(
             "/api/v1/namespaces/{}/pods/{pod}:15014/proxy/debug/syncz",
             system.namespace()
-        );
-        let proxies: serde_json::Value = serde_json::from_str(&system.run(&["get", "--raw", &path])?)?;
+        ))
+    };
+    pods.map(page).collect()
+}
+
+/// Each sidecar of the namespace with the version of its routes that it has acknowledged, as the pilots know it. They are asked at once:
+/// what asking takes is in the measured time.
+fn acknowledged(scene: &Scene<'_>, pages: &[String]) -> Result<Vec<(String, String)>> {
+    let system = system(scene);
+    let suffix = format!(".{}", scene.kube.namespace());
+    let answers: Vec<Result<String>> = std::thread::scope(|threads| {
+        let asked: Vec<_> = pages
+            .iter()
+            .map(|page| threads.spawn(|| system.run(&["get", "--raw", page])))
+            .collect();
+        let ended = asked.into_iter().map(|asked| asked.join());
+        ended
+            .map(|answer| answer.unwrap_or_else(|_| Err(anyhow!("asking a pilot panicked"))))
+            .collect()
+    });
+    let mut found = Vec::new();
+    for answer in answers {
+        let proxies: serde_json::Value = serde_json::from_str(&answer?)?;
         for proxy in proxies.as_array().into_iter().flatten() {
             let name = proxy["proxy"].as_str().unwrap_or_default();
             let version = proxy["resources"][ROUTES]["acked"].as_str().unwrap_or_default();
