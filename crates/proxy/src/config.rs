@@ -77,6 +77,9 @@ pub struct Mesh {
     /// Discovery server, host:port, over mesh TLS.
     #[arg(long, env = "WEFT_DISCOVERY_ADDRESS")]
     pub discovery_address: String,
+    /// Service account of the discovery server, namespace/name: its certificate must be that account's.
+    #[arg(long, env = "WEFT_DISCOVERY_ACCOUNT", default_value = "weft-system/weft-pilot", value_parser = parse_account)]
+    pub discovery_account: (String, String),
     /// Certificate authority, host:port.
     #[arg(long, env = "WEFT_CA_ADDRESS")]
     pub ca_address: String,
@@ -274,6 +277,16 @@ fn parse_label(text: &str) -> Result<(String, String), String> {
         .split_once('=')
         .ok_or_else(|| format!("{text:?} is not of the form key=value"))?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A service account as `namespace/name`.
+fn parse_account(text: &str) -> Result<(String, String), String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        _ => Err(format!("{text:?} is not of the form namespace/name")),
+    }
 }
 
 /// A duration such as `500ms`, `10s`, `2m` or `1h`.

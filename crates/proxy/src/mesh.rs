@@ -162,7 +162,8 @@ fn node(role: Role, options: &Mesh, labels: &serde_json::Map<String, Value>) -> 
 
 /// Discovery is believed only from the identity that it has in this mesh.
 fn discovery_cluster(host: &str, port: u16, options: &Mesh) -> Result<Value, IdentityError> {
-    let pilot = SpiffeId::new(options.trust_domain.clone(), "weft-system", "weft-pilot")?;
+    let (namespace, account) = &options.discovery_account;
+    let pilot = SpiffeId::new(options.trust_domain.clone(), namespace, account)?;
     let identity = |name: &str| {
         json!({"name": name, "sds_config": {"api_config_source": {"api_type": "GRPC", "transport_api_version": "V3",
             "grpc_services": [{"envoy_grpc": {"cluster_name": IDENTITY_CLUSTER}}]}}})

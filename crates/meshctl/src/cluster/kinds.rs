@@ -36,6 +36,8 @@ pub(crate) const KINDS: &[Installed] = &[
     ),
     kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets", true),
     kind("apps", "v1", "Deployment", "deployments", true),
+    // Of the leaders among pilots and citadels, which have gone by now.
+    kind("coordination.k8s.io", "v1", "Lease", "leases", true),
     kind("", "v1", "Service", "services", true),
     kind("", "v1", "ConfigMap", "configmaps", true),
     kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings", true),

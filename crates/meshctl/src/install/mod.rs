@@ -109,3 +109,23 @@ pub(crate) async fn uninstall(arguments: &UninstallArguments) -> anyhow::Result<
     }
     Ok(Exit::Ok)
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect_file;
+
+    use super::*;
+
+    /// What is committed below `deploy/` is what is rendered.
+    #[test]
+    fn committed_manifests_are_up_to_date() {
+        for profile in values::PROFILES {
+            let values = Values::new(&[], &[format!("profile={profile}")]).unwrap();
+            let text = text_of(&render::render(&values, Abilities::NEWEST)).unwrap();
+            expect_file![format!("../../../../deploy/manifests/{profile}.yaml")].assert_eq(&text);
+        }
+        let objects = crds::objects();
+        let text = text_of(&[Part { name: "crds", objects }]).unwrap();
+        expect_file!["../../../../deploy/crds/crds.yaml"].assert_eq(&text);
+    }
+}

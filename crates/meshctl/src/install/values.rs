@@ -13,7 +13,7 @@ use crate::exit::Failure;
 pub(crate) const PROFILES: [&str; 3] = ["default", "demo", "minimal"];
 
 /// Everything about an installation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Values {
     /// Name of the profile that the values started from.
@@ -36,6 +36,8 @@ pub(crate) struct Values {
     pub(crate) log_level: String,
     /// File of the proxies' access logs; empty for none.
     pub(crate) access_log_file: String,
+    /// Percentage of the requests without a trace of their own that are traced, where telemetry is enabled.
+    pub(crate) trace_sampling: f64,
     pub(crate) pilot: Component,
     pub(crate) citadel: Component,
     pub(crate) telemetry: Component,
@@ -116,6 +118,7 @@ impl Values {
             trust_domain: "cluster.local".to_owned(),
             log_level: "info".to_owned(),
             access_log_file: String::new(),
+            trace_sampling: 1.0,
             pilot: component(true, 2, "200m", "128Mi", "2Gi"),
             citadel: component(true, 2, "50m", "32Mi", "256Mi"),
             telemetry: component(true, 1, "50m", "64Mi", "512Mi"),
@@ -137,6 +140,7 @@ impl Values {
             }
             "demo" => {
                 values.access_log_file = "/dev/stdout".to_owned();
+                values.trace_sampling = 100.0;
                 values.pilot.replicas = 1;
                 values.citadel.replicas = 1;
                 values.ingress_gateway.replicas = 1;
@@ -184,6 +188,9 @@ impl Values {
                 Failure::usage("ingressGateway.serviceType must be LoadBalancer, NodePort or ClusterIP").into(),
             );
         }
+        if !(0.0..=100.0).contains(&self.trace_sampling) {
+            return Err(Failure::usage("traceSampling must be a percentage, from 0 to 100").into());
+        }
         if self.trust_domain.parse::<weft_base::identity::TrustDomain>().is_err() {
             return Err(Failure::usage(format!("trustDomain: {:?} is no trust domain", self.trust_domain)).into());
         }
@@ -200,6 +207,7 @@ impl Values {
         self.proxy.trust_domain.clone_from(&self.trust_domain);
         self.proxy.image_pull_policy.clone_from(&self.image_pull_policy);
         self.proxy.discovery_address = format!("{}.{namespace}.svc:15012", self.revisioned("weft-pilot"));
+        self.proxy.discovery_account = format!("{namespace}/weft-pilot");
         self.proxy.ca_address = format!("weft-citadel.{namespace}.svc:15012");
         if self.proxy.image == Settings::default().image {
             self.proxy.image = self.image("proxy");

@@ -148,6 +148,7 @@ fn decide_proxy(spec: &PodSpec, options: &Options, settings: &Settings, workload
             .discovery_address
             .clone()
             .unwrap_or_else(|| of(&config.discovery_address, &settings.discovery_address)),
+        discovery_account: settings.discovery_account.clone(),
         ca_address: settings.ca_address.clone(),
         trust_domain: settings.trust_domain.clone(),
         workload_name: workload.name.clone(),

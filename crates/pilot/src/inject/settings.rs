@@ -16,6 +16,8 @@ pub struct Settings {
     pub image_pull_secrets: Vec<String>,
     /// Discovery server, `host:port`.
     pub discovery_address: String,
+    /// Service account of the discovery server, `namespace/name`: its certificate must be that account's.
+    pub discovery_account: String,
     /// Certificate authority, `host:port`.
     pub ca_address: String,
     /// Trust domain of the mesh.
@@ -81,6 +83,7 @@ impl Default for Settings {
             image_pull_policy: String::new(),
             image_pull_secrets: Vec::new(),
             discovery_address: "weft-pilot.weft-system.svc:15012".to_owned(),
+            discovery_account: "weft-system/weft-pilot".to_owned(),
             ca_address: "weft-citadel.weft-system.svc:15012".to_owned(),
             trust_domain: weft_base::identity::DEFAULT_TRUST_DOMAIN.to_owned(),
             cluster_domain: "cluster.local".to_owned(),

@@ -29,6 +29,7 @@ pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
         variable("WEFT_WORKLOAD_NAME", NAME),
         variable("WEFT_LABELS_FILE", "/etc/istio/pod/labels"),
         variable("WEFT_DISCOVERY_ADDRESS", &values.proxy.discovery_address),
+        variable("WEFT_DISCOVERY_ACCOUNT", &values.proxy.discovery_account),
         variable("WEFT_STATUS_LISTEN", "0.0.0.0:15020"),
         variable("WEFT_READINESS_LISTEN", "0.0.0.0:15021"),
         variable(

@@ -67,8 +67,10 @@ fn workload<'a>(values: &'a Values, name: &'a str) -> Workload<'a> {
     ];
     env.extend(identity_variables(values));
     if values.telemetry.enabled {
-        let address = format!("weft-telemetry.{}.svc:15041", values.namespace);
-        env.push(variable("WEFT_TELEMETRY_ADDRESS", &address));
+        let host = format!("weft-telemetry.{}.svc", values.namespace);
+        env.push(variable("WEFT_TELEMETRY_ADDRESS", &format!("{host}:15041")));
+        env.push(variable("WEFT_OTLP_ADDRESS", &format!("{host}:4317")));
+        env.push(variable("WEFT_TRACE_SAMPLING", &values.trace_sampling.to_string()));
     }
     Workload {
         name,

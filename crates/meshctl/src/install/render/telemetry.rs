@@ -8,6 +8,15 @@ use crate::install::values::Values;
 
 const NAME: &str = "weft-telemetry";
 
+/// Ports of the pod and of the Service.
+const PORTS: [(&str, u16); 5] = [
+    ("grpc-als", 15041),
+    ("grpc-otlp", 4317),
+    ("http-otlp", 4318),
+    ("http-zipkin", 9411),
+    ("http-ui", 20001),
+];
+
 pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
     if !values.telemetry.enabled || values.revision != "default" {
         return Vec::new();
@@ -22,10 +31,13 @@ pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
         args: vec!["serve".to_owned()],
         env: vec![
             variable("WEFT_ALS_LISTEN", "0.0.0.0:15041"),
+            variable("WEFT_OTLP_GRPC_LISTEN", "0.0.0.0:4317"),
+            variable("WEFT_OTLP_HTTP_LISTEN", "0.0.0.0:4318"),
+            variable("WEFT_ZIPKIN_LISTEN", "0.0.0.0:9411"),
             variable("WEFT_HTTP_LISTEN", "0.0.0.0:20001"),
             variable("WEFT_LOG_LEVEL", &values.log_level),
         ],
-        ports: &[("grpc-als", 15041), ("http-ui", 20001)],
+        ports: &PORTS,
         ready: ("/ready", 20001),
         resources: &values.telemetry.resources,
         volumes: Vec::new(),
@@ -35,11 +47,7 @@ pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
     };
     vec![
         account(values, NAME),
-        workload.service(
-            values,
-            "ClusterIP",
-            &[("grpc-als", 15041, 15041), ("http-ui", 20001, 20001)],
-        ),
+        workload.service(values, "ClusterIP", &PORTS.map(|(name, port)| (name, port, port))),
         workload.deployment(values),
         workload.budget(values, abilities),
     ]
