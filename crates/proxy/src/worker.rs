@@ -20,6 +20,9 @@ use crate::upstream::pool::Pools;
 /// Longest time that an access-log line waits on its worker.
 const LOG_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Pause of a drain between two looks for upstream connections that serve nobody.
+const CLOSE_INTERVAL: Duration = Duration::from_millis(50);
+
 /// What every connection and request of a thread may use.
 #[derive(Debug)]
 pub struct Worker {
@@ -98,9 +101,18 @@ impl Worker {
     }
 
     /// Waits until every task has ended, at most for `deadline`; what is left ends with the thread. True when nothing was left.
+    /// Upstream connections that serve nobody have tasks too: they are let go of again and again, as requests in flight leave some.
     pub async fn drain(&self, deadline: Duration) -> bool {
         self.tasks.close();
-        tokio::time::timeout(deadline, self.tasks.wait()).await.is_ok()
+        let ended = async {
+            loop {
+                self.pools.close();
+                if tokio::time::timeout(CLOSE_INTERVAL, self.tasks.wait()).await.is_ok() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(deadline, ended).await.is_ok()
     }
 
     /// Hands access-log lines over every so often, until the drain starts; what comes later goes with the worker.

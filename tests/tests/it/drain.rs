@@ -1,13 +1,17 @@
 //! The end of a proxy that clients still come to: they are answered and sent away before its listeners close.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
 use http_body_util::Empty;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use serde_json::json;
-use tokio::net::TcpStream;
+use hyper_util::server::conn::auto;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -17,23 +21,57 @@ use crate::support::process::{Process, built};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn bootstrap(listen: SocketAddr) -> String {
+fn bootstrap(listen: SocketAddr, routes: &Value, clusters: &Value) -> String {
     let hcm = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
     let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
     let address = json!({"socket_address": {"address": listen.ip().to_string(), "port_value": listen.port()}});
-    let text = json!({"static_resources": {"listeners": [{
+    let text = json!({"static_resources": {"clusters": clusters, "listeners": [{
         "name": "front", "address": address, "filter_chains": [{"filters": [{"name": "hcm", "typed_config": {
             "@type": hcm, "stat_prefix": "front",
-            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
-                {"match": {"prefix": "/"}, "direct_response": {"status": 200}}]}]},
+            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
             "http_filters": [{"name": "router", "typed_config": {"@type": router}}]}}]}]}]}});
     text.to_string()
 }
 
+/// Routes to one upstream, by HTTP/1.1 and by HTTP/2.
+fn forwarding(listen: SocketAddr, upstream: SocketAddr) -> String {
+    let protocol = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+    let h2 = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+        "@type": protocol, "explicit_http_config": {"http2_protocol_options": {}}}});
+    let address = json!({"socket_address": {"address": upstream.ip().to_string(), "port_value": upstream.port()}});
+    let cluster = |name: &str, options| {
+        json!({"name": name, "type": "STATIC", "typed_extension_protocol_options": options,
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}})
+    };
+    let routes = json!([
+        {"match": {"prefix": "/h1"}, "route": {"cluster": "h1"}},
+        {"match": {"prefix": "/h2"}, "route": {"cluster": "h2"}}]);
+    bootstrap(listen, &routes, &json!([cluster("h1", json!({})), cluster("h2", h2)]))
+}
+
+/// A server of HTTP/1.1 and h2c whose answers are empty.
+async fn serve(tasks: &mut JoinSet<()>) -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            connections.spawn(async move {
+                let service = service_fn(async |_| Ok::<_, Infallible>(http::Response::new(Empty::<Bytes>::new())));
+                let server = auto::Builder::new(TokioExecutor::new());
+                // The proxy closes it when it likes.
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            });
+        }
+    });
+    Ok(address)
+}
+
 /// Asks, and tells whether the answer ends the connection.
-async fn closes(client: &mut Http1) -> Result<bool> {
+async fn get(client: &mut Http1, path: &str) -> Result<bool> {
+    let text = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
     let request = RawRequest {
-        bytes: b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+        bytes: text.as_bytes(),
         then: &[],
         until: "",
         limit: LIMIT,
@@ -50,7 +88,7 @@ async fn http2_is_served_once(target: SocketAddr) -> Result<()> {
     let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await?;
     let mut connections = JoinSet::new();
     connections.spawn(connection);
-    let request = http::Request::get("http://x/").body(Empty::<bytes::Bytes>::new())?;
+    let request = http::Request::get("http://x/").body(Empty::<Bytes>::new())?;
     let answer = tokio::time::timeout(LIMIT, sender.send_request(request)).await??;
     ensure!(answer.status() == 200, "got {}", answer.status());
     drop(answer);
@@ -61,12 +99,34 @@ async fn http2_is_served_once(target: SocketAddr) -> Result<()> {
     Ok(())
 }
 
+/// Idle connections to an upstream, over HTTP/1.1 and HTTP/2, do not use up the drain time.
+#[tokio::test]
+async fn nothing_is_waited_for_that_serves_nobody() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut backend = JoinSet::new();
+    let upstream = serve(&mut backend).await?;
+    let listen = ports::free()?;
+    let file = dir.path().join("bootstrap.json");
+    std::fs::write(&file, forwarding(listen, upstream))?;
+    let mut command = Command::new(built("weft-proxy")?);
+    command.args(["run", "--drain-time", "300s", "-c"]).arg(&file);
+    let mut proxy = Process::start("weft-proxy", &mut command, dir.path())?;
+    let listens = || async { Http1::connect(listen).await.is_ok() };
+    proxy.wait_until("its listener", LIMIT, listens).await?;
+    let mut client = Http1::connect(listen).await?;
+    for path in ["/h1", "/h2"] {
+        get(&mut client, path).await?;
+    }
+    proxy.stop(LIMIT).await
+}
+
 #[tokio::test]
 async fn clients_are_served_and_sent_away_until_listeners_close() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let listen = ports::free()?;
     let file = dir.path().join("bootstrap.json");
-    std::fs::write(&file, bootstrap(listen))?;
+    let routes = json!([{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]);
+    std::fs::write(&file, bootstrap(listen, &routes, &json!([])))?;
     let mut command = Command::new(built("weft-proxy")?);
     // Longer than the test may take: the second signal ends it.
     command.args(["run", "--minimum-drain-time", "300s", "-c"]).arg(&file);
@@ -74,7 +134,7 @@ async fn clients_are_served_and_sent_away_until_listeners_close() -> Result<()> 
     let listens = || async { Http1::connect(listen).await.is_ok() };
     proxy.wait_until("its listener", LIMIT, listens).await?;
     let (mut used, mut unused) = (Http1::connect(listen).await?, Http1::connect(listen).await?);
-    ensure!(!closes(&mut used).await?, "a connection is closed before the end");
+    ensure!(!get(&mut used, "/").await?, "a connection is closed before the end");
 
     proxy.signal("TERM").await?;
     let log = dir.path().join("weft-proxy.log");
@@ -84,7 +144,7 @@ async fn clients_are_served_and_sent_away_until_listeners_close() -> Result<()> 
     let mut new = Http1::connect(listen).await?;
     for (name, client) in [("used", &mut used), ("unused", &mut unused), ("new", &mut new)] {
         ensure!(
-            closes(client).await.context(name)?,
+            get(client, "/").await.context(name)?,
             "the {name} connection is not closed"
         );
     }

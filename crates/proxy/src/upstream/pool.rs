@@ -119,6 +119,11 @@ impl Pools {
         pool.clone()
     }
 
+    /// Lets go of everything: connections end with the requests that they serve.
+    pub fn close(&self) {
+        self.by_endpoint.borrow_mut().clear();
+    }
+
     /// Closes connections that idle for longer than their cluster allows, and pools of endpoints that are gone. Called once a second.
     pub fn sweep(&self, now: Instant, idle_of: impl Fn(&Endpoint) -> Option<std::time::Duration>) {
         self.by_endpoint.borrow_mut().retain(|_, pool| {
