@@ -62,6 +62,8 @@ pub mod code {
     pub const PORT_UNMATCHED: &str = "WEFT0008";
     /// Two destination rules of one host define the same thing.
     pub const CONFLICTING_DESTINATION_RULES: &str = "WEFT0009";
+    /// An endpoint that takes mesh TLS has no service account.
+    pub const ENDPOINT_WITHOUT_IDENTITY: &str = "WEFT0026";
     /// Two workloads of one machine would bind the same address.
     pub const LISTENER_ADDRESS_TAKEN: &str = "WEFT0025";
     /// A wrong type, bad value, or missing field.

@@ -412,9 +412,11 @@ mod tests {
             let head = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: a}\nspec";
             fs::write(&path, format!("{head}: {{mtls: {mtls}}}\n")).unwrap();
             let event = files.scan(&source, now).event.unwrap();
-            let mode = event.upserted.iter().find_map(|resource| match resource {
-                Resource::PeerAuthentication(object) => object.spec.mode,
-                other => panic!("{other:?}"),
+            let mode = event.upserted.iter().find_map(|resource| {
+                let Resource::PeerAuthentication(object) = resource else {
+                    panic!("{resource:?}");
+                };
+                object.spec.mode
             });
             assert_eq!(mode, expected, "{mtls}");
             let hints: Vec<&str> = event.diagnostics.iter().map(|found| found.hint.as_str()).collect();

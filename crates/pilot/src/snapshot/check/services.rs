@@ -7,7 +7,7 @@ use weft_api::diagnostic::{Diagnostic, Severity, code};
 use weft_api::meta::Place;
 
 use super::{Subject, shown};
-use crate::snapshot::{MeshService, MeshSnapshot, ServiceKind};
+use crate::snapshot::{MeshService, MeshSnapshot, ServiceKind, ServicePort};
 
 pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
     for (loser, winner, hostname) in &snapshot.services.displaced {
@@ -28,6 +28,39 @@ pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
     }
     selectors(snapshot, found);
     ports(snapshot, found);
+    nameless(snapshot, found);
+}
+
+/// Endpoints that take mesh TLS and of which nobody can tell whose certificate they would have to show.
+fn nameless(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
+    let trust_domain = &snapshot.settings.trust_domain;
+    for service in snapshot.services.iter() {
+        let Some(endpoints) = snapshot.backends.of(&service.key) else {
+            continue;
+        };
+        let on_port = |port: &ServicePort| {
+            let named = snapshot.backends.identities(&service.key, port.port, trust_domain);
+            let mut members = endpoints.port(port.port).iter();
+            members.find(|member| member.mtls && named.is_empty())
+        };
+        let Some(endpoint) = service.ports.iter().find_map(on_port) else {
+            continue;
+        };
+        let subject = Subject {
+            object: service.origin.object.clone(),
+            place: service.origin.place.clone(),
+            field: String::new(),
+        };
+        found.push(subject.finding(
+            Severity::Warning,
+            code::ENDPOINT_WITHOUT_IDENTITY,
+            format!(
+                "the endpoint {} is labelled to take mesh TLS and has no service account, so it is called without TLS",
+                endpoint.address
+            ),
+            "set serviceAccount of the endpoint or its WorkloadEntry, or take the label security.istio.io/tlsMode away",
+        ));
+    }
 }
 
 fn selectors(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {

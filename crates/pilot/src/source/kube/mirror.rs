@@ -348,9 +348,11 @@ mod tests {
         let mut check = |mtls: Value, modes: &[MtlsMode], explained: bool| {
             mirror.take(&policies, policy(mtls));
             let event = mirror.event().unwrap();
-            let found = event.upserted.iter().map(|resource| match resource {
-                Resource::PeerAuthentication(object) => object.spec.mode.unwrap(),
-                other => panic!("{other:?}"),
+            let found = event.upserted.iter().map(|resource| {
+                let Resource::PeerAuthentication(object) = resource else {
+                    panic!("{resource:?}");
+                };
+                object.spec.mode.unwrap()
             });
             assert_eq!(found.collect::<Vec<_>>(), modes);
             let hints = event.diagnostics.iter().map(|found| found.hint.as_str());
