@@ -103,7 +103,6 @@ impl Background {
         Ok(())
     }
 
-    #[allow(dead_code, reason = "TEMP")]
     /// Asks the program to end, and ends it by force after the limit.
     pub(crate) fn stop(&mut self, limit: Duration) {
         if let Some(pid) = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw) {

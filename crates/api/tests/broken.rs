@@ -2,7 +2,6 @@
 
 use expect_test::{Expect, expect};
 use weft_api::parse::parse;
-use weft_api::resource::Resource;
 
 /// Checks the findings of a text, and how many objects are usable.
 #[track_caller]
@@ -316,52 +315,6 @@ fn broken_objects_are_named_so_that_the_last_good_one_can_stay() {
     assert!(parse("f.yaml", "a: [").broken_unnamed);
     let other = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a}\n";
     assert!(!parse("f.yaml", other).broken_unnamed);
-}
-
-#[test]
-#[expect(clippy::wildcard_enum_match_arm, reason = "no other kind has a stand-in")]
-fn broken_policies_have_a_stand_in_that_lets_less_through() {
-    let check = |kind: &str, spec: &str, expected: &str| {
-        let text = format!("apiVersion: security.istio.io/v1\nkind: {kind}\nmetadata: {{name: a}}\nspec: {spec}\n");
-        let parsed = parse("f.yaml", &text);
-        assert!(parsed.resources.is_empty(), "{spec}");
-        let shown = parsed.stand_ins.iter().map(|resource| match resource {
-            Resource::PeerAuthentication(object) => format!("{:?} {:?}", object.spec.selector, object.spec.mode),
-            Resource::AuthorizationPolicy(object) => format!("{:?} {:?}", object.spec.selector, object.spec.rules),
-            Resource::RequestAuthentication(object) => {
-                format!("{:?} {}", object.spec.selector, object.spec.rules.len())
-            }
-            other => panic!("{other:?}"),
-        });
-        assert_eq!(shown.collect::<Vec<_>>().join(";"), expected, "{spec}");
-    };
-    let own = "selector: {matchLabels: {app: b}}";
-    let strict = "Some({\"app\": \"b\"}) Some(Strict)";
-    check(
-        "PeerAuthentication",
-        &format!("{{{own}, mtls: {{mod: DISABLE}}}}"),
-        strict,
-    );
-    check(
-        "PeerAuthentication",
-        &format!("{{{own}, mtls: {{mode: strict}}}}"),
-        strict,
-    );
-    check(
-        "PeerAuthentication",
-        "{selector: {matchLabel: {app: b}}}",
-        "None Some(Strict)",
-    );
-    check("PeerAuthentication", "[]", "None Some(Strict)");
-    let closed = "Some({\"app\": \"b\"}) []";
-    check("AuthorizationPolicy", &format!("{{{own}, rule: [{{}}]}}"), closed);
-    check("AuthorizationPolicy", "{targetRefs: [{kind: Gateway, name: g}]}", "");
-    check(
-        "RequestAuthentication",
-        &format!("{{{own}, jwtRules: [{{isuer: x}}]}}"),
-        "Some({\"app\": \"b\"}) 2",
-    );
-    check("Telemetry", "{metric: []}", "");
 }
 
 proptest::proptest! {

@@ -4,6 +4,7 @@ mod bad_input;
 mod egress;
 mod gateway;
 mod job;
+mod look;
 mod outage;
 mod push;
 mod removal;
@@ -54,6 +55,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         injected("mesh-routing", routing::run),
         injected("mesh-gateway", gateway::run),
         injected("mesh-egress", egress::run),
+        injected("mesh-look", look::run),
         injected("mesh-job", job::run),
         injected("mesh-rollout", rollout::run),
         injected("mesh-node-lost", plain::node_lost),

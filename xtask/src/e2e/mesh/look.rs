@@ -1,0 +1,85 @@
+//! Looking into the mesh from outside: `meshctl` against the cluster, by port-forward.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::meshctl;
+use crate::e2e::Scene;
+use crate::e2e::kube::until;
+use crate::e2e::objects::{self, SAMPLE, SAMPLE_MESH, curl};
+use crate::http::Client;
+use crate::process::Background;
+use crate::workspace;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
+    let kube = &scene.kube;
+    objects::start(kube, &[&SAMPLE[..], &[SAMPLE_MESH]].concat())?;
+    let caller = format!("caller.{}", kube.namespace());
+    let said = |words: &[&str]| meshctl(scene.cluster, words).with_context(|| format!("meshctl {}", words.join(" ")));
+    let names = |words: &[&str], expected: &str| {
+        let text = said(words)?;
+        ensure!(
+            text.contains(expected),
+            "meshctl {} does not name {expected}: {text}",
+            words.join(" ")
+        );
+        Ok(())
+    };
+    names(&["status"], "weft-pilot")?;
+    names(&["version"], "proxies: ")?;
+    until(LIMIT, || {
+        let proxies: Value = serde_json::from_str(&said(&["proxy-status", "-o", "json"])?)?;
+        let text = proxies.to_string();
+        ensure!(
+            text.contains(kube.namespace()),
+            "proxy-status has no sidecar of the namespace: {text}"
+        );
+        ensure!(!text.contains("STALE"), "a proxy is behind: {text}");
+        Ok(())
+    })?;
+    names(&["proxy-config", "cluster", &caller], "outbound|80|v2|callme")?;
+    names(&["proxy-config", "route", &caller, "-o", "yaml"], "callme")?;
+    names(&["proxy-config", "endpoint", &caller], "HEALTHY")?;
+    names(&["proxy-config", "secret", &caller], "ROOTCA")?;
+    names(&["logs", &caller, "--tail", "200"], "listening")?;
+    names(&["logs", "pilot", "--tail", "20"], "pilot")?;
+    // Traffic shows as an edge, in the command and on the page.
+    until(LIMIT, || {
+        curl(kube, "http://caller/")?;
+        names(&["graph"], "callme-v1")
+    })?;
+    dashboard(scene)
+}
+
+/// The page of telemetry through the forwarded port.
+fn dashboard(scene: &Scene<'_>) -> Result<()> {
+    let log = workspace::target().join("e2e-dashboard.log");
+    let mut command = Command::new(workspace::binaries("debug").join("meshctl"));
+    command
+        .env("KUBECONFIG", scene.cluster.kubeconfig()?)
+        .args(["dashboard", "--no-browser", "--port", "0"]);
+    let mut forward = Background::start("meshctl dashboard", &mut command, log.clone())?;
+    let address = || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        let (address, _) = text.split_once("http://")?.1.split_once('/')?;
+        address.parse::<SocketAddr>().ok()
+    };
+    forward.wait_until(LIMIT, || address().is_some())?;
+    let target = address().context("no address")?;
+    let result = (0..3).try_for_each(|_| {
+        let mut page = Client::new(target, LIMIT);
+        let graph = page.get("/api/graph", &[])?;
+        ensure!(graph.status == 200, "the page answers {}", graph.status);
+        let body = String::from_utf8_lossy(&graph.body).into_owned();
+        ensure!(body.contains("callme-v1"), "the graph has no callme-v1: {body}");
+        Ok(())
+    });
+    forward.stop(LIMIT);
+    result
+}
