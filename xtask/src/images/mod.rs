@@ -104,10 +104,11 @@ fn chosen(names: &[String]) -> Result<Vec<Recipe>> {
 }
 
 fn build(recipes: &[Recipe], profile: Profile) -> Result<()> {
-    let mut cargo = process::cargo(&["build"]);
-    if profile == Profile::Release {
-        cargo.arg("--release");
+    if profile == Profile::Dev {
+        // What the tests build: parts of the workspace alone would ask for other features of what they depend on, and build it again.
+        return process::run(&mut process::cargo(&["build", "--workspace", "--all-targets"]));
     }
+    let mut cargo = process::cargo(&["build", "--release"]);
     for recipe in recipes {
         cargo.args(["--package", recipe.package]);
     }
