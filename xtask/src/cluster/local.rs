@@ -175,9 +175,18 @@ fn remove(cluster: &Layout) -> Result<()> {
     Ok(())
 }
 
+/// This program, kept with the cluster: a build may replace its file at any time, and the cluster's processes start it later as well.
+fn own_program(cluster: &Layout) -> Result<PathBuf> {
+    let kept = cluster.state().join("xtask");
+    if !kept.exists() {
+        fs::copy("/proc/self/exe", &kept).context("cannot keep a copy of this program")?;
+    }
+    Ok(kept)
+}
+
 fn start_nodes(cluster: &Layout, nodes: u8, programs: &Path) -> Result<()> {
     config::write_control_plane(cluster)?;
-    let own = std::env::current_exe()?;
+    let own = own_program(cluster)?;
     for number in FIRST_NODE..=nodes {
         let node = cluster.node(number);
         config::write_node(cluster, &node)?;
@@ -199,13 +208,13 @@ fn start_node_init(cluster: &Layout, node: &Node) -> Result<()> {
         "--kill-child",
         "--mount-proc",
     ]);
-    init.arg(std::env::current_exe()?);
+    init.arg(own_program(cluster)?);
     init.args(["cluster-node", cluster.name(), &node.number.to_string()]);
     background(cluster, &node.part(), &mut init, &node.logs().join("init.log"))
 }
 
 fn start_forwarder(cluster: &Layout) -> Result<()> {
-    let mut forwarder = Command::new(std::env::current_exe()?);
+    let mut forwarder = Command::new(own_program(cluster)?);
     forwarder.args(["cluster-forward", cluster.name()]);
     let log = cluster.state().join("forward.log");
     background(cluster, "forward", &mut forwarder, &log)?;
