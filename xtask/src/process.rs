@@ -28,6 +28,22 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Builds every program as it is shipped. Always all of them: parts would ask for other features of what they depend on, and build
+/// it again.
+pub(crate) fn build_release() -> Result<()> {
+    const PACKAGES: [&str; 6] = [
+        "meshctl",
+        "weft-citadel",
+        "weft-pilot",
+        "weft-proxy",
+        "weft-telemetry",
+        "weft-sample-callme",
+    ];
+    let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
+    let arguments: Vec<&str> = ["build", "--release"].into_iter().chain(packages).collect();
+    run(&mut cargo(&arguments))
+}
+
 /// Runs a command to its end and hands out what it wrote on stdout. One that fails is an error with all that it wrote.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = describe(command);

@@ -99,7 +99,7 @@ fn measure_all(arguments: &Arguments, plan: Plan, dir: &Path) -> Result<Report> 
         .filter(|kind| chosen(&arguments.subjects, kind.name()))
         .collect();
     if kinds.contains(&Kind::Weft) && !arguments.no_build {
-        process::run(&mut process::cargo(&["build", "--release", "--package", "weft-proxy"]))?;
+        process::build_release()?;
     }
     let backend = backend::start()?;
     let mut report = Report::default();

@@ -11,17 +11,8 @@ use serde_json::Value;
 
 use crate::http::Client;
 use crate::process::Background;
-use crate::{process, workspace};
+use crate::workspace;
 
-/// The crates whose binaries run.
-const PACKAGES: [&str; 6] = [
-    "meshctl",
-    "weft-citadel",
-    "weft-pilot",
-    "weft-proxy",
-    "weft-telemetry",
-    "weft-sample-callme",
-];
 /// The demo's mesh file, from the workspace's root.
 const MESH_FILE: &str = "deploy/samples/demo/mesh.yaml";
 /// `meshctl up` gives up by itself before.
@@ -35,13 +26,6 @@ pub(super) struct Mesh {
     meshctl: Background,
     dir: PathBuf,
     record: Value,
-}
-
-/// Builds everything that the demo runs.
-pub(super) fn build() -> Result<()> {
-    let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
-    let arguments: Vec<&str> = ["build", "--release"].into_iter().chain(packages).collect();
-    process::run(&mut process::cargo(&arguments))
 }
 
 // === impl Mesh ===

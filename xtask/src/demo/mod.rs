@@ -15,6 +15,7 @@ use self::mesh::Mesh;
 use self::table::Table;
 use self::tally::{Findings, Tally};
 use self::traffic::Traffic;
+use crate::process;
 
 /// How long the collector may take to have counted the last requests.
 const GRAPH_LIMIT: Duration = Duration::from_secs(10);
@@ -45,7 +46,7 @@ pub(crate) struct Arguments {
 /// Builds, runs and always ends the mesh.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     eprintln!("demo: building");
-    mesh::build()?;
+    process::build_release()?;
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;

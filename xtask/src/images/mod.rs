@@ -52,7 +52,7 @@ pub(crate) enum Profile {
 /// Builds the programs and writes the images, below `target/images`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let recipes = chosen(&arguments.names)?;
-    build(&recipes, arguments.profile)?;
+    build(arguments.profile)?;
     let folder = folder();
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for recipe in recipes {
@@ -103,16 +103,12 @@ fn chosen(names: &[String]) -> Result<Vec<Recipe>> {
     Ok(all.into_iter().filter(is_chosen).collect())
 }
 
-fn build(recipes: &[Recipe], profile: Profile) -> Result<()> {
-    if profile == Profile::Dev {
-        // What the tests build: parts of the workspace alone would ask for other features of what they depend on, and build it again.
-        return process::run(&mut process::cargo(&["build", "--workspace", "--all-targets"]));
+fn build(profile: Profile) -> Result<()> {
+    match profile {
+        Profile::Release => process::build_release(),
+        // What the tests build, with the same features.
+        Profile::Dev => process::run(&mut process::cargo(&["build", "--workspace", "--all-targets"])),
     }
-    let mut cargo = process::cargo(&["build", "--release"]);
-    for recipe in recipes {
-        cargo.args(["--package", recipe.package]);
-    }
-    process::run(&mut cargo)
 }
 
 /// A copy of the program without names that only a debugger reads.

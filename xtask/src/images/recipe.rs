@@ -21,8 +21,6 @@ const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
     pub(crate) name: &'static str,
-    /// Cargo's package.
-    pub(crate) package: &'static str,
     /// Its program.
     pub(crate) program: &'static str,
     user: u32,
@@ -34,7 +32,6 @@ pub(crate) struct Recipe {
 pub(crate) fn all() -> Vec<Recipe> {
     let of = |name, program| Recipe {
         name,
-        package: program,
         program,
         user: OTHER_USER,
         captures: false,
