@@ -23,6 +23,18 @@ pub fn choose<'a>(
     set.endpoints.get(at)
 }
 
+/// An endpoint that is none of `avoid`, if there is one, in the first priority that has one. An endpoint that fails at once is never busy, so
+/// that choosing the least busy one again and again would end at it.
+pub fn other_than<'a>(set: &'a EndpointSet, avoid: &[u64], random: u64) -> Option<&'a Arc<Endpoint>> {
+    set.priorities.iter().find_map(|priority| {
+        let usable = &priority.usable;
+        let start = (random % usable.len().max(1) as u64) as usize;
+        let (before, after) = usable.split_at(start);
+        let mut order = after.iter().chain(before).filter_map(|at| set.endpoints.get(*at));
+        order.find(|endpoint| !avoid.contains(&endpoint.state.id))
+    })
+}
+
 fn choose_priority<'a>(set: &'a EndpointSet, random: &mut impl FnMut() -> u64) -> Option<&'a Priority> {
     if let [only] = set.priorities.as_slice() {
         return Some(only);
@@ -149,6 +161,18 @@ mod tests {
         let picked = counts(&set, &Balancer::LeastRequest { choices: 2 }, 1000);
         // Only when both picks fall on the loaded endpoint does it get the request.
         assert!((200..300).contains(&picked["127.0.0.1:1"]), "{picked:?}");
+    }
+
+    #[test]
+    fn the_last_look_finds_whoever_is_left() {
+        let set = set(&[1, 1, 1]);
+        let ids: Vec<u64> = set.endpoints.iter().map(|endpoint| endpoint.state.id).collect();
+        for random in 0..6 {
+            let left = other_than(&set, &ids[..2], random).map(|endpoint| endpoint.state.id);
+            assert_eq!(left, Some(ids[2]), "{random}");
+            assert!(other_than(&set, &ids, random).is_none(), "{random}");
+        }
+        assert!(other_than(&EndpointSet::default(), &[], 1).is_none());
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Cluster {
         self.looked_up.cancel();
     }
 
-    /// Chooses an endpoint, other than those in `avoid` where a few more looks find one. A DNS cluster whose names were never looked
+    /// Chooses an endpoint: after `looks` more looks that hit one in `avoid`, whichever other there is. A DNS cluster whose names were never looked
     /// up has none yet: that is waited for, at most for the connect timeout (Envoy takes a cluster into use only after it,
     /// "Cluster manager", cluster warming).
     pub async fn endpoint(&self, avoid: &[u64], looks: u32, mut random: impl FnMut() -> u64) -> Option<Arc<Endpoint>> {
@@ -129,9 +129,12 @@ impl Cluster {
         let mut chosen = choose()?;
         for _ in 0..looks {
             if !avoid.contains(&chosen.state.id) {
-                break;
+                return Some(chosen.clone());
             }
             chosen = choose()?;
+        }
+        if looks > 0 && avoid.contains(&chosen.state.id) {
+            chosen = balance::other_than(&members.set, avoid, random()).unwrap_or(chosen);
         }
         Some(chosen.clone())
     }
