@@ -26,7 +26,7 @@ pub(crate) fn collect(kube: &Kube<'_>, folder: &Path) -> Result<()> {
     }
     for container in containers(kube).unwrap_or_default() {
         let (pod, name) = container;
-        let logs = kube.run(&["logs", &pod, "--container", &name, "--tail=2000"]);
+        let logs = kube.run(&["logs", &pod, "--container", &name, "--tail=30000"]);
         write(folder, &format!("{pod}-{name}.log"), logs)?;
     }
     Ok(())

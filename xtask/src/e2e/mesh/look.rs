@@ -43,7 +43,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
         ensure!(!text.contains("STALE"), "a proxy is behind: {text}");
         Ok(())
     })?;
-    names(&["proxy-config", "cluster", &caller], "outbound|80|v2|callme")?;
+    names(&["proxy-config", "cluster", &caller], "v2        outbound")?;
     names(&["proxy-config", "route", &caller, "-o", "yaml"], "callme")?;
     names(&["proxy-config", "endpoint", &caller], "HEALTHY")?;
     names(&["proxy-config", "secret", &caller], "ROOTCA")?;
