@@ -4,39 +4,23 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 
+use crate::support::bootstrap::{bootstrap, http_listener, http2_cluster};
 use crate::support::client::{Http1, RawRequest};
 use crate::support::{ports, weft};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn socket(address: SocketAddr) -> Value {
-    json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
-}
-
 /// One route over HTTP/2 and TLS, whose requests may take a fifth of a second.
-fn bootstrap(listen: SocketAddr, upstream: SocketAddr) -> Value {
-    let hcm = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-    let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
-    let protocol = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    let tls = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
-    json!({
-        "static_resources": {
-            "listeners": [{"name": "front", "address": socket(listen), "filter_chains": [{"filters": [{"name": "hcm", "typed_config": {
-                "@type": hcm, "stat_prefix": "front",
-                "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
-                    {"match": {"prefix": "/"}, "route": {"cluster": "slow", "timeout": "0.2s"}}]}]},
-                "http_filters": [{"name": "router", "typed_config": {"@type": router}}]}}]}]}],
-            "clusters": [{"name": "slow", "type": "STATIC", "connect_timeout": "60s",
-                "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": protocol, "explicit_http_config": {"http2_protocol_options": {}}}},
-                "transport_socket": {"name": "tls", "typed_config": {"@type": tls, "common_tls_context": {}}},
-                "load_assignment": {"cluster_name": "slow", "endpoints": [{"lb_endpoints": [
-                    {"endpoint": {"address": socket(upstream)}}]}]}}],
-        },
-    })
+fn slow(listen: SocketAddr, upstream: SocketAddr) -> String {
+    let routes = json!([{"match": {"prefix": "/"}, "route": {"cluster": "slow", "timeout": "0.2s"}}]);
+    let mut slow = http2_cluster("slow", upstream);
+    slow["connect_timeout"] = "60s".into();
+    slow["transport_socket"] = json!({"name": "tls", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context": {}}});
+    bootstrap(&[http_listener("front", listen, &routes)], &[slow])
 }
 
 /// A connect goes on when the request that asked for it is over, and serves those that come after: where every request takes its connect
@@ -47,7 +31,7 @@ async fn a_connect_outlives_the_request_that_asked_for_it() -> Result<()> {
     let upstream = TcpListener::bind("127.0.0.1:0").await?;
     let listen = ports::free()?;
     let file = dir.path().join("bootstrap.json");
-    std::fs::write(&file, bootstrap(listen, upstream.local_addr()?).to_string())?;
+    std::fs::write(&file, slow(listen, upstream.local_addr()?))?;
     let mut proxy = weft::start(&file, dir.path())?;
     let answers = || async { Http1::connect(listen).await.is_ok() };
     proxy.wait_until("its listener", LIMIT, answers).await?;

@@ -15,38 +15,21 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
+use crate::support::bootstrap::{bootstrap, cluster, http_listener, http2_cluster, socket};
 use crate::support::client::{Http1, RawRequest};
+use crate::support::mesh::get as admin_page;
 use crate::support::ports;
 use crate::support::process::{Process, built};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-fn bootstrap(listen: SocketAddr, routes: &Value, clusters: &Value) -> String {
-    let hcm = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-    let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
-    let address = json!({"socket_address": {"address": listen.ip().to_string(), "port_value": listen.port()}});
-    let text = json!({"static_resources": {"clusters": clusters, "listeners": [{
-        "name": "front", "address": address, "filter_chains": [{"filters": [{"name": "hcm", "typed_config": {
-            "@type": hcm, "stat_prefix": "front",
-            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-            "http_filters": [{"name": "router", "typed_config": {"@type": router}}]}}]}]}]}});
-    text.to_string()
-}
-
 /// Routes to one upstream, by HTTP/1.1 and by HTTP/2.
 fn forwarding(listen: SocketAddr, upstream: SocketAddr) -> String {
-    let protocol = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    let h2 = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-        "@type": protocol, "explicit_http_config": {"http2_protocol_options": {}}}});
-    let address = json!({"socket_address": {"address": upstream.ip().to_string(), "port_value": upstream.port()}});
-    let cluster = |name: &str, options| {
-        json!({"name": name, "type": "STATIC", "typed_extension_protocol_options": options,
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}]}})
-    };
     let routes = json!([
         {"match": {"prefix": "/h1"}, "route": {"cluster": "h1"}},
         {"match": {"prefix": "/h2"}, "route": {"cluster": "h2"}}]);
-    bootstrap(listen, &routes, &json!([cluster("h1", json!({})), cluster("h2", h2)]))
+    let clusters = [cluster("h1", upstream), http2_cluster("h2", upstream)];
+    bootstrap(&[http_listener("front", listen, &routes)], &clusters)
 }
 
 /// A server of HTTP/1.1 and h2c whose answers are empty.
@@ -126,7 +109,10 @@ async fn clients_are_served_and_sent_away_until_listeners_close() -> Result<()> 
     let listen = ports::free()?;
     let file = dir.path().join("bootstrap.json");
     let routes = json!([{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]);
-    std::fs::write(&file, bootstrap(listen, &routes, &json!([])))?;
+    let admin = ports::free()?;
+    let mut config: Value = serde_json::from_str(&bootstrap(&[http_listener("front", listen, &routes)], &[]))?;
+    config["admin"] = json!({"address": socket(admin)});
+    std::fs::write(&file, config.to_string())?;
     let mut command = Command::new(built("weft-proxy")?);
     // Longer than the test may take: the second signal ends it.
     command.args(["run", "--minimum-drain-time", "300s", "-c"]).arg(&file);
@@ -140,6 +126,8 @@ async fn clients_are_served_and_sent_away_until_listeners_close() -> Result<()> 
     let log = dir.path().join("weft-proxy.log");
     let drains = || async { std::fs::read_to_string(&log).is_ok_and(|log| log.contains("draining")) };
     proxy.wait_until("its drain", LIMIT, drains).await?;
+    let ready = admin_page(admin, "/ready", "localhost").await?;
+    ensure!(ready.status() == 503, "/ready says {} while it drains", ready.start);
     // Idle connections are still good for a request, and so is a new one; each is the last of its connection.
     let mut new = Http1::connect(listen).await?;
     for (name, client) in [("used", &mut used), ("unused", &mut unused), ("new", &mut new)] {

@@ -19,10 +19,11 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::support::bootstrap::{bootstrap, cluster, http_listener, http2_cluster, tcp_listener};
 use crate::support::ports;
 use crate::support::process::Process;
 use crate::support::weft;
@@ -94,36 +95,13 @@ async fn serve(tasks: &mut JoinSet<()>) -> Result<(SocketAddr, Arc<AtomicU64>)> 
     Ok((address, made))
 }
 
-fn socket(address: SocketAddr) -> Value {
-    json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
-}
-
-fn cluster(name: &str, upstream: SocketAddr, options: &Value) -> Value {
-    json!({"name": name, "type": "STATIC", "typed_extension_protocol_options": options,
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket(upstream)}}]}]}})
-}
-
 /// HTTP on one listener, with the upstream's protocol by path, and TCP on another.
-fn bootstrap(http: SocketAddr, tcp: SocketAddr, upstream: SocketAddr) -> String {
-    let hcm = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-    let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
-    let proxy = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy";
-    let protocol = "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-    let h2 = json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-        "@type": protocol, "explicit_http_config": {"http2_protocol_options": {}}}});
+fn forwarding(http: SocketAddr, tcp: SocketAddr, upstream: SocketAddr) -> String {
     let routes = json!([
         {"match": {"prefix": "/h2/"}, "route": {"cluster": "h2", "timeout": "0s", "prefix_rewrite": "/"}},
         {"match": {"prefix": "/"}, "route": {"cluster": "h1", "timeout": "0s"}}]);
-    let text = json!({"static_resources": {
-        "listeners": [
-            {"name": "http", "address": socket(http), "filter_chains": [{"filters": [{"name": "hcm", "typed_config": {
-                "@type": hcm, "stat_prefix": "http",
-                "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
-                "http_filters": [{"name": "router", "typed_config": {"@type": router}}]}}]}]},
-            {"name": "tcp", "address": socket(tcp), "filter_chains": [{"filters": [{"name": "tcp", "typed_config": {
-                "@type": proxy, "stat_prefix": "tcp", "cluster": "h1"}}]}]}],
-        "clusters": [cluster("h1", upstream, &json!({})), cluster("h2", upstream, &h2)]}});
-    text.to_string()
+    let listeners = [http_listener("http", http, &routes), tcp_listener("tcp", tcp, "h1")];
+    bootstrap(&listeners, &[cluster("h1", upstream), http2_cluster("h2", upstream)])
 }
 
 /// The running parts.
@@ -141,7 +119,7 @@ impl Parts {
         let (upstream, made) = serve(&mut tasks).await?;
         let (http, tcp) = (ports::free()?, ports::free()?);
         let file = dir.join("bootstrap.json");
-        std::fs::write(&file, bootstrap(http, tcp, upstream))?;
+        std::fs::write(&file, forwarding(http, tcp, upstream))?;
         let mut proxy = weft::start(&file, dir)?;
         let listens = || async { TcpStream::connect(tcp).await.is_ok() };
         proxy.wait_until("its listeners", LIMIT, listens).await?;

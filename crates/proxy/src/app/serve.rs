@@ -145,6 +145,8 @@ async fn serve(
         () = needs.application_ended.cancelled() => "the application has ended",
     };
     tracing::info!(signal, "draining");
+    // Load balancers that ask whether it is ready hear of the end first.
+    let _not_ready = proxy.readiness.block("draining");
     send_clients_away(&proxy, &shutdown).await?;
     shutdown.start();
     shutdown.drain(proxy.drain_time).await;
