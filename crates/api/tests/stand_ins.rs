@@ -37,6 +37,11 @@ fn broken_policies_have_a_stand_in_that_lets_less_through() {
         "{selector: {matchLabel: {app: b}}}",
         "None Some(Strict)",
     );
+    check(
+        "PeerAuthentication",
+        "{selector: {matchLabels: {app: '*'}}, mtls: {mode: STRICT}}",
+        "None Some(Strict)",
+    );
     check("PeerAuthentication", "[]", "None Some(Strict)");
     let closed = "Some({\"app\": \"b\"}) []";
     check("AuthorizationPolicy", &format!("{{{own}, rule: [{{}}]}}"), closed);

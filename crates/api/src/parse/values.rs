@@ -179,12 +179,13 @@ pub(super) fn selector(fields: &mut Fields<'_, '_>, name: &'static str, inner: &
     (!labels.is_empty()).then_some(labels)
 }
 
-/// Labels without wildcards.
+/// Labels without wildcards; none where one is wrong, since what stands in for the object must not select less than was meant.
 pub(super) fn labels(fields: &mut Fields<'_, '_>, name: &'static str) -> Labels {
     let labels = fields.labels(name);
     if let Some(key) = check::bad_label(&labels) {
         let message = format!("the label {key:?} is empty or has a wildcard");
         fields.invalid(name, message, "write labels out");
+        return Labels::new();
     }
     labels
 }

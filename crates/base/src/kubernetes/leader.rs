@@ -13,14 +13,8 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::is_status;
+use super::{OWNED, is_status};
 use crate::shutdown::Shutdown;
-
-/// Labels of what belongs to an installation, by which it is removed with it.
-const LABELS: [(&str, &str); 2] = [
-    ("app.kubernetes.io/managed-by", "meshctl"),
-    ("app.kubernetes.io/part-of", "weft"),
-];
 
 /// A lease that nobody renews for so long is free (client-go's default).
 const LEASE: Duration = Duration::from_secs(15);
@@ -152,7 +146,7 @@ impl Candidate {
                 let lease = Lease {
                     metadata: ObjectMeta {
                         name: Some(self.name.clone()),
-                        labels: Some(LABELS.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+                        labels: Some(OWNED.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
                         ..ObjectMeta::default()
                     },
                     spec: Some(self.taken(None)),

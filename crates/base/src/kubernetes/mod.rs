@@ -6,6 +6,12 @@ pub mod token;
 
 use kube::Client;
 
+/// Labels of everything that belongs to an installation; uninstalling finds things by them.
+pub const OWNED: [(&str, &str); 2] = [
+    ("app.kubernetes.io/part-of", "weft"),
+    ("app.kubernetes.io/managed-by", "meshctl"),
+];
+
 /// Why there is no connection to an API server.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {

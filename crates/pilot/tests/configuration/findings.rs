@@ -33,6 +33,22 @@ fn a_whole_mesh_has_none() {
 }
 
 #[test]
+fn endpoints_that_take_mesh_tls_and_have_no_account() {
+    let entry = |account: &str| {
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: vm}}\nspec:\n  hosts: [vm.example.com]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{{number: 80, name: http, protocol: HTTP}}]\n  endpoints: [{{address: 10.0.0.9, labels: {{security.istio.io/tlsMode: istio}}{account}}}]\n"
+        )
+    };
+    check(&entry(", serviceAccount: vm"), expect![[""]]);
+    check(
+        &entry(""),
+        expect![[r#"
+        mesh.yaml:2:1: warning [WEFT0026] ServiceEntry/default/vm: the endpoint 10.0.0.9 is labelled to take mesh TLS and has no service account, so it is called without TLS; set serviceAccount of the endpoint or its WorkloadEntry, or take the label security.istio.io/tlsMode away
+    "#]],
+    );
+}
+
+#[test]
 fn services_without_an_address_on_one_port() {
     let entry = |name: &str, more: &str, port: &str| {
         format!(

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 
 use super::values::Values;
 
-pub(crate) use self::object::{OWNED, identify};
+pub(crate) use weft_base::kubernetes::OWNED;
+
+pub(crate) use self::object::identify;
 
 /// What a server can do, as far as manifests depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

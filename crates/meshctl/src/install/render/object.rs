@@ -6,16 +6,11 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use weft_base::kubernetes::OWNED;
 use weft_pilot::inject::Resources;
 
 use super::Abilities;
 use crate::install::values::Values;
-
-/// Labels of everything that is installed; uninstalling finds things by them.
-pub(crate) const OWNED: [(&str, &str); 2] = [
-    ("app.kubernetes.io/part-of", "weft"),
-    ("app.kubernetes.io/managed-by", "meshctl"),
-];
 
 /// User of the control plane's processes.
 const USER: i64 = 65532;
