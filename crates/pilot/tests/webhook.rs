@@ -14,9 +14,11 @@ use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use rustls::ClientConfig;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use weft_base::shutdown::Shutdown;
 use weft_base::tls;
 use weft_base::workload::WorkloadIdentity;
@@ -81,17 +83,23 @@ async fn stage(text: &str) -> Stage {
     }
 }
 
-async fn post(stage: &Stage, path: &str, body: Vec<u8>) -> Result<(StatusCode, Vec<u8>), String> {
+/// TLS as an API server speaks it: it would like HTTP/2.
+async fn connect(stage: &Stage) -> Result<TlsStream<TcpStream>, String> {
     let roots = tls::roots(stage.roots.as_bytes()).unwrap();
-    let config = ClientConfig::builder_with_provider(tls::provider())
+    let mut config = ClientConfig::builder_with_provider(tls::provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     let socket = TcpStream::connect(stage.address).await.unwrap();
     let name = NAME.try_into().unwrap();
     let stream = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
-    let stream = stream.map_err(|error| error.to_string())?;
+    stream.map_err(|error| error.to_string())
+}
+
+async fn post(stage: &Stage, path: &str, body: Vec<u8>) -> Result<(StatusCode, Vec<u8>), String> {
+    let stream = connect(stage).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .unwrap();
@@ -228,6 +236,20 @@ async fn broken_objects_are_refused_with_the_field() {
             .contains("did you mean VirtualService?"),
         "{response}"
     );
+}
+
+/// The next request of an API server may go to another pod: one that it keeps a connection to may be lost.
+#[tokio::test]
+async fn a_connection_carries_one_request() {
+    let stage = stage("").await;
+    let mut connection = connect(&stage).await.unwrap();
+    assert_eq!(connection.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    let request = format!("GET /ready HTTP/1.1\r\nhost: {NAME}\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("connection: close"), "{answer}");
 }
 
 #[tokio::test]

@@ -1,4 +1,7 @@
 //! HTTPS for the API server, with a certificate that changes while it serves.
+//!
+//! A connection carries one request. A Service spreads connections, not requests, and a connection that an API server keeps to a pod
+//! of a lost node fails every admission until it notices, for most of a minute (docs/decisions/0067).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -17,14 +20,11 @@ use weft_base::shutdown::Shutdown;
 use weft_base::workload::WorkloadIdentity;
 use weft_base::{grpc_tls, tls};
 
-/// Connections at once; an API server keeps a handful.
+/// Connections at once: what an API server asks at once.
 const CONNECTIONS_MAX: usize = 128;
 
 /// Longest time for the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Streams of one HTTP/2 connection.
-const STREAMS_MAX: u32 = 128;
 
 /// The server's side of TLS. Clients show no certificate: the API server has none of the mesh.
 pub fn server_config(identity: &WorkloadIdentity) -> Result<Arc<ServerConfig>> {
@@ -34,7 +34,7 @@ pub fn server_config(identity: &WorkloadIdentity) -> Result<Arc<ServerConfig>> {
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }
 
@@ -62,16 +62,11 @@ pub async fn serve(
             let stop = owner.token();
             owner.spawn(async move {
                 let _turn = turn;
-                let mut builder = Builder::new(TokioExecutor::new());
-                builder
-                    .http1()
+                let serving = http1::Builder::new()
                     .timer(TokioTimer::new())
-                    .header_read_timeout(HEAD_TIMEOUT);
-                builder
-                    .http2()
-                    .timer(TokioTimer::new())
-                    .max_concurrent_streams(STREAMS_MAX);
-                let serving = builder.serve_connection(TokioIo::new(connection), service);
+                    .header_read_timeout(HEAD_TIMEOUT)
+                    .keep_alive(false)
+                    .serve_connection(TokioIo::new(connection), service);
                 let mut serving = std::pin::pin!(serving);
                 let served = tokio::select! {
                     served = serving.as_mut() => served,
