@@ -15,6 +15,9 @@ use crate::install::values::Values;
 /// User of the control plane's processes.
 const USER: i64 = 65532;
 
+/// After how many seconds pods leave a lost node.
+const LOST_NODE_SECONDS: i64 = 30;
+
 /// Reads JSON as the Kubernetes type and writes it again, so that it has the type's version, kind and shape.
 ///
 /// The JSON is written in this program, so that a field which the type does not have is a mistake here; a test compares.
@@ -156,6 +159,16 @@ impl Workload<'_> {
                 },
             }]}},
         });
+        // Kubernetes' own default is 300 s, in which nobody would be injected if all replicas were there.
+        let leaves = |condition: &str| {
+            json!({
+                "key": format!("node.kubernetes.io/{condition}"),
+                "operator": "Exists",
+                "effect": "NoExecute",
+                "tolerationSeconds": LOST_NODE_SECONDS,
+            })
+        };
+        spec["tolerations"] = json!([leaves("not-ready"), leaves("unreachable")]);
         if !values.proxy.image_pull_secrets.is_empty() {
             let names = values.proxy.image_pull_secrets.iter();
             spec["imagePullSecrets"] = names.map(|name| json!({"name": name})).collect();
