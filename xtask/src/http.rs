@@ -1,4 +1,4 @@
-//! A small HTTP/1.1 client for the demo: keep-alive GET, bodies with a length or in chunks.
+//! A small HTTP/1.1 client for the demo and scenarios: keep-alive GET, bodies with a length or in chunks.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

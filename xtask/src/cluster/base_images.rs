@@ -1,5 +1,5 @@
-//! Images that a local cluster cannot do without: the one that holds a pod's namespaces, and a small one to try things with,
-//! made of Debian's static busybox and curl.
+//! Images that clusters for development have from the start: a small one to try things with, made of Debian's static busybox and
+//! curl, and for the local provider the one that holds a pod's namespaces.
 
 use std::path::{Path, PathBuf};
 
@@ -14,18 +14,29 @@ pub(crate) const PAUSE: &str = "weft.local/pause:1";
 /// A shell, small programs and curl, for `kubectl run`.
 const TOOLS: &str = "weft.local/tools:1";
 
-/// Writes both archives into a folder.
+/// Writes the archives of both images into a folder.
 pub(crate) fn write(dir: &Path) -> Result<Vec<PathBuf>> {
-    let busybox = workspace::on_path("busybox").context("no busybox")?;
+    let busybox = busybox()?;
+    Ok(vec![
+        write_one(dir, "pause.tar", &pause(&busybox))?,
+        write_one(dir, "tools.tar", &tools(&busybox)?)?,
+    ])
+}
+
+/// Writes the archive of the one with programs, for nodes that have the other one already.
+pub(crate) fn write_tools(dir: &Path) -> Result<PathBuf> {
+    write_one(dir, "tools.tar", &tools(&busybox()?)?)
+}
+
+fn write_one(dir: &Path, file: &str, image: &Image) -> Result<PathBuf> {
     std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    let images = [("pause.tar", pause(&busybox)), ("tools.tar", tools(&busybox)?)];
-    let mut written = Vec::new();
-    for (file, image) in images {
-        let path = dir.join(file);
-        archive::write(&image, &path)?;
-        written.push(path);
-    }
-    Ok(written)
+    let path = dir.join(file);
+    archive::write(image, &path)?;
+    Ok(path)
+}
+
+fn busybox() -> Result<PathBuf> {
+    workspace::on_path("busybox").context("no busybox")
 }
 
 /// Waits for ever; as a shell it also reaps what ends beside it.

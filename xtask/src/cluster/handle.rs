@@ -96,6 +96,14 @@ impl Cluster {
         }
     }
 
+    /// Ends the API server by force; it is started again by itself.
+    pub(crate) fn end_api(&self) -> Result<()> {
+        match self.provider {
+            Provider::Local => local::end_api(&self.layout),
+            Provider::Kind => kind::end_api(&self.layout),
+        }
+    }
+
     /// A command in the network outside the cluster that its pods can reach; only the local provider has one.
     pub(crate) fn outside(&self, program: &Path) -> Option<Command> {
         let program = program.to_string_lossy();

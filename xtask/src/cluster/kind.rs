@@ -6,10 +6,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::binaries;
 use super::config;
 use super::layout::{FIRST_NODE, Layout};
 use super::steps::Steps;
+use super::{base_images, binaries, packages};
 use crate::{process, workspace};
 
 /// Environment variable that names another node image than kind's own choice.
@@ -65,6 +65,13 @@ pub(crate) fn up(cluster: &Layout, nodes: u8) -> Result<()> {
     let created = steps.run("kind create cluster", || process::run(&mut kind));
     fs::remove_file(description)?;
     created?;
+    packages::ensure_tools(&steps)?;
+    steps.run("base images", || {
+        let images = folder.join(format!("kind-{}-images", cluster.name()));
+        let loaded = base_images::write_tools(&images).and_then(|archive| load(cluster, &[archive]));
+        fs::remove_dir_all(&images)?;
+        loaded
+    })?;
     steps.say(&format!("ready; export KUBECONFIG={}", file.display()));
     Ok(())
 }
@@ -119,6 +126,12 @@ pub(crate) fn load(cluster: &Layout, archives: &[PathBuf]) -> Result<()> {
 /// Stops or starts a node's container.
 pub(crate) fn node(cluster: &Layout, number: u8, action: &str) -> Result<()> {
     process::run(Command::new("docker").args([action, &container(cluster, number)]))
+}
+
+/// Ends the API server by force; its kubelet starts it again.
+pub(crate) fn end_api(cluster: &Layout) -> Result<()> {
+    let node = container(cluster, FIRST_NODE);
+    process::run(Command::new("docker").args(["exec", &node, "pkill", "-KILL", "kube-apiserver"]))
 }
 
 /// kind names its containers after the role; the first worker has no number.

@@ -104,6 +104,14 @@ pub(crate) fn start_node(cluster: &Layout, number: u8) -> Result<()> {
     ready::node(cluster, &kubectl, &node, &before)
 }
 
+/// Ends the API server by force; the node's first process starts it again after a second.
+pub(crate) fn end_api(cluster: &Layout) -> Result<()> {
+    require_root()?;
+    let part = known_node(cluster, FIRST_NODE)?.part();
+    let name = "kube-apiserver";
+    sweep::end(cluster, Of::Program { part: &part, name })
+}
+
 /// Gives images to every node.
 pub(crate) fn load_images(cluster: &Layout, archives: &[PathBuf]) -> Result<()> {
     require_root()?;

@@ -33,12 +33,25 @@ const NEEDED: &[(&str, &str)] = &[
     ("zstd", "zstd"),
 ];
 
+/// What the image with programs is made of.
+const TOOLS: &[&str] = &["busybox", "curl"];
+
 /// Asks init scripts of packages not to start anything; removed after the installation.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
-/// Installs what is missing.
+/// Installs what a local cluster needs and this machine has not.
 pub(crate) fn ensure(steps: &Steps) -> Result<()> {
-    let missing = missing(NEEDED, is_there);
+    ensure_all(steps, NEEDED)
+}
+
+/// The same for the image with programs alone.
+pub(crate) fn ensure_tools(steps: &Steps) -> Result<()> {
+    let needed = NEEDED.iter().filter(|(program, _)| TOOLS.contains(program));
+    ensure_all(steps, &needed.copied().collect::<Vec<_>>())
+}
+
+fn ensure_all(steps: &Steps, needed: &[(&str, &str)]) -> Result<()> {
+    let missing = missing(needed, is_there);
     if missing.is_empty() {
         return Ok(());
     }

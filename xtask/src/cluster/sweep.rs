@@ -21,6 +21,12 @@ pub(crate) enum Of<'a> {
     Cluster,
     /// One part, such as a node.
     Part(&'a str),
+    /// One program of a part.
+    Program {
+        part: &'a str,
+        /// As the kernel has it: of at most 15 bytes.
+        name: &'a str,
+    },
 }
 
 /// Ends them by force and waits until they are gone.
@@ -66,12 +72,18 @@ fn kill(cluster: &Layout, of: Of<'_>, pid: i32) {
 fn is_of(cluster: &Layout, of: Of<'_>, namespaces: &BTreeSet<u64>, pid: i32) -> bool {
     // A process may end while it is looked at, and one that has ended shows nothing.
     let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let prefix = match of {
-        Of::Cluster => format!("{MARK}={}", cluster.mark("")),
-        Of::Part(part) => format!("{MARK}={}", cluster.mark(part)),
-    };
-    has_mark(&environment, &prefix, matches!(of, Of::Part(_)))
-        || fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|file| namespaces.contains(&file.ino()))
+    let has = |part: &str, whole: bool| has_mark(&environment, &format!("{MARK}={}", cluster.mark(part)), whole);
+    match of {
+        Of::Cluster => {
+            let namespace = fs::metadata(format!("/proc/{pid}/ns/net"));
+            has("", false) || namespace.is_ok_and(|file| namespaces.contains(&file.ino()))
+        }
+        Of::Part(part) => has(part, true),
+        Of::Program { part, name } => {
+            let own = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            own.trim_end() == name && has(part, true)
+        }
+    }
 }
 
 fn has_mark(environment: &[u8], mark: &str, whole: bool) -> bool {
@@ -86,7 +98,7 @@ fn has_mark(environment: &[u8], mark: &str, whole: bool) -> bool {
 
 /// The network namespaces whose processes count.
 fn inodes(cluster: &Layout, of: Of<'_>) -> Result<BTreeSet<u64>> {
-    if matches!(of, Of::Part(_)) {
+    if !matches!(of, Of::Cluster) {
         return Ok(BTreeSet::new());
     }
     let names = network::namespaces(cluster)?;

@@ -11,6 +11,7 @@ use super::kube::Kube;
 const ASKED: &[(&str, &[&str])] = &[
     ("objects.yaml", &["get", "all,endpoints,configmaps", "-o", "yaml"]),
     ("pods.txt", &["describe", "pods"]),
+    ("places.txt", &["get", "pods", "-o", "wide"]),
     ("events.txt", &["get", "events", "--sort-by=.lastTimestamp"]),
     ("nodes.txt", &["get", "nodes", "-o", "wide"]),
 ];

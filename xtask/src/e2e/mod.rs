@@ -4,6 +4,7 @@
 //! it takes away itself. When one fails, what the cluster says about it is kept below `target/e2e`.
 
 mod evidence;
+mod forward;
 mod kube;
 mod load;
 mod mesh;
@@ -195,6 +196,9 @@ fn perform(cluster: &Cluster, scenario: &Scenario, keep: bool, missed: &RefCell<
     if result.is_err() {
         let folder = workspace::target().join("e2e").join(scenario.name);
         evidence::collect(&scene.kube, &folder).context("collecting evidence")?;
+        if scenario.mesh != Mesh::None {
+            evidence::collect(&mesh::system(&scene), &folder.join("control-plane"))?;
+        }
         eprintln!("e2e: {}: evidence is in {}", scenario.name, folder.display());
     }
     if result.is_ok() || !keep {

@@ -14,7 +14,7 @@ pub(crate) const SAMPLE: [&str; 2] = [
 ];
 /// How the mesh carries the sample's calls.
 pub(crate) const SAMPLE_MESH: &str = include_str!("../../../deploy/samples/caller-callme/kubernetes/mesh.yaml");
-/// A shell with curl, on the local provider.
+/// A shell with curl, which both providers have.
 const TOOLS: &str = "weft.local/tools:1";
 
 /// How long a change may take until everybody sees it.

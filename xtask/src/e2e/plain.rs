@@ -14,37 +14,28 @@ use crate::cluster::Provider;
 /// A lost node shows after 8 s; its pods' endpoints go after that.
 const LOST_LIMIT: Duration = Duration::from_secs(60);
 
+/// Why a scenario runs on one provider alone.
+pub(super) const OUTSIDE: Option<(Provider, &str)> = Some((
+    Provider::Local,
+    "only the local provider has a network outside the cluster for it",
+));
+
 /// These scenarios.
 pub(super) fn scenarios() -> Vec<Scenario> {
-    let tools = Some((
-        Provider::Local,
-        "its pods use an image that only the local provider has",
-    ));
+    let plain = |name, run| Scenario {
+        name,
+        only: None,
+        mesh: Mesh::None,
+        run,
+    };
     vec![
+        plain("plain-names", names),
         Scenario {
-            name: "plain-names",
-            only: tools,
-            mesh: Mesh::None,
-            run: names,
+            only: OUTSIDE,
+            ..plain("plain-outside", outside)
         },
-        Scenario {
-            name: "plain-outside",
-            only: tools,
-            mesh: Mesh::None,
-            run: outside,
-        },
-        Scenario {
-            name: "plain-services",
-            only: None,
-            mesh: Mesh::None,
-            run: services,
-        },
-        Scenario {
-            name: "plain-node-lost",
-            only: None,
-            mesh: Mesh::None,
-            run: node_lost,
-        },
+        plain("plain-services", services),
+        plain("plain-node-lost", node_lost),
     ]
 }
 
@@ -114,7 +105,8 @@ pub(super) fn node_lost(scene: &Scene<'_>) -> Result<()> {
         Ok(())
     });
     let carried = lost.and_then(|()| {
-        let load = Load::start(kube, &Targets::callme("callme"))?;
+        // The control plane may have been there with all its replicas; then it moves first.
+        let load = until(LOST_LIMIT, || Load::start(kube, &Targets::callme("callme")))?;
         load.wait_for_requests(600)?.check_clean()
     });
     // Also after a failure: the next scenario needs both nodes.

@@ -1,6 +1,5 @@
 //! Looking into the mesh from outside: `meshctl` against the cluster, by port-forward.
 
-use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -9,10 +8,10 @@ use serde_json::Value;
 
 use super::meshctl;
 use crate::e2e::Scene;
+use crate::e2e::forward::Forward;
 use crate::e2e::kube::until;
 use crate::e2e::objects::{self, SAMPLE, SAMPLE_MESH, curl};
 use crate::http::Client;
-use crate::process::Background;
 use crate::workspace;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -59,27 +58,19 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
 
 /// The page of telemetry through the forwarded port.
 fn dashboard(scene: &Scene<'_>) -> Result<()> {
-    let log = workspace::target().join("e2e-dashboard.log");
     let mut command = Command::new(workspace::binaries("debug").join("meshctl"));
     command
         .env("KUBECONFIG", scene.cluster.kubeconfig()?)
         .args(["dashboard", "--no-browser", "--port", "0"]);
-    let mut forward = Background::start("meshctl dashboard", &mut command, log.clone())?;
-    let address = || {
-        let text = std::fs::read_to_string(&log).ok()?;
-        let (address, _) = text.split_once("http://")?.1.split_once('/')?;
-        address.parse::<SocketAddr>().ok()
-    };
-    forward.wait_until(LIMIT, || address().is_some())?;
-    let target = address().context("no address")?;
+    let forward = Forward::start("dashboard", &mut command)?;
     let result = (0..3).try_for_each(|_| {
-        let mut page = Client::new(target, LIMIT);
+        let mut page = Client::new(forward.address(), LIMIT);
         let graph = page.get("/api/graph", &[])?;
         ensure!(graph.status == 200, "the page answers {}", graph.status);
         let body = String::from_utf8_lossy(&graph.body).into_owned();
         ensure!(body.contains("callme-v1"), "the graph has no callme-v1: {body}");
         Ok(())
     });
-    forward.stop(LIMIT);
+    forward.stop();
     result
 }

@@ -20,7 +20,6 @@ use anyhow::{Result, ensure};
 
 use super::kube::Kube;
 use super::{Mesh, Scenario, Scene, plain};
-use crate::cluster::Provider;
 use crate::cluster::handle::Cluster;
 use crate::{process, workspace};
 
@@ -30,17 +29,11 @@ const SYSTEM: &str = "weft-system";
 const DEPLOYMENTS: [&str; 4] = ["weft-pilot", "weft-citadel", "weft-telemetry", "weft-ingressgateway"];
 /// Replicas of pilot and citadel: one is left when a node goes.
 const REPLICAS: &str = "2";
-/// Why a scenario runs on one provider alone.
-const TOOLS: Option<(Provider, &str)> = Some((
-    Provider::Local,
-    "its pods use an image that only the local provider has",
-));
-
 /// These scenarios. The last one takes the mesh away.
 pub(super) fn scenarios() -> Vec<Scenario> {
     let injected = |name, run| Scenario {
         name,
-        only: TOOLS,
+        only: None,
         mesh: Mesh::Injected,
         run,
     };
@@ -54,12 +47,16 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         injected("mesh-names", sidecars::names),
         injected("mesh-routing", routing::run),
         injected("mesh-gateway", gateway::run),
-        injected("mesh-egress", egress::run),
+        Scenario {
+            only: plain::OUTSIDE,
+            ..injected("mesh-egress", egress::run)
+        },
         injected("mesh-look", look::run),
         injected("mesh-job", job::run),
         injected("mesh-rollout", rollout::run),
         injected("mesh-node-lost", plain::node_lost),
         injected("mesh-outage", outage::run),
+        injected("mesh-api-restart", outage::api_server),
         injected("mesh-push", push::run),
         labelled("mesh-startup", startup::run),
         injected("mesh-bad-input", bad_input::run),
@@ -118,6 +115,6 @@ fn meshctl(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
 }
 
 /// The control plane's namespace.
-fn system<'a>(scene: &Scene<'a>) -> Kube<'a> {
+pub(super) fn system<'a>(scene: &Scene<'a>) -> Kube<'a> {
     Kube::new(scene.cluster, SYSTEM)
 }

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::system;
 use crate::e2e::Scene;
+use crate::e2e::forward::Forward;
 use crate::e2e::kube::until_every;
 use crate::e2e::objects::{SAMPLE, SAMPLE_MESH};
+use crate::http::Client;
 
 const SIDECARS: usize = 20;
 /// How often the weight is changed.
@@ -27,10 +29,10 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
     let more = format!("--replicas={}", SIDECARS - 1);
     kube.run(&["scale", &more, "deployment/callme-v1"])?;
     kube.rolled_out("callme-v1")?;
-    let pages = pages(scene)?;
-    let mut times: Vec<Duration> = Vec::new();
+    let pilots = Pilots::find(scene)?;
+    let (mut times, mut applying) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
-        let before = acknowledged(scene, &pages)?;
+        let before = pilots.acknowledged(kube.namespace())?;
         ensure!(before.len() == SIDECARS, "{} sidecars are connected", before.len());
         let weight = round % 50;
         let objects = SAMPLE_MESH
@@ -39,63 +41,72 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
         // The time of kubectl itself is a part of it.
         let start = Instant::now();
         kube.apply(&objects)?;
+        applying.push(start.elapsed());
         until_every(PAUSE, Duration::from_secs(10), || {
-            let now = acknowledged(scene, &pages)?;
+            let now = pilots.acknowledged(kube.namespace())?;
             let behind = before.iter().filter(|old| now.contains(old)).count();
             ensure!(behind == 0, "{behind} sidecars still use the old weight");
             Ok(())
         })?;
         times.push(start.elapsed());
     }
+    pilots.api.stop();
+    applying.sort_unstable();
     times.sort_unstable();
     let (median, slowest) = (times[ROUNDS / 2], times[ROUNDS - 1]);
     eprintln!(
-        "e2e: a changed weight is used by {SIDECARS} sidecars after {median:.0?} (median), {slowest:.0?} (slowest of {ROUNDS})"
+        "e2e: a changed weight is used by {SIDECARS} sidecars after {median:.0?} (median), {slowest:.0?} (slowest of {ROUNDS}); of it kubectl apply takes {:.0?} (median)",
+        applying[ROUNDS / 2]
     );
     scene.bar("the slowest change of a weight", slowest, LIMIT);
     Ok(())
 }
 
-/// The pages that say what proxies have acknowledged: one for each pilot.
-fn pages(scene: &Scene<'_>) -> Result<Vec<String>> {
-    let system = system(scene);
-    let pods = system.get(&["pods", "--selector", "app=weft-pilot"])?;
-    let pods = pods["items"].as_array().into_iter().flatten();
-    let page = |pod: &serde_json::Value| {
-        let pod = pod["metadata"]["name"].as_str().context("a pod without a name")?;
-        Ok(format!(
-            "/api/v1/namespaces/{}/pods/{pod}:15014/proxy/debug/syncz",
-            system.namespace()
-        ))
-    };
-    pods.map(page).collect()
+/// What the pilots know of the proxies, asked through one connection to the API server.
+#[derive(Debug)]
+struct Pilots {
+    api: Forward,
+    /// One page for each.
+    pages: Vec<String>,
 }
 
-/// Each sidecar of the namespace with the version of its routes that it has acknowledged, as the pilots know it. They are asked at once:
-/// what asking takes is in the measured time.
-fn acknowledged(scene: &Scene<'_>, pages: &[String]) -> Result<Vec<(String, String)>> {
-    let system = system(scene);
-    let suffix = format!(".{}", scene.kube.namespace());
-    let answers: Vec<Result<String>> = std::thread::scope(|threads| {
-        let asked: Vec<_> = pages
-            .iter()
-            .map(|page| threads.spawn(|| system.run(&["get", "--raw", page])))
-            .collect();
-        let ended = asked.into_iter().map(|asked| asked.join());
-        ended
-            .map(|answer| answer.unwrap_or_else(|_| Err(anyhow!("asking a pilot panicked"))))
-            .collect()
-    });
-    let mut found = Vec::new();
-    for answer in answers {
-        let proxies: serde_json::Value = serde_json::from_str(&answer?)?;
-        for proxy in proxies.as_array().into_iter().flatten() {
-            let name = proxy["proxy"].as_str().unwrap_or_default();
-            let version = proxy["resources"][ROUTES]["acked"].as_str().unwrap_or_default();
-            if name.ends_with(&suffix) && !version.is_empty() {
-                found.push((name.to_owned(), version.to_owned()));
+// === impl Pilots ===
+
+impl Pilots {
+    fn find(scene: &Scene<'_>) -> Result<Self> {
+        let system = system(scene);
+        let pods = system.get(&["pods", "--selector", "app=weft-pilot"])?;
+        let pods = pods["items"].as_array().into_iter().flatten();
+        let page = |pod: &serde_json::Value| {
+            let pod = pod["metadata"]["name"].as_str().context("a pod without a name")?;
+            Ok(format!(
+                "/api/v1/namespaces/{}/pods/{pod}:15014/proxy/debug/syncz",
+                system.namespace()
+            ))
+        };
+        Ok(Self {
+            pages: pods.map(page).collect::<Result<_>>()?,
+            api: Forward::start("proxy", &mut system.command(&["proxy", "--port=0"])?)?,
+        })
+    }
+
+    /// Each sidecar of a namespace with the version of its routes that it has acknowledged. What asking takes is in the measured time.
+    fn acknowledged(&self, namespace: &str) -> Result<Vec<(String, String)>> {
+        let suffix = format!(".{namespace}");
+        let mut client = Client::new(self.api.address(), Duration::from_secs(5));
+        let mut found = Vec::new();
+        for page in &self.pages {
+            let answer = client.get(page, &[])?;
+            ensure!(answer.status == 200, "a pilot answers {}", answer.status);
+            let proxies: serde_json::Value = serde_json::from_slice(&answer.body)?;
+            for proxy in proxies.as_array().into_iter().flatten() {
+                let name = proxy["proxy"].as_str().unwrap_or_default();
+                let version = proxy["resources"][ROUTES]["acked"].as_str().unwrap_or_default();
+                if name.ends_with(&suffix) && !version.is_empty() {
+                    found.push((name.to_owned(), version.to_owned()));
+                }
             }
         }
+        Ok(found)
     }
-    Ok(found)
 }

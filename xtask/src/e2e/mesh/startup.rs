@@ -119,7 +119,9 @@ fn state(pod: &Value) -> [bool; 4] {
         let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
         conditions.filter(|c| c["type"] == kind).any(|c| c["status"] == "True")
     };
-    let containers = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    // A native sidecar is among the init containers.
+    let lists = ["containerStatuses", "initContainerStatuses"].map(|list| pod["status"][list].as_array());
+    let containers = lists.into_iter().flatten().flatten();
     let proxy = { containers }.any(|c| c["name"] == "istio-proxy" && c["started"] == true);
     let has_init = pod["spec"]["initContainers"].is_array();
     [
