@@ -14,7 +14,7 @@ use super::guard;
 use super::http::{Routes, Side, manager, tcp};
 use super::istio;
 use super::tls::{MESH_ALPN, mesh_server};
-use super::wire::{any, duration, ip_address, origin};
+use super::wire::{any, duration, exact, ip_address, origin, uint32};
 use crate::snapshot::{InboundPort, Interception, Protocol};
 use crate::view::ProxyView;
 
@@ -140,15 +140,16 @@ fn plaintext_chains(view: &ProxyView, target: &Target, http: bool, auto: bool, c
 
 fn http_filter(view: &ProxyView, target: &Target) -> pb::Filter {
     let cluster = &target.cluster;
+    let mut application = everything_to(cluster);
+    if let Some(route::route::Action::Route(action)) = &mut application.action {
+        action.retry_policy = Some(once_more());
+    }
     let config = route::RouteConfiguration {
         name: cluster.clone(),
         virtual_hosts: vec![route::VirtualHost {
             name: format!("inbound|http|{}", target.number),
             domains: vec!["*".to_owned()],
-            routes: guard::routes(view)
-                .into_iter()
-                .chain([everything_to(cluster)])
-                .collect(),
+            routes: guard::routes(view).into_iter().chain([application]).collect(),
             ..route::VirtualHost::default()
         }],
         request_headers_to_remove: istio::headers_to_remove(view),
@@ -156,6 +157,22 @@ fn http_filter(view: &ProxyView, target: &Target) -> pb::Filter {
     };
     let routes = Routes::Inline(Box::new(config));
     manager(view, Side::Inbound, &target.stat_prefix, routes)
+}
+
+/// Sends what may be sent twice (RFC 9110, section 9.2.1) once more when the application closes the connection without an answer. One
+/// that ends closes connections that seem idle to it, while requests are on their way to it (docs/decisions/0068).
+fn once_more() -> route::RetryPolicy {
+    let method = |method: &str| route::HeaderMatcher {
+        name: ":method".to_owned(),
+        header_match_specifier: Some(route::header_matcher::HeaderMatchSpecifier::StringMatch(exact(method))),
+        ..route::HeaderMatcher::default()
+    };
+    route::RetryPolicy {
+        retry_on: "reset".to_owned(),
+        num_retries: Some(uint32(1)),
+        retriable_request_headers: ["GET", "HEAD", "OPTIONS"].map(method).to_vec(),
+        ..route::RetryPolicy::default()
+    }
 }
 
 /// Every request to one cluster, however long it takes.

@@ -66,7 +66,7 @@ pub async fn attempts(
     body: &mut RequestBody,
     finish: &mut Box<Finish>,
 ) -> Result<Answer, ProxyError> {
-    let policy = exchange.policy().cloned();
+    let policy = exchange.retries(head).cloned();
     let policy = policy.as_deref();
     let mut tried: SmallVec<[u64; 4]> = SmallVec::new();
     let mut count = 0;

@@ -23,7 +23,7 @@ use crate::error::ErrorKind;
 use crate::model::http::XfccMode;
 use crate::model::route::{Forward, HostRewrite, RetryPolicy, RouteAction};
 use crate::request::RequestHead;
-use crate::route::rewrite;
+use crate::route::{retry, rewrite};
 use crate::runtime::{Chosen, CompiledRoutes};
 use crate::upstream::limits::Resource;
 
@@ -61,6 +61,11 @@ impl Exchange {
             .retry
             .as_ref()
             .or_else(|| self.routes.host(self.host_index).retry.as_ref())
+    }
+
+    /// The same if they are for this request.
+    pub fn retries(&self, head: &RequestHead) -> Option<&Arc<RetryPolicy>> {
+        self.policy().filter(|policy| retry::covers(policy, head))
     }
 }
 
@@ -213,7 +218,7 @@ fn request_body(exchange: &Exchange, body: Incoming, head: &RequestHead, finish:
         return RequestBody::Empty;
     }
     let progress = finish.progress.clone();
-    if exchange.policy().is_none_or(|policy| policy.retries_max == 0) {
+    if exchange.retries(head).is_none_or(|policy| policy.retries_max == 0) {
         return RequestBody::Direct {
             incoming: body,
             progress,

@@ -28,11 +28,13 @@ pub enum Outcome<'a> {
     },
 }
 
-/// Whether the policy tries again after this outcome, the number of attempts aside.
+/// Whether the policy is for requests like this one (Envoy, `RetryPolicy.retriable_request_headers`).
+pub fn covers(policy: &RetryPolicy, request: &RequestHead) -> bool {
+    policy.request_headers.is_empty() || policy.request_headers.iter().any(|m| header_fits(m, request))
+}
+
+/// Whether the policy, which covers the request, tries again after this outcome, the number of attempts aside.
 pub fn wanted(policy: &RetryPolicy, request: &RequestHead, outcome: Outcome<'_>) -> bool {
-    if !policy.request_headers.is_empty() && !policy.request_headers.iter().any(|m| header_fits(m, request)) {
-        return false;
-    }
     match outcome {
         Outcome::Answer { status, headers } => answer_wanted(policy, request, status, headers),
         Outcome::Failure { kind, request_sent } => failure_wanted(policy, kind, request_sent),
