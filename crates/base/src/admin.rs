@@ -2,7 +2,8 @@
 //!
 //! A process adds its own routes; the data plane's Envoy-compatible admin pages are its own.
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
@@ -48,6 +49,16 @@ impl Admin {
     }
 }
 
+/// All addresses of a machine; `[::]` takes IPv4 as well, and where there is no IPv6, IPv4 alone is meant.
+async fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(listen).await {
+        Err(error) if listen.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, listen.port())).await
+        }
+        bound => bound,
+    }
+}
+
 /// Binds `listen` and serves `router` until `shutdown` starts. Returns the bound address at once.
 pub async fn serve(
     name: &'static str,
@@ -55,7 +66,7 @@ pub async fn serve(
     router: Router,
     shutdown: &Shutdown,
 ) -> std::io::Result<SocketAddr> {
-    let listener = TcpListener::bind(listen).await.map_err(|error| {
+    let listener = bind(listen).await.map_err(|error| {
         let text = format!("cannot listen on {listen} for {name}: {error}; is another process using the port?");
         std::io::Error::new(error.kind(), text)
     })?;

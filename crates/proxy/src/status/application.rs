@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::fetch::{self, Target};
+use super::place::Place;
 use super::probe::{Probe, Probes};
 use crate::config::Mesh;
 
@@ -164,12 +165,9 @@ fn annotations(text: Option<&str>, ip: IpAddr) -> Result<Option<Target>, Applica
         Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
     let path = if found.path.is_empty() { "/metrics" } else { &found.path };
+    let port = port.ok_or_else(|| wrong(format!("port {} is not a port", found.port)))?;
     Ok(Some(Target {
-        address: (
-            ip,
-            port.ok_or_else(|| wrong(format!("port {} is not a port", found.port)))?,
-        )
-            .into(),
+        place: Place::new((ip, port).into(), ip),
         tls: match found.scheme.to_ascii_lowercase().as_str() {
             "" | "http" => false,
             "https" => true,
@@ -217,7 +215,7 @@ mod tests {
     fn annotations_name_the_metrics() {
         let check = |text: &str, expected: Result<Option<&str>, &str>| {
             let got = annotations(Some(text), HERE).map_err(|error| error.to_string());
-            let got = got.map(|target| target.map(|t| format!("{} {} {}", t.address, t.path, t.tls)));
+            let got = got.map(|target| target.map(|t| format!("{} {} {}", t.place.address(), t.path, t.tls)));
             match (got, expected) {
                 (Ok(got), Ok(expected)) => assert_eq!(got.as_deref(), expected, "{text}"),
                 (Err(got), Err(expected)) => assert!(got.contains(expected), "{got}"),

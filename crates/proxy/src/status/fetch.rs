@@ -13,16 +13,16 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::place::Place;
 use crate::tls::verify::ServerRules;
 
 /// Where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
     /// Address.
-    pub address: SocketAddr,
+    pub place: Place,
     /// HTTPS; whose certificate it is does not matter, since the pod is one's own (as for Kubernetes' probes).
     pub tls: bool,
     /// Path with query.
@@ -58,12 +58,13 @@ pub(super) async fn fetch(
     limit: Duration,
 ) -> Result<(StatusCode, Bytes), FetchError> {
     let exchange = async {
-        let socket = TcpStream::connect(target.address).await;
-        let socket = socket.map_err(|error| FetchError::Connect(target.address, error))?;
+        let address = target.place.address();
+        let socket = target.place.connect().await;
+        let socket = socket.map_err(|error| FetchError::Connect(address, error))?;
         if !target.tls {
             return exchange(socket, target, method, headers, bytes_max).await;
         }
-        let name = ServerName::IpAddress(target.address.ip().into());
+        let name = ServerName::IpAddress(address.ip().into());
         let secure = TlsConnector::from(Arc::new(tls()?)).connect(name, socket).await;
         let secure = secure.map_err(|error| FetchError::Tls(error.to_string()))?;
         exchange(secure, target, method, headers, bytes_max).await
@@ -85,7 +86,7 @@ async fn exchange(
     *request.headers_mut() = headers;
     let headers = request.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    if let Ok(host) = HeaderValue::try_from(target.address.to_string())
+    if let Ok(host) = HeaderValue::try_from(target.place.address().to_string())
         && !headers.contains_key(header::HOST)
     {
         headers.insert(header::HOST, host);

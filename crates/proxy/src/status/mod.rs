@@ -2,6 +2,7 @@
 
 mod application;
 mod fetch;
+mod place;
 mod probe;
 
 use std::net::SocketAddr;
@@ -92,7 +93,7 @@ async fn probe_application(
 
 /// Ends the process; only for those within the pod.
 async fn quit(State(status): State<Status>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
-    if !peer.ip().is_loopback() {
+    if !peer.ip().to_canonical().is_loopback() {
         return elsewhere();
     }
     status.admin.quit();
@@ -101,7 +102,7 @@ async fn quit(State(status): State<Status>, ConnectInfo(peer): ConnectInfo<Socke
 
 /// Sends the clients of the workload away, as before the pod ends; only for those within the pod.
 async fn drain(State(status): State<Status>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
-    if !peer.ip().is_loopback() {
+    if !peer.ip().to_canonical().is_loopback() {
         return elsewhere();
     }
     if let Some(proxy) = status.admin.proxy() {

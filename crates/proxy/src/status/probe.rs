@@ -5,14 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use hyper_util::rt::TokioIo;
 use prost::Message;
 use serde::Deserialize;
-use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 use tonic_prost::ProstCodec;
 
 use super::application::passed_on;
 use super::fetch::{self, FetchError, Target};
+use super::place::Place;
 
 /// Kubernetes' default.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -81,8 +82,8 @@ pub struct Probe {
 #[derive(Debug)]
 enum Kind {
     Http { target: Target, headers: HeaderMap },
-    Tcp(SocketAddr),
-    Grpc { address: SocketAddr, service: String },
+    Tcp(Place),
+    Grpc { place: Place, service: String },
 }
 
 /// Why a probe failed.
@@ -124,19 +125,19 @@ struct HealthCheckResponse {
 impl Probe {
     /// Checks a probe; `ip` is the pod's own address.
     pub(super) fn new(raw: RawProbe, ip: IpAddr) -> Result<Self, String> {
-        let address = |port: u16, host: &str| -> Result<SocketAddr, String> {
+        let place = |port: u16, host: &str| -> Result<Place, String> {
             let at = match host {
                 "" | "localhost" => ip,
                 host => host
                     .parse()
                     .map_err(|_| format!("host {host:?} is not an IP address"))?,
             };
-            Ok((at, port).into())
+            Ok(Place::new((at, port).into(), ip))
         };
         let kind = match (raw.http_get, raw.tcp_socket, raw.grpc) {
             (Some(http), None, None) => Kind::Http {
                 target: Target {
-                    address: address(http.port, &http.host)?,
+                    place: place(http.port, &http.host)?,
                     tls: match http.scheme.to_ascii_uppercase().as_str() {
                         "" | "HTTP" => false,
                         "HTTPS" => true,
@@ -146,9 +147,9 @@ impl Probe {
                 },
                 headers: headers(&http.http_headers)?,
             },
-            (None, Some(tcp), None) => Kind::Tcp(address(tcp.port, &tcp.host)?),
+            (None, Some(tcp), None) => Kind::Tcp(place(tcp.port, &tcp.host)?),
             (None, None, Some(grpc)) => Kind::Grpc {
-                address: address(grpc.port, "")?,
+                place: place(grpc.port, "")?,
                 service: grpc.service.unwrap_or_default(),
             },
             _ => return Err("needs exactly one of httpGet, tcpSocket and grpc".to_owned()),
@@ -169,14 +170,14 @@ impl Probe {
                 let (status, _) = fetch::fetch(target, method, sent, BODY_BYTES_MAX, self.timeout).await?;
                 Ok(status)
             }
-            Kind::Tcp(address) => {
-                let connected = tokio::time::timeout(self.timeout, TcpStream::connect(address)).await;
+            Kind::Tcp(place) => {
+                let connected = tokio::time::timeout(self.timeout, place.connect()).await;
                 let connected = connected.map_err(|_| ProbeError::TimedOut(self.timeout))?;
-                connected.map_err(|error| ProbeError::Connect(*address, error))?;
+                connected.map_err(|error| ProbeError::Connect(place.address(), error))?;
                 Ok(StatusCode::OK)
             }
-            Kind::Grpc { address, service } => {
-                let checked = tokio::time::timeout(self.timeout, health(*address, service)).await;
+            Kind::Grpc { place, service } => {
+                let checked = tokio::time::timeout(self.timeout, health(*place, service)).await;
                 checked.map_err(|_| ProbeError::TimedOut(self.timeout))??;
                 Ok(StatusCode::OK)
             }
@@ -184,10 +185,12 @@ impl Probe {
     }
 }
 
-async fn health(address: SocketAddr, service: &str) -> Result<(), ProbeError> {
+async fn health(place: Place, service: &str) -> Result<(), ProbeError> {
     let wrong = |error: &dyn std::error::Error| ProbeError::Grpc(error.to_string());
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| wrong(&error))?;
-    let channel = endpoint.connect().await.map_err(|error| wrong(&error))?;
+    let endpoint = Endpoint::from_shared(format!("http://{}", place.address())).map_err(|error| wrong(&error))?;
+    let connector = tower::service_fn(move |_: Uri| async move { place.connect().await.map(TokioIo::new) });
+    let channel = endpoint.connect_with_connector(connector).await;
+    let channel = channel.map_err(|error| wrong(&error))?;
     let mut client = tonic::client::Grpc::new(channel);
     client.ready().await.map_err(|error| wrong(&error))?;
     let request = tonic::Request::new(HealthCheckRequest {

@@ -121,8 +121,9 @@ impl Control {
             ("--workload-name", name.to_owned()),
             ("--labels", format!("app={name}")),
             ("--ip", pod.v4()),
-            ("--status-listen", "0.0.0.0:15020".to_owned()),
-            ("--readiness-listen", "0.0.0.0:15021".to_owned()),
+            ("--status-listen", "[::]:15020".to_owned()),
+            ("--readiness-listen", "[::]:15021".to_owned()),
+            ("--app-probers", probes().to_string()),
             ("--dns-listen", "127.0.0.1:15053,[::1]:15053".to_owned()),
             ("--drain-time", "1s".to_owned()),
         ]));
@@ -204,6 +205,16 @@ fn flags(pairs: &[(&str, String)]) -> Vec<String> {
         .iter()
         .flat_map(|(flag, value)| [(*flag).to_owned(), value.clone()])
         .collect()
+}
+
+/// Probes as injection gives them to the sidecar: two that the application answers, and two to a port where nothing listens.
+fn probes() -> Value {
+    json!({
+        "/app-health/web/readyz": {"httpGet": {"path": "/", "port": 8080}},
+        "/app-health/web/livez": {"tcpSocket": {"port": 8080}},
+        "/app-health/dead/readyz": {"httpGet": {"path": "/", "port": 9998}},
+        "/app-health/dead/livez": {"tcpSocket": {"port": 9998}},
+    })
 }
 
 /// The bootstrap of an Envoy beside an application, as injection would make it.

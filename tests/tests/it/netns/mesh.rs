@@ -238,6 +238,23 @@ impl Stage {
         .await
     }
 
+    /// Probes through the status port say what the application would: STRICT is no matter, and a dead port is dead.
+    async fn probes(&self) -> Result<()> {
+        for address in [self.server.v4(), format!("[{}]", self.server.v6())] {
+            for (probe, expected) in [
+                ("web/readyz", "200"),
+                ("web/livez", "200"),
+                ("dead/readyz", "500"),
+                ("dead/livez", "500"),
+            ] {
+                let url = format!("http://{address}:15020/app-health/{probe}");
+                let got = self.legacy.client(None, &["get", &url]).await?;
+                ensure!(got.starts_with(expected), "{url}: {got}\n{}", self.logs());
+            }
+        }
+        Ok(())
+    }
+
     /// Plaintext from where there is no sidecar.
     async fn plaintext_is_refused(&self) -> Result<()> {
         for (address, port) in [
@@ -300,6 +317,7 @@ async fn unchanged_applications_call_each_other_through_interception() -> Result
     stage.mesh_calls().await?;
     stage.names().await?;
     stage.plaintext_is_refused().await?;
+    stage.probes().await?;
     stage.egress().await?;
     stage.without_the_proxy().await
 }
