@@ -90,19 +90,20 @@ fn bytes(view: &ProxyView, service: &MeshService, port: &ServicePort, binds: &mu
     let own = addresses
         .iter()
         .any(|address| !service.auto_addresses.contains(address));
-    if own || !ranges.is_empty() || service.headless {
+    // Bytes to an alias have nothing that tells them from others on the port: they go where DNS says, as Istio leaves them.
+    let alias = service.alias_of.is_some();
+    if own || !ranges.is_empty() || service.headless || (alias && !auto && !is_tls(port.protocol)) {
         return;
     }
     let bind = binds.entry(everywhere).or_default();
     if auto {
         bind.http.get_or_insert_with(|| port.port.to_string());
     }
-    let matches = if is_tls(port.protocol) {
-        Match::Names(vec![service.key.hostname.to_string()])
-    } else {
-        Match::Everything
-    };
-    bind.add(claims(matches));
+    if is_tls(port.protocol) {
+        bind.add(claims(Match::Names(vec![service.key.hostname.to_string()])));
+    } else if !alias {
+        bind.add(claims(Match::Everything));
+    }
 }
 
 /// Name of the routes of a service whose port does not say what it speaks.
@@ -119,14 +120,15 @@ fn addresses(view: &ProxyView, service: &MeshService, port: &ServicePort) -> (Ve
     if service.headless {
         let all = view.snapshot.backends.of(&service.key);
         let members = all.map(|all| all.port(port.port)).unwrap_or_default();
-        let address = |address: &EndpointAddress| match address {
-            EndpointAddress::Ip(address) => Some(*address),
-            EndpointAddress::Name(_) => None,
-        };
-        return (
-            members.iter().filter_map(|member| address(&member.address)).collect(),
-            Vec::new(),
-        );
+        // Clients dial a pod at an address of either family.
+        let addresses = members.iter().flat_map(|member| {
+            let first = match &member.address {
+                EndpointAddress::Ip(address) => Some(*address),
+                EndpointAddress::Name(_) => None,
+            };
+            first.into_iter().chain(member.further_addresses.iter().copied())
+        });
+        return (addresses.collect(), Vec::new());
     }
     let (ranges, single): (Vec<&String>, Vec<&String>) =
         service.addresses.iter().partition(|address| address.contains('/'));

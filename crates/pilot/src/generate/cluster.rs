@@ -46,8 +46,7 @@ pub(super) fn named_outbound(name: &str) -> Option<(u16, Option<&str>, &str)> {
 
 /// `inbound|<port>||`.
 pub(super) fn inbound_name(port: &InboundPort) -> String {
-    let number = port.services.first().map_or(port.app_port, |(_, number)| *number);
-    format!("inbound|{number}||")
+    format!("inbound|{}||", port.number)
 }
 
 /// The rule of a service for this client.
@@ -58,11 +57,10 @@ pub(super) fn rule_of<'a>(view: &'a ProxyView, service: &MeshService) -> Option<
         .lookup(view.namespace(), &view.workload.labels, namespace, hostname)
 }
 
-/// The clusters of the workload's own ports. Two of them may stand behind the same service port number: then they have one
-/// name, and the first counts.
+/// The clusters of the workload's own ports.
 pub(super) fn own_clusters(view: &ProxyView) -> Vec<pb::Cluster> {
     let ports = view.snapshot.inbound.of(&view.workload.key);
-    ports.iter().rev().map(|port| inbound(view, port)).collect()
+    ports.iter().map(|port| inbound(view, port)).collect()
 }
 
 /// The clusters that all proxies of one scope have.

@@ -34,7 +34,10 @@ fn addresses(view: &ProxyView, service: &MeshService) -> Vec<String> {
         let all = ready.into_iter().flat_map(|ready| ready.ports.values().flatten());
         let addresses: BTreeSet<String> = all
             .filter(|endpoint| matches!(endpoint.address, EndpointAddress::Ip(_)))
-            .map(|endpoint| endpoint.address.to_string())
+            .flat_map(|endpoint| {
+                let further = endpoint.further_addresses.iter().map(ToString::to_string);
+                further.chain([endpoint.address.to_string()])
+            })
             .collect();
         return addresses.into_iter().collect();
     }

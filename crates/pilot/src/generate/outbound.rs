@@ -86,13 +86,17 @@ pub(super) fn virtual_hosts(
                 gateway: &mesh,
                 port: port.port,
             };
-            let rules = view
-                .snapshot
-                .virtual_services
-                .for_host(&mesh, &service.key.hostname, view.namespace());
-            let routes = match rules.filter(|rules| !rules.object.spec.http.is_empty()) {
+            let rules_of = |service: &MeshService| {
+                let rules = view
+                    .snapshot
+                    .virtual_services
+                    .for_host(&mesh, &service.key.hostname, view.namespace());
+                rules.filter(|rules| !rules.object.spec.http.is_empty())
+            };
+            let meant = meant(view, service, port.port);
+            let routes = match rules_of(service).or_else(|| rules_of(meant)) {
                 Some(rules) => of_rules(scope, rules),
-                None => vec![to_service(service, port.port)],
+                None => vec![to_service(meant, port.port)],
             };
             let name = format!("{}:{}", service.key.hostname, port.port);
             let domains = match dialled {
@@ -122,6 +126,17 @@ pub(super) fn virtual_hosts(
         );
     }
     hosts
+}
+
+/// The service that an ExternalName stands for, where it is one of the mesh that this proxy sees and serves HTTP on the port; else the
+/// service itself.
+fn meant<'a>(view: &'a ProxyView, service: &'a MeshService, port: u16) -> &'a MeshService {
+    let target = service.alias_of.as_ref().and_then(|host| {
+        let visible = view.services().into_iter().find(|known| known.key.hostname == *host)?;
+        let served = visible.ports.iter().any(|known| known.port == port && is_http(known));
+        served.then_some(&**visible)
+    });
+    target.unwrap_or(service)
 }
 
 /// Adds a host with those of its domains that no other has yet.

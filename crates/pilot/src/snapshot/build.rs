@@ -117,6 +117,7 @@ fn topology(inputs: &Inputs, settings: &MeshSettings, old: Option<&MeshSnapshot>
             && Arc::ptr_eq(&a.services, &b.services)
     });
     let same_slices = same(|a, b| Arc::ptr_eq(&a.endpoint_slices, &b.endpoint_slices));
+    let same_nodes = same(|a, b| Arc::ptr_eq(&a.nodes, &b.nodes));
     let services = index(old.map(|old| &old.services), same_services, |old| {
         Services::build(inputs, settings, old)
     });
@@ -138,7 +139,7 @@ fn topology(inputs: &Inputs, settings: &MeshSettings, old: Option<&MeshSnapshot>
     // Endpoints that a ServiceEntry lists are not part of `services`, so its objects must be the same as well.
     let backends = index(
         old.map(|old| &old.backends),
-        same_parts && same_services && same_slices,
+        same_parts && same_services && same_slices && same_nodes,
         |old| Backends::build(inputs, &services, &workloads, &peer_authentications, old),
     );
     let same_backends = old.is_some_and(|old| Arc::ptr_eq(&old.backends, &backends));

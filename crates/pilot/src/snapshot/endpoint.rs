@@ -9,6 +9,7 @@ use weft_api::meta::Labels;
 use weft_api::service::TargetPort;
 use weft_api::service_entry::WorkloadEntry;
 
+use super::pods;
 use super::service::{MeshService, ServicePort};
 use super::workloads::{Workload, WorkloadKey, canonical_name, canonical_revision};
 
@@ -35,8 +36,12 @@ pub enum Health {
 pub struct MeshEndpoint {
     /// Address that clients connect to (for a local workload its sidecar).
     pub address: EndpointAddress,
+    /// Further addresses of the same pod that slices list for the service: the other family of a dual-stack one.
+    pub further_addresses: Vec<IpAddr>,
     /// Port that clients connect to.
     pub port: u16,
+    /// Slices list it, and say whether it takes requests.
+    pub from_slice: bool,
     /// Whether it takes requests. Always ready among `Backends`, which do not follow it.
     pub health: Health,
     /// The pod or local workload behind it, if there is one.
@@ -107,7 +112,9 @@ impl MeshEndpoint {
     pub(super) fn of_workload(workload: &Workload, port: u16, labels: &Arc<Labels>, mtls: bool) -> Self {
         Self {
             address: EndpointAddress::Ip(workload.address()),
+            further_addresses: Vec::new(),
             port,
+            from_slice: false,
             health: Health::Ready,
             workload: Some(workload.key.clone()),
             labels: Arc::clone(labels),
@@ -126,7 +133,9 @@ impl MeshEndpoint {
     pub(super) fn unknown(namespace: &Arc<str>, port: u16) -> Self {
         Self {
             address: EndpointAddress::Name("".into()),
+            further_addresses: Vec::new(),
             port,
+            from_slice: false,
             health: Health::Ready,
             workload: None,
             labels: Arc::default(),
@@ -141,11 +150,15 @@ impl MeshEndpoint {
         }
     }
 
-    /// The endpoint that a workload entry is, on one port.
+    /// The endpoint that a workload entry is, on one port. Its labels tell where it is if it does not say so itself, as Istio has it
+    /// (`convertWorkloadEntryToWorkloadInstance`).
     pub(super) fn of_entry(entry: &WorkloadEntry, name: &str, namespace: &Arc<str>, address: &str, port: u16) -> Self {
+        let said = Some(&entry.locality).filter(|locality| !locality.is_empty()).cloned();
         Self {
             address: EndpointAddress::parse(address),
+            further_addresses: Vec::new(),
             port,
+            from_slice: false,
             health: Health::Ready,
             workload: None,
             labels: Arc::new(entry.labels.clone()),
@@ -154,7 +167,7 @@ impl MeshEndpoint {
             canonical_name: canonical_name(&entry.labels).unwrap_or(name).into(),
             canonical_revision: canonical_revision(&entry.labels).into(),
             service_account: entry.service_account.as_deref().map(Into::into),
-            locality: entry.locality.clone(),
+            locality: said.or_else(|| pods::said_locality(&entry.labels)).unwrap_or_default(),
             weight: entry.weight,
             mtls: entry.labels.get("security.istio.io/tlsMode").map(String::as_str) == Some("istio"),
         }
@@ -165,8 +178,9 @@ impl MeshEndpoint {
         Self {
             address: EndpointAddress::parse(host),
             port: match port.target {
-                TargetPort::Number(number) => number,
-                TargetPort::Name(_) | TargetPort::Same => port.port,
+                // An alias is a name of DNS, which knows no ports.
+                TargetPort::Number(number) if service.alias_of.is_none() => number,
+                TargetPort::Number(_) | TargetPort::Name(_) | TargetPort::Same => port.port,
             },
             ..Self::unknown(&service.key.namespace, port.port)
         }

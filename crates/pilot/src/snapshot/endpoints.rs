@@ -16,7 +16,7 @@ use super::peer_authentication::PeerAuthentications;
 use super::service::{MeshService, Origin, ServiceKey, ServiceKind, ServicePort};
 use super::services::Services;
 use super::share;
-use super::slices::{self, Around, Slices};
+use super::slices::{self, Around, ListedHealth, Slices};
 use super::workloads::{WorkloadKey, Workloads};
 
 /// Endpoints of the ports of one service.
@@ -41,15 +41,16 @@ pub struct Endpoints {
 }
 
 /// The port of a workload entry that serves a service port: its own `ports` by name, else the target number, else the
-/// service's number.
-fn entry_port(entry: &WorkloadEntry, wanted: &ServicePort) -> u16 {
+/// service's number. A target that a Service names and the entry does not know is served by none (Istio:
+/// `serviceInstanceFromWorkloadInstance`).
+fn entry_port(entry: &WorkloadEntry, wanted: &ServicePort) -> Option<u16> {
     if let Some(port) = entry.ports.get(&wanted.name) {
-        return *port;
+        return Some(*port);
     }
     match &wanted.target {
-        TargetPort::Number(number) => *number,
-        TargetPort::Name(name) => entry.ports.get(name).copied().unwrap_or(wanted.port),
-        TargetPort::Same => wanted.port,
+        TargetPort::Number(number) => Some(*number),
+        TargetPort::Name(name) => entry.ports.get(name).copied(),
+        TargetPort::Same => Some(wanted.port),
     }
 }
 
@@ -121,9 +122,10 @@ impl Backends {
         for service in services.iter() {
             let mut found = PortEndpoints::default();
             built.select_workloads(service, &sources, &mut found);
+            sources.select_entries(service, &mut found);
             slices.endpoints(service, sources.around(), &mut found);
             sources.listed(service, &mut found);
-            sources.external_name(service, &mut found);
+            Sources::external_name(service, &mut found);
             let old = previous.and_then(|previous| previous.by_service.get(&service.key));
             built.by_service.insert(service.key.clone(), share::keep(found, old));
         }
@@ -170,16 +172,6 @@ impl Backends {
                 }
             }
         }
-        for (key, entry) in &sources.workloads.entries {
-            if key.namespace == *namespace && selects(selector, &entry.spec.labels) {
-                for port in &service.ports {
-                    let number = entry_port(&entry.spec, port);
-                    let endpoint =
-                        MeshEndpoint::of_entry(&entry.spec, &key.name, namespace, &entry.spec.address, number);
-                    found.add(port.port, endpoint);
-                }
-            }
-        }
     }
 
     /// The endpoints of a service.
@@ -209,6 +201,28 @@ impl Sources<'_> {
         }
     }
 
+    /// The WorkloadEntry objects that a service selects, those of a Kubernetes Service included (Istio:
+    /// `PILOT_ENABLE_K8S_SELECT_WORKLOAD_ENTRIES`), but for names, which EDS does not resolve (Istio: `dnsServiceEntryOnly`).
+    fn select_entries(&self, service: &MeshService, found: &mut PortEndpoints) {
+        let Some(selector) = &service.selector else {
+            return;
+        };
+        let namespace = &service.key.namespace;
+        for (key, entry) in &self.workloads.entries {
+            let entry = &entry.spec;
+            let usable = service.kind == ServiceKind::Entry || entry.address.parse::<IpAddr>().is_ok();
+            if !usable || key.namespace != *namespace || !selects(selector, &entry.labels) {
+                continue;
+            }
+            for port in &service.ports {
+                if let Some(number) = entry_port(entry, port) {
+                    let endpoint = MeshEndpoint::of_entry(entry, &key.name, namespace, &entry.address, number);
+                    found.add(port.port, endpoint);
+                }
+            }
+        }
+    }
+
     /// Endpoints written in a ServiceEntry; with DNS resolution and none written, the hosts themselves.
     fn listed(&self, service: &MeshService, found: &mut PortEndpoints) {
         if service.kind != ServiceKind::Entry || service.selector.is_some() {
@@ -226,14 +240,11 @@ impl Sources<'_> {
                 } else {
                     &entry.address
                 };
-                let endpoint = MeshEndpoint::of_entry(
-                    entry,
-                    &service.name,
-                    &service.key.namespace,
-                    address,
-                    entry_port(entry, port),
-                );
-                found.add(port.port, endpoint);
+                if let Some(number) = entry_port(entry, port) {
+                    let namespace = &service.key.namespace;
+                    let endpoint = MeshEndpoint::of_entry(entry, &service.name, namespace, address, number);
+                    found.add(port.port, endpoint);
+                }
             }
             if object.spec.endpoints.is_empty() && dns && !service.is_wildcard() {
                 found.add(port.port, MeshEndpoint::by_name(service, port, &service.key.hostname));
@@ -241,29 +252,21 @@ impl Sources<'_> {
         }
     }
 
-    fn external_name(&self, service: &MeshService, found: &mut PortEndpoints) {
-        if service.kind != ServiceKind::Kubernetes || service.resolution != Resolution::Dns {
-            return;
-        }
-        let name = (Arc::clone(&service.key.namespace), Arc::clone(&service.name));
-        let target = self
-            .inputs
-            .services
-            .get(&name)
-            .and_then(|object| object.spec.external_name.clone());
-        if let Some(target) = target {
-            let target = target.trim_end_matches('.').to_ascii_lowercase();
+    fn external_name(service: &MeshService, found: &mut PortEndpoints) {
+        if let Some(target) = &service.alias_of {
             for port in &service.ports {
-                found.add(port.port, MeshEndpoint::by_name(service, port, &target));
+                found.add(port.port, MeshEndpoint::by_name(service, port, target));
             }
         }
     }
 }
 
 /// Whether an endpoint takes requests; `None` if it does not. What nobody watches is taken to.
-fn health(endpoint: &MeshEndpoint, listed: Option<&BTreeMap<IpAddr, Health>>, inputs: &Inputs) -> Option<Health> {
-    if let (Some(listed), EndpointAddress::Ip(address)) = (listed, &endpoint.address) {
-        return listed.get(address).copied();
+fn health(endpoint: &MeshEndpoint, listed: &ListedHealth, inputs: &Inputs) -> Option<Health> {
+    if endpoint.from_slice
+        && let EndpointAddress::Ip(address) = endpoint.address
+    {
+        return listed.get(&(address, endpoint.port)).copied();
     }
     let Some(key) = &endpoint.workload else {
         return Some(Health::Ready);
@@ -283,8 +286,11 @@ impl Endpoints {
         let slices = Slices::new(inputs);
         let mut built = Self::default();
         for (key, all) in &backends.by_service {
-            let listed = services.get(key).and_then(|service| slices.health(service, inputs));
-            let health = |endpoint: &MeshEndpoint| health(endpoint, listed.as_ref(), inputs);
+            let service = services.get(key);
+            let listed = service
+                .map(|service| slices.health(service, inputs))
+                .unwrap_or_default();
+            let health = |endpoint: &MeshEndpoint| health(endpoint, &listed, inputs);
             let everything = |endpoint: &Arc<MeshEndpoint>| health(endpoint) == Some(Health::Ready);
             let old = previous.and_then(|previous| previous.by_service.get(key));
             let found = if all.ports.values().flatten().all(everything) {

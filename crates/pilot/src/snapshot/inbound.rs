@@ -22,9 +22,12 @@ pub struct InboundPort {
     pub app_port: u16,
     /// Where the sidecar listens; the same as `app_port` if traffic is redirected.
     pub mesh_port: u16,
+    /// Number in the name of the inbound cluster, unique in the workload: the application's port in a pod, as Istio has it. A local
+    /// workload's ports are chosen anew at each start, so the service's port stands for it as long as no other has the same.
+    pub number: u16,
     /// What it speaks: by the first service port that maps here, else by the port's own name.
     pub protocol: Protocol,
-    /// Service ports that map here, in the order of the services' names; the first names the inbound cluster.
+    /// Service ports that map here, in the order of the services' names.
     pub services: Vec<(ServiceKey, u16)>,
     /// What callers must present.
     pub mtls: MtlsMode,
@@ -61,6 +64,9 @@ impl Inbound {
                 }
             }
         }
+        for ports in ports.values_mut() {
+            number(ports);
+        }
         let mut built = Self {
             by_workload: ports
                 .into_iter()
@@ -94,9 +100,23 @@ fn inbound_port(workload: &Workload, port: &WorkloadPort, policies: &PeerAuthent
         name: port.name.clone(),
         app_port: port.app_port,
         mesh_port: port.mesh_port,
+        number: port.app_port,
         protocol: Protocol::from_port_name(&port.name).unwrap_or(Protocol::Auto),
         services: Vec::new(),
         mtls: policies.effective(&workload.key.namespace, &workload.labels, port.app_port),
+    }
+}
+
+/// Chooses the numbers of ports that are not redirected.
+fn number(ports: &mut [InboundPort]) {
+    for at in 0..ports.len() {
+        let (before, rest) = ports.split_at_mut(at);
+        let Some(port) = rest.first_mut().filter(|port| port.mesh_port != port.app_port) else {
+            continue;
+        };
+        let service = port.services.first().map(|(_, number)| *number);
+        let free = service.filter(|number| before.iter().all(|other| other.number != *number));
+        port.number = free.unwrap_or(port.app_port);
     }
 }
 

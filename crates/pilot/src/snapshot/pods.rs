@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weft_api::cluster;
 use weft_api::local_workload::{DataPlane, GatewayPort, Role};
 use weft_api::matching::Locality;
-use weft_api::meta::{Kind, Object, ObjectKey, selects};
+use weft_api::meta::{Kind, Labels, Object, ObjectKey, selects};
 use weft_api::pod::Pod;
 use weft_api::service::{Service, TargetPort};
 
@@ -117,17 +117,23 @@ fn gateway_ports(object: &Object<Pod>, services: &[&Arc<Object<Service>>]) -> Ve
     bound
 }
 
-/// Where the pod's node is, unless the pod says it itself (label `istio-locality`, with dots for slashes).
+/// Where the pod's node is, unless the pod says it itself.
 fn locality(object: &Object<Pod>, inputs: &Inputs) -> Locality {
-    if let Some(own) = object.meta.labels.get("istio-locality") {
-        let text = if own.contains('/') {
-            own.clone()
-        } else {
-            own.replace('.', "/")
-        };
-        return Locality::parse(&text);
-    }
-    of_node(inputs, &object.spec.node)
+    said_locality(&object.meta.labels).unwrap_or_else(|| of_node(inputs, &object.spec.node))
+}
+
+/// The locality that labels give, with dots for slashes: by `topology.istio.io/locality` if it is there, even empty, else by the
+/// older `istio-locality` (Istio 1.29: `GetLocalityLabel`, `SanitizeLocalityLabel`).
+pub(super) fn said_locality(labels: &Labels) -> Option<Locality> {
+    let said = ["topology.istio.io/locality", "istio-locality"]
+        .iter()
+        .find_map(|key| labels.get(*key))
+        .filter(|text| !text.is_empty())?;
+    Some(if said.contains('/') {
+        Locality::parse(said)
+    } else {
+        Locality::parse(&said.replace('.', "/"))
+    })
 }
 
 /// Where a node is; nothing for an unknown one.

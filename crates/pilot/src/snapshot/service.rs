@@ -64,6 +64,8 @@ pub struct MeshService {
     pub selector: Option<Labels>,
     /// Names, one of which the server's certificate must have (ServiceEntry).
     pub subject_alt_names: Vec<String>,
+    /// The host that a Service of type ExternalName stands for.
+    pub alias_of: Option<Arc<str>>,
     /// Who may see it.
     pub export_to: ExportTo,
 }

@@ -174,6 +174,10 @@ fn from_service(object: &Arc<Object<Service>>, domain: &str) -> MeshService {
         headless: spec.cluster_ip == ClusterIp::Headless,
         selector: (!spec.selector.is_empty() && !external).then(|| spec.selector.clone()),
         subject_alt_names: Vec::new(),
+        alias_of: spec
+            .external_name
+            .as_ref()
+            .map(|host| host.trim_end_matches('.').to_ascii_lowercase().into()),
         export_to: spec.export_to.clone(),
     }
 }
@@ -206,6 +210,7 @@ fn from_entry(object: &Arc<Object<ServiceEntry>>, hostname: &str) -> MeshService
         headless: false,
         selector: spec.workload_selector.clone(),
         subject_alt_names: spec.subject_alt_names.clone(),
+        alias_of: None,
         export_to: spec.export_to.clone(),
     }
 }

@@ -1,6 +1,6 @@
 //! Endpoints as Kubernetes lists them: EndpointSlices by service, joined with the pods behind their addresses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::endpoints::PortEndpoints;
 use super::inputs::Inputs;
 use super::peer_authentication::PeerAuthentications;
 use super::pods::of_node;
-use super::service::{MeshService, ServiceKind};
+use super::service::{MeshService, ServiceKind, ServicePort};
 use super::workloads::{Workload, Workloads};
 
 /// The slices of all services.
@@ -24,6 +24,20 @@ pub(super) struct Slices<'a> {
     /// By namespace and name of the service.
     by_service: BTreeMap<&'a str, BTreeMap<&'a str, Vec<&'a Object<EndpointSlice>>>>,
 }
+
+/// Whether endpoints take requests, by address and port; those that do not are left out.
+pub(super) type ListedHealth = BTreeMap<(IpAddr, u16), Health>;
+
+/// An endpoint of a slice, with the workload behind it.
+#[derive(Clone, Copy, Debug)]
+struct Member<'a> {
+    endpoint: &'a SliceEndpoint,
+    /// `None` for one that is no pod's.
+    workload: Option<&'a Arc<Workload>>,
+}
+
+/// The members of one service port, by address and port.
+type Members<'a> = BTreeMap<(IpAddr, u16), Member<'a>>;
 
 /// What the slices are joined with.
 #[derive(Clone, Copy, Debug)]
@@ -57,44 +71,55 @@ impl<'a> Slices<'a> {
         slices.map_or(&[], Vec::as_slice)
     }
 
-    /// Adds the endpoints of a service, ready or not.
+    /// Adds the endpoints of a service, ready or not: one for every pod, also where it has an address of each family.
     pub(super) fn endpoints(&self, service: &MeshService, around: Around<'_>, found: &mut PortEndpoints) {
-        let slices = self.of(service);
-        let shadowed = secondary(slices, service, around.workloads);
-        for slice in slices {
-            let endpoints = || {
-                let all = slice.spec.endpoints.iter();
-                all.filter(|endpoint| !shadowed.contains(&endpoint.address))
-            };
-            for port in &service.ports {
-                let Some(target) = slice.spec.ports.iter().find(|known| known.name == port.name) else {
-                    continue;
+        let slices: Vec<(&EndpointSlice, Vec<Member<'_>>)> = self
+            .of(service)
+            .iter()
+            .map(|slice| {
+                let endpoints = slice.spec.endpoints.iter();
+                let members = endpoints.filter_map(|endpoint| member(service, endpoint, around.workloads));
+                (&slice.spec, members.collect())
+            })
+            .collect();
+        for port in &service.ports {
+            let mut members = members(&slices, port);
+            let mut further = take_further(&mut members);
+            for (place, member) in members {
+                let further_addresses = further.remove(&place).unwrap_or_default();
+                let endpoint = MeshEndpoint {
+                    address: EndpointAddress::Ip(place.0),
+                    further_addresses,
+                    from_slice: true,
+                    ..joined(service, member, place.1, around)
                 };
-                for endpoint in endpoints() {
-                    found.add(port.port, joined(service, endpoint, target.port, around));
-                }
+                found.add(port.port, endpoint);
             }
         }
     }
 
-    /// Whether the endpoints of a service take requests, by address; those that do not are left out.
-    pub(super) fn health(&self, service: &MeshService, inputs: &Inputs) -> Option<BTreeMap<IpAddr, Health>> {
-        let slices = self.of(service);
-        if slices.is_empty() {
-            return None;
-        }
-        let mut found: BTreeMap<IpAddr, Health> = BTreeMap::new();
-        for endpoint in slices.iter().flat_map(|slice| &slice.spec.endpoints) {
-            let pod = endpoint.pod.as_deref().and_then(|name| {
-                let key = (Arc::clone(&service.key.namespace), name.into());
-                inputs.pods.get(&key).map(|object| &object.spec)
-            });
-            if let Some(health) = health(endpoint, pod) {
-                let known = found.entry(endpoint.address).or_insert(health);
-                *known = (*known).min(health);
+    /// Whether the endpoints of a service take requests. One that several slices list does if one of them says so.
+    pub(super) fn health(&self, service: &MeshService, inputs: &Inputs) -> ListedHealth {
+        let mut found = ListedHealth::new();
+        for slice in self.of(service) {
+            for endpoint in &slice.spec.endpoints {
+                let name = endpoint.pod.as_deref();
+                let key = name.map(|name| (Arc::clone(&service.key.namespace), Arc::<str>::from(name)));
+                let pod = key.as_ref().and_then(|key| inputs.pods.get(key));
+                if key.is_some_and(|key| pod.is_none() && !inputs.local_workloads.contains_key(&key)) {
+                    // Not a member.
+                    continue;
+                }
+                let Some(health) = health(endpoint, pod.map(|object| &object.spec)) else {
+                    continue;
+                };
+                for port in &slice.spec.ports {
+                    let known = found.entry((endpoint.address, port.port)).or_insert(health);
+                    *known = (*known).min(health);
+                }
             }
         }
-        Some(found)
+        found
     }
 }
 
@@ -116,41 +141,62 @@ pub(super) fn pod_health(pod: &Pod) -> Option<Health> {
     })
 }
 
-/// Addresses that are the second one of a pod whose primary one is listed as well: a dual-stack service has a slice for each
-/// family, and a pod is one endpoint.
-fn secondary(slices: &[&Object<EndpointSlice>], service: &MeshService, workloads: &Workloads) -> BTreeSet<IpAddr> {
-    let endpoints = || slices.iter().flat_map(|slice| &slice.spec.endpoints);
-    let listed: BTreeSet<IpAddr> = endpoints().map(|endpoint| endpoint.address).collect();
-    endpoints()
-        .filter_map(|endpoint| {
-            let workload = workload(service, endpoint, workloads)?;
-            let primary = workload.address();
-            (endpoint.address != primary && listed.contains(&primary)).then_some(endpoint.address)
-        })
-        .collect()
+/// An endpoint with its workload: the pod that it names, else the one that has its address. `None` while the pod that it names is not
+/// known: what is not known of it, such as whether it takes mTLS, would be wrong (Istio's `getPod`, which waits for it likewise).
+fn member<'a>(service: &MeshService, endpoint: &'a SliceEndpoint, workloads: &'a Workloads) -> Option<Member<'a>> {
+    let namespace = &service.key.namespace;
+    let workload = match &endpoint.pod {
+        Some(name) => Some(workloads.get(namespace, name)?),
+        None => workloads.pod_at(namespace, endpoint.address),
+    };
+    Some(Member { endpoint, workload })
 }
 
-/// The pod behind an address, if it has the address.
-fn workload<'a>(
-    service: &MeshService,
-    endpoint: &SliceEndpoint,
-    workloads: &'a Workloads,
-) -> Option<&'a Arc<Workload>> {
-    let name = endpoint.pod.as_deref()?;
-    let workload = workloads.get(&service.key.namespace, name)?;
-    workload.addresses.contains(&endpoint.address).then_some(workload)
+/// The members of a service port. While an endpoint moves from one slice to another both may list it, and readers are to count it
+/// once (Kubernetes, "EndpointSlices", "Duplicate endpoints"); the slice that says more in its favour is heard.
+fn members<'a>(slices: &[(&EndpointSlice, Vec<Member<'a>>)], port: &ServicePort) -> Members<'a> {
+    let mut found = Members::new();
+    for (slice, members) in slices {
+        let Some(target) = slice.ports.iter().find(|known| known.name == port.name) else {
+            continue;
+        };
+        for member in members {
+            let known = found.entry((member.endpoint.address, target.port)).or_insert(*member);
+            if member.favour() > known.favour() {
+                *known = *member;
+            }
+        }
+    }
+    found
 }
 
-fn joined(service: &MeshService, endpoint: &SliceEndpoint, port: u16, around: Around<'_>) -> MeshEndpoint {
-    let address = EndpointAddress::Ip(endpoint.address);
-    match workload(service, endpoint, around.workloads) {
-        Some(workload) => MeshEndpoint {
-            address,
-            ..of_pod(workload, port, around.policies)
-        },
+/// Takes out the members that are a further address of a pod whose primary one is listed as well, and returns them by the latter:
+/// a dual-stack service has a slice for each family, and a pod is one endpoint.
+fn take_further(members: &mut Members<'_>) -> BTreeMap<(IpAddr, u16), Vec<IpAddr>> {
+    let mut further: BTreeMap<_, Vec<IpAddr>> = BTreeMap::new();
+    for ((address, port), member) in &*members {
+        let Some(workload) = member.workload else {
+            continue;
+        };
+        let primary = (workload.address(), *port);
+        if *address != primary.0 && workload.addresses.contains(address) && members.contains_key(&primary) {
+            further.entry(primary).or_default().push(*address);
+        }
+    }
+    for ((_, port), addresses) in &further {
+        for address in addresses {
+            members.remove(&(*address, *port));
+        }
+    }
+    further
+}
+
+/// What a member is but for its addresses.
+fn joined(service: &MeshService, member: Member<'_>, port: u16, around: Around<'_>) -> MeshEndpoint {
+    match member.workload {
+        Some(workload) => of_pod(workload, port, around.policies),
         None => MeshEndpoint {
-            address,
-            locality: of_node(around.inputs, &endpoint.node),
+            locality: of_node(around.inputs, &member.endpoint.node),
             ..MeshEndpoint::unknown(&service.key.namespace, port)
         },
     }
@@ -162,4 +208,13 @@ pub(super) fn of_pod(workload: &Workload, port: u16, policies: &PeerAuthenticati
     let mode = policies.effective(&workload.key.namespace, &workload.labels, port);
     let sidecar = workload.proxied && workload.role == Role::Sidecar;
     MeshEndpoint::of_workload(workload, port, &labels, sidecar && mode != MtlsMode::Disable)
+}
+
+// === impl Member ===
+
+impl Member<'_> {
+    /// Grows with what its slice says in its favour.
+    fn favour(&self) -> (bool, bool) {
+        (self.endpoint.ready, self.endpoint.serving)
+    }
 }

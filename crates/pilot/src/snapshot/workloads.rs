@@ -92,6 +92,9 @@ pub struct Workloads {
     pub entries: BTreeMap<WorkloadKey, Arc<Object<WorkloadEntry>>>,
     /// Pods and local workloads by namespace, label and value, so that a selector need not look at all of them.
     by_label: BTreeMap<(Arc<str>, String, String), Vec<WorkloadKey>>,
+    /// Pods by namespace and address; `None` where several claim it. Those in the network of their node have no address of their
+    /// own and are not here.
+    by_address: BTreeMap<(Arc<str>, IpAddr), Option<WorkloadKey>>,
 }
 
 // === impl WorkloadPort ===
@@ -251,6 +254,29 @@ fn local_workload(namespace: &Arc<str>, name: &Arc<str>, object: &Object<LocalWo
     }
 }
 
+fn by_address(
+    inputs: &Inputs,
+    local: &BTreeMap<WorkloadKey, Arc<Workload>>,
+) -> BTreeMap<(Arc<str>, IpAddr), Option<WorkloadKey>> {
+    let in_node_network = |key: &WorkloadKey| {
+        let pod = inputs.pods.get(&(Arc::clone(&key.namespace), Arc::clone(&key.name)));
+        pod.is_none_or(|pod| pod.spec.host_network)
+    };
+    let mut found: BTreeMap<_, Option<WorkloadKey>> = BTreeMap::new();
+    for (key, workload) in local {
+        if !workload.is_pod() || in_node_network(key) {
+            continue;
+        }
+        for address in &workload.addresses {
+            found
+                .entry((Arc::clone(&key.namespace), *address))
+                .and_modify(|known| *known = known.take().filter(|known| known == key))
+                .or_insert_with(|| Some(key.clone()));
+        }
+    }
+    found
+}
+
 // === impl Workloads ===
 
 impl Workloads {
@@ -284,10 +310,12 @@ impl Workloads {
                     .push(key.clone());
             }
         }
+        let by_address = by_address(inputs, &local);
         Self {
             local,
             entries,
             by_label,
+            by_address,
         }
     }
 
@@ -319,6 +347,12 @@ impl Workloads {
             namespace: namespace.into(),
             name: name.into(),
         })
+    }
+
+    /// The one pod of a namespace that has an address.
+    pub(super) fn pod_at(&self, namespace: &Arc<str>, address: IpAddr) -> Option<&Arc<Workload>> {
+        let found = self.by_address.get(&(Arc::clone(namespace), address))?;
+        self.local.get(found.as_ref()?)
     }
 
     /// Whether any workload of the namespace (`None`: of any namespace) has the labels.

@@ -165,9 +165,9 @@ fn inbound_ports_have_chains_by_protocol_and_mode() {
           "virtualInbound-catchall-plain-tcp" [raw_buffer] -> InboundPassthroughCluster
           "virtualInbound-catchall-foreign-tls" [tls] -> InboundPassthroughCluster
           "0.0.0.0_3306-mtls-tcp" [port 3306 tls istio,istio-peer-exchange] mtls -> inbound|3306||
-          "0.0.0.0_8080-mtls-http" [port 8080 tls istio-http/1.0,istio-http/1.1,istio-h2] mtls -> http inbound|80||
-          "0.0.0.0_8080-plain-http" [port 8080 raw_buffer] -> http inbound|80||
-          "0.0.0.0_8080-foreign-tls" [port 8080 tls] -> inbound|80||
+          "0.0.0.0_8080-mtls-http" [port 8080 tls istio-http/1.0,istio-http/1.1,istio-h2] mtls -> http inbound|8080||
+          "0.0.0.0_8080-plain-http" [port 8080 raw_buffer] -> http inbound|8080||
+          "0.0.0.0_8080-foreign-tls" [port 8080 tls] -> inbound|8080||
           "0.0.0.0_9100-plain-http" [port 9100 raw_buffer http/1.0,http/1.1,h2c] -> http InboundPassthroughCluster
           "0.0.0.0_9100-plain-tcp" [port 9100 raw_buffer] -> InboundPassthroughCluster
           "0.0.0.0_9100-foreign-tls" [port 9100 tls] -> InboundPassthroughCluster
@@ -272,7 +272,7 @@ fn clusters_lead_back_into_the_pod() {
         "own",
         "{name: http, port: 80, targetPort: 8080}",
     ));
-    for name in ["inbound|80||", "InboundPassthroughCluster"] {
+    for name in ["inbound|8080||", "InboundPassthroughCluster"] {
         let resource = generated.clusters.get(name).unwrap();
         let cluster = cluster::Cluster::decode(&*resource.bytes).unwrap();
         let source = cluster.upstream_bind_config.and_then(|bind| bind.source_address);
@@ -285,6 +285,95 @@ fn clusters_lead_back_into_the_pod() {
             cluster.lb_policy,
             cluster::cluster::LbPolicy::ClusterProvided as i32,
             "{name}"
+        );
+    }
+}
+
+#[test]
+fn services_with_one_port_number_reach_their_own_ports_of_the_pod() {
+    let web = service("web", "10.96.0.1", "own", "{name: http, port: 80, targetPort: 8080}");
+    let api = service("api", "10.96.0.2", "own", "{name: grpc, port: 80, targetPort: 9090}");
+    let generated = served(&(web + &api));
+    let names: BTreeMap<&Arc<str>, &Resource> = generated.clusters.iter().collect();
+    let names = names.keys().map(|name| name.to_string());
+    let inbound: Vec<String> = names.filter(|name| name.starts_with("inbound|")).collect();
+    assert_eq!(inbound, ["inbound|8080||", "inbound|9090||"]);
+    let all = listeners(&generated);
+    for (chain, cluster) in [
+        ("8080-mtls-http", "inbound|8080||"),
+        ("9090-mtls-http", "inbound|9090||"),
+    ] {
+        let line = all.lines().find(|line| line.contains(chain)).unwrap();
+        assert!(line.ends_with(&format!("http {cluster}")), "{line}");
+    }
+}
+
+/// An alias takes no connections of others on its port, and requests to it go to the service of the mesh that it stands for.
+#[test]
+fn an_external_name_is_an_alias() {
+    let web = service("web", "10.96.0.1", "web", "{name: http, port: 80}");
+    let alias = |name: &str, target: &str, port: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{type: ExternalName, externalName: {target}, ports: [{port}]}}\n"
+        )
+    };
+    let own = alias("shop", "web.default.svc.cluster.local", "{name: http, port: 80}");
+    let database = alias("db", "db.example.com", "{name: tcp, port: 5432, targetPort: 15432}");
+    let generated = served(&(web + &own + &database));
+    assert!(!listeners(&generated).contains("5432"), "{}", listeners(&generated));
+    let routes = generated.routes.get("80").unwrap();
+    let routes = route::RouteConfiguration::decode(&*routes.bytes).unwrap();
+    let host = routes.virtual_hosts.iter();
+    let host = { host }.find(|host| host.domains.iter().any(|domain| domain == "shop"));
+    let action = host
+        .and_then(|host| host.routes.first())
+        .and_then(|route| route.action.clone());
+    let Some(route::route::Action::Route(action)) = action else {
+        panic!("{action:?}");
+    };
+    assert_eq!(
+        action.cluster_specifier,
+        Some(route::route_action::ClusterSpecifier::Cluster(
+            "outbound|80||web.default.svc.cluster.local".to_owned()
+        ))
+    );
+}
+
+/// Only what is safe to repeat is, and nothing else keeps a body for it.
+#[test]
+fn requests_are_delivered_once_more_by_method() {
+    let generated = served(&service(
+        "own",
+        "10.96.0.1",
+        "own",
+        "{name: http, port: 80, targetPort: 8080}",
+    ));
+    let resource = generated.listeners.get("virtualInbound").unwrap();
+    let inbound = listener::Listener::decode(&*resource.bytes).unwrap();
+    let chain = inbound
+        .filter_chains
+        .iter()
+        .find(|chain| chain.name.ends_with("8080-mtls-http"));
+    let filter = chain.and_then(|chain| chain.filters.last()?.config_type.clone());
+    let Some(listener::filter::ConfigType::TypedConfig(config)) = filter else {
+        panic!("{filter:?}");
+    };
+    let manager = hcm::HttpConnectionManager::decode(&*config.value).unwrap();
+    let Some(hcm::http_connection_manager::RouteSpecifier::RouteConfig(routes)) = manager.route_specifier else {
+        panic!("no routes");
+    };
+    let Some(route::route::Action::Route(action)) = &routes.virtual_hosts[0].routes[0].action else {
+        panic!("no route");
+    };
+    let policy = action.retry_policy.as_ref().unwrap();
+    let methods: Vec<String> = { policy.retriable_request_headers.iter() }
+        .map(|header| format!("{} {:?}", header.name, header.header_match_specifier))
+        .collect();
+    assert_eq!((policy.retry_on.as_str(), methods.len()), ("reset", 3));
+    for (method, shown) in ["GET", "HEAD", "OPTIONS"].iter().zip(&methods) {
+        assert!(
+            shown.starts_with(":method ") && shown.contains(&format!("Exact(\"{method}\")")),
+            "{shown}"
         );
     }
 }
