@@ -108,6 +108,8 @@ pub struct Meta {
     pub annotations: BTreeMap<String, String>,
     /// Creation time as Kubernetes writes it (RFC 3339, UTC, whole seconds); absent in files as a rule.
     pub created: Option<String>,
+    /// How often the object was changed, as a server counts it; 0 in files as a rule.
+    pub generation: i64,
 }
 
 /// An object of one kind with its metadata and the place where it starts.
@@ -160,6 +162,15 @@ impl Kind {
 }
 
 impl Kind {
+    /// The name by which objects are told apart: two kinds are called Gateway, and that of the Gateway API gets its group, as
+    /// kubectl writes it.
+    pub fn unique_name(self) -> &'static str {
+        if self == Self::KubernetesGateway {
+            return "Gateway.gateway.networking.k8s.io";
+        }
+        self.as_str()
+    }
+
     /// Whether objects of the kind belong to no namespace.
     pub fn is_cluster_wide(self) -> bool {
         matches!(self, Self::Node | Self::Namespace | Self::GatewayClass)
@@ -177,10 +188,11 @@ impl fmt::Display for Kind {
 /// `Kind/namespace/name`; `Kind/name` without a namespace.
 impl fmt::Display for ObjectKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = self.kind.unique_name();
         if self.namespace.is_empty() {
-            return write!(f, "{}/{}", self.kind, self.name);
+            return write!(f, "{kind}/{}", self.name);
         }
-        write!(f, "{}/{}/{}", self.kind, self.namespace, self.name)
+        write!(f, "{kind}/{}/{}", self.namespace, self.name)
     }
 }
 

@@ -57,14 +57,14 @@ impl Protocol {
         })
     }
 
-    /// Reads Kubernetes' `appProtocol`: the names that Kubernetes reserves, then the mesh's own.
-    /// An unknown one says nothing (istio.io, "Protocol Selection").
+    /// Reads Kubernetes' `appProtocol`: the names that Kubernetes reserves, then as Istio reads a port's name, by what is before
+    /// the first `-` (istio.io, "Protocol Selection").
     pub fn from_app_protocol(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
             "kubernetes.io/h2c" => Some(Self::Http2),
             "kubernetes.io/ws" => Some(Self::Http),
             "kubernetes.io/wss" => Some(Self::Https),
-            other => Self::parse(other),
+            other => Self::from_port_name(other),
         }
     }
 

@@ -215,7 +215,7 @@ fn peer_authentication_and_services() {
             f.yaml:4:21: error [IST0106] PeerAuthentication/default/p spec.mtls.mode: "STRIKT" is not allowed here; did you mean STRICT?
             f.yaml:4:45: error [IST0106] PeerAuthentication/default/p spec.portLevelMtls: needs a selector; select the workloads that the ports belong to
             f.yaml:4:52: error [IST0106] PeerAuthentication/default/p spec.portLevelMtls: "http" is not a port; use the workload's port, from 1 to 65535
-            f.yaml:12:22: info [IST0118] Service/default/s spec.ports[0].name: "web" names no protocol, so the protocol is detected; start the name with http-, grpc-, tcp- or the like, or set appProtocol
+            f.yaml:12:22: info [IST0118] Service/default/s spec.ports[0].name: "web" names no protocol, so the protocol is detected; start the name with http-, grpc-, tcp- or the like, or set appProtocol to one of these
             f.yaml:13:28: error [IST0106] Service/default/s spec.ports[1].targetPort: 0 is out of range; use a whole number from 1 to 65535
             f.yaml:14:20: warning [IST0133] Service/default/s spec.sessionAffinity: ClientIP has no effect inside the mesh; remove it
             f.yaml:15:14: error [IST0106] Service/default/s spec.clusterIP: "x" is not an IP address; or use None for headless

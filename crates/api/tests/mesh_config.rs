@@ -71,6 +71,21 @@ fn other_configmaps_are_nobodys_matter() {
     assert_eq!(parsed, Parsed::default());
 }
 
+/// Taking the key away means what never having had it means.
+#[test]
+fn without_the_key_everything_is_as_by_default() {
+    for data in ["", "data: {}\n", "data: {meshNetworks: \"networks: {}\"}\n"] {
+        let text =
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\n{data}");
+        let parsed = parse("f.yaml", &text);
+        assert!(parsed.diagnostics.is_empty(), "{data}: {:?}", parsed.diagnostics);
+        let [Resource::MeshConfig(config)] = parsed.resources.as_slice() else {
+            panic!("{data}: {:?}", parsed.resources);
+        };
+        assert_eq!(config.spec, MeshConfig::default());
+    }
+}
+
 #[test]
 fn policies_are_checked_field_by_field() {
     for (kind, spec, expected) in [

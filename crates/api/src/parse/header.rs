@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::fields::Fields;
+use super::tree::Value;
 use crate::diagnostic::{Severity, code};
-use crate::meta::{Kind, Meta, Place};
+use crate::meta::{Kind, Meta, ObjectKey, Place};
 
 /// What a document says of itself.
 #[derive(Debug)]
@@ -67,12 +68,11 @@ pub(super) fn read(fields: &mut Fields<'_, '_>, file: &Arc<str>) -> Option<Heade
     }
     let (group, version) = api_version.rsplit_once('/').unwrap_or(("", &api_version));
     let kind = known_kind(fields, group, version, &kind_name)?;
-    let namespace = if kind.is_cluster_wide() {
-        fields.report().object = format!("{kind_name}/{name}");
-        Arc::from("")
-    } else {
-        namespace
-    };
+    let namespace = if kind.is_cluster_wide() { "".into() } else { namespace };
+    if !name.is_empty() {
+        let (namespace, name) = (Arc::clone(&namespace), Arc::clone(&name));
+        fields.report().object = ObjectKey { kind, namespace, name }.to_string();
+    }
     let meta = metadata(fields, namespace, name);
     if meta.is_none() && fields.get("metadata").is_none() {
         fields.missing("metadata", "give at least metadata.name");
@@ -145,6 +145,10 @@ fn metadata(fields: &mut Fields<'_, '_>, namespace: Arc<str>, name: Arc<str>) ->
         let labels = f.labels("labels");
         let annotations = f.labels("annotations");
         let created = f.text("creationTimestamp");
+        let generation = match f.get("generation").map(|node| &node.value) {
+            Some(Value::Scalar { text, .. }) => text.parse().unwrap_or_default(),
+            Some(Value::List(_) | Value::Map(_)) | None => 0,
+        };
         f.ignore(&[
             "uid",
             "resourceVersion",
@@ -164,6 +168,7 @@ fn metadata(fields: &mut Fields<'_, '_>, namespace: Arc<str>, name: Arc<str>) ->
             labels,
             annotations,
             created,
+            generation,
         }
     })
 }

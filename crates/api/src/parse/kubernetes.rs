@@ -9,7 +9,7 @@ use super::tree::Value;
 use super::values;
 use crate::diagnostic::{Severity, code};
 use crate::matching::{ExportTo, NamespaceScope};
-use crate::meta::Meta;
+use crate::meta::{Meta, Position};
 use crate::protocol::Protocol;
 use crate::secret::Secret;
 use crate::service::{ClusterIp, Service, ServicePort, TargetPort};
@@ -65,12 +65,22 @@ pub(super) fn service(fields: &mut Fields<'_, '_>, meta: &Meta) -> Service {
         );
     }
     unique_ports(fields, &ports);
-    Service {
+    let service = Service {
         selector: values::labels(fields, "selector"),
         cluster_ip: cluster_ip(fields),
         external_name,
         export_to: export_to(meta),
         ports,
+    };
+    ignore_unknown_of_server(fields);
+    service
+}
+
+/// What a server has let in is well-formed: a field that is not known here is of another version of Kubernetes. In a file, which
+/// nobody has looked at, it is a mistake.
+fn ignore_unknown_of_server(fields: &mut Fields<'_, '_>) {
+    if fields.at == Position::default() {
+        fields.ignore_rest();
     }
 }
 
@@ -139,18 +149,24 @@ fn service_port(fields: &mut Fields<'_, '_>) -> Option<ServicePort> {
         });
         return None;
     }
-    let named = app_protocol
-        .as_deref()
-        .and_then(Protocol::from_app_protocol)
-        .or_else(|| Protocol::from_port_name(&name));
-    if named.is_none() && !name.is_empty() && app_protocol.is_none() {
-        let at = fields.place("name");
-        fields.report().field("name", |report| {
-            let message = format!("{name:?} names no protocol, so the protocol is detected");
-            let hint = "start the name with http-, grpc-, tcp- or the like, or set appProtocol";
+    // Where appProtocol is set, the name says nothing (istio.io, "Protocol Selection").
+    let (field, text) = match &app_protocol {
+        Some(protocol) => ("appProtocol", protocol),
+        None => ("name", &name),
+    };
+    let named = match &app_protocol {
+        Some(protocol) => Protocol::from_app_protocol(protocol),
+        None => Protocol::from_port_name(&name),
+    };
+    if named.is_none() && !text.is_empty() {
+        let at = fields.place(field);
+        fields.report().field(field, |report| {
+            let message = format!("{text:?} names no protocol, so the protocol is detected");
+            let hint = "start the name with http-, grpc-, tcp- or the like, or set appProtocol to one of these";
             report.add(Severity::Info, code::PORT_NAME, at, message, hint);
         });
     }
+    ignore_unknown_of_server(fields);
     let protocol = match named {
         Some(Protocol::Udp) | None if SERVER_FIRST_PORTS.contains(&port) => Protocol::Tcp,
         Some(protocol) => protocol,

@@ -191,7 +191,9 @@ impl Containers {
                 .any(|word| matches!(word.as_str(), "gateway" | "router"));
             self.proxy = Some(if gateway { Role::Gateway } else { Role::Sidecar });
         }
-        if application {
+        // An init container that is restarted always runs beside the others (Kubernetes, "Sidecar Containers").
+        let runs_on = application || fields.text("restartPolicy").as_deref() == Some("Always");
+        if runs_on {
             self.ports.extend(ports);
         }
         fields.ignore_rest();
