@@ -28,6 +28,13 @@ const PACE: Duration = Duration::from_millis(50);
 /// Pause before objects are looked at again that could not be written, or that were ahead of the snapshot.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// How often objects that cannot be used are looked at again: one may have been changed into one that is broken in the same way, of
+/// which no snapshot tells.
+const SWEEP_BROKEN: Duration = Duration::from_secs(30);
+
+/// The same for all objects, whose status somebody else may have written over.
+const SWEEP: Duration = Duration::from_secs(300);
+
 /// Our condition (Istio's type).
 const CONDITION: &str = "Reconciled";
 
@@ -85,6 +92,8 @@ async fn follow(client: &Client, served: watch::Receiver<Served>, mut snapshots:
     let mut later: BTreeSet<ObjectKey> = BTreeSet::new();
     let mut pace = tokio::time::interval(PACE);
     let mut retry = tokio::time::interval(RETRY);
+    let mut sweep_broken = tokio::time::interval(SWEEP_BROKEN);
+    let mut sweep = tokio::time::interval(SWEEP);
     snapshots.mark_changed();
     let mut wanted = Wanted::new();
     loop {
@@ -100,6 +109,11 @@ async fn follow(client: &Client, served: watch::Receiver<Served>, mut snapshots:
                 pending = news.map(|(key, _)| key.clone()).collect();
             }
             _ = retry.tick() => pending.append(&mut later),
+            _ = sweep_broken.tick() => {
+                let broken = wanted.iter().filter(|(_, (resource, _))| resource.is_none());
+                pending.extend(broken.map(|(key, _)| key.clone()));
+            }
+            _ = sweep.tick() => pending.extend(wanted.keys().cloned()),
             _ = pace.tick(), if !pending.is_empty() => {
                 let Some(key) = pending.pop_first() else {
                     continue;

@@ -4,6 +4,8 @@
 pub mod leader;
 pub mod token;
 
+use std::time::Duration;
+
 use kube::Client;
 
 /// Labels of everything that belongs to an installation; uninstalling finds things by them.
@@ -11,6 +13,9 @@ pub const OWNED: [(&str, &str); 2] = [
     ("app.kubernetes.io/part-of", "weft"),
     ("app.kubernetes.io/managed-by", "meshctl"),
 ];
+
+/// A connection on which nothing came for so long leads nowhere.
+const READ_TIMEOUT: Duration = Duration::from_secs(295);
 
 /// Why there is no connection to an API server.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +31,9 @@ pub enum ConnectError {
 /// The API server of `KUBECONFIG`, of `~/.kube/config`, or of the pod that this runs in.
 pub async fn connect() -> Result<Client, ConnectError> {
     crate::tls::install_provider();
-    let config = kube::Config::infer().await?;
+    let mut config = kube::Config::infer().await?;
+    // Watches are quiet for that long at most: the server ends them before.
+    config.read_timeout = Some(READ_TIMEOUT);
     tracing::info!(server = %config.cluster_url, "using Kubernetes");
     Ok(Client::try_from(config)?)
 }

@@ -81,6 +81,10 @@ fn ports(
     }
 }
 
+/// Where a gateway's Secret is looked for, and by whose leave.
+const IN_A_CLUSTER: &str = "the Secret belongs into the namespace of the gateway's pods; where that is not pilot's, \
+    meshctl install --set gatewayNamespaces=NAMESPACE lets pilot read it";
+
 fn credentials(
     snapshot: &MeshSnapshot,
     gateway: &Arc<Object<Gateway>>,
@@ -121,7 +125,11 @@ fn credentials(
             Severity::Error,
             code::GATEWAY_CREDENTIAL,
             message,
-            "the secret belongs into the namespace of the gateway workload",
+            if workloads.iter().any(|workload| workload.is_pod()) {
+                IN_A_CLUSTER
+            } else {
+                "the secret belongs into the namespace of the gateway workload"
+            },
         ));
     }
 }

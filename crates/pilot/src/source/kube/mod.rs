@@ -34,6 +34,9 @@ const MESSAGES_MAX: usize = 1024;
 /// How often the server is asked which kinds it has: so long after it was installed a new kind is picked up.
 const DISCOVERY_PERIOD: Duration = Duration::from_secs(5);
 
+/// How long the server may take to say so; a connection that leads nowhere must not hold up what watches say.
+const DISCOVERY_LIMIT: Duration = Duration::from_secs(10);
+
 /// The same while the server has not answered yet.
 const DISCOVERY_RETRY: Duration = Duration::from_secs(1);
 
@@ -152,14 +155,23 @@ impl KubeSource {
 impl Watches {
     /// Starts watches of kinds that appeared and ends those of kinds that are gone; `false` if the server did not answer.
     async fn discover(&mut self, mirror: &mut Mirror) -> bool {
-        let served = match discover::served(&self.source.client).await {
-            Ok(Some(served)) => served,
-            Ok(None) => {
+        let asked = tokio::time::timeout(DISCOVERY_LIMIT, discover::served(&self.source.client));
+        let served = match asked.await {
+            Ok(Ok(Some(served))) => served,
+            Ok(Ok(None)) => {
                 tracing::info!("the Kubernetes API server is not ready yet");
                 return false;
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "cannot ask the Kubernetes API server which kinds it has, trying again");
+                return false;
+            }
+            Err(_) => {
+                let limit = DISCOVERY_LIMIT.as_secs();
+                tracing::warn!(
+                    limit,
+                    "the Kubernetes API server does not say which kinds it has, trying again"
+                );
                 return false;
             }
         };
