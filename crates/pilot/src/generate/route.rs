@@ -375,6 +375,8 @@ pub(super) fn configuration(
     pb::RouteConfiguration {
         name: name.to_owned(),
         virtual_hosts,
+        // Between proxies; where all attempts failed the client has no use for it.
+        response_headers_to_remove: vec![UNDELIVERED.to_owned()],
         validate_clusters: Some(boolean(false)),
         ignore_port_in_host_matching: ignore_port,
         max_direct_response_body_size_bytes: Some(uint32(1 << 20)),
