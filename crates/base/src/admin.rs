@@ -2,8 +2,7 @@
 //!
 //! A process adds its own routes; the data plane's Envoy-compatible admin pages are its own.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,8 +12,8 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 
+use crate::listen;
 use crate::log::LogControl;
 use crate::readiness::Readiness;
 use crate::shutdown::Shutdown;
@@ -49,16 +48,6 @@ impl Admin {
     }
 }
 
-/// All addresses of a machine; `[::]` takes IPv4 as well, and where there is no IPv6, IPv4 alone is meant.
-async fn bind(listen: SocketAddr) -> std::io::Result<TcpListener> {
-    match TcpListener::bind(listen).await {
-        Err(error) if listen.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, listen.port())).await
-        }
-        bound => bound,
-    }
-}
-
 /// Binds `listen` and serves `router` until `shutdown` starts. Returns the bound address at once.
 pub async fn serve(
     name: &'static str,
@@ -66,7 +55,7 @@ pub async fn serve(
     router: Router,
     shutdown: &Shutdown,
 ) -> std::io::Result<SocketAddr> {
-    let listener = bind(listen).await.map_err(|error| {
+    let listener = listen::bind(listen).await.map_err(|error| {
         let text = format!("cannot listen on {listen} for {name}: {error}; is another process using the port?");
         std::io::Error::new(error.kind(), text)
     })?;

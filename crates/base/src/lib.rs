@@ -8,6 +8,7 @@ pub mod grpc_tls;
 pub mod identity;
 #[cfg(feature = "kubernetes")]
 pub mod kubernetes;
+pub mod listen;
 pub mod log;
 pub mod readiness;
 pub mod shutdown;

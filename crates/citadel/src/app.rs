@@ -11,7 +11,6 @@ use prometheus_client::registry::Registry;
 use rcgen::{KeyPair, PublicKeyData, SubjectPublicKeyInfo};
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::transport::Server;
 use weft_base::admin::Admin;
@@ -121,7 +120,7 @@ async fn open(config: &Config, shutdown: &Shutdown) -> Result<Opened> {
 
 async fn serve(config: &Config, opened: Opened, metrics: Metrics, shutdown: &Shutdown) -> Result<SocketAddr> {
     let listen = config.listen;
-    let listener = TcpListener::bind(listen).await;
+    let listener = weft_base::listen::bind(listen).await;
     let listener =
         listener.with_context(|| format!("cannot listen on {listen}; is another process using the port?"))?;
     let addr = listener.local_addr()?;

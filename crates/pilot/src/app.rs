@@ -198,7 +198,7 @@ fn count_snapshots(metrics: &Metrics, mut snapshots: watch::Receiver<Arc<MeshSna
 }
 
 async fn listen(name: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(addr).await;
+    let listener = weft_base::listen::bind(addr).await;
     let listener =
         listener.with_context(|| format!("cannot listen on {addr} for {name}; is another process using the port?"))?;
     let addr = listener.local_addr()?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
@@ -99,7 +98,7 @@ async fn serve_grpc(
     router: tonic::transport::server::Router,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr> {
-    let listener = TcpListener::bind(listen).await;
+    let listener = weft_base::listen::bind(listen).await;
     let listener = listener
         .with_context(|| format!("cannot listen on {listen} for {name}; is another process using the port?"))?;
     let addr = listener.local_addr()?;

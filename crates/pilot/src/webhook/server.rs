@@ -13,7 +13,6 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_stream::StreamExt;
 use weft_base::shutdown::Shutdown;
@@ -45,7 +44,7 @@ pub async fn serve(
     config: watch::Receiver<Option<Arc<ServerConfig>>>,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr> {
-    let listener = TcpListener::bind(listen)
+    let listener = weft_base::listen::bind(listen)
         .await
         .with_context(|| format!("cannot listen on {listen} for webhooks; is another process using the port?"))?;
     let address = listener.local_addr()?;
