@@ -124,7 +124,9 @@ async fn ensure(client: &Client, namespace: &str, root_pem: &str) -> kube::Resul
             Ok(false)
         }
         Some(_) => {
-            let patch = serde_json::json!({"data": {KEY: root_pem}});
+            // Ours from now on, whoever made it: a purge takes it away.
+            let labels = serde_json::json!({LABEL.0: LABEL.1});
+            let patch = serde_json::json!({"metadata": {"labels": labels}, "data": {KEY: root_pem}});
             api.patch(NAME, &PatchParams::default(), &Patch::Merge(patch)).await?;
             Ok(true)
         }
