@@ -30,13 +30,29 @@ pub(crate) fn run(arguments: &InjectArguments) -> anyhow::Result<Exit> {
         for note in &injected.notes {
             output::say(note);
         }
-        if !text.is_empty() && !injected.text.starts_with("---") {
-            text.push_str("---\n");
-        }
-        text.push_str(&injected.text);
+        append(&mut text, &injected.text);
     }
     output::write(&text)?;
     Ok(Exit::Ok)
+}
+
+/// Puts the documents of another file behind those that are there.
+fn append(text: &mut String, more: &str) {
+    if text.is_empty() {
+        text.push_str(more);
+        return;
+    }
+    let more = more.strip_prefix('\u{feff}').unwrap_or(more);
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    // Directives stand before the first mark of their document, so what comes before must end (YAML 1.2.2, 9.2).
+    if more.starts_with('%') {
+        text.push_str("...\n");
+    } else if !more.starts_with("---") {
+        text.push_str("---\n");
+    }
+    text.push_str(more);
 }
 
 fn read_settings(path: &Path) -> anyhow::Result<Settings> {
@@ -61,4 +77,25 @@ fn read(path: &Path) -> anyhow::Result<String> {
         return Err(Failure::bad_data(format!("{} has more than {INPUT_BYTES_MAX} bytes", path.display())).into());
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_of_two_files_stay_apart() {
+        for (first, second, expected) in [
+            ("", "a: 1", "a: 1"),
+            ("a: 1", "b: 2\n", "a: 1\n---\nb: 2\n"),
+            ("a: 1\n", "b: 2\n", "a: 1\n---\nb: 2\n"),
+            ("a: 1", "---\nb: 2", "a: 1\n---\nb: 2"),
+            ("a: 1", "\u{feff}b: 2", "a: 1\n---\nb: 2"),
+            ("a: 1", "%YAML 1.2\n---\nb: 2", "a: 1\n...\n%YAML 1.2\n---\nb: 2"),
+        ] {
+            let mut text = first.to_owned();
+            append(&mut text, second);
+            assert_eq!(text, expected);
+        }
+    }
 }

@@ -6,15 +6,15 @@ use std::collections::BTreeMap;
 
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1::{Volume, VolumeMount};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::names;
 use super::proxy_config::{self, ProxyConfig};
-use super::quantity;
+use super::quantity::Quantity;
+use super::resources::OwnResources;
+use super::volumes::named_list;
 
 /// Prefixes of annotations that are meant for the proxy.
-const PROXY_PREFIXES: [&str; 7] = [
+const PROXY_PREFIXES: [&str; 8] = [
     "sidecar.istio.io/",
     "status.sidecar.istio.io/",
     "readiness.status.sidecar.istio.io/",
@@ -22,6 +22,7 @@ const PROXY_PREFIXES: [&str; 7] = [
     "proxy.istio.io/",
     "inject.istio.io/",
     "prometheus.istio.io/",
+    names::VIRTUAL_INTERFACES,
 ];
 
 /// Annotations that this proxy needs no value for: nothing is lost when they are left out, which a warning says.
@@ -68,14 +69,6 @@ const REFUSED: &[(&str, &str)] = &[
         "buckets of histograms are fixed",
     ),
     ("sidecar.istio.io/statsHistogramBins", "buckets of histograms are fixed"),
-    (
-        "traffic.sidecar.istio.io/kubevirtInterfaces",
-        "virtual machines inside pods are not supported",
-    ),
-    (
-        "istio.io/reroute-virtual-interfaces",
-        "virtual machines inside pods are not supported",
-    ),
 ];
 
 /// Why a pod is not admitted.
@@ -108,10 +101,7 @@ pub(super) enum Selection<T> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Options {
     pub(super) image: Option<String>,
-    pub(super) cpu: Option<String>,
-    pub(super) cpu_limit: Option<String>,
-    pub(super) memory: Option<String>,
-    pub(super) memory_limit: Option<String>,
+    pub(super) resources: OwnResources,
     pub(super) interception: Option<Interception>,
     pub(super) include_outbound_ranges: Option<Selection<IpNet>>,
     pub(super) exclude_outbound_ranges: Option<Selection<IpNet>>,
@@ -120,6 +110,8 @@ pub(super) struct Options {
     pub(super) include_inbound_ports: Option<Selection<u16>>,
     pub(super) exclude_inbound_ports: Option<Selection<u16>>,
     pub(super) exclude_interfaces: Option<Vec<String>>,
+    /// Interfaces of virtual machines in the pod.
+    pub(super) virtual_interfaces: Option<Vec<String>>,
     /// 0 means that there is no status port, hence no readiness probe.
     pub(super) status_port: Option<u16>,
     pub(super) log_level: Option<String>,
@@ -154,17 +146,18 @@ pub(super) fn parse(annotations: &BTreeMap<String, String>) -> Result<Options, V
             });
         }
     }
+    bad.extend(options.resources.contradictions());
     if bad.is_empty() { Ok(options) } else { Err(bad) }
 }
 
 fn read(options: &mut Options, annotation: &str, value: &str) -> Parsed<()> {
     match annotation {
         "sidecar.istio.io/proxyImage" => options.image = Some(image(value)?),
-        "sidecar.istio.io/proxyCPU" => options.cpu = Some(quantity::cpu(value)?),
-        "sidecar.istio.io/proxyCPULimit" => options.cpu_limit = Some(quantity::cpu(value)?),
-        "sidecar.istio.io/proxyMemory" => options.memory = Some(quantity::memory(value)?),
-        "sidecar.istio.io/proxyMemoryLimit" => options.memory_limit = Some(quantity::memory(value)?),
-        "sidecar.istio.io/interceptionMode" => options.interception = Some(interception(value)?),
+        "sidecar.istio.io/proxyCPU" => options.resources.cpu = Some(Quantity::cpu(value)?),
+        "sidecar.istio.io/proxyCPULimit" => options.resources.cpu_limit = Some(Quantity::cpu(value)?),
+        "sidecar.istio.io/proxyMemory" => options.resources.memory = Some(Quantity::memory(value)?),
+        "sidecar.istio.io/proxyMemoryLimit" => options.resources.memory_limit = Some(Quantity::memory(value)?),
+        names::INTERCEPTION_MODE => options.interception = Some(interception(value)?),
         "sidecar.istio.io/logLevel" => options.log_level = Some(log_level(value)?),
         "sidecar.istio.io/nativeSidecar" => options.native_sidecar = Some(boolean(value)?),
         "sidecar.istio.io/rewriteAppHTTPProbers" => options.rewrite_probes = Some(boolean(value)?),
@@ -188,6 +181,12 @@ fn read(options: &mut Options, annotation: &str, value: &str) -> Parsed<()> {
         "traffic.sidecar.istio.io/includeInboundPorts" => options.include_inbound_ports = Some(ports(value, true)?),
         "traffic.sidecar.istio.io/excludeInboundPorts" => options.exclude_inbound_ports = Some(ports(value, false)?),
         "traffic.sidecar.istio.io/excludeInterfaces" => options.exclude_interfaces = Some(interfaces(value)?),
+        names::VIRTUAL_INTERFACES => options.virtual_interfaces = Some(interfaces(value)?),
+        "traffic.sidecar.istio.io/kubevirtInterfaces" => {
+            // The older name; the newer one is read first.
+            let named = interfaces(value)?;
+            options.virtual_interfaces.get_or_insert(named);
+        }
         "inject.istio.io/templates" => template(value)?,
         names::PROXY_CONFIG => options.proxy_config = proxy_config::parse(value, &mut options.warnings)?,
         names::MERGE_METRICS => options.merge_metrics = Some(boolean(value)?),
@@ -253,15 +252,10 @@ fn port(text: &str) -> Parsed<u16> {
     }
 }
 
-/// Only the port that the installation has, or none: the port is known to pilot and to the capture rules as well.
 fn status_port(value: &str) -> Parsed<u16> {
-    match value.parse::<u16>() {
-        Ok(0) => Ok(0),
-        Ok(port) if port >= 1024 => Ok(port),
-        _ => Err(format!(
-            "{value:?} is not a port that the proxy may bind; use 1024 to 65535, or 0 for no probe"
-        )),
-    }
+    let port = value.parse::<u16>();
+    let port = port.map_err(|_| format!("{value:?} is not a port; use 1024 to 65535, or 0 for no probe"))?;
+    proxy_config::status_port(port)
 }
 
 fn count(value: &str, least: i32) -> Parsed<i32> {
@@ -302,14 +296,12 @@ pub(super) fn ranges(value: &str, wildcard: bool) -> Parsed<Selection<IpNet>> {
         .map(Selection::These)
 }
 
-/// Names of network interfaces (at most 15 bytes, no space and no slash: Linux, `dev_valid_name`).
+/// Names of network interfaces as `weft-proxy init` takes them (15 bytes at most: Linux, `IFNAMSIZ`). Patterns such as `veth+` are none.
 fn interfaces(value: &str) -> Parsed<Vec<String>> {
     let interface = |text: &str| {
-        let fits = text.len() < 16
-            && text != "."
-            && text != ".."
-            && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':');
-        fits.then(|| text.to_owned())
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'@');
+        let name = text.len() < 16 && !text.starts_with('-') && text.bytes().all(fits);
+        name.then(|| text.to_owned())
             .ok_or_else(|| format!("{text:?} is not the name of a network interface"))
     };
     parts(value).map(interface).collect()
@@ -324,32 +316,6 @@ fn template(value: &str) -> Parsed<()> {
         ),
         _ => Err(format!("{value:?} is not a template; the only one is sidecar")),
     }
-}
-
-/// Objects of one type as JSON: a list of objects with names, or a map from names to objects.
-fn named_list<T: DeserializeOwned>(value: &str) -> Parsed<Vec<T>> {
-    let wrong = |error: serde_json::Error| format!("is not what it should be: {error}");
-    let items = match serde_json::from_str::<Value>(value).map_err(wrong)? {
-        Value::Array(items) => items,
-        Value::Object(map) => map.into_iter().map(|(name, item)| with_name(item, name)).collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            return Err("must be a JSON list, or a JSON object from names to values".to_owned());
-        }
-    };
-    let typed = |item: Value| {
-        if item.get("name").and_then(Value::as_str).is_none_or(str::is_empty) {
-            return Err("every item needs a name".to_owned());
-        }
-        serde_json::from_value(item).map_err(wrong)
-    };
-    items.into_iter().map(typed).collect()
-}
-
-fn with_name(mut item: Value, name: String) -> Value {
-    if let Some(fields) = item.as_object_mut() {
-        fields.insert("name".to_owned(), Value::String(name));
-    }
-    item
 }
 
 #[cfg(test)]
@@ -389,7 +355,14 @@ mod tests {
             ),
             ("sidecar.istio.io/discoveryAddress", "pilot", "host:port"),
             ("sidecar.istio.io/bootstrapOverride", "x", "not supported"),
+            (
+                "sidecar.istio.io/userVolumeMount",
+                r#"{"c": {"mountPath": "/c", "readonly": true}}"#,
+                "no field readonly",
+            ),
             ("status.sidecar.istio.io/port", "80", "port"),
+            ("status.sidecar.istio.io/port", "15006", "proxy's own"),
+            ("status.sidecar.istio.io/port", "web", "not a port"),
             ("readiness.status.sidecar.istio.io/periodSeconds", "0", "from 1 on"),
             (
                 "traffic.sidecar.istio.io/includeOutboundIPRanges",
@@ -401,7 +374,12 @@ mod tests {
             ("traffic.sidecar.istio.io/excludeInboundPorts", "*", "port"),
             ("traffic.sidecar.istio.io/excludeOutboundPorts", "70000", "port"),
             ("traffic.sidecar.istio.io/excludeInterfaces", "eth0/1", "interface"),
+            ("traffic.sidecar.istio.io/excludeInterfaces", "veth+", "interface"),
+            ("traffic.sidecar.istio.io/excludeInterfaces", "eth0;x", "interface"),
+            ("istio.io/reroute-virtual-interfaces", "vnet0;x", "interface"),
             ("inject.istio.io/templates", "gateway", "not supported"),
+            ("proxy.istio.io/config", "statusPort: 15021", "proxy's own"),
+            ("proxy.istio.io/config", "statusPort: 80", "port"),
             ("proxy.istio.io/config", "concurrency: -1", "line 1 column 14"),
             ("proxy.istio.io/config", "{", ""),
             ("prometheus.istio.io/merge-metrics", "no", "true nor false"),
@@ -416,6 +394,25 @@ mod tests {
     }
 
     #[test]
+    fn a_request_above_its_limit_is_refused_and_one_annotation_replaces_all_defaults() {
+        let of = |pairs: &[(&str, &str)]| {
+            let full = |(name, value): &(&str, &str)| (format!("sidecar.istio.io/{name}"), (*value).to_owned());
+            parse(&pairs.iter().map(full).collect())
+        };
+        let bad = of(&[("proxyCPU", "4"), ("proxyCPULimit", "2000m"), ("proxyMemory", "1Gi")]).unwrap_err();
+        let expected = "sidecar.istio.io/proxyCPU: 4 is more than the limit 2000m of proxyCPULimit";
+        assert_eq!(bad.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
+        let default = crate::inject::Resources::default();
+        let resources = of(&[("proxyMemoryLimit", "64Mi")]).unwrap().resources.over(&default);
+        assert_eq!(
+            (resources.memory.as_str(), resources.memory_limit.as_str()),
+            ("", "64Mi")
+        );
+        assert_eq!((resources.cpu.as_str(), resources.cpu_limit.as_str()), ("", ""));
+        assert_eq!(of(&[]).unwrap().resources.over(&default), default);
+    }
+
+    #[test]
     fn unknown_ones_are_warned_about_and_foreign_ones_are_nobodys_business() {
         let options = one("sidecar.istio.io/proxyCpu", "1").unwrap();
         assert!(options.warnings[0].contains("misspelt"), "{:?}", options.warnings);
@@ -425,21 +422,21 @@ mod tests {
     }
 
     #[test]
-    fn lists_and_volumes_parse() {
+    fn lists_parse() {
         let options = one("traffic.sidecar.istio.io/includeInboundPorts", "80, 8080").unwrap();
         assert_eq!(options.include_inbound_ports, Some(Selection::These(vec![80, 8080])));
         let options = one("traffic.sidecar.istio.io/includeInboundPorts", "").unwrap();
         assert_eq!(options.include_inbound_ports, Some(Selection::These(vec![])));
         let options = one("traffic.sidecar.istio.io/includeInboundPorts", "*").unwrap();
         assert_eq!(options.include_inbound_ports, Some(Selection::All));
-        for text in [
-            r#"[{"name": "c", "secret": {"secretName": "s"}}]"#,
-            r#"{"c": {"secret": {"secretName": "s"}}}"#,
-        ] {
-            let options = one("sidecar.istio.io/userVolume", text).unwrap();
-            assert_eq!(options.volumes[0].name, "c");
-            let secret = options.volumes[0].secret.as_ref().unwrap();
-            assert_eq!(secret.secret_name.as_deref(), Some("s"));
-        }
+        let newer = ("istio.io/reroute-virtual-interfaces".to_owned(), "vnet0".to_owned());
+        let older = (
+            "traffic.sidecar.istio.io/kubevirtInterfaces".to_owned(),
+            "k6t-eth0".to_owned(),
+        );
+        let options = parse(&[older.clone()].into()).unwrap();
+        assert_eq!(options.virtual_interfaces, Some(vec!["k6t-eth0".to_owned()]));
+        let options = parse(&[older, newer].into()).unwrap();
+        assert_eq!(options.virtual_interfaces, Some(vec!["vnet0".to_owned()]));
     }
 }

@@ -17,6 +17,7 @@ pub(super) struct Capture {
     include_inbound_ports: Selection<u16>,
     exclude_inbound_ports: Vec<u16>,
     exclude_interfaces: Vec<String>,
+    virtual_interfaces: Vec<String>,
     dns: bool,
 }
 
@@ -86,6 +87,7 @@ impl Capture {
             )?,
             exclude_inbound_ports,
             exclude_interfaces: options.exclude_interfaces.clone().unwrap_or_default(),
+            virtual_interfaces: options.virtual_interfaces.clone().unwrap_or_default(),
             dns: options.proxy_config.dns_capture.unwrap_or(settings.dns_capture),
         })
     }
@@ -115,6 +117,9 @@ impl Capture {
         }
         if !self.exclude_interfaces.is_empty() {
             flag("-c", list(&self.exclude_interfaces));
+        }
+        if !self.virtual_interfaces.is_empty() {
+            flag("-k", list(&self.virtual_interfaces));
         }
         if self.dns {
             words.push("--redirect-dns".to_owned());

@@ -42,6 +42,8 @@ pub(super) struct Proxy {
     pub(super) concurrency: u32,
     pub(super) drain: Option<Duration>,
     pub(super) termination_drain: Duration,
+    /// How long a native sidecar's listeners stay open after SIGTERM; an ordinary one has `termination_drain` in its hook.
+    pub(super) minimum_drain: Option<Duration>,
     pub(super) grace: Duration,
     pub(super) status_port: u16,
     pub(super) resources: Resources,
@@ -145,8 +147,8 @@ fn variables(proxy: &Proxy) -> Vec<EnvVar> {
         variable("WEFT_TOKEN_FILE", "/var/run/secrets/tokens/istio-token"),
         variable("WEFT_TRUST_DOMAIN", &proxy.trust_domain),
         variable("WEFT_LOG_LEVEL", &proxy.log_level),
-        variable("WEFT_STATUS_LISTEN", &format!("0.0.0.0:{}", status_port(proxy))),
-        variable("WEFT_READINESS_LISTEN", &format!("0.0.0.0:{}", names::READINESS_PORT)),
+        variable("WEFT_STATUS_LISTEN", &format!("[::]:{}", status_port(proxy))),
+        variable("WEFT_READINESS_LISTEN", &format!("[::]:{}", names::READINESS_PORT)),
     ];
     if proxy.capture.as_ref().is_some_and(Capture::dns) {
         all.push(variable("WEFT_DNS_LISTEN", names::DNS_LISTEN));
@@ -160,6 +162,9 @@ fn variables(proxy: &Proxy) -> Vec<EnvVar> {
     }
     if let Some(drain) = proxy.drain {
         all.push(variable("WEFT_DRAIN_TIME", &milliseconds(drain)));
+    }
+    if let Some(drain) = proxy.minimum_drain {
+        all.push(variable("WEFT_MINIMUM_DRAIN_TIME", &milliseconds(drain)));
     }
     if !proxy.metadata.is_empty() {
         let text = serde_json::to_string(&proxy.metadata).unwrap_or_default();

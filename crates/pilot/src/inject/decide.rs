@@ -98,15 +98,23 @@ fn wish(pod: &Pod) -> Option<bool> {
     }
 }
 
-/// A proxy of ours is among the containers: an injected one, not a container of that name that asks to be completed.
+/// A proxy is among the containers: an injected one, not a container of that name that asks to be completed, and not the annotation alone,
+/// which is copied with a pod's text.
 fn is_injected(pod: &Pod) -> bool {
     let annotations = pod.metadata.annotations.as_ref();
+    let containers = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten().chain(&spec.containers));
     annotations.is_some_and(|annotations| annotations.contains_key(name::STATUS))
+        && containers
+            .into_iter()
+            .any(|container| container.name == name::PROXY_CONTAINER)
 }
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::PodSpec;
+    use k8s_openapi::api::core::v1::{Container, PodSpec};
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     use super::*;
@@ -191,7 +199,17 @@ mod tests {
         });
         assert!(skips(&host, "shop"));
         assert!(skips(&pod(&[], &[("sidecar.istio.io/inject", "false")]), "shop"));
-        assert!(skips(&pod(&[], &[("sidecar.istio.io/status", "{}")]), "shop"));
+        let mut injected = pod(&[], &[("sidecar.istio.io/status", "{}")]);
+        assert!(!skips(&injected, "shop"), "the annotation alone says nothing");
+        let proxy = Container {
+            name: "istio-proxy".to_owned(),
+            ..Container::default()
+        };
+        injected.spec = Some(PodSpec {
+            init_containers: Some(vec![proxy]),
+            ..PodSpec::default()
+        });
+        assert!(skips(&injected, "shop"));
         // The label is stronger than the annotation.
         let both = pod(
             &[("sidecar.istio.io/inject", "true")],

@@ -6,14 +6,18 @@ use super::decide::Scope;
 use super::settings::Settings;
 use super::{Outcome, Refusal, inject};
 
-/// Kinds whose `spec.template` is that of a pod.
-const TEMPLATED: [&str; 6] = [
-    "Deployment",
-    "StatefulSet",
-    "DaemonSet",
-    "ReplicaSet",
-    "ReplicationController",
-    "Job",
+/// Kinds with a pod or a template of one: API group, kind, and where it is. Of another group a kind of that name is something else.
+const KINDS: [(&str, &str, &str); 10] = [
+    ("", "Pod", ""),
+    ("", "PodTemplate", "/template"),
+    ("", "ReplicationController", "/spec/template"),
+    ("apps", "DaemonSet", "/spec/template"),
+    ("apps", "Deployment", "/spec/template"),
+    ("apps", "ReplicaSet", "/spec/template"),
+    ("apps", "StatefulSet", "/spec/template"),
+    ("batch", "CronJob", "/spec/jobTemplate/spec/template"),
+    ("batch", "Job", "/spec/template"),
+    ("extensions", "Deployment", "/spec/template"),
 ];
 
 /// Why a document cannot be injected.
@@ -82,10 +86,13 @@ fn inject_one(
     if !document.contains("kind") {
         return Ok(None);
     }
-    let mut value: Value = serde_saphyr::from_str(document).map_err(|error| DocumentError::Syntax {
-        line,
-        reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
-    })?;
+    // kubectl reads YAML 1.1, where 0644 is octal.
+    let options = serde_saphyr::options! { legacy_octal_numbers: true };
+    let mut value: Value =
+        serde_saphyr::from_str_with_options(document, options).map_err(|error| DocumentError::Syntax {
+            line,
+            reason: error.to_string().lines().next().unwrap_or_default().to_owned(),
+        })?;
     let injected = inject_object(&mut value, settings, notes).map_err(|(object, refusal)| DocumentError::Refused {
         line,
         object,
@@ -102,31 +109,38 @@ fn inject_one(
     Ok(Some(format!("{marker}{}\n", text.trim_end())))
 }
 
-/// Injects an object in place; tells whether anything changed.
+/// Injects an object in place, or those of a list; tells whether anything changed.
 fn inject_object(object: &mut Value, settings: &Settings, notes: &mut Vec<String>) -> Result<bool, (String, Refusal)> {
-    let kind = object
-        .get("kind")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned();
-    if kind == "List" {
-        let mut changed = false;
-        for item in object
-            .get_mut("items")
-            .and_then(Value::as_array_mut)
-            .into_iter()
-            .flatten()
-        {
-            changed |= inject_object(item, settings, notes)?;
-        }
-        return Ok(changed);
+    let text_of = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (version, kind) = (text_of("apiVersion"), text_of("kind"));
+    let group = version.split_once('/').map_or("", |(group, _)| group);
+    let find = |kind: &str| KINDS.iter().find(|known| known.0 == group && known.1 == kind);
+    if let Some((_, kind, path)) = find(&kind) {
+        return inject_template(object, (&version, kind, path), settings, notes);
     }
-    let path = match kind.as_str() {
-        "Pod" => "",
-        "CronJob" => "/spec/jobTemplate/spec/template",
-        kind if TEMPLATED.contains(&kind) => "/spec/template",
-        _ => return Ok(false),
+    let of = kind.strip_suffix("List");
+    let Some(of) = of.filter(|of| find(of).is_some() || (of.is_empty() && group.is_empty())) else {
+        return Ok(false);
     };
+    let mut changed = false;
+    let items = object.get_mut("items").and_then(Value::as_array_mut);
+    for item in items.into_iter().flatten() {
+        // Items of a typed list need not say what they are.
+        changed |= match find(of).filter(|_| item.get("kind").is_none()) {
+            Some((_, kind, path)) => inject_template(item, (&version, kind, path), settings, notes)?,
+            None => inject_object(item, settings, notes)?,
+        };
+    }
+    Ok(changed)
+}
+
+/// Injects the pod of an object with this version, kind and path.
+fn inject_template(
+    object: &mut Value,
+    (version, kind, path): (&str, &str, &str),
+    settings: &Settings,
+    notes: &mut Vec<String>,
+) -> Result<bool, (String, Refusal)> {
     let meta = object.get("metadata").cloned().unwrap_or_default();
     let text_of = |field: &str| meta.get(field).and_then(Value::as_str).unwrap_or_default();
     let named = format!("{kind} {}", text_of("name"));
@@ -134,10 +148,9 @@ fn inject_object(object: &mut Value, settings: &Settings, notes: &mut Vec<String
         "" => "default",
         namespace => namespace,
     };
-    let owner = (kind != "Pod").then(|| {
-        let version = object.get("apiVersion").cloned().unwrap_or_default();
-        json!([{"apiVersion": version, "kind": kind, "name": text_of("name"), "uid": "", "controller": true}])
-    });
+    let owner = (kind != "Pod").then(
+        || json!([{"apiVersion": version, "kind": kind, "name": text_of("name"), "uid": "", "controller": true}]),
+    );
     let Some(pod) = object.pointer_mut(path).filter(|pod| pod.is_object()) else {
         return Err((named, Refusal::NotAPod(format!("it has no {path}"))));
     };

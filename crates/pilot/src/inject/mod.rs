@@ -5,22 +5,26 @@
 
 mod annotations;
 mod capture;
+mod check;
 mod containers;
 mod decide;
 mod documents;
 pub mod names;
 mod patch;
+mod paths;
 mod probes;
 mod prometheus;
 mod proxy_config;
 mod quantity;
+mod resources;
 mod settings;
+mod volumes;
 mod workload;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use serde_json::{Map, Value, json};
 
 use self::annotations::{Interception, Options};
@@ -33,7 +37,7 @@ pub use self::capture::BadDefault;
 pub use self::decide::{Decision, Scope, decide};
 pub use self::documents::{DocumentError, inject_documents};
 pub use self::patch::{Operation, patch};
-pub use self::probes::UnknownPort;
+pub use self::probes::BadProbe;
 pub use self::settings::{Resources, Settings};
 
 /// How long a pod may take to end where it does not say (Kubernetes: 30 s).
@@ -58,15 +62,20 @@ pub enum Refusal {
     /// Annotations have values that do not parse.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Annotations(Vec<BadAnnotation>),
-    /// A probe names a port that its container does not have.
+    /// A probe cannot be led through the proxy.
     #[error(transparent)]
-    Probe(#[from] UnknownPort),
+    Probe(#[from] BadProbe),
     /// Annotations for Prometheus cannot be merged.
     #[error("{0}")]
     Prometheus(String),
     /// A container would be mistaken for the proxy.
-    #[error("container {0} runs as user {uid}, which is the proxy's: its traffic would bypass the mesh; use another user, or sidecar.istio.io/interceptionMode: NONE", uid = names::PROXY_UID)]
-    ProxyUser(String),
+    #[error("container {container} runs as {kind} {uid}, which is the proxy's: its traffic would bypass the mesh; use another {kind}, or sidecar.istio.io/interceptionMode: NONE", uid = names::PROXY_UID)]
+    ProxyUser {
+        /// The container.
+        container: String,
+        /// Whether it is the user or the group.
+        kind: &'static str,
+    },
     /// A name that the injector needs is taken.
     #[error("{kind} {name} exists already: rename it, or set {inject}: \"false\" if the pod brings its own proxy", inject = names::INJECT)]
     Taken {
@@ -109,8 +118,8 @@ pub fn inject(pod: &Value, namespace: &str, scope: Scope<'_>, settings: &Setting
     let workload = workload::workload(&typed);
     let mut changed = pod.clone();
     let mut proxy = decide_proxy(spec, &options, settings, &workload)?;
-    check_names(spec, &proxy)?;
-    check_users(spec, &proxy)?;
+    check::names(spec, &options)?;
+    check::users(spec, &proxy)?;
     let mut new_annotations = annotations.clone();
     adopt_probes(&mut changed, spec, &options, settings, &mut proxy)?;
     adopt_metrics(&mut new_annotations, &options, settings, &mut proxy)?;
@@ -141,6 +150,7 @@ fn decide_proxy(spec: &PodSpec, options: &Options, settings: &Settings, workload
     let of = |own: &Option<String>, default: &str| own.clone().unwrap_or_else(|| default.to_owned());
     let grace = spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS);
     let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0)).saturating_sub(LAST_SECONDS);
+    let native = options.native_sidecar.unwrap_or(true) && settings.native_sidecar;
     let proxy = Proxy {
         image: of(&options.image, &settings.image),
         image_pull_policy: settings.image_pull_policy.clone(),
@@ -156,15 +166,14 @@ fn decide_proxy(spec: &PodSpec, options: &Options, settings: &Settings, workload
         concurrency: config.concurrency.unwrap_or(settings.concurrency),
         drain: config.drain,
         termination_drain: config.termination_drain.unwrap_or(TERMINATION_DRAIN).min(grace),
+        minimum_drain: config
+            .termination_drain
+            .filter(|_| native)
+            .map(|drain| drain.min(grace)),
         grace,
         status_port,
-        resources: Resources {
-            cpu: of(&options.cpu, &settings.resources.cpu),
-            cpu_limit: of(&options.cpu_limit, &settings.resources.cpu_limit),
-            memory: of(&options.memory, &settings.resources.memory),
-            memory_limit: of(&options.memory_limit, &settings.resources.memory_limit),
-        },
-        native: options.native_sidecar.unwrap_or(true) && settings.native_sidecar,
+        resources: options.resources.over(&settings.resources),
+        native,
         hold_application: config.hold_application.unwrap_or(settings.hold_application),
         readiness: (
             options.readiness_initial_delay.unwrap_or(0),
@@ -206,51 +215,6 @@ fn metadata(
     metadata
 }
 
-fn all_containers(spec: &PodSpec) -> impl Iterator<Item = &Container> {
-    spec.init_containers.iter().flatten().chain(&spec.containers)
-}
-
-/// A pod may not have containers or volumes with the names of ours.
-fn check_names(spec: &PodSpec, proxy: &Proxy) -> Result<(), Refusal> {
-    let taken = |kind, name: &str| Refusal::Taken {
-        kind,
-        name: name.to_owned(),
-    };
-    let ours = [names::PROXY_CONTAINER, names::INIT_CONTAINER];
-    if let Some(found) = all_containers(spec).find(|container| ours.contains(&container.name.as_str())) {
-        return Err(taken("container", &found.name));
-    }
-    let ours = containers::volumes();
-    let theirs = || spec.volumes.iter().flatten();
-    if let Some(found) = theirs().find(|volume| ours.iter().any(|our| our.name == volume.name)) {
-        return Err(taken("volume", &found.name));
-    }
-    let mounted_twice = proxy
-        .mounts
-        .iter()
-        .find(|mount| ours.iter().any(|our| our.name == mount.name));
-    mounted_twice.map_or(Ok(()), |mount| Err(taken("volume", &mount.name)))
-}
-
-/// Nothing of the application may run as the user whose traffic is let through.
-fn check_users(spec: &PodSpec, proxy: &Proxy) -> Result<(), Refusal> {
-    if proxy.capture.is_none() {
-        return Ok(());
-    }
-    let of_pod = spec.security_context.as_ref().and_then(|context| context.run_as_user);
-    let as_proxy = |container: &&Container| {
-        let own = container
-            .security_context
-            .as_ref()
-            .and_then(|context| context.run_as_user);
-        own.or(of_pod) == Some(names::PROXY_UID)
-    };
-    match spec.containers.iter().find(as_proxy) {
-        Some(container) => Err(Refusal::ProxyUser(container.name.clone())),
-        None => Ok(()),
-    }
-}
-
 fn adopt_probes(
     pod: &mut Value,
     spec: &PodSpec,
@@ -261,10 +225,22 @@ fn adopt_probes(
     if proxy.status_port == 0 || !options.rewrite_probes.unwrap_or(settings.rewrite_probes) {
         return Ok(());
     }
-    let Some(containers) = pod.pointer_mut("/spec/containers").and_then(Value::as_array_mut) else {
-        return Ok(());
-    };
-    let originals = probes::rewrite(containers, &spec.containers, proxy.status_port)?;
+    let mut originals = Map::new();
+    let init = spec.init_containers.as_deref().unwrap_or_default();
+    for (place, typed) in [
+        ("/spec/containers", spec.containers.as_slice()),
+        ("/spec/initContainers", init),
+    ] {
+        let containers = pod.pointer_mut(place).and_then(Value::as_array_mut);
+        for (container, typed) in containers.into_iter().flatten().zip(typed) {
+            let before = place == "/spec/initContainers";
+            if before && !check::is_native(typed) {
+                continue;
+            }
+            let waited_for = before && !proxy.native;
+            probes::rewrite(container, typed, proxy.status_port, waited_for, &mut originals)?;
+        }
+    }
     if !originals.is_empty() {
         let text = Value::Object(originals).to_string();
         proxy.variables.push((probes::VARIABLE.to_owned(), text));
@@ -379,6 +355,10 @@ fn add_metadata(
         "revision": settings.revision,
     });
     annotations.insert(names::STATUS.to_owned(), status.to_string());
+    if proxy.capture.is_none() {
+        // Discovery reads it, wherever it was said.
+        annotations.insert(names::INTERCEPTION_MODE.to_owned(), "NONE".to_owned());
+    }
 
     if pod.get("metadata").is_none_or(|metadata| !metadata.is_object()) {
         pod["metadata"] = json!({});

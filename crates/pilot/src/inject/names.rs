@@ -10,6 +10,10 @@ pub const INJECT: &str = "sidecar.istio.io/inject";
 pub const STATUS: &str = "sidecar.istio.io/status";
 /// Annotation with a part of Istio's ProxyConfig as YAML.
 pub const PROXY_CONFIG: &str = "proxy.istio.io/config";
+/// Annotation: how traffic comes to the proxy.
+pub const INTERCEPTION_MODE: &str = "sidecar.istio.io/interceptionMode";
+/// Annotation: interfaces of virtual machines in the pod.
+pub const VIRTUAL_INTERFACES: &str = "istio.io/reroute-virtual-interfaces";
 /// Label: the pod speaks mesh TLS.
 pub const TLS_MODE: &str = "security.istio.io/tlsMode";
 /// Label: name of the workload in metrics.
@@ -38,5 +42,16 @@ pub const READINESS_PORT: u16 = 15021;
 pub const STATUS_PORT: u16 = 15020;
 /// Prometheus port of Istio's proxies, never captured.
 pub const PROMETHEUS_PORT: u16 = 15090;
+/// Ports of the proxy beside the status port: it, or Istio's tools, expect something else there (istio.io, "Ports used by Istio").
+pub const OWN_PORTS: [u16; 8] = [
+    15000,
+    OUTBOUND_PORT,
+    15004,
+    INBOUND_PORT,
+    15008,
+    READINESS_PORT,
+    15053,
+    PROMETHEUS_PORT,
+];
 /// Where the proxy answers the names that interception sends to it.
 pub const DNS_LISTEN: &str = "127.0.0.1:15053,[::1]:15053";

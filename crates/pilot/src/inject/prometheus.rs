@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::paths::path;
+
 /// Environment variable of the proxy with the application's own annotations.
 pub(super) const VARIABLE: &str = "ISTIO_PROMETHEUS_ANNOTATIONS";
 
@@ -18,8 +20,11 @@ pub(super) fn merge(annotations: &mut BTreeMap<String, String>, status_port: u16
     if value(SCRAPE) == "false" {
         return Ok(None);
     }
-    if !value(PORT).is_empty() && value(PORT).parse::<u16>().is_err() {
-        return Err(format!("{PORT}: {:?} is not a port", value(PORT)));
+    if !value(PORT).is_empty() && !value(PORT).parse::<u16>().is_ok_and(|port| port > 0) {
+        return Err(format!(
+            "{PORT}: {:?} is not a port; use a number from 1 to 65535",
+            value(PORT)
+        ));
     }
     if value(PORT) == status_port.to_string() {
         return Err(format!(
@@ -27,14 +32,20 @@ pub(super) fn merge(annotations: &mut BTreeMap<String, String>, status_port: u16
             super::names::MERGE_METRICS
         ));
     }
-    let application = (value(SCRAPE) == "true").then(|| {
-        let scheme = if value(SCHEME).is_empty() {
-            "http"
-        } else {
-            value(SCHEME)
+    let application = if value(SCRAPE) == "true" {
+        let scheme = match value(SCHEME).to_ascii_lowercase().as_str() {
+            "" | "http" => "http",
+            "https" => "https",
+            other => return Err(format!("{SCHEME}: {other:?} is neither http nor https")),
         };
-        json!({"scrape": "true", "scheme": scheme, "port": value(PORT), "path": value(PATH)}).to_string()
-    });
+        let path = match value(PATH) {
+            "" => String::new(),
+            text => path(text).map_err(|reason| format!("{PATH}: {reason}"))?,
+        };
+        Some(json!({"scrape": "true", "scheme": scheme, "port": value(PORT), "path": path}).to_string())
+    } else {
+        None
+    };
     annotations.remove(SCHEME);
     annotations.insert(SCRAPE.to_owned(), "true".to_owned());
     annotations.insert(PORT.to_owned(), status_port.to_string());
@@ -61,10 +72,18 @@ mod tests {
             (scraped[PORT].as_str(), scraped[PATH].as_str()),
             ("15020", "/stats/prometheus")
         );
+        let mut sloppy = map(&[(SCRAPE, "true"), (PATH, "metrics"), (SCHEME, "HTTPS")]);
+        let application = merge(&mut sloppy, 15020).unwrap().unwrap();
+        for part in [r#""path":"/metrics""#, r#""scheme":"https""#] {
+            assert!(application.contains(part), "{application}");
+        }
+        let error = merge(&mut map(&[(SCRAPE, "true"), (SCHEME, "ftp")]), 15020).unwrap_err();
+        assert_eq!(error, r#"prometheus.io/scheme: "ftp" is neither http nor https"#);
         let mut off = map(&[(SCRAPE, "false")]);
         assert_eq!(merge(&mut off, 15020), Ok(None));
         assert_eq!(off.len(), 1, "a pod that is not scraped stays so");
         assert!(merge(&mut map(&[(PORT, "15020")]), 15020).is_err());
         assert!(merge(&mut map(&[(PORT, "web")]), 15020).is_err());
+        assert!(merge(&mut map(&[(PORT, "0")]), 15020).is_err());
     }
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::names;
+
 /// Fields that have no counterpart here and lose nothing by being left out.
 const NO_EFFECT: &[(&str, &str)] = &[
     ("binaryPath", "the image has one program"),
@@ -14,6 +16,10 @@ const NO_EFFECT: &[(&str, &str)] = &[
     ("image", "there is one image for all purposes"),
     ("proxyStatsMatcher", "all statistics are kept"),
     ("serviceCluster", "it follows from the workload"),
+    (
+        "tracing",
+        "tracing is the Telemetry API's; use a Telemetry that selects the workload",
+    ),
     ("statNameLength", "names are never cut"),
 ];
 
@@ -68,13 +74,14 @@ pub(super) fn parse(text: &str, warnings: &mut Vec<String>) -> Result<ProxyConfi
     if raw.concurrency.is_some_and(|concurrency| concurrency > 512) {
         return Err("concurrency is more than 512".to_owned());
     }
+    let of_port = |reason: String| format!("statusPort: {reason}");
     let mut config = ProxyConfig {
         concurrency: raw.concurrency,
         drain: duration("drainDuration", raw.drain_duration.as_deref())?,
         termination_drain: duration("terminationDrainDuration", raw.termination_drain_duration.as_deref())?,
         hold_application: raw.hold_application_until_proxy_starts,
         discovery_address: raw.discovery_address.as_deref().map(host_port).transpose()?,
-        status_port: raw.status_port,
+        status_port: raw.status_port.map(status_port).transpose().map_err(of_port)?,
         no_interception: interception(raw.interception_mode.as_deref())?,
         ..ProxyConfig::default()
     };
@@ -138,32 +145,57 @@ pub(super) fn host_port(text: &str) -> Result<String, String> {
     fits.then(|| text.to_owned()).ok_or_else(wrong)
 }
 
-/// A duration as Go writes it: numbers with units, such as `45s` or `1m30s`.
+/// A status port that the proxy can have, or 0 for none.
+pub(super) fn status_port(port: u16) -> Result<u16, String> {
+    match port {
+        0 | 1024.. if !names::OWN_PORTS.contains(&port) => Ok(port),
+        1024.. => Err(format!(
+            "{port} is the proxy's own port for another purpose; use {}, or 0 for no probe",
+            names::STATUS_PORT
+        )),
+        _ => Err(format!(
+            "{port} is not a port that the proxy may bind; use 1024 to 65535, or 0 for no probe"
+        )),
+    }
+}
+
+/// A duration as Go and protobuf's JSON write it: decimal numbers with units, such as `45s`, `1.5s` or `1m30s`.
 fn duration(field: &str, text: Option<&str>) -> Result<Option<Duration>, String> {
     let Some(text) = text else {
         return Ok(None);
     };
-    let wrong = || format!("{field}: {text:?} is not a duration such as 45s or 1m30s");
+    let wrong = || format!("{field}: {text:?} is not a duration such as 45s, 1.5s or 1m30s");
     let mut rest = text;
-    let mut total = Duration::ZERO;
+    let mut total = 0_u64;
     while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let number: u64 = rest[..end].parse().map_err(|_| wrong())?;
-        let unit_end = rest[end..]
-            .find(|c: char| c.is_ascii_digit())
-            .map_or(rest.len(), |at| end + at);
-        let unit_ms = match &rest[end..unit_end] {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(wrong()),
-        };
-        total += Duration::from_millis(number.checked_mul(unit_ms).ok_or_else(wrong)?);
+        let is_number = |c: char| c.is_ascii_digit() || c == '.';
+        let end = rest.find(|c| !is_number(c)).ok_or_else(wrong)?;
+        let unit_end = rest[end..].find(is_number).map_or(rest.len(), |at| end + at);
+        let part = nanoseconds(&rest[..end], &rest[end..unit_end]);
+        total = part.and_then(|part| total.checked_add(part)).ok_or_else(wrong)?;
         rest = &rest[unit_end..];
     }
-    let fits = !text.is_empty() && total <= Duration::from_secs(24 * 3600);
-    fits.then_some(Some(total)).ok_or_else(wrong)
+    let fits = !text.is_empty() && total <= 24 * 3600 * 1_000_000_000;
+    fits.then_some(Some(Duration::from_nanos(total))).ok_or_else(wrong)
+}
+
+/// One number with its unit; at most nine digits on either side of the point, as protobuf has them.
+fn nanoseconds(number: &str, unit: &str) -> Option<u64> {
+    let unit_ns: u64 = match unit {
+        "ns" => 1,
+        "us" => 1_000,
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60_000_000_000,
+        "h" => 3_600_000_000_000,
+        _ => return None,
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| -> Option<u64> { if text.len() <= 9 { text.parse().ok() } else { None } };
+    let power = 10_u64.pow(u32::try_from(fraction.len()).ok()?.min(9));
+    let part = u128::from(digits(fraction)?) * u128::from(unit_ns) / u128::from(power);
+    let whole = digits(whole)?.checked_mul(unit_ns)?;
+    whole.checked_add(u64::try_from(part).ok()?)
 }
 
 #[cfg(test)]
@@ -186,6 +218,9 @@ mod tests {
         assert_eq!(config.hold_application, Some(false));
         assert_eq!(config.dns_capture, Some(false));
         assert_eq!(config.metadata, [("NETWORK".to_owned(), "east".to_owned())].into());
+        let config = parse_quietly("drainDuration: 1.5s\nterminationDrainDuration: 0.000000001s").unwrap();
+        assert_eq!(config.drain, Some(Duration::from_millis(1500)));
+        assert_eq!(config.termination_drain, Some(Duration::from_nanos(1)));
         assert_eq!(parse_quietly(""), Ok(ProxyConfig::default()));
     }
 
@@ -196,16 +231,19 @@ mod tests {
             let reason = parse_quietly(text).unwrap_err();
             assert!(reason.contains(part), "{reason}");
         }
-        refused("tracing: {sampling: 1}", "tracing");
         refused("concurency: 1", "concurency");
         refused("drainDuration: 45", "drainDuration");
         refused("drainDuration: 45 s", "drainDuration");
+        for text in ["s", ".s", "1.s", "1..5s", "1.5", "1s5", "-1s", "25h", "1x"] {
+            refused(&format!("drainDuration: {text}"), "drainDuration");
+        }
         refused("interceptionMode: TPROXY", "TPROXY");
         refused("proxyMetadata: {BOOTSTRAP_XDS_AGENT: \"true\"}", "BOOTSTRAP_XDS_AGENT");
         refused("proxyMetadata: {ISTIO_META_DNS_CAPTURE: yes please}", "true nor false");
         refused("discoveryAddress: nowhere", "host:port");
         let mut warnings = Vec::new();
         parse("statNameLength: 200", &mut warnings).unwrap();
-        assert_eq!(warnings.len(), 1);
+        parse("tracing: {sampling: 100}", &mut warnings).unwrap();
+        assert_eq!(warnings.len(), 2);
     }
 }

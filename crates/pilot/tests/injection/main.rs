@@ -116,17 +116,77 @@ fn pods_that_cannot_be_injected_are_refused_with_the_reason() {
     refused(&pod(json!({}), user), "container web runs as user 1337");
     let user = json!({"securityContext": {"runAsUser": 1337}, "containers": [{"name": "web"}]});
     refused(&pod(json!({}), user), "container web runs as user 1337");
+    let group = json!({"runAsUser": 1000, "runAsGroup": 1337});
+    let groups = json!({"containers": [{"name": "web", "securityContext": group}]});
+    refused(&pod(json!({}), groups), "container web runs as group 1337");
+    let groups = json!({"securityContext": {"runAsGroup": 1337}, "containers": [{"name": "web"}]});
+    refused(&pod(json!({}), groups), "container web runs as group 1337");
+    let native = json!({"name": "cache", "restartPolicy": "Always", "securityContext": {"runAsUser": 1337}});
+    let user = json!({"initContainers": [native], "containers": [{"name": "web"}]});
+    refused(&pod(json!({}), user), "container cache runs as user 1337");
     let taken = json!({"containers": [{"name": "istio-proxy"}]});
     refused(&pod(json!({}), taken), "container istio-proxy exists already");
     let taken = json!({"containers": [{"name": "web"}], "volumes": [{"name": "istio-token", "emptyDir": {}}]});
     refused(&pod(json!({}), taken), "volume istio-token exists already");
     let probe = json!({"containers": [{"name": "web", "readinessProbe": {"httpGet": {"port": "admin"}}}]});
     refused(&pod(json!({}), probe), "container web, readinessProbe: port \"admin\"");
+    let volume = json!({"sidecar.istio.io/userVolume": r#"{"istio-token": {"emptyDir": {}}}"#});
+    refused(&pod(volume, plain()), "userVolume: volume istio-token exists already");
+    let mount = json!({"sidecar.istio.io/userVolumeMount": r#"{"istio-token": {"mountPath": "/x"}}"#});
+    refused(
+        &pod(mount, plain()),
+        "userVolumeMount: volume istio-token exists already",
+    );
+    let metrics = json!({"prometheus.io/scrape": "true", "prometheus.io/scheme": "ftp"});
+    refused(&pod(metrics, plain()), "prometheus.io/scheme: \"ftp\"");
     let metrics = json!({"prometheus.io/scrape": "true", "prometheus.io/port": "15020"});
     refused(&pod(metrics, plain()), "15020 is the proxy's own port");
     refused(&pod(json!({}), json!({"containers": 1})), "this is not a pod");
     let refusal = inject(&json!({"metadata": {}}), "shop", Scope::Selected, &settings()).unwrap_err();
     assert!(matches!(refusal, Refusal::NotAPod(_)));
+}
+
+fn injected(pod: &Value) -> Value {
+    match inject(pod, "shop", Scope::Selected, &settings()).unwrap() {
+        Outcome::Injected { pod, .. } => pod,
+        Outcome::Skipped(why) => panic!("skipped: {why}"),
+    }
+}
+
+/// Rules look at the primary group only, and an init container that ends comes before the application.
+#[test]
+fn users_that_do_not_bypass_the_proxy_are_admitted() {
+    let groups = json!({"fsGroup": 1337, "supplementalGroups": [1337]});
+    injected(&pod(
+        json!({}),
+        json!({"securityContext": groups, "containers": [{"name": "web"}]}),
+    ));
+    let prepare = json!({"name": "prepare", "securityContext": {"runAsUser": 1337}});
+    injected(&pod(
+        json!({}),
+        json!({"initContainers": [prepare], "containers": [{"name": "web"}]}),
+    ));
+    let own = json!({"securityContext": {"runAsGroup": 1337}, "containers": [{"name": "web", "securityContext": {"runAsGroup": 0}}]});
+    injected(&pod(json!({}), own));
+}
+
+/// Discovery reads the annotation only.
+#[test]
+fn the_interception_mode_of_the_config_becomes_the_annotation() {
+    let none = json!({"proxy.istio.io/config": "interceptionMode: NONE"});
+    let pod = injected(&pod(none, plain()));
+    assert_eq!(
+        pod["metadata"]["annotations"]["sidecar.istio.io/interceptionMode"],
+        "NONE"
+    );
+    assert_eq!(pod["spec"]["initContainers"], Value::Null);
+}
+
+/// The annotation comes along when a pod's text is copied; its proxy may not have.
+#[test]
+fn a_status_without_a_proxy_is_replaced() {
+    let pod = injected(&pod(json!({"sidecar.istio.io/status": "{}"}), plain()));
+    assert_ne!(pod["metadata"]["annotations"]["sidecar.istio.io/status"], "{}");
 }
 
 /// Text that would close a string or open a container in a text template stays the text that it is.

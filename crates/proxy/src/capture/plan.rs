@@ -156,6 +156,10 @@ impl Plan {
         };
         let (included, include) = (&options.include_inbound_ports, "--include-inbound-ports");
         let (destinations, to) = (&options.include_outbound_ip_ranges, "--include-outbound-ip-ranges");
+        let (numbers, on) = (&options.include_outbound_ports, "--include-outbound-ports");
+        // All ports, whatever the range, is all ranges.
+        let all_ports = star(numbers, on)?;
+        let all_outbound = star(destinations, to)? || all_ports;
         Ok(Self {
             outbound_port: options.outbound_port,
             inbound_port: options.inbound_port,
@@ -166,13 +170,17 @@ impl Plan {
             } else {
                 Ports::Only(ports(included, include)?)
             },
-            ranges: if star(destinations, to)? {
+            ranges: if all_outbound {
                 Ranges::All
             } else {
                 Ranges::Only(ranges(destinations, to)?)
             },
             excluded_ranges: ranges(&options.exclude_outbound_ip_ranges, "--exclude-outbound-ip-ranges")?,
-            ports: ports(&options.include_outbound_ports, "--include-outbound-ports")?,
+            ports: if all_ports {
+                BTreeSet::new()
+            } else {
+                ports(numbers, on)?
+            },
             excluded_ports: ports(&options.exclude_outbound_ports, "--exclude-outbound-ports")?,
             excluded_interfaces: interfaces(&options.exclude_interfaces, "--exclude-interfaces")?,
             virtual_interfaces: interfaces(&options.kubevirt_interfaces, "--kubevirt-interfaces")?,
@@ -282,6 +290,11 @@ pub(super) mod tests {
                 "-c eth0;flush",
                 r#"--exclude-interfaces: "eth0;flush" is not the name of an interface"#,
             ),
+            (
+                "-c veth+",
+                r#"--exclude-interfaces: "veth+" is not the name of an interface"#,
+            ),
+            ("-q *,80", r#"--include-outbound-ports: "*" must stand alone"#),
             ("-u root", r#"--proxy-uid: "root" is not a user id"#),
             ("-b *,80", r#"--include-inbound-ports: "*" must stand alone"#),
             (
@@ -303,6 +316,12 @@ pub(super) mod tests {
             plan("-p 15001 -z 15006 -u 1337 -m REDIRECT -i * -x 10.1.2.3/8 -b * -d 15090,15021,15020,9100").unwrap();
         assert_eq!(plan.excluded_ranges, ["10.0.0.0/8".parse().unwrap()]);
         assert_eq!(plan.inbound, Ports::AllBut([9100, 15020, 15021, 15090].into()));
+    }
+
+    #[test]
+    fn every_outbound_port_is_every_range() {
+        let plan = plan("-i 10.0.0.0/8 -q *").unwrap();
+        assert_eq!((plan.ranges, plan.ports.len()), (Ranges::All, 0));
     }
 
     #[test]
