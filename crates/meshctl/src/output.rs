@@ -12,8 +12,10 @@ use serde::Serialize;
 pub(crate) enum Format {
     /// Aligned columns for people; their form may change.
     #[default]
-    #[value(aliases = ["short", "text"])]
+    #[value(alias = "text")]
     Table,
+    /// The same; of check one line for each finding that is not good.
+    Short,
     /// One JSON document with a stable shape.
     Json,
     /// The same as YAML.
@@ -71,7 +73,7 @@ impl Table {
 /// Prints `value`, as the table that `table` makes of it or as it is.
 pub(crate) fn print<T: Serialize>(format: Format, value: &T, table: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
     let text = match format {
-        Format::Table => table(value),
+        Format::Table | Format::Short => table(value),
         Format::Json => json(value)?,
         Format::Yaml => yaml(value)?,
     };

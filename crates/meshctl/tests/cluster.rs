@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod installation;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Output, Stdio};
@@ -44,7 +45,7 @@ fn world() -> World {
     world.pod("prod", "bare", json!({}), &["app"]);
     world.pod("other", "callme-y", json!({}), &[PROXY]);
     world.page("caller-x", 15000, "/config_dump", include_str!("data/config_dump.json"));
-    world.deployments.push(json!({
+    world.object(json!({
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": "weft-pilot", "namespace": "weft-system", "labels": {"istio": "pilot",
             "app.kubernetes.io/part-of": "weft", "app.kubernetes.io/managed-by": "meshctl", "app.kubernetes.io/version": "0.1.0"}},

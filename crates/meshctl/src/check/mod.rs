@@ -1,29 +1,36 @@
 //! `meshctl check`: whether a cluster can be installed to, and whether the mesh in it is well.
 
+mod control_plane;
+mod mesh_config;
 mod objects;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use kube::Client;
-use kube::api::{Api, ListParams};
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant, sleep, timeout};
 
 use crate::cli::CheckArguments;
-use crate::cluster::{Component, components};
 use crate::exit::Exit;
-use crate::install::{Finding, Mark, OWNED, examine};
+use crate::install::{Finding, Mark, Wish, allowed, examine, survey};
 use crate::output::{self, Format};
 
 /// Pause between two tries.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Longest time of one try.
+const TRY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Checks, again and again while there is time and something is wrong.
 pub(crate) async fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
     let client = arguments.cluster.connect().await?;
     let deadline = Instant::now() + arguments.wait;
     let findings = loop {
-        let findings = look(&client, arguments).await?;
+        let looked = timeout(TRY_TIMEOUT, look(&client, arguments)).await;
+        let findings = match looked {
+            Ok(Ok(findings)) => findings,
+            Ok(Err(error)) => vec![unanswered(&format!("{error:#}"))],
+            Err(_) => vec![unanswered("the API server does not answer in time")],
+        };
         let well = findings.iter().all(|finding| finding.mark != Mark::Bad);
         if well || Instant::now() >= deadline {
             break findings;
@@ -31,7 +38,10 @@ pub(crate) async fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
         sleep(INTERVAL).await;
     };
     let format = arguments.output.output;
-    output::print(format, &findings, |findings| text(findings))?;
+    output::print(format, &findings, |findings| match format {
+        Format::Short => short(findings),
+        Format::Table | Format::Json | Format::Yaml => text(findings),
+    })?;
     let bad = findings.iter().filter(|finding| finding.mark == Mark::Bad).count();
     if format == Format::Table {
         output::say(&match bad {
@@ -43,79 +53,51 @@ pub(crate) async fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
     Ok(if bad == 0 { Exit::Ok } else { Exit::Findings })
 }
 
+/// A server that cannot be asked is found like anything else, so that readers of JSON see it and `--wait` waits for it.
+fn unanswered(text: &str) -> Finding {
+    let hint = "see whether kubectl version reaches it with the same kubeconfig and context";
+    Finding::new("kubernetes", Mark::Bad, text, hint)
+}
+
 async fn look(client: &Client, arguments: &CheckArguments) -> anyhow::Result<Vec<Finding>> {
-    let report = examine(client, &arguments.namespace).await?;
-    let mut findings = report.findings;
+    let namespace = arguments.namespace.as_str();
     if arguments.pre {
-        return Ok(findings);
+        let wish = Wish {
+            namespace,
+            revision: "default",
+            gateway_namespaces: &[],
+        };
+        return Ok(examine(client, wish).await?.findings);
     }
-    findings.push(match report.installed {
-        Some(version) => Finding::new(
-            "control plane",
-            Mark::Good,
-            format!("version {version} is installed"),
-            "",
-        ),
-        None => Finding::new(
-            "control plane",
-            Mark::Bad,
-            "no mesh is installed",
-            "run meshctl install",
-        ),
-    });
-    findings.extend(deployments(client, &arguments.namespace).await?);
-    findings.extend(webhooks(client).await?);
-    findings.extend(objects::objects(client).await?);
-    Ok(findings)
-}
-
-async fn deployments(client: &Client, namespace: &str) -> anyhow::Result<Vec<Finding>> {
-    const CATEGORY: &str = "control plane";
-    let mut findings = Vec::new();
-    for component in components(client, namespace).await? {
-        let Component {
-            name, ready, wanted, ..
-        } = &component;
-        let text = format!("{name}: {ready} of {wanted} replicas ready");
-        findings.push(if component.is_well() {
-            Finding::new(CATEGORY, Mark::Good, text, "")
-        } else {
-            let mark = if *ready == 0 { Mark::Bad } else { Mark::Doubtful };
-            let hint = match component.trouble.first() {
-                Some(reason) => reason.clone(),
-                None => format!("see kubectl describe deployment -n {namespace} {name}"),
-            };
-            Finding::new(CATEGORY, mark, text, hint)
-        });
-    }
-    Ok(findings)
-}
-
-/// A webhook without a bundle cannot be called, so pods of the mesh cannot start.
-async fn webhooks(client: &Client) -> anyhow::Result<Vec<Finding>> {
-    let selector = OWNED.map(|(key, value)| format!("{key}={value}")).join(",");
-    let params = ListParams::default().labels(&selector);
-    let mut bundles: BTreeMap<String, bool> = BTreeMap::new();
-    let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    for found in api.list(&params).await? {
-        let hooks = found.webhooks.iter().flatten();
-        let complete = hooks.into_iter().all(|hook| hook.client_config.ca_bundle.is_some());
-        bundles.insert(found.metadata.name.unwrap_or_default(), complete);
-    }
-    let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
-    for found in api.list(&params).await? {
-        let hooks = found.webhooks.iter().flatten();
-        let complete = hooks.into_iter().all(|hook| hook.client_config.ca_bundle.is_some());
-        bundles.insert(found.metadata.name.unwrap_or_default(), complete);
-    }
-    let finding = |(name, complete): (String, bool)| {
-        if complete {
-            return Finding::new("webhooks", Mark::Good, format!("{name} has a certificate bundle"), "");
+    let report = survey(client, namespace).await?;
+    let mut findings = report.findings;
+    let (mut revisions, mut roots) = (BTreeSet::new(), BTreeSet::new());
+    if let Some(pilots) = &report.pilots {
+        let (finding, is_here) = control_plane::place(pilots, namespace);
+        findings.push(finding);
+        if !is_here {
+            return Ok(findings);
         }
-        let hint = "pilot writes it once it has a certificate; see kubectl logs -n weft-system -l istio=pilot";
-        Finding::new("webhooks", Mark::Bad, format!("{name} has no certificate bundle"), hint)
-    };
-    Ok(bundles.into_iter().map(finding).collect())
+        for pilot in pilots.iter().filter(|pilot| pilot.namespace == namespace) {
+            revisions.insert(pilot.revision.as_str());
+            roots.insert(pilot.root_namespace.as_str());
+        }
+    }
+    let found = control_plane::deployments(client, namespace).await;
+    findings.extend(allowed("control plane", found)?);
+    let found = control_plane::webhooks(client, namespace, &revisions).await;
+    findings.extend(allowed("webhooks", found)?);
+    let found = mesh_config::findings(client, &roots).await;
+    findings.extend(allowed("mesh configuration", found)?);
+    findings.extend(allowed("definitions", control_plane::definitions(client).await)?);
+    findings.extend(allowed("objects", objects::objects(client).await)?);
+    Ok(findings)
+}
+
+/// One line for each finding that is not good.
+fn short(findings: &[Finding]) -> String {
+    let found = findings.iter().filter(|finding| finding.mark != Mark::Good);
+    found.map(|finding| finding.line() + "\n").collect()
 }
 
 /// Findings under their categories.
@@ -164,5 +146,6 @@ mod tests {
             × b; repair
         "#]]
         .assert_eq(&text(&findings));
+        assert_eq!(short(&findings), "\u{203c} a; look\n\u{d7} b; repair\n");
     }
 }

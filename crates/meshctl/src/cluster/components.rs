@@ -1,8 +1,8 @@
 //! The Deployments of the mesh and how they are.
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::Client;
 use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
 use serde::Serialize;
 
 use super::pods::trouble;
@@ -42,20 +42,19 @@ pub(crate) async fn components(client: &Client, namespace: &str) -> anyhow::Resu
     let selector = OWNED.map(|(key, value)| format!("{key}={value}")).join(",");
     let mut found = Vec::new();
     for deployment in api.list(&ListParams::default().labels(&selector)).await? {
-        let name = deployment.metadata.name.clone().unwrap_or_default();
-        let labels = deployment.metadata.labels.unwrap_or_default();
+        let labels = deployment.labels();
         let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
         let ready = deployment.status.as_ref().and_then(|status| status.available_replicas);
         let mut component = Component {
+            name: deployment.name_any(),
             is_pilot: labels.get("istio").is_some_and(|value| value == "pilot"),
             version: labels.get("app.kubernetes.io/version").cloned(),
             ready: ready.unwrap_or(0),
             wanted,
             trouble: Vec::new(),
-            name,
         };
         if !component.is_well() {
-            component.trouble = trouble(client, namespace, &format!("app={}", component.name)).await;
+            component.trouble = trouble(client, namespace, &deployment).await;
         }
         found.push(component);
     }

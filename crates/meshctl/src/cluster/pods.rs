@@ -1,16 +1,32 @@
 //! What keeps a pod from being ready, in words.
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube::Client;
 use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
 
-/// Sentences about pods of a selector that are not ready; nothing where all are, or where they cannot be read.
-pub(crate) async fn trouble(client: &Client, namespace: &str, selector: &str) -> Vec<String> {
+/// Sentences about pods of a Deployment of ours that are not ready, or why it makes none; nothing where all is well, or
+/// cannot be read.
+pub(crate) async fn trouble(client: &Client, namespace: &str, deployment: &Deployment) -> Vec<String> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    match pods.list(&ListParams::default().labels(selector)).await {
-        Ok(list) => list.items.iter().filter_map(why).collect(),
-        Err(_) => Vec::new(),
+    let selector = format!("app={}", deployment.name_any());
+    let listed = pods.list(&ListParams::default().labels(&selector)).await;
+    let of_pods: Vec<String> = listed.iter().flat_map(|list| &list.items).filter_map(why).collect();
+    if of_pods.is_empty() {
+        return stuck(deployment).into_iter().collect();
     }
+    of_pods
+}
+
+/// Why a Deployment makes no pods, or no more: a quota or an admission webhook for example.
+fn stuck(deployment: &Deployment) -> Option<String> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let says = |kind: &str, status: &str| {
+        let mut found = conditions.iter();
+        let found = found.find(|condition| condition.type_ == kind && condition.status == status)?;
+        found.message.clone()
+    };
+    says("ReplicaFailure", "True").or_else(|| says("Progressing", "False"))
 }
 
 /// Whether a pod takes traffic.
@@ -59,4 +75,28 @@ fn of_container(status: &ContainerStatus) -> Option<String> {
     }
     let ended = state.terminated.as_ref().filter(|ended| ended.exit_code != 0)?;
     Some(format!("container {name} ended with exit code {}", ended.exit_code))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn deployments_without_pods_say_why() {
+        #[track_caller]
+        fn check(conditions: serde_json::Value, expected: Option<&str>) {
+            let deployment = json!({"status": {"conditions": conditions}});
+            let found = stuck(&serde_json::from_value(deployment).unwrap());
+            assert_eq!(found.as_deref(), expected);
+        }
+        let failure = json!({"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"});
+        let late = json!({"type": "Progressing", "status": "False", "message": "timed out"});
+        let well = json!({"type": "Progressing", "status": "True", "message": "has progressed"});
+        check(json!([late, failure]), Some("exceeded quota"));
+        check(json!([late]), Some("timed out"));
+        check(json!([well]), None);
+        check(json!([]), None);
+    }
 }

@@ -52,12 +52,16 @@ async fn one(client: &Client, object: &Value) -> anyhow::Result<()> {
         output::say(&format!("\u{203c} {name} was not made by meshctl and is used as it is"));
         return Ok(());
     }
+    // A namespace that is not owned stays when the mesh is purged, with all that others have in it.
+    if object["kind"] == "Namespace" && is_foreign(&api, name).await? {
+        return Ok(());
+    }
     let params = PatchParams::apply(FIELD_MANAGER).force();
     api.patch(name, &params, &Patch::Apply(object)).await?;
     Ok(())
 }
 
-/// A definition that others brought, Istio for example, with objects behind it.
+/// Something that others brought, Istio's definitions for example, with objects behind it.
 async fn is_foreign(api: &Api<DynamicObject>, name: &str) -> anyhow::Result<bool> {
     let Some(found) = api.get_opt(name).await? else {
         return Ok(false);
@@ -81,7 +85,7 @@ async fn wait(client: &Client, object: &Value, deadline: Instant) -> anyhow::Res
         }
         if Instant::now() >= deadline {
             let selector = format!("app={name}");
-            let reasons = trouble(client, namespace, &selector).await.join("; ");
+            let reasons = trouble(client, namespace, &found).await.join("; ");
             let message = format!(
                 "{} is not ready: {reasons}; see kubectl describe pod -n {namespace} -l {selector}",
                 identify(object)

@@ -19,7 +19,7 @@ use crate::cli::{InstallArguments, ManifestArguments, UninstallArguments, ValueA
 use crate::exit::{Exit, Failure};
 use crate::output;
 
-pub(crate) use self::preflight::examine;
+pub(crate) use self::preflight::{Pilot, Wish, allowed, examine, survey};
 pub(crate) use self::render::OWNED;
 
 /// Longest wait for one deletion to be carried out.
@@ -41,8 +41,7 @@ pub(crate) fn generate(arguments: &ManifestArguments) -> anyhow::Result<Exit> {
 
 /// `meshctl manifest crds`: prints the definitions alone.
 pub(crate) fn generate_crds() -> anyhow::Result<Exit> {
-    let objects = crds::objects();
-    output::write(&text_of(&[Part { name: "crds", objects }])?)?;
+    output::write(&text_of(&[render::definitions()])?)?;
     Ok(Exit::Ok)
 }
 
@@ -69,14 +68,29 @@ fn values_of(arguments: &ValueArguments) -> anyhow::Result<Values> {
 pub(crate) async fn run(arguments: &InstallArguments, upgrade: bool) -> anyhow::Result<Exit> {
     let values = values_of(&arguments.values)?;
     let client = arguments.cluster.connect().await?;
-    let report = examine(&client, &values.namespace).await?;
+    let wish = Wish {
+        namespace: &values.namespace,
+        revision: &values.revision,
+        gateway_namespaces: &values.gateway_namespaces,
+    };
+    let report = examine(&client, wish).await?;
     for finding in report.findings.iter().filter(|finding| finding.mark != Mark::Good) {
         output::say(&finding.line());
     }
-    if let Some(Finding { hint, .. }) = report.findings.iter().find(|finding| finding.mark == Mark::Bad) {
-        bail!("this cluster cannot be installed to, and nothing was changed; {hint}");
+    let bad: Vec<&Finding> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.mark == Mark::Bad)
+        .collect();
+    match bad.as_slice() {
+        [] => {}
+        [Finding { hint, .. }] => bail!("this cluster cannot be installed to, and nothing was changed; {hint}"),
+        several => bail!(
+            "this cluster cannot be installed to, and nothing was changed; {} things are in the way, see above",
+            several.len()
+        ),
     }
-    if upgrade && report.installed.is_none() {
+    if upgrade && report.pilots.as_ref().is_none_or(Vec::is_empty) {
         return Err(Failure::usage("there is no mesh to upgrade; use meshctl install").into());
     }
     let parts = render::render(&values, report.abilities);
@@ -124,8 +138,16 @@ mod tests {
             let text = text_of(&render::render(&values, Abilities::NEWEST)).unwrap();
             expect_file![format!("../../../../deploy/manifests/{profile}.yaml")].assert_eq(&text);
         }
-        let objects = crds::objects();
-        let text = text_of(&[Part { name: "crds", objects }]).unwrap();
+        let definitions = render::definitions();
+        for object in &definitions.objects {
+            for (key, value) in OWNED {
+                assert_eq!(
+                    object["metadata"]["labels"][key], value,
+                    "an installation takes it over"
+                );
+            }
+        }
+        let text = text_of(&[definitions]).unwrap();
         expect_file!["../../../../deploy/crds/crds.yaml"].assert_eq(&text);
     }
 }

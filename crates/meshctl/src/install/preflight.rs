@@ -1,17 +1,23 @@
 //! Whether a cluster can be installed to, and what is there already. Asks only; changes nothing.
 
+mod neighbours;
+mod rights;
+
 use anyhow::Context;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::Client;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt};
 use serde::Serialize;
+use weft_base::kubernetes::is_status;
 
 use super::render::{Abilities, OWNED};
 
 /// Oldest minor version of Kubernetes 1 that has everything: server-side apply, webhooks and definitions of version v1.
 const MINOR_MIN: u32 = 20;
+
+/// Namespace of mesh-wide objects where pilot is not told another.
+const ROOT_NAMESPACE: &str = "istio-system";
 
 /// How good something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -35,13 +41,34 @@ pub(crate) struct Finding {
     pub(crate) hint: String,
 }
 
+/// What is to be installed, as far as the cluster may be in its way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish<'a> {
+    /// Namespace of the control plane.
+    pub(crate) namespace: &'a str,
+    /// Revision of the control plane.
+    pub(crate) revision: &'a str,
+    /// Further namespaces that get objects.
+    pub(crate) gateway_namespaces: &'a [String],
+}
+
+/// A discovery server that is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pilot {
+    pub(crate) namespace: String,
+    pub(crate) version: String,
+    pub(crate) revision: String,
+    /// Namespace of mesh-wide objects.
+    pub(crate) root_namespace: String,
+}
+
 /// Everything that was looked at.
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
     pub(crate) abilities: Abilities,
-    /// Version of the mesh that is there.
-    pub(crate) installed: Option<String>,
+    /// The discovery servers of the cluster; nothing where they may not be listed.
+    pub(crate) pilots: Option<Vec<Pilot>>,
 }
 
 // === impl Finding ===
@@ -70,8 +97,27 @@ impl Finding {
     }
 }
 
-/// Looks at everything.
-pub(crate) async fn examine(client: &Client, namespace: &str) -> anyhow::Result<Report> {
+/// Looks at everything that an installation needs.
+pub(crate) async fn examine(client: &Client, wish: Wish<'_>) -> anyhow::Result<Report> {
+    let mut report = survey(client, wish.namespace).await?;
+    if report.abilities.minor < MINOR_MIN {
+        return Ok(report);
+    }
+    let is_first = report.pilots.as_ref().is_some_and(Vec::is_empty);
+    let findings = &mut report.findings;
+    findings.extend(allowed("rights", rights::findings(client, wish.namespace).await)?);
+    findings.extend(allowed("namespace", gateways(client, wish).await)?);
+    findings.extend(allowed("namespace", neighbours::elsewhere(client, wish).await)?);
+    findings.extend(allowed("other meshes", neighbours::injectors(client, wish).await)?);
+    if is_first {
+        findings.extend(allowed("other meshes", neighbours::roots(client).await)?);
+    }
+    findings.extend(allowed("certificate authority", authority(client, wish).await)?);
+    Ok(report)
+}
+
+/// Looks at what is there, whoever asks for it.
+pub(crate) async fn survey(client: &Client, namespace: &str) -> anyhow::Result<Report> {
     let version = client
         .apiserver_version()
         .await
@@ -79,16 +125,37 @@ pub(crate) async fn examine(client: &Client, namespace: &str) -> anyhow::Result<
     let text = format!("{}.{}", version.major, version.minor);
     let minor = minor(&text).unwrap_or(0);
     let mut findings = vec![version_finding(&text, minor)];
+    let mut found = None;
     if minor >= MINOR_MIN {
-        findings.push(rights(client).await?);
-        findings.push(namespace_finding(client, namespace).await?);
-        findings.extend(neighbours(client).await?);
+        findings.extend(allowed("namespace", namespace_finding(client, namespace).await)?);
+        match pilots(client).await {
+            Ok(pilots) => found = Some(pilots),
+            Err(error) => findings.extend(allowed("control plane", Err(error))?),
+        }
     }
     Ok(Report {
         findings,
         abilities: Abilities { minor },
-        installed: installed(client).await?,
+        pilots: found,
     })
+}
+
+/// What a look found. That the user may not look is a finding as well, so that all such are said at once.
+pub(crate) fn allowed(category: &'static str, looked: anyhow::Result<Vec<Finding>>) -> anyhow::Result<Vec<Finding>> {
+    let error = match looked {
+        Ok(findings) => return Ok(findings),
+        Err(error) => error,
+    };
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref::<kube::Error>());
+    let Some(kube::Error::Api(status)) = causes.find(|cause| is_status(cause, 403)) else {
+        return Err(error);
+    };
+    Ok(vec![Finding::new(
+        category,
+        Mark::Bad,
+        status.message.clone(),
+        "ask for the right to do so, or use another context",
+    )])
 }
 
 /// The minor version of a text such as `1.29` or `v1.29+`.
@@ -107,61 +174,10 @@ fn version_finding(text: &str, minor: u32) -> Finding {
     Finding::new(CATEGORY, Mark::Bad, format!("the server runs Kubernetes {text}"), hint)
 }
 
-/// What the user must be allowed to do.
-const NEEDED: [(&str, &str); 8] = [
-    ("", "namespaces"),
-    ("", "services"),
-    ("apps", "deployments"),
-    ("rbac.authorization.k8s.io", "clusterroles"),
-    ("rbac.authorization.k8s.io", "clusterrolebindings"),
-    ("apiextensions.k8s.io", "customresourcedefinitions"),
-    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
-    ("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
-];
-
-async fn rights(client: &Client) -> anyhow::Result<Finding> {
-    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let mut lacking = Vec::new();
-    for (group, resource) in NEEDED {
-        let review = SelfSubjectAccessReview {
-            spec: SelfSubjectAccessReviewSpec {
-                resource_attributes: Some(ResourceAttributes {
-                    verb: Some("create".to_owned()),
-                    group: Some(group.to_owned()),
-                    resource: Some(resource.to_owned()),
-                    ..ResourceAttributes::default()
-                }),
-                ..SelfSubjectAccessReviewSpec::default()
-            },
-            ..SelfSubjectAccessReview::default()
-        };
-        let answer = api.create(&PostParams::default(), &review).await?;
-        if !answer.status.is_some_and(|status| status.allowed) {
-            lacking.push(resource);
-        }
-    }
-    const CATEGORY: &str = "rights";
-    if lacking.is_empty() {
-        return Ok(Finding::new(
-            CATEGORY,
-            Mark::Good,
-            "you may create everything that is needed",
-            "",
-        ));
-    }
-    let text = format!("you may not create {}", lacking.join(", "));
-    Ok(Finding::new(
-        CATEGORY,
-        Mark::Bad,
-        text,
-        "ask for the role cluster-admin, or use another context",
-    ))
-}
-
-async fn namespace_finding(client: &Client, name: &str) -> anyhow::Result<Finding> {
+async fn namespace_finding(client: &Client, name: &str) -> anyhow::Result<Vec<Finding>> {
     const CATEGORY: &str = "namespace";
     let api: Api<Namespace> = Api::all(client.clone());
-    Ok(match api.get_opt(name).await? {
+    let finding = match api.get_opt(name).await? {
         None => Finding::new(CATEGORY, Mark::Good, format!("namespace {name} is free"), ""),
         Some(found) if found.metadata.deletion_timestamp.is_some() => Finding::new(
             CATEGORY,
@@ -170,38 +186,67 @@ async fn namespace_finding(client: &Client, name: &str) -> anyhow::Result<Findin
             "wait until it is gone",
         ),
         Some(_) => Finding::new(CATEGORY, Mark::Good, format!("namespace {name} exists"), ""),
-    })
+    };
+    Ok(vec![finding])
 }
 
-/// Another mesh that would inject the same pods.
-async fn neighbours(client: &Client) -> anyhow::Result<Vec<Finding>> {
-    use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-    let api: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
-    let others = api.list(&ListParams::default().labels("app=sidecar-injector")).await?;
-    let foreign = others.items.iter().filter(|found| {
-        let labels = found.metadata.labels.as_ref();
-        labels.and_then(|labels| labels.get(OWNED[0].0)).map(String::as_str) != Some(OWNED[0].1)
-    });
-    Ok(foreign
-        .map(|found| {
-            let name = found.metadata.name.as_deref().unwrap_or_default();
-            let text = format!("another injector is there: {name}");
-            let hint = "use --revision, and label namespaces with istio.io/rev, so that no pod is injected twice";
-            Finding::new("other meshes", Mark::Doubtful, text, hint)
-        })
-        .collect())
+/// Namespaces with gateways are others' to make.
+async fn gateways(client: &Client, wish: Wish<'_>) -> anyhow::Result<Vec<Finding>> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    let mut findings = Vec::new();
+    for name in wish.gateway_namespaces {
+        if api.get_opt(name).await?.is_none() {
+            let text = format!("namespace {name} of gatewayNamespaces does not exist");
+            let hint = format!("make it: kubectl create namespace {name}");
+            findings.push(Finding::new("namespace", Mark::Bad, text, hint));
+        }
+    }
+    Ok(findings)
 }
 
-/// The version label of the discovery server that is there.
-async fn installed(client: &Client) -> anyhow::Result<Option<String>> {
+/// A further revision has no certificate authority of its own.
+async fn authority(client: &Client, wish: Wish<'_>) -> anyhow::Result<Vec<Finding>> {
+    if wish.revision == "default" {
+        return Ok(Vec::new());
+    }
+    let api: Api<Deployment> = Api::namespaced(client.clone(), wish.namespace);
+    if api.get_opt("weft-citadel").await?.is_some() {
+        return Ok(Vec::new());
+    }
+    let text = format!("namespace {} has no Deployment weft-citadel", wish.namespace);
+    let hint = "install the default revision first: it has the certificate authority";
+    Ok(vec![Finding::new("certificate authority", Mark::Bad, text, hint)])
+}
+
+/// The discovery servers that are there.
+async fn pilots(client: &Client) -> anyhow::Result<Vec<Pilot>> {
     let api: Api<Deployment> = Api::all(client.clone());
     let selector = format!("{}={},istio=pilot", OWNED[0].0, OWNED[0].1);
     let found = api.list(&ListParams::default().labels(&selector)).await?;
-    let labels = found
-        .items
-        .into_iter()
-        .find_map(|deployment| deployment.metadata.labels);
-    Ok(labels.and_then(|labels| labels.get("app.kubernetes.io/version").cloned()))
+    let label = |deployment: &Deployment, key: &str, default: &str| {
+        let value = deployment.labels().get(key);
+        value.map_or_else(|| default.to_owned(), String::clone)
+    };
+    let pilot = |deployment: &Deployment| Pilot {
+        namespace: deployment.namespace().unwrap_or_default(),
+        version: label(deployment, "app.kubernetes.io/version", "unknown"),
+        revision: label(deployment, "istio.io/rev", "default"),
+        root_namespace: root_namespace(deployment).unwrap_or_else(|| ROOT_NAMESPACE.to_owned()),
+    };
+    Ok(found.items.iter().map(pilot).collect())
+}
+
+/// What pilot takes for it.
+fn root_namespace(pilot: &Deployment) -> Option<String> {
+    let pod = pilot.spec.as_ref()?.template.spec.as_ref()?;
+    let mut variables = pod
+        .containers
+        .iter()
+        .flat_map(|container| container.env.iter().flatten());
+    variables
+        .find(|variable| variable.name == "WEFT_ROOT_NAMESPACE")?
+        .value
+        .clone()
 }
 
 #[cfg(test)]

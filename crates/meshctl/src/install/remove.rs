@@ -1,11 +1,15 @@
 //! Taking an installation away: everything that carries the labels of ownership, and what the control plane made itself.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, PropagationPolicy};
 use kube::{Client, ResourceExt};
 use tokio::time::{Instant, sleep};
+use weft_base::kubernetes::is_status;
 
 use super::render::OWNED;
 use crate::cluster::{Installed, KINDS};
@@ -17,6 +21,9 @@ const INTERVAL: Duration = Duration::from_millis(250);
 
 /// What citadel writes into every namespace.
 const ROOTS: &str = "app.kubernetes.io/managed-by=weft-citadel";
+
+/// Name of its root's Secret.
+const ROOT: &str = "istio-ca-secret";
 
 /// Removes what is there, returns how many objects that were. With a revision, only what belongs to it alone.
 pub(super) async fn all(
@@ -30,6 +37,11 @@ pub(super) async fn all(
         selector.push_str(&format!(",istio.io/rev={revision}"));
     }
     let mut removed = 0;
+    let roots = if purge {
+        namespaces(client, &selector).await?
+    } else {
+        BTreeSet::new()
+    };
     let kinds = KINDS.iter().filter(|kind| purge || !kind.kept);
     for kind in kinds {
         if kind.kind == "Namespace" && revision.is_none() {
@@ -37,7 +49,28 @@ pub(super) async fn all(
         }
         removed += of_kind(client, kind, &selector, timeout).await?;
     }
+    for namespace in &roots {
+        removed += root(client, namespace).await?;
+    }
     Ok(removed)
+}
+
+/// Where control planes are.
+async fn namespaces(client: &Client, selector: &str) -> anyhow::Result<BTreeSet<String>> {
+    let api: Api<Deployment> = Api::all(client.clone());
+    let params = ListParams::default().labels(selector);
+    let found = api.list(&params).await.context("cannot list deployments")?;
+    Ok(found.items.iter().filter_map(ResourceExt::namespace).collect())
+}
+
+/// Removes the root that citadel made, which outlives its Deployment where the namespace is not ours.
+async fn root(client: &Client, namespace: &str) -> anyhow::Result<usize> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    match api.delete(ROOT, &DeleteParams::default()).await {
+        Ok(_) => Ok(1),
+        Err(error) if is_status(&error, 404) => Ok(0),
+        Err(error) => Err(error).with_context(|| format!("cannot remove Secret {namespace}/{ROOT}")),
+    }
 }
 
 fn config_maps() -> Installed {

@@ -1,10 +1,12 @@
 //! What an installation can be told: a profile, changed by `--set` and value files. A name that does not exist is an error.
 
+mod check;
+mod layers;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weft_api::suggest::nearest;
 use weft_pilot::inject::{Resources, Settings};
 
 use crate::exit::Failure;
@@ -38,12 +40,17 @@ pub(crate) struct Values {
     pub(crate) access_log_file: String,
     /// Percentage of the requests without a trace of their own that are traced, where telemetry is enabled.
     pub(crate) trace_sampling: f64,
+    /// Further namespaces with gateways: pilot may read the Secrets there, as in its own.
+    pub(crate) gateway_namespaces: Vec<String>,
     pub(crate) pilot: Component,
     pub(crate) citadel: Component,
     pub(crate) telemetry: Component,
     pub(crate) ingress_gateway: Gateway,
     /// Settings of the injector. Image, addresses, revision and trust domain follow from the values above.
     pub(crate) proxy: Settings,
+    /// What was said of [`Settings::native_sidecar`]; nothing where the server's version decides.
+    #[serde(skip)]
+    pub(crate) native_sidecar: Option<bool>,
 }
 
 /// One Deployment.
@@ -73,26 +80,25 @@ impl Values {
     pub(crate) fn new(files: &[PathBuf], sets: &[String]) -> anyhow::Result<Self> {
         let mut layers = Vec::new();
         for path in files {
-            let text = std::fs::read_to_string(path);
-            let text = text.map_err(|error| Failure::bad_data(format!("cannot read {}: {error}", path.display())))?;
-            let layer: Value = serde_saphyr::from_str(&text)
-                .map_err(|error| Failure::bad_data(format!("{}: {error}", path.display())))?;
-            layers.push((path.display().to_string(), layer));
+            layers.push((path.display().to_string(), layers::read(path)?));
         }
-        let profile = profile_of(&layers, sets).unwrap_or_else(|| "default".to_owned());
+        let profile = layers::profile_of(&layers, sets).unwrap_or_else(|| "default".to_owned());
         let mut values = serde_json::to_value(Self::profile(&profile)?)?;
+        values["proxy"]["nativeSidecar"] = "auto".into();
         for (file, layer) in layers {
-            merge(&mut values, layer, &file, "")?;
+            layers::merge(&mut values, layer, &file, "")?;
         }
         for set in sets {
             let (path, text) = set
                 .split_once('=')
                 .ok_or_else(|| Failure::usage(format!("--set {set}: write it as key=value")))?;
-            assign(&mut values, path, text)?;
+            layers::assign(&mut values, path, text)?;
         }
-        let values: Self =
+        let native_sidecar = native_sidecar(&mut values)?;
+        let mut values: Self =
             serde_json::from_value(values).map_err(|error| Failure::usage(format!("values: {error}")))?;
-        values.check()?;
+        values.native_sidecar = native_sidecar;
+        check::check(&values)?;
         Ok(values.settled())
     }
 
@@ -119,6 +125,7 @@ impl Values {
             log_level: "info".to_owned(),
             access_log_file: String::new(),
             trace_sampling: 1.0,
+            gateway_namespaces: Vec::new(),
             pilot: component(true, 2, "200m", "128Mi", "2Gi"),
             citadel: component(true, 2, "50m", "32Mi", "256Mi"),
             telemetry: component(true, 1, "50m", "64Mi", "512Mi"),
@@ -129,6 +136,7 @@ impl Values {
                 service_type: "LoadBalancer".to_owned(),
             },
             proxy: Settings::default(),
+            native_sidecar: None,
         };
         match name {
             "default" => {}
@@ -163,43 +171,6 @@ impl Values {
         Ok(values)
     }
 
-    fn check(&self) -> anyhow::Result<()> {
-        let label = |field: &str, text: &str| {
-            let fits = (1..=40).contains(&text.len())
-                && text
-                    .bytes()
-                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-                && !text.starts_with('-')
-                && !text.ends_with('-');
-            fits.then_some(()).ok_or_else(|| {
-                Failure::usage(format!(
-                    "{field}: {text:?} must be lower-case letters, digits and dashes"
-                ))
-            })
-        };
-        label("namespace", &self.namespace)?;
-        label("rootNamespace", &self.root_namespace)?;
-        label("revision", &self.revision)?;
-        if !["", "Always", "IfNotPresent", "Never"].contains(&self.image_pull_policy.as_str()) {
-            return Err(Failure::usage("imagePullPolicy must be Always, IfNotPresent or Never").into());
-        }
-        if !["LoadBalancer", "NodePort", "ClusterIP"].contains(&self.ingress_gateway.service_type.as_str()) {
-            return Err(
-                Failure::usage("ingressGateway.serviceType must be LoadBalancer, NodePort or ClusterIP").into(),
-            );
-        }
-        if !(0.0..=100.0).contains(&self.trace_sampling) {
-            return Err(Failure::usage("traceSampling must be a percentage, from 0 to 100").into());
-        }
-        if self.trust_domain.parse::<weft_base::identity::TrustDomain>().is_err() {
-            return Err(Failure::usage(format!("trustDomain: {:?} is no trust domain", self.trust_domain)).into());
-        }
-        if !self.pilot.enabled {
-            return Err(Failure::usage("pilot cannot be left out: nothing works without it").into());
-        }
-        Ok(())
-    }
-
     /// Fills in what follows from other values.
     fn settled(mut self) -> Self {
         let namespace = &self.namespace;
@@ -229,66 +200,14 @@ impl Values {
     }
 }
 
-fn profile_of(layers: &[(String, Value)], sets: &[String]) -> Option<String> {
-    let set = sets.iter().rev().find_map(|set| set.strip_prefix("profile="));
-    let filed = || {
-        layers
-            .iter()
-            .rev()
-            .find_map(|(_, layer)| layer.get("profile")?.as_str())
-    };
-    set.or_else(filed).map(str::to_owned)
-}
-
-/// Puts a layer over the values, whose names it must have.
-fn merge(values: &mut Value, layer: Value, file: &str, path: &str) -> anyhow::Result<()> {
-    match (values, layer) {
-        (Value::Object(fields), Value::Object(layer)) => {
-            for (name, value) in layer {
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}.{name}")
-                };
-                let unknown = unknown(fields.keys().map(String::as_str), &name, &path);
-                let field = fields
-                    .get_mut(&name)
-                    .ok_or_else(|| Failure::bad_data(format!("{file}: {unknown}")))?;
-                merge(field, value, file, &path)?;
-            }
-        }
-        (values, layer) => *values = layer,
-    }
-    Ok(())
-}
-
-/// Sets one value, read as what the value there is.
-fn assign(values: &mut Value, path: &str, text: &str) -> anyhow::Result<()> {
-    let mut at = values;
-    for name in path.split('.') {
-        let Some(fields) = at.as_object_mut() else {
-            return Err(Failure::usage(format!("--set {path}: {name} is below a value that has no fields")).into());
-        };
-        let unknown = unknown(fields.keys().map(String::as_str), name, path);
-        at = fields
-            .get_mut(name)
-            .ok_or_else(|| Failure::usage(format!("--set {unknown}")))?;
-    }
-    let wrong = |what: &str| Failure::usage(format!("--set {path}: {text:?} is not {what}"));
-    *at = match at {
-        Value::Bool(_) => Value::Bool(text.parse().map_err(|_| wrong("true or false"))?),
-        Value::Number(_) => Value::from(text.parse::<u32>().map_err(|_| wrong("a number"))?),
-        Value::Array(_) => text.split(',').filter(|item| !item.is_empty()).collect(),
-        Value::Object(_) => return Err(wrong("a set of fields; name one of them").into()),
-        Value::Null | Value::String(_) => Value::String(text.to_owned()),
-    };
-    Ok(())
-}
-
-fn unknown<'a>(known: impl Iterator<Item = &'a str>, name: &str, path: &str) -> String {
-    match nearest(name, known) {
-        Some(similar) => format!("{path}: there is no such value; did you mean {similar}?"),
-        None => format!("{path}: there is no such value"),
+/// Takes the three-valued setting out and leaves what the injector's settings can have.
+fn native_sidecar(values: &mut Value) -> anyhow::Result<Option<bool>> {
+    let said = std::mem::replace(&mut values["proxy"]["nativeSidecar"], false.into());
+    match said.as_str() {
+        Some("auto") => Ok(None),
+        Some("true") => Ok(Some(true)),
+        Some("false") => Ok(Some(false)),
+        _ => Err(Failure::usage(format!("{}: {said} is not auto, true or false", layers::NATIVE_SIDECAR)).into()),
     }
 }
 
@@ -311,8 +230,10 @@ mod tests {
             "proxy.resources.cpu=5m",
             "ingressGateway.enabled=true",
             "proxy.imagePullSecrets=a,b",
+            "traceSampling=0.5",
         ])
         .unwrap();
+        assert!((set.trace_sampling - 0.5).abs() < f64::EPSILON);
         assert_eq!(set.pilot.replicas, 3);
         assert_eq!(set.proxy.image, "registry.example.com/weft/proxy:7");
         assert_eq!(set.proxy.discovery_address, "weft-pilot-canary.weft-system.svc:15012");
@@ -329,11 +250,96 @@ mod tests {
         }
         wrong(&["profile=big"], "default, demo, minimal");
         wrong(&["pilot.replica=3"], "did you mean replicas?");
-        wrong(&["pilot.replicas=many"], "is not a number");
+        wrong(&["pilot.replicas=many"], "is not a whole number");
+        wrong(&["traceSampling=NaN"], "is not a number");
+        wrong(&["traceSampling=101"], "from 0 to 100");
+        wrong(&["gatewayNamespaces=edge,weft-system"], "gatewayNamespaces[1]");
         wrong(&["pilot=3"], "name one of them");
         wrong(&["hub.x=3"], "has no fields");
         wrong(&["revision=A b"], "lower-case");
         wrong(&["pilot.enabled=false"], "nothing works without it");
         wrong(&["tag"], "key=value");
+        wrong(
+            &["pilot.replicas=3000000000"],
+            "pilot.replicas: 3000000000 must be from 1 to 100",
+        );
+        wrong(&["citadel.replicas=0"], "citadel.replicas: 0");
+        wrong(
+            &["pilot.resources.cpu=banana"],
+            "pilot.resources.cpu: \"banana\" is no quantity",
+        );
+        wrong(
+            &["ingressGateway.resources.memoryLimit="],
+            "memoryLimit: \"\" is no quantity",
+        );
+        wrong(&["telemetry.resources.memory=1Gi"], "is more than memoryLimit, 512Mi");
+        wrong(&["hub="], "hub: \"\" must be");
+        wrong(&["hub=https://registry"], "hub: ");
+        wrong(&["tag="], "tag: \"\" must be");
+        wrong(&["tag=sha256:0"], "tag: ");
+        wrong(&[&format!("tag={}", "1".repeat(64))], "at most 63");
+        wrong(&["namespace=kube-system"], "namespace: kube-system is Kubernetes' own");
+        wrong(&["namespace=default"], "such as weft-system");
+        wrong(
+            &["proxy.caAddress=a:1"],
+            "proxy.caAddress cannot be set: it follows from namespace",
+        );
+        wrong(&["proxy.trustDomain=a"], "follows from trustDomain");
+        wrong(&["proxy.nativeSidecar=maybe"], "is not auto, true or false");
+        assert!(
+            values(&["proxy.resources.cpuLimit="]).is_ok(),
+            "the injector leaves it out"
+        );
+    }
+
+    #[test]
+    fn native_sidecars_are_asked_for_refused_or_left_to_the_server() {
+        let said = |sets: &[&str]| values(sets).unwrap().native_sidecar;
+        assert_eq!(said(&[]), None);
+        assert_eq!(said(&["proxy.nativeSidecar=auto"]), None);
+        assert_eq!(said(&["proxy.nativeSidecar=true"]), Some(true));
+        assert_eq!(said(&["proxy.nativeSidecar=false"]), Some(false));
+    }
+
+    /// What a file with this text makes of the values.
+    fn filed(text: &str) -> anyhow::Result<Values> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("values.yaml");
+        std::fs::write(&path, text).unwrap();
+        Values::new(&[path], &[])
+    }
+
+    #[test]
+    fn files_keep_types_and_may_be_empty() {
+        for empty in ["", "# nothing\n", "---\n", "pilot:\n"] {
+            assert_eq!(filed(empty).unwrap(), values(&[]).unwrap(), "{empty:?}");
+        }
+        let set = filed(
+            "pilot: {replicas: 3}\ntraceSampling: 10\nproxy: {nativeSidecar: false}\ngatewayNamespaces: [edge]\n",
+        );
+        let set = set.unwrap();
+        assert_eq!((set.pilot.replicas, set.native_sidecar), (3, Some(false)));
+        assert_eq!(set.gateway_namespaces, ["edge"]);
+
+        #[track_caller]
+        fn wrong(text: &str, part: &str) {
+            let error = filed(text).unwrap_err().to_string();
+            assert!(error.contains("values.yaml: ") && error.contains(part), "{error}");
+        }
+        wrong("tag: 1.20\n", "tag: 1.2 is not text; put it in quotes");
+        wrong(
+            "pilot: {replicas: many}\n",
+            "pilot.replicas: \"many\" is not a whole number",
+        );
+        wrong("pilot: {replicas: 1.5}\n", "is not a whole number");
+        wrong(
+            "pilot: {enabled: \"true\"}\n",
+            "pilot.enabled: \"true\" is not true or false",
+        );
+        wrong("pilot: 3\n", "pilot: 3 is not a set of fields");
+        wrong("gatewayNamespaces: edge\n", "is not a list of names");
+        wrong("traceSampling: all\n", "is not a number");
+        wrong("proxy: {revision: a}\n", "proxy.revision cannot be set");
+        wrong("[a]\n", "is no set of fields");
     }
 }

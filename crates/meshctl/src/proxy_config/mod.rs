@@ -53,7 +53,7 @@ pub(crate) async fn run(arguments: &ProxyConfigArguments) -> anyhow::Result<Exit
             let statuses = endpoint::statuses(&page)?;
             output::print(format, &statuses, |statuses| endpoint::table(statuses))?;
         }
-        Part::All if format == Format::Table => {
+        Part::All if matches!(format, Format::Table | Format::Short) => {
             let dump = Dump::new(source.read(DUMP_PAGE).await?)?;
             let mut text = format!(
                 "{}\n{}\n",

@@ -1,5 +1,7 @@
-//! A small API server: pods and Deployments of one mesh, logs, and connections to ports of pods over WebSocket as a kubelet
+//! A small API server: pods and other objects of one mesh, logs, and connections to ports of pods over WebSocket as a kubelet
 //! speaks them.
+
+mod objects;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,6 +15,7 @@ use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -24,14 +27,20 @@ type Pages = BTreeMap<(String, u16), BTreeMap<String, String>>;
 #[derive(Default)]
 pub(crate) struct World {
     pub(crate) pods: Vec<Value>,
-    pub(crate) deployments: Vec<Value>,
     pub(crate) pages: Pages,
+    /// Objects of all other kinds.
+    pub(crate) objects: Mutex<Vec<Value>>,
+    /// What the user may not do, as `verb plural`.
+    pub(crate) forbidden: Vec<&'static str>,
+    /// What was changed, as `VERB plural/name`.
+    pub(crate) changes: Mutex<Vec<String>>,
 }
 
 /// The server and a home directory whose kubeconfig leads to it.
 pub(crate) struct Api {
+    pub(crate) world: Arc<World>,
     home: tempfile::TempDir,
-    _tasks: JoinSet<std::io::Result<()>>,
+    tasks: JoinSet<std::io::Result<()>>,
 }
 
 // === impl World ===
@@ -47,6 +56,10 @@ impl World {
         }));
     }
 
+    pub(crate) fn object(&mut self, object: Value) {
+        self.objects.get_mut().push(object);
+    }
+
     pub(crate) fn page(&mut self, pod: &str, port: u16, path: &str, body: impl ToString) {
         let pages = self.pages.entry((pod.to_owned(), port)).or_default();
         pages.insert(path.to_owned(), body.to_string());
@@ -58,23 +71,26 @@ impl World {
 impl Api {
     /// Serves until it is dropped.
     pub(crate) async fn start(world: World) -> Self {
+        let world = Arc::new(world);
         let pods = "/api/v1/namespaces/{namespace}/pods";
         let router = Router::new()
             .route(pods, get(list_pods))
             .route(&format!("{pods}/{{pod}}/log"), get(log))
             .route(&format!("{pods}/{{pod}}/portforward"), get(forward))
-            .route(
-                "/apis/apps/v1/namespaces/{namespace}/deployments",
-                get(list_deployments),
-            )
-            .with_state(Arc::new(world));
+            .fallback(objects::serve)
+            .with_state(Arc::clone(&world));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, router).await });
         let home = tempfile::tempdir().unwrap();
         std::fs::write(home.path().join("kubeconfig"), kubeconfig(address)).unwrap();
-        Self { home, _tasks: tasks }
+        Self { world, home, tasks }
+    }
+
+    /// Nobody answers any more.
+    pub(crate) async fn stop(&mut self) {
+        self.tasks.shutdown().await;
     }
 
     fn kubeconfig(&self) -> PathBuf {
@@ -114,22 +130,11 @@ fn kubeconfig(address: SocketAddr) -> String {
     .to_string()
 }
 
-/// Objects of a namespace that have all `key=value` of a selector.
-fn list(
-    objects: &[Value],
-    namespace: &str,
-    query: &BTreeMap<String, String>,
-    kind: &str,
-    version: &str,
-) -> Json<Value> {
+/// Whether an object has all `key=value` of a selector.
+fn fits(object: &Value, query: &BTreeMap<String, String>) -> bool {
     let selector = query.get("labelSelector").map_or("", String::as_str);
-    let fits = |object: &&Value| {
-        let mut terms = selector.split(',').filter_map(|term| term.split_once('='));
-        object["metadata"]["namespace"] == namespace
-            && terms.all(|(key, value)| object["metadata"]["labels"][key] == value)
-    };
-    let items: Vec<&Value> = objects.iter().filter(fits).collect();
-    Json(json!({"apiVersion": version, "kind": kind, "metadata": {}, "items": items}))
+    let mut terms = selector.split(',').filter_map(|term| term.split_once('='));
+    terms.all(|(key, value)| object["metadata"]["labels"][key] == value)
 }
 
 async fn list_pods(
@@ -137,15 +142,9 @@ async fn list_pods(
     Path(namespace): Path<String>,
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Json<Value> {
-    list(&world.pods, &namespace, &query, "PodList", "v1")
-}
-
-async fn list_deployments(
-    State(world): State<Arc<World>>,
-    Path(namespace): Path<String>,
-    Query(query): Query<BTreeMap<String, String>>,
-) -> Json<Value> {
-    list(&world.deployments, &namespace, &query, "DeploymentList", "apps/v1")
+    let of_namespace = |pod: &&Value| pod["metadata"]["namespace"] == namespace && fits(pod, &query);
+    let items: Vec<&Value> = world.pods.iter().filter(of_namespace).collect();
+    Json(json!({"apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": items}))
 }
 
 /// The log says what was asked for.

@@ -4,10 +4,13 @@ use serde_json::{Value, json};
 
 use super::Abilities;
 use super::object::{Workload, account, from_pod, variable};
-use super::rbac::{cluster, local, rule};
+use super::rbac::{cluster, leader, local, rule};
 use crate::install::values::Values;
 
 const NAME: &str = "weft-citadel";
+
+/// Election among its replicas.
+const LEASE: &str = "weft-citadel-leader";
 
 pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
     // Another revision uses the authority that is there.
@@ -26,8 +29,8 @@ pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
             variable("WEFT_KUBERNETES", "true"),
             from_pod("POD_NAMESPACE", "metadata.namespace"),
             from_pod("POD_NAME", "metadata.name"),
-            variable("WEFT_LISTEN", "0.0.0.0:15012"),
-            variable("WEFT_MONITORING_LISTEN", "0.0.0.0:15014"),
+            variable("WEFT_LISTEN", "[::]:15012"),
+            variable("WEFT_MONITORING_LISTEN", "[::]:15014"),
             variable("WEFT_TRUST_DOMAIN", &values.trust_domain),
             variable("WEFT_LOG_LEVEL", &values.log_level),
         ],
@@ -40,42 +43,7 @@ pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
         container: "citadel",
     };
     let mut objects = vec![account(values, NAME)];
-    objects.extend(cluster(
-        values,
-        NAME,
-        NAME,
-        &[
-            rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"], &[]),
-            rule(&[""], &["namespaces"], &["get", "list", "watch"], &[]),
-            // The root goes to every namespace; the name of an object that is not there yet cannot be restricted.
-            rule(&[""], &["configmaps"], &["create"], &[]),
-            rule(
-                &[""],
-                &["configmaps"],
-                &["get", "list", "watch", "update", "patch"],
-                &["istio-ca-root-cert"],
-            ),
-        ],
-    ));
-    objects.extend(local(
-        values,
-        NAME,
-        NAME,
-        &[
-            rule(
-                &[""],
-                &["secrets"],
-                &["create", "get", "list", "watch", "update", "patch"],
-                &[],
-            ),
-            rule(
-                &["coordination.k8s.io"],
-                &["leases"],
-                &["create", "get", "list", "watch", "update", "patch"],
-                &[],
-            ),
-        ],
-    ));
+    objects.extend(rights(values));
     objects.push(workload.service(
         values,
         "ClusterIP",
@@ -84,4 +52,47 @@ pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
     objects.push(workload.deployment(values));
     objects.push(workload.budget(values, abilities));
     objects
+}
+
+fn rights(values: &Values) -> Vec<Value> {
+    let everywhere = [
+        rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"], &[]),
+        rule(&[""], &["namespaces"], &["list", "watch"], &[]),
+        // The root goes to every namespace; the name of an object that is not there yet cannot be restricted.
+        rule(&[""], &["configmaps"], &["create"], &[]),
+        rule(
+            &[""],
+            &["configmaps"],
+            &["get", "list", "watch", "patch"],
+            &["istio-ca-root-cert"],
+        ),
+    ];
+    let [create, hold] = leader(LEASE);
+    let here = [
+        // The root that it makes where there is none, and where it looks for one.
+        rule(&[""], &["secrets"], &["create"], &[]),
+        rule(&[""], &["secrets"], &["get"], &["cacerts", "istio-ca-secret"]),
+        create,
+        hold,
+    ];
+    let mut objects = Vec::new();
+    objects.extend(cluster(values, NAME, NAME, &everywhere));
+    objects.extend(local(values, NAME, NAME, &here));
+    objects
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_read_by_name() {
+        let values = Values::new(&[], &[]).unwrap();
+        let roles = rights(&values);
+        let role = roles.iter().find(|object| object["kind"] == "Role").unwrap();
+        let rules = role["rules"].as_array().unwrap();
+        for rule in rules.iter().filter(|rule| rule["verbs"] != json!(["create"])) {
+            assert!(rule["resourceNames"].is_array(), "{rule}");
+        }
+    }
 }

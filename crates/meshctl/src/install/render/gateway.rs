@@ -30,8 +30,8 @@ pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
         variable("WEFT_LABELS_FILE", "/etc/istio/pod/labels"),
         variable("WEFT_DISCOVERY_ADDRESS", &values.proxy.discovery_address),
         variable("WEFT_DISCOVERY_ACCOUNT", &values.proxy.discovery_account),
-        variable("WEFT_STATUS_LISTEN", "0.0.0.0:15020"),
-        variable("WEFT_READINESS_LISTEN", "0.0.0.0:15021"),
+        variable("WEFT_STATUS_LISTEN", "[::]:15020"),
+        variable("WEFT_READINESS_LISTEN", "[::]:15021"),
         variable(
             "WEFT_METADATA",
             &json!({"CLUSTER_ID": values.proxy.cluster_id}).to_string(),

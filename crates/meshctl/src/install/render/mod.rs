@@ -55,7 +55,8 @@ impl Abilities {
 /// All parts, in the order in which they are installed.
 pub(crate) fn render(values: &Values, abilities: Abilities) -> Vec<Part> {
     let mut values = values.clone();
-    values.proxy.native_sidecar |= abilities.native_sidecars();
+    let native = values.native_sidecar;
+    values.proxy.native_sidecar = native.unwrap_or_else(|| abilities.native_sidecars());
     let values = &values;
     let mut parts = vec![
         Part {
@@ -82,10 +83,19 @@ pub(crate) fn render(values: &Values, abilities: Abilities) -> Vec<Part> {
     parts.retain(|part| !part.objects.is_empty());
     for part in &mut parts {
         for object in &mut part.objects {
-            object::own(object, values);
+            object::own(object, &values.tag);
         }
     }
     parts
+}
+
+/// The definitions alone, with the labels by which an installation takes them over and a purge finds them.
+pub(crate) fn definitions() -> Part {
+    let mut objects = super::crds::objects();
+    for object in &mut objects {
+        object::own(object, env!("CARGO_PKG_VERSION"));
+    }
+    Part { name: "crds", objects }
 }
 
 /// What everything else is in or relies on.
@@ -119,6 +129,10 @@ mod tests {
         for (key, value) in OWNED {
             assert_eq!(object["metadata"]["labels"][key], value, "{name}");
         }
+        if object["kind"] == "Deployment" {
+            let profile = object.pointer("/spec/template/spec/securityContext/seccompProfile/type");
+            assert_eq!(profile, Some(&json!("RuntimeDefault")), "{name}");
+        }
         let containers = object
             .pointer("/spec/template/spec/containers")
             .and_then(Value::as_array);
@@ -135,6 +149,46 @@ mod tests {
             assert_eq!(context["runAsNonRoot"], true, "{name}");
             assert_eq!(context["capabilities"]["drop"], json!(["ALL"]), "{name}");
         }
+    }
+
+    /// An uninstall of a revision takes what carries its label, so what all revisions share must not.
+    #[test]
+    fn only_pilots_objects_are_of_a_revision() {
+        let values = Values::new(&[], &[]).unwrap();
+        let mut count = 0;
+        for part in render(&values, Abilities::NEWEST) {
+            for object in &part.objects {
+                let is_of_revision = object["metadata"]["labels"]["istio.io/rev"] == "default";
+                let is_shared = part.name != "pilot" || object["kind"] == "ServiceAccount";
+                assert_eq!(is_of_revision, !is_shared, "{}", identify(object));
+                let selector = object.pointer("/spec/selector/matchLabels");
+                for labels in selector
+                    .into_iter()
+                    .chain(object.pointer("/spec/template/metadata/labels"))
+                {
+                    assert_eq!(labels["istio.io/rev"], "default", "{}", identify(object));
+                    count += 1;
+                }
+            }
+        }
+        assert_eq!(count, 12, "four Deployments, with two sets each, and four budgets");
+    }
+
+    #[test]
+    fn native_sidecars_follow_the_value_before_the_server() {
+        #[track_caller]
+        fn check(set: &[&str], minor: u32, expected: bool) {
+            let sets: Vec<String> = set.iter().map(|set| format!("proxy.nativeSidecar={set}")).collect();
+            let parts = render(&Values::new(&[], &sets).unwrap(), Abilities { minor });
+            let mut objects = parts.iter().flat_map(|part| &part.objects);
+            let map = objects.find(|object| object["kind"] == "ConfigMap").unwrap();
+            let settings = map["data"]["injector.yaml"].as_str().unwrap();
+            assert!(settings.contains(&format!("nativeSidecar: {expected}")), "{settings}");
+        }
+        check(&[], 28, false);
+        check(&[], 29, true);
+        check(&["false"], 33, false);
+        check(&["true"], 28, true);
     }
 
     #[test]

@@ -46,7 +46,7 @@ fn contains(whole: &Value, part: &Value) -> bool {
 }
 
 /// Adds the labels of ownership.
-pub(super) fn own(object: &mut Value, values: &Values) {
+pub(super) fn own(object: &mut Value, version: &str) {
     let labels = &mut object["metadata"]["labels"];
     if !labels.is_object() {
         *labels = json!({});
@@ -54,7 +54,7 @@ pub(super) fn own(object: &mut Value, values: &Values) {
     for (key, value) in OWNED {
         labels[key] = value.into();
     }
-    labels["app.kubernetes.io/version"] = values.tag.as_str().into();
+    labels["app.kubernetes.io/version"] = version.into();
 }
 
 /// Kind, namespace and name, for people.
@@ -104,6 +104,15 @@ impl Workload<'_> {
         json!({"app": self.name, "istio.io/rev": values.revision})
     }
 
+    /// Labels of the objects themselves: without the revision, by which an uninstall finds what is of one revision alone.
+    fn labels(&self) -> Value {
+        let mut labels = json!({"app": self.name});
+        for (key, value) in self.labels.as_object().into_iter().flatten() {
+            labels[key] = value.clone();
+        }
+        labels
+    }
+
     /// The Deployment. A new pod is ready before an old one goes, and an old one stays until its requests are through.
     pub(super) fn deployment(&self, values: &Values) -> Value {
         let selector = self.selector(values);
@@ -148,6 +157,7 @@ impl Workload<'_> {
             "serviceAccountName": self.account,
             "automountServiceAccountToken": self.account != "weft-telemetry" && self.account != "weft-ingressgateway",
             "terminationGracePeriodSeconds": self.grace,
+            "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
             "containers": [container],
             "volumes": self.volumes,
             // Replicas on different nodes, where there are some.
@@ -174,7 +184,7 @@ impl Workload<'_> {
             spec["imagePullSecrets"] = names.map(|name| json!({"name": name})).collect();
         }
         typed::<Deployment>(json!({
-            "metadata": {"name": self.name, "namespace": values.namespace, "labels": labels},
+            "metadata": {"name": self.name, "namespace": values.namespace, "labels": self.labels()},
             "spec": {
                 "replicas": self.replicas,
                 "selector": {"matchLabels": selector},
@@ -187,7 +197,7 @@ impl Workload<'_> {
     /// The budget that keeps all but one replica through drains of nodes.
     pub(super) fn budget(&self, values: &Values, abilities: Abilities) -> Value {
         let mut budget = typed::<PodDisruptionBudget>(json!({
-            "metadata": {"name": self.name, "namespace": values.namespace, "labels": self.selector(values)},
+            "metadata": {"name": self.name, "namespace": values.namespace, "labels": {"app": self.name}},
             "spec": {"maxUnavailable": 1, "selector": {"matchLabels": self.selector(values)}},
         }));
         budget["apiVersion"] = abilities.disruption_budgets().into();
@@ -200,12 +210,8 @@ impl Workload<'_> {
             .iter()
             .map(|(name, port, target)| json!({"name": name, "port": port, "targetPort": target, "protocol": "TCP"}))
             .collect();
-        let mut labels = self.selector(values);
-        for (key, value) in self.labels.as_object().into_iter().flatten() {
-            labels[key] = value.clone();
-        }
         typed::<Service>(json!({
-            "metadata": {"name": self.name, "namespace": values.namespace, "labels": labels},
+            "metadata": {"name": self.name, "namespace": values.namespace, "labels": self.labels()},
             "spec": {"type": kind, "selector": self.selector(values), "ports": ports},
         }))
     }

@@ -5,14 +5,49 @@ use serde_json::{Value, json};
 
 use super::Abilities;
 use super::object::{Workload, account, from_pod, identity_variables, identity_volumes, typed, variable};
-use super::rbac::{cluster, local, rule};
+use super::rbac::{cluster, inside, leader, local, rule};
 use super::webhooks;
 use crate::install::values::Values;
 
 /// Service account of all revisions: proxies know pilot by it.
 const ACCOUNT: &str = "weft-pilot";
 
-const READ: &[&str] = &["get", "list", "watch"];
+/// Election among pilots of all revisions.
+const LEASE: &str = "weft-pilot-leader";
+
+/// What a watch uses; it never asks for single objects.
+const WATCH: &[&str] = &["list", "watch"];
+
+/// Istio's kinds, all of which have a status that pilot writes.
+const ISTIO: [(&str, &[&str]); 3] = [
+    (
+        "networking.istio.io",
+        &[
+            "destinationrules",
+            "gateways",
+            "serviceentries",
+            "sidecars",
+            "virtualservices",
+            "workloadentries",
+        ],
+    ),
+    (
+        "security.istio.io",
+        &["authorizationpolicies", "peerauthentications", "requestauthentications"],
+    ),
+    ("telemetry.istio.io", &["telemetries"]),
+];
+
+/// Kinds of the Gateway API, which are read alone.
+const GATEWAY_API: &[&str] = &[
+    "gatewayclasses",
+    "gateways",
+    "grpcroutes",
+    "httproutes",
+    "referencegrants",
+    "tcproutes",
+    "tlsroutes",
+];
 
 pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
     let name = values.revisioned("weft-pilot");
@@ -56,10 +91,10 @@ fn workload<'a>(values: &'a Values, name: &'a str) -> Workload<'a> {
         from_pod("POD_NAMESPACE", "metadata.namespace"),
         from_pod("POD_NAME", "metadata.name"),
         variable("WEFT_REVISION", &values.revision),
-        variable("WEFT_XDS_LISTEN", "0.0.0.0:15010"),
-        variable("WEFT_XDS_TLS_LISTEN", "0.0.0.0:15012"),
-        variable("WEFT_MONITORING_LISTEN", "0.0.0.0:15014"),
-        variable("WEFT_WEBHOOK_LISTEN", "0.0.0.0:15017"),
+        variable("WEFT_XDS_LISTEN", "[::]:15010"),
+        variable("WEFT_XDS_TLS_LISTEN", "[::]:15012"),
+        variable("WEFT_MONITORING_LISTEN", "[::]:15014"),
+        variable("WEFT_WEBHOOK_LISTEN", "[::]:15017"),
         variable("WEFT_INJECTOR_SETTINGS", "/etc/weft/injector.yaml"),
         variable("WEFT_ROOT_NAMESPACE", &values.root_namespace),
         variable("WEFT_ACCESS_LOG_FILE", &values.access_log_file),
@@ -97,59 +132,86 @@ fn workload<'a>(values: &'a Values, name: &'a str) -> Workload<'a> {
 }
 
 fn rights(values: &Values, name: &str) -> Vec<Value> {
-    let names = weft_pilot::webhook::Configurations::of_revision(&values.revision);
-    let istio = ["networking.istio.io", "security.istio.io", "telemetry.istio.io"];
     let mut objects = Vec::new();
-    objects.extend(cluster(
-        values,
-        name,
-        ACCOUNT,
-        &[
-            rule(
-                &[""],
-                &["namespaces", "nodes", "pods", "services", "endpoints"],
-                READ,
-                &[],
-            ),
-            // Certificates of gateways, each read by the name that a gateway has for it.
-            rule(&[""], &["secrets"], READ, &[]),
-            // The mesh's own configuration, in the root namespace, which need not exist yet.
-            rule(&[""], &["configmaps"], READ, &["istio"]),
-            // Proxies without a certificate show their token.
-            rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"], &[]),
-            rule(&["discovery.k8s.io"], &["endpointslices"], READ, &[]),
-            rule(&istio, &["*"], READ, &[]),
-            rule(&istio, &["*/status"], &["patch", "update"], &[]),
-            rule(&["gateway.networking.k8s.io"], &["*"], READ, &[]),
-            rule(&["gateway.networking.k8s.io"], &["*/status"], &["patch", "update"], &[]),
-            rule(&["apiextensions.k8s.io"], &["customresourcedefinitions"], READ, &[]),
-            rule(
-                &["admissionregistration.k8s.io"],
-                &["mutatingwebhookconfigurations"],
-                &["get", "list", "watch", "patch"],
-                &[&names.injector],
-            ),
-            rule(
-                &["admissionregistration.k8s.io"],
-                &["validatingwebhookconfigurations"],
-                &["get", "list", "watch", "patch"],
-                &[&names.validator],
-            ),
-        ],
-    ));
-    objects.extend(local(
-        values,
-        name,
-        ACCOUNT,
-        &[
-            rule(&[""], &["configmaps"], READ, &[]),
-            rule(
-                &["coordination.k8s.io"],
-                &["leases"],
-                &["create", "get", "list", "watch", "update", "patch"],
-                &[],
-            ),
-        ],
-    ));
+    objects.extend(cluster(values, name, ACCOUNT, &everywhere(values)));
+    let [create, hold] = leader(LEASE);
+    objects.extend(local(values, name, ACCOUNT, &[gateway_certificates(), create, hold]));
+    for namespace in &values.gateway_namespaces {
+        objects.extend(inside(values, namespace, name, ACCOUNT, &[gateway_certificates()]));
+    }
     objects
+}
+
+/// Rules in the whole cluster.
+fn everywhere(values: &Values) -> Vec<Value> {
+    let names = weft_pilot::webhook::Configurations::of_revision(&values.revision);
+    let mut rules = vec![
+        rule(&[""], &["namespaces", "nodes", "pods", "services"], WATCH, &[]),
+        // The mesh's own configuration, in the root namespace, which need not exist yet.
+        rule(&[""], &["configmaps"], WATCH, &["istio"]),
+        // Proxies without a certificate show their token.
+        rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"], &[]),
+        rule(&["discovery.k8s.io"], &["endpointslices"], WATCH, &[]),
+        rule(&["gateway.networking.k8s.io"], GATEWAY_API, WATCH, &[]),
+    ];
+    for (group, plurals) in ISTIO {
+        // An object is read again before its status is written.
+        rules.push(rule(&[group], plurals, &["get", "list", "watch"], &[]));
+        let statuses: Vec<String> = plurals.iter().map(|plural| format!("{plural}/status")).collect();
+        let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
+        rules.push(rule(&[group], &statuses, &["patch"], &[]));
+    }
+    for (plural, name) in [
+        ("mutatingwebhookconfigurations", &names.injector),
+        ("validatingwebhookconfigurations", &names.validator),
+    ] {
+        let verbs = &["list", "watch", "patch"];
+        rules.push(rule(&["admissionregistration.k8s.io"], &[plural], verbs, &[name]));
+    }
+    rules
+}
+
+/// Secrets of a namespace with gateways, each watched by the name that a gateway has for it.
+fn gateway_certificates() -> Value {
+    rule(&[""], &["secrets"], WATCH, &[])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_that_is_installed_may_be_read_and_its_status_written() {
+        for definition in weft_api::crd::definitions() {
+            let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
+            let (group, plural) = (text("/spec/group"), text("/spec/names/plural"));
+            let found = ISTIO
+                .iter()
+                .any(|(known, plurals)| *known == group && plurals.contains(&plural.as_str()));
+            assert!(found, "{plural}.{group}");
+        }
+    }
+
+    #[test]
+    fn rules_name_what_they_are_for() {
+        let values = Values::new(&[], &[]).unwrap();
+        let rules = everywhere(&values);
+        for rule in &rules {
+            let text = rule.to_string();
+            assert!(
+                !text.contains('*') && !text.contains("\"update\"") && !text.contains("secrets"),
+                "{text}"
+            );
+        }
+        let objects = rights(&values, "weft-pilot");
+        let local = &objects.iter().find(|object| object["kind"] == "Role").unwrap()["rules"];
+        let leases: Vec<_> = local
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|rule| rule["resources"][0] == "leases")
+            .collect();
+        assert_eq!(leases[0]["verbs"], json!(["create"]));
+        assert_eq!(leases[1]["resourceNames"], json!([LEASE]));
+    }
 }

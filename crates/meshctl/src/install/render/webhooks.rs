@@ -91,10 +91,6 @@ fn hook(values: &Values, service: &str, name: &str, namespaces: &[Value], pods: 
 
 fn validator(values: &Values, service: &str, name: &str) -> Value {
     let revision = values.revision.as_str();
-    let objects = match revision {
-        "default" => is(REVISION, "DoesNotExist", &[]),
-        revision => is(REVISION, "In", &[revision]),
-    };
     typed::<ValidatingWebhookConfiguration>(json!({
         "metadata": {"name": name, "labels": {"istio.io/rev": revision, "app": "validator"}},
         "webhooks": [{
@@ -107,7 +103,7 @@ fn validator(values: &Values, service: &str, name: &str) -> Value {
                 "resources": ["*"],
                 "scope": "Namespaced",
             }],
-            "objectSelector": {"matchExpressions": [objects]},
+            // No selector of objects: pilot uses each, whatever its istio.io/rev, so that none may pass unread.
             // Pilot sets Fail once it can answer; until then objects must not be refused unread.
             "failurePolicy": "Ignore",
             "matchPolicy": "Equivalent",
