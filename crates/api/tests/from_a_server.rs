@@ -20,10 +20,10 @@ fn read(object: &Value) -> Resource {
 }
 
 fn protocol(port: Value) -> Protocol {
-    match read(&service(port)) {
-        Resource::Service(service) => service.spec.ports[0].protocol,
-        other => panic!("{other:?}"),
-    }
+    let Resource::Service(service) = read(&service(port)) else {
+        panic!("no service");
+    };
+    service.spec.ports[0].protocol
 }
 
 #[test]

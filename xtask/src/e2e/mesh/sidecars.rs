@@ -83,6 +83,13 @@ spec: {mtls: {mode: STRICT}}
     for _ in 0..20 {
         curl(kube, &url).context("mesh TLS under STRICT")?;
     }
+    // Kubernetes' probes are answered as before.
+    let pod = pods["items"][0]["metadata"]["name"].as_str().context("no name")?;
+    let probe = format!(
+        "/api/v1/namespaces/{}/pods/{pod}:15020/proxy/app-health/callme/readyz",
+        kube.namespace()
+    );
+    kube.run(&["get", "--raw", &probe]).context("readiness under STRICT")?;
     Ok(())
 }
 
