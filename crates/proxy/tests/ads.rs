@@ -24,7 +24,7 @@ use weft_proto::xds::google::protobuf::Any;
 use weft_proxy::app::Proxy;
 use weft_proxy::bootstrap;
 use weft_proxy::config::Run;
-use weft_proxy::xds::client;
+use weft_proxy::xds::client::Client;
 
 const LISTENER: &str = "envoy.config.listener.v3.Listener";
 const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
@@ -270,7 +270,10 @@ async fn check(api_type: &str) {
     let proxy = Arc::new(proxy);
     let ads = loaded.bootstrap.ads.clone().unwrap();
     let store = Arc::new(parking_lot::Mutex::new(store));
-    let following = client::follow(ads, loaded.bootstrap, Arc::downgrade(&proxy), store);
+    let client = Client::new(ads, &loaded.bootstrap, Arc::downgrade(&proxy), store);
+    // Not ready from here on, though nothing was asked yet: a pod's application waits for it.
+    assert_eq!(proxy.readiness().pending(), ["clusters", "listeners"]);
+    let following = client.follow();
     let stop = shutdown.token();
     shutdown.spawn(async move { stop.run_until_cancelled(following).await });
 

@@ -20,7 +20,7 @@ use crate::mesh::{self, Role};
 use crate::names;
 use crate::secrets::{IDENTITY_CLUSTER, SecretStore};
 use crate::status::{self, Application};
-use crate::xds::client;
+use crate::xds::client::{self, Client};
 use crate::xds::config_store::ConfigStore;
 use crate::xds::sds::SecretClient;
 
@@ -50,6 +50,7 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
         store.follow_application(uid.into(), ended.clone());
     }
     let admin = Admin::new(&proxy, loaded.bootstrap.node.clone(), log, &shutdown);
+    let starting = proxy.readiness.block("start");
     let (status, readiness) = (options.status_listen, options.readiness_listen);
     status::serve(status, readiness, admin.clone(), application, &shutdown).await?;
     let certificate = proxy.readiness.block("certificate");
@@ -60,6 +61,7 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
     shutdown.spawn(async move { stop.run_until_cancelled(following).await });
     // Discovery is asked only once there is a certificate to show it.
     let needs = Needs {
+        starting: Some(starting),
         certificate: Some(first),
         application_ended: ended,
     };
@@ -93,6 +95,8 @@ async fn follow_identity(
 struct Needs {
     /// Discovery is asked only once this resolves.
     certificate: Option<oneshot::Receiver<()>>,
+    /// Holds readiness back until everything else that does is there.
+    starting: Option<Blocker>,
     /// Cancelled when there is no application any more that the proxy stands in front of.
     application_ended: CancellationToken,
 }
@@ -125,17 +129,18 @@ async fn serve(
     let following = secrets.follow(shutdown.clone());
     shutdown.spawn(async move { stop.run_until_cancelled(following).await });
     if let Some(ads) = loaded.bootstrap.ads.clone() {
-        let following = client::follow(ads, loaded.bootstrap.clone(), Arc::downgrade(&proxy), store);
+        let client = Client::new(ads, &loaded.bootstrap, Arc::downgrade(&proxy), store);
         let following = async move {
             if let Some(first) = first {
                 // An error says that the sender is gone: the proxy stops.
                 let _ = first.await;
             }
-            following.await;
+            client.follow().await;
         };
         let stop = shutdown.token();
         shutdown.spawn(async move { stop.run_until_cancelled(following).await });
     }
+    drop(needs.starting);
     if let Some(address) = loaded.bootstrap.admin {
         admin::serve(address, admin, dump, &shutdown).await?;
     }

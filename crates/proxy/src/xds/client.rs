@@ -46,59 +46,15 @@ pub(super) enum StreamEnd {
     Closed,
 }
 
-/// What lives over reconnects.
+/// A client of the aggregated discovery service: what lives over reconnects.
 #[derive(Debug)]
-struct Client {
+pub struct Client {
     ads: Ads,
     node: core::Node,
     proxy: std::sync::Weak<Proxy>,
     store: Arc<Mutex<ConfigStore>>,
     session: Session,
     waiting: BTreeMap<Kind, Blocker>,
-}
-
-/// Follows the aggregated discovery service until the proxy stops.
-pub async fn follow(ads: Ads, bootstrap: Bootstrap, proxy: std::sync::Weak<Proxy>, store: Arc<Mutex<ConfigStore>>) {
-    let mode = if ads.delta { Mode::Delta } else { Mode::StateOfTheWorld };
-    let mut wildcard = Vec::new();
-    if bootstrap.dynamic.clusters {
-        wildcard.push(Kind::Cluster);
-    }
-    if bootstrap.dynamic.listeners {
-        wildcard.push(Kind::Listener);
-    }
-    if store.lock().follows_names() {
-        wildcard.push(Kind::Names);
-    }
-    // Ready once the first clusters and listeners came, whatever is in them.
-    let block = |kind: &Kind| {
-        let name = match kind {
-            Kind::Cluster => "clusters",
-            Kind::Names => "names",
-            Kind::ApplicationEnded | Kind::Listener | Kind::Endpoints | Kind::Routes | Kind::Secret => "listeners",
-        };
-        Some((*kind, proxy.upgrade()?.readiness().block(name)))
-    };
-    let mut client = Client {
-        waiting: wildcard.iter().filter_map(block).collect(),
-        node: node(&bootstrap.node),
-        ads,
-        proxy,
-        store,
-        session: Session::new(mode, &wildcard),
-    };
-    let mut failures = 0_u32;
-    loop {
-        let mut connected = false;
-        let end = client.stream(&mut connected).await;
-        if client.proxy.strong_count() == 0 {
-            return;
-        }
-        failures = if connected { 1 } else { failures.saturating_add(1) };
-        let Err(end) = end;
-        tracing::warn!(error = %end, failures, "no discovery stream, the last configuration stays");
-        tokio::time::sleep(pause(failures)).await;
-    }
 }
 
 /// How long to wait after so many streams in a row came to nothing: longer each time, never all proxies at once.
@@ -138,6 +94,54 @@ pub(super) async fn dial(proxy: &std::sync::Weak<Proxy>, name: &Arc<str>) -> Res
 // === impl Client ===
 
 impl Client {
+    /// A client of the aggregated discovery service. From now on the proxy is not ready before the first clusters and listeners came,
+    /// whatever is in them, however late [`Self::follow`] begins.
+    pub fn new(ads: Ads, bootstrap: &Bootstrap, proxy: std::sync::Weak<Proxy>, store: Arc<Mutex<ConfigStore>>) -> Self {
+        let mode = if ads.delta { Mode::Delta } else { Mode::StateOfTheWorld };
+        let mut wildcard = Vec::new();
+        if bootstrap.dynamic.clusters {
+            wildcard.push(Kind::Cluster);
+        }
+        if bootstrap.dynamic.listeners {
+            wildcard.push(Kind::Listener);
+        }
+        if store.lock().follows_names() {
+            wildcard.push(Kind::Names);
+        }
+        let block = |kind: &Kind| {
+            let name = match kind {
+                Kind::Cluster => "clusters",
+                Kind::Names => "names",
+                Kind::ApplicationEnded | Kind::Listener | Kind::Endpoints | Kind::Routes | Kind::Secret => "listeners",
+            };
+            Some((*kind, proxy.upgrade()?.readiness().block(name)))
+        };
+        Self {
+            waiting: wildcard.iter().filter_map(block).collect(),
+            node: node(&bootstrap.node),
+            ads,
+            proxy,
+            store,
+            session: Session::new(mode, &wildcard),
+        }
+    }
+
+    /// Follows the service until the proxy stops.
+    pub async fn follow(mut self) {
+        let mut failures = 0_u32;
+        loop {
+            let mut connected = false;
+            let end = self.stream(&mut connected).await;
+            if self.proxy.strong_count() == 0 {
+                return;
+            }
+            failures = if connected { 1 } else { failures.saturating_add(1) };
+            let Err(end) = end;
+            tracing::warn!(error = %end, failures, "no discovery stream, the last configuration stays");
+            tokio::time::sleep(pause(failures)).await;
+        }
+    }
+
     /// One stream from connect to its end.
     async fn stream(&mut self, connected: &mut bool) -> Result<std::convert::Infallible, StreamEnd> {
         let channel = dial(&self.proxy, &self.ads.cluster).await?;
