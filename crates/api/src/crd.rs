@@ -96,6 +96,28 @@ const DEFINITIONS: &[Definition] = &[
     ),
 ];
 
+/// Fields without which an object means nothing, as Istio's definitions have them: kind, place in `spec`, names. A server refuses objects
+/// without them whether the webhook answers or not.
+const REQUIRED: &[(Kind, &str, &[&str])] = &[
+    (Kind::AuthorizationPolicy, "rules[].when[]", &["key"]),
+    (Kind::DestinationRule, "", &["host"]),
+    (Kind::DestinationRule, "subsets[]", &["name"]),
+    (Kind::Gateway, "servers[]", &["hosts", "port"]),
+    (Kind::Gateway, "servers[].port", &["number", "protocol"]),
+    (Kind::RequestAuthentication, "jwtRules[]", &["issuer"]),
+    (Kind::ServiceEntry, "", &["hosts"]),
+    (Kind::ServiceEntry, "ports[]", &["name", "number"]),
+    (Kind::Sidecar, "egress[]", &["hosts"]),
+    (Kind::VirtualService, "http[].route[]", &["destination"]),
+    (Kind::VirtualService, "http[].route[].destination", &["host"]),
+    (Kind::VirtualService, "tcp[].route[]", &["destination"]),
+    (Kind::VirtualService, "tcp[].route[].destination", &["host"]),
+    (Kind::VirtualService, "tls[]", &["match"]),
+    (Kind::VirtualService, "tls[].match[]", &["sniHosts"]),
+    (Kind::VirtualService, "tls[].route[]", &["destination"]),
+    (Kind::VirtualService, "tls[].route[].destination", &["host"]),
+];
+
 const fn define(
     kind: Kind,
     group: &'static str,
@@ -119,11 +141,24 @@ pub fn definitions() -> Vec<Value> {
     DEFINITIONS.iter().map(Definition::object).collect()
 }
 
+/// Where the schema of a place such as `http[].route[]` is within that of `spec`.
+fn pointer(path: &str) -> String {
+    let names = path.split('.').filter(|name| !name.is_empty());
+    names
+        .map(|name| format!("/properties/{}", name.replace("[]", "/items")))
+        .collect()
+}
+
 // === impl Definition ===
 
 impl Definition {
     fn object(&self) -> Value {
-        let spec = Shape::of(self.kind).unwrap_or(Shape::Any).schema();
+        let mut spec = Shape::of(self.kind).unwrap_or(Shape::Any).schema();
+        for (_, path, names) in REQUIRED.iter().filter(|(kind, ..)| *kind == self.kind) {
+            if let Some(place) = spec.pointer_mut(&pointer(path)) {
+                place["required"] = json!(names);
+            }
+        }
         let schema = json!({
             "type": "object",
             "properties": {
@@ -223,13 +258,39 @@ mod tests {
 
     #[track_caller]
     fn field(kind: Kind, path: &str) -> Value {
-        let pointer = format!(
-            "/properties/{}",
-            path.replace("[]", "/items").replace('.', "/properties/")
-        );
         let schema = Shape::of(kind).unwrap().schema();
-        let found = schema.pointer(&pointer).cloned();
+        let found = schema.pointer(&pointer(path)).cloned();
         found.unwrap_or_else(|| panic!("{path} is not in {schema:#}"))
+    }
+
+    /// The definitions ask for nothing that the parser can do without.
+    #[test]
+    fn what_is_required_is_so_for_the_parser() {
+        for (kind, path, names) in REQUIRED {
+            let definition = DEFINITIONS.iter().find(|definition| definition.kind == *kind).unwrap();
+            let schema = &definition.object()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+            assert_eq!(
+                schema.pointer(&format!("{}/required", pointer(path))),
+                Some(&json!(names)),
+                "{kind} {path}"
+            );
+            let mut spec = json!({});
+            for name in path.split('.').rev().filter(|name| !name.is_empty()) {
+                spec = match name.strip_suffix("[]") {
+                    Some(name) => json!({name: [spec]}),
+                    None => json!({name: spec}),
+                };
+            }
+            let api_version = format!("{}/{}", definition.group, definition.versions[0]);
+            let object = json!({"apiVersion": api_version, "kind": kind.as_str(), "metadata": {"name": "a", "namespace": "b"}, "spec": spec});
+            let found = crate::parse::parse_json(&object).diagnostics;
+            let at = format!("spec.{path}").replace("[]", "[0]");
+            for name in *names {
+                let field = format!("{}.{name}", at.trim_end_matches('.'));
+                let missing = found.iter().any(|found| found.field == field);
+                assert!(missing, "{kind} can do without {field}: {found:?}");
+            }
+        }
     }
 
     #[test]
