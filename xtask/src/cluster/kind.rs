@@ -40,6 +40,14 @@ pub(crate) fn usable() -> std::result::Result<(), String> {
     Err(format!("the node image {image} cannot be pulled"))
 }
 
+/// One line for those who asked for another provider.
+pub(crate) fn left_out() -> String {
+    match usable() {
+        Ok(()) => "kind is left out, though it can run here: --provider kind".to_owned(),
+        Err(reason) => format!("kind is left out, {reason}"),
+    }
+}
+
 fn wanted_image() -> Option<String> {
     std::env::var(IMAGE).ok().filter(|image| !image.is_empty())
 }

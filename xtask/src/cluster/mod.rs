@@ -10,7 +10,7 @@ pub(crate) mod dns;
 pub(crate) mod forward;
 pub(crate) mod handle;
 mod hosts;
-mod kind;
+pub(crate) mod kind;
 pub(crate) mod layout;
 mod local;
 mod network;

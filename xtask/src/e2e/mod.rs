@@ -123,6 +123,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let steps = Steps::new("e2e");
     images::dev(&[IMAGES, PROGRAMS].concat())?;
     let cluster = Cluster::new(CLUSTER, arguments.provider, true)?;
+    if arguments.provider == Some(Provider::Local) {
+        steps.say(&cluster::kind::left_out());
+    }
     let result = on_cluster(&cluster, &chosen, arguments, &steps);
     if arguments.keep {
         steps.say(&format!("kept: cargo xtask cluster --name {CLUSTER} status"));
