@@ -95,6 +95,7 @@ pub(crate) async fn run(arguments: &InstallArguments, upgrade: bool) -> anyhow::
     }
     let parts = render::render(&values, report.abilities);
     apply::all(&client, &parts, arguments.timeout, arguments.skip_wait).await?;
+    remove::stale(&client, &parts, &values.revision, REMOVAL_TIMEOUT).await?;
     output::say(&next_step(&values, upgrade));
     Ok(Exit::Ok)
 }

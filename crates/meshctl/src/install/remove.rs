@@ -11,7 +11,7 @@ use kube::{Client, ResourceExt};
 use tokio::time::{Instant, sleep};
 use weft_base::kubernetes::is_status;
 
-use super::render::OWNED;
+use super::render::{OWNED, Part};
 use crate::cluster::{Installed, KINDS};
 use crate::exit::Failure;
 use crate::output;
@@ -45,14 +45,42 @@ pub(super) async fn all(
     let kinds = KINDS.iter().filter(|kind| purge || !kind.kept);
     for kind in kinds {
         if kind.kind == "Namespace" && revision.is_none() {
-            removed += of_kind(client, &config_maps(), ROOTS, timeout).await?;
+            removed += of_kind(client, &config_maps(), ROOTS, |_| true, timeout).await?;
         }
-        removed += of_kind(client, kind, &selector, timeout).await?;
+        removed += of_kind(client, kind, &selector, |_| true, timeout).await?;
     }
     for namespace in &roots {
         removed += root(client, namespace).await?;
     }
     Ok(removed)
+}
+
+/// Removes what an earlier installation of the revision had and this one does not have any more.
+pub(super) async fn stale(client: &Client, parts: &[Part], revision: &str, timeout: Duration) -> anyhow::Result<()> {
+    let objects = parts.iter().flat_map(|part| &part.objects);
+    let rendered: BTreeSet<[String; 3]> = objects
+        .map(|object| {
+            let meta = &object["metadata"];
+            [&object["kind"], &meta["namespace"], &meta["name"]]
+                .map(|value| value.as_str().unwrap_or_default().to_owned())
+        })
+        .collect();
+    let selector = OWNED.map(|(key, value)| format!("{key}={value}")).join(",");
+    // Leases are made by the control plane itself.
+    for kind in KINDS.iter().filter(|kind| !kind.kept && kind.kind != "Lease") {
+        let is_stale = |object: &DynamicObject| {
+            // What all revisions share goes with the default one.
+            let of = object.labels().get("istio.io/rev").map_or("default", String::as_str);
+            let id = [
+                kind.kind.to_owned(),
+                object.namespace().unwrap_or_default(),
+                object.name_any(),
+            ];
+            of == revision && !rendered.contains(&id)
+        };
+        of_kind(client, kind, &selector, is_stale, timeout).await?;
+    }
+    Ok(())
 }
 
 /// Where control planes are.
@@ -80,13 +108,19 @@ fn config_maps() -> Installed {
         .expect("ConfigMaps are installed")
 }
 
-/// Removes the objects of one kind and waits until they are gone.
-async fn of_kind(client: &Client, kind: &Installed, selector: &str, timeout: Duration) -> anyhow::Result<usize> {
+/// Removes the wanted ones among the objects of one kind and waits until they are gone.
+async fn of_kind(
+    client: &Client,
+    kind: &Installed,
+    selector: &str,
+    wanted: impl Fn(&DynamicObject) -> bool,
+    timeout: Duration,
+) -> anyhow::Result<usize> {
     let Some((listed, version)) = list(client, kind, selector).await? else {
         return Ok(0);
     };
     let mut going = Vec::new();
-    for object in listed {
+    for object in listed.into_iter().filter(wanted) {
         let resource = kind.resource(version);
         let api: Api<DynamicObject> = match object.namespace() {
             Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),

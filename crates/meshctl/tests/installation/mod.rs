@@ -88,6 +88,31 @@ async fn an_empty_cluster_is_installed_to() {
     }
 }
 
+/// What a smaller profile does not have goes; what another revision or the control plane itself made stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_installation_no_longer_has_is_removed() {
+    let mut world = installed("weft-system");
+    for name in ["weft-telemetry", "weft-ingressgateway"] {
+        world.object(deployment("weft-system", name, owned(&[]), 1));
+    }
+    let canary = owned(&[("istio", "pilot"), ("istio.io/rev", "canary")]);
+    world.object(deployment("weft-system", "weft-pilot-canary", canary, 1));
+    world.object(json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "weft-pilot-leader", "namespace": "weft-system", "labels": owned(&[])}}));
+    let api = Api::start(world).await;
+    let words = [INSTALL, &["--set", "profile=minimal"]].concat();
+    check(&api, &words, 0, "Deployment: 2 removed").await;
+    let changes = std::mem::take(&mut *api.world.changes.lock());
+    let removed: Vec<&String> = changes.iter().filter(|change| change.starts_with("delete")).collect();
+    assert_eq!(
+        removed,
+        [
+            "delete deployments/weft-telemetry",
+            "delete deployments/weft-ingressgateway"
+        ]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_namespace_of_others_stays() {
     let mut world = installed("weft-system");
