@@ -188,7 +188,11 @@ impl Senders {
             }
             Protocol::Grpc => (&self.http2, call(target)?),
         };
-        let answer = client.request(request).await?;
+        let answer = match client.request(request.clone()).await {
+            // The server ends and has not seen this one, as every client of HTTP/2 knows it (RFC 9113, section 6.8).
+            Err(error) if was_sent_away(&error) => client.request(request).await?,
+            answered => answered?,
+        };
         let status = answer.status();
         let headers = answer.headers().clone();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES).collect().await;
@@ -208,6 +212,14 @@ impl Senders {
         let reply: DescribeReply = grpc::unframe(body.to_bytes()).context("no gRPC message")?;
         Ok(reply.version)
     }
+}
+
+/// Whether a request came to nothing because the server sends its clients away with GOAWAY: it was not sent, or its stream is none of
+/// those that the server goes on with.
+fn was_sent_away(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut http2 = causes.filter_map(|cause| cause.downcast_ref::<h2::Error>());
+    http2.any(|error| error.is_go_away() && error.is_remote() && error.reason() == Some(h2::Reason::NO_ERROR))
 }
 
 fn call(target: Uri) -> Result<Request<Full<Bytes>>, http::Error> {
