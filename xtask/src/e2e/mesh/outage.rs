@@ -49,7 +49,8 @@ pub(super) fn api_server(scene: &Scene<'_>) -> Result<()> {
     until(BACK_LIMIT, || kube.run(&["get", "--raw", "/readyz"]))?;
     all_to_v2(kube)?;
     // A pod that comes afterwards is injected, gets a certificate and is an endpoint.
-    kube.restart("callme-v2")?;
+    kube.run(&["scale", "--replicas=2", "deployment/callme-v2"])?;
+    kube.rolled_out("callme-v2")?;
     let now = load.report()?.requests();
     load.wait_for_requests(now + 600)?
         .check_clean()
