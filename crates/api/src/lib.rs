@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod crd;
 pub mod destination_rule;
 pub mod diagnostic;
+pub mod duration;
 pub mod endpoint_slice;
 pub mod gateway;
 pub mod gateway_api;

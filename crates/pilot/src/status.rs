@@ -106,7 +106,9 @@ async fn follow(client: &Client, served: watch::Receiver<Served>, mut snapshots:
                 wanted = self::wanted(&snapshot);
                 written.retain(|key, _| wanted.contains_key(key));
                 let news = wanted.iter().filter(|(key, said)| written.get(*key) != Some(*said));
-                pending = news.map(|(key, _)| key.clone()).collect();
+                // Those of a sweep stay, however often the mesh changes.
+                pending.retain(|key| wanted.contains_key(key));
+                pending.extend(news.map(|(key, _)| key.clone()));
             }
             _ = retry.tick() => pending.append(&mut later),
             _ = sweep_broken.tick() => {

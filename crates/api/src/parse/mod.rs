@@ -4,7 +4,6 @@
 
 mod check;
 mod destination_rule;
-mod duration;
 mod fields;
 mod gateway;
 mod gateway_api;

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::duration;
 use super::fields::Fields;
 use super::trace::{Question, Trace};
 use super::tree::{Node, Value};
 use crate::diagnostic::{Diagnostic, Severity, code};
+use crate::duration;
 use crate::meta::Position;
 
 /// Most findings reported of one document.

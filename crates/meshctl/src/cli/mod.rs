@@ -341,16 +341,8 @@ pub(crate) struct OutputArguments {
 
 /// A time such as `500ms`, `30s` or `2m`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| format!("{text:?} is no time; write for example 500ms, 30s or 2m"))?;
-    match &text[digits.len()..] {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err(format!("{text:?} has no unit; write for example 500ms, 30s or 2m")),
-    }
+    let found = weft_api::duration::parse(text);
+    found.ok_or_else(|| format!("{text:?} is no time; write for example 500ms, 30s or 2m"))
 }
 
 #[cfg(test)]
@@ -390,7 +382,7 @@ mod tests {
         check("2m", Some(Duration::from_secs(120)));
         check("30", None);
         check("s", None);
-        check("1.5s", None);
+        check("1.5s", Some(Duration::from_millis(1500)));
         check("-1s", None);
     }
 }

@@ -266,13 +266,15 @@ mod tests {
         wrong(&["citadel.replicas=0"], "citadel.replicas: 0");
         wrong(
             &["pilot.resources.cpu=banana"],
-            "pilot.resources.cpu: \"banana\" is no quantity",
+            "pilot.resources.cpu: \"banana\" is not a quantity such as 100m or 2",
         );
         wrong(
             &["ingressGateway.resources.memoryLimit="],
-            "memoryLimit: \"\" is no quantity",
+            "memoryLimit: \"\" is not a quantity",
         );
         wrong(&["telemetry.resources.memory=1Gi"], "is more than memoryLimit, 512Mi");
+        wrong(&["pilot.resources.cpu=0"], "pilot.resources.cpu: 0 is nothing");
+        wrong(&["pilot.resources.cpu=1Gi"], "is not a quantity");
         wrong(&["hub="], "hub: \"\" must be");
         wrong(&["hub=https://registry"], "hub: ");
         wrong(&["tag="], "tag: \"\" must be");

@@ -1,6 +1,7 @@
 //! What a sidecar offers to its workload: the `http_proxy` listener with a route to everything that is visible.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
@@ -75,7 +76,8 @@ pub(super) fn virtual_hosts(
     let mut taken = BTreeSet::new();
     let mut hosts = Vec::new();
     let mesh = GatewayRef::Mesh;
-    for service in view.services() {
+    let services = view.services();
+    for service in &services {
         for port in service
             .ports
             .iter()
@@ -93,7 +95,7 @@ pub(super) fn virtual_hosts(
                     .for_host(&mesh, &service.key.hostname, view.namespace());
                 rules.filter(|rules| !rules.object.spec.http.is_empty())
             };
-            let meant = meant(view, service, port.port);
+            let meant = meant(&services, service, port.port);
             let routes = match rules_of(service).or_else(|| rules_of(meant)) {
                 Some(rules) => of_rules(scope, rules),
                 None => vec![to_service(meant, port.port)],
@@ -130,11 +132,11 @@ pub(super) fn virtual_hosts(
 
 /// The service that an ExternalName stands for, where it is one of the mesh that this proxy sees and serves HTTP on the port; else the
 /// service itself.
-fn meant<'a>(view: &'a ProxyView, service: &'a MeshService, port: u16) -> &'a MeshService {
+fn meant<'a>(services: &'a [&'a Arc<MeshService>], service: &'a MeshService, port: u16) -> &'a MeshService {
     let target = service.alias_of.as_ref().and_then(|host| {
-        let visible = view.services().into_iter().find(|known| known.key.hostname == *host)?;
+        let visible = services.iter().find(|known| known.key.hostname == *host)?;
         let served = visible.ports.iter().any(|known| known.port == port && is_http(known));
-        served.then_some(&**visible)
+        served.then_some(visible.as_ref())
     });
     target.unwrap_or(service)
 }

@@ -38,6 +38,7 @@ pub use self::decide::{Decision, Scope, decide};
 pub use self::documents::{DocumentError, inject_documents};
 pub use self::patch::{Operation, patch};
 pub use self::probes::BadProbe;
+pub use self::quantity::Quantity;
 pub use self::settings::{Resources, Settings};
 
 /// How long a pod may take to end where it does not say (Kubernetes: 30 s).

@@ -7,7 +7,7 @@ const DIGITS_MAX: usize = 18;
 
 /// A quantity, as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Quantity {
+pub struct Quantity {
     /// The text.
     pub(super) text: String,
     /// Its value in billionths: the finest that Kubernetes keeps.
@@ -18,18 +18,23 @@ pub(super) struct Quantity {
 
 impl Quantity {
     /// A quantity of processors, such as `100m` or `2`.
-    pub(super) fn cpu(text: &str) -> Result<Self, String> {
+    pub fn cpu(text: &str) -> Result<Self, String> {
         Self::parse(text, &["", "n", "u", "m", "k"]).ok_or_else(|| wrong(text, "100m or 2"))
     }
 
     /// A quantity of memory in bytes, such as `128Mi` or `1G`. Parts of a byte are the mistake of `m` for `M`.
-    pub(super) fn memory(text: &str) -> Result<Self, String> {
+    pub fn memory(text: &str) -> Result<Self, String> {
         let suffixes = ["", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "k", "M", "G", "T", "P", "E"];
         Self::parse(text, &suffixes).ok_or_else(|| wrong(text, "128Mi or 1Gi"))
     }
 
+    /// Whether it is more than nothing.
+    pub fn is_positive(&self) -> bool {
+        self.nano > 0
+    }
+
     /// Whether this is more than the other.
-    pub(super) fn exceeds(&self, other: &Self) -> bool {
+    pub fn exceeds(&self, other: &Self) -> bool {
         self.nano > other.nano
     }
 

@@ -1,6 +1,6 @@
 //! Whether values can be what is meant, so that a mistake is said before an API server or a kubelet meets it.
 
-use weft_pilot::inject::Resources;
+use weft_pilot::inject::{Quantity, Resources};
 
 use super::Values;
 use crate::exit::Failure;
@@ -10,24 +10,6 @@ const REPLICAS_MAX: u32 = 100;
 
 /// Longest value of a label.
 const LABEL_CHARS_MAX: usize = 63;
-
-/// Suffixes of quantities and what they multiply by.
-const SUFFIXES: [(&str, f64); 14] = [
-    ("Ki", 1024.0),
-    ("Mi", 1_048_576.0),
-    ("Gi", 1_073_741_824.0),
-    ("Ti", 1_099_511_627_776.0),
-    ("Pi", 1_125_899_906_842_624.0),
-    ("n", 1e-9),
-    ("u", 1e-6),
-    ("m", 1e-3),
-    ("k", 1e3),
-    ("M", 1e6),
-    ("G", 1e9),
-    ("T", 1e12),
-    ("P", 1e15),
-    ("", 1.0),
-];
 
 type Checked = Result<(), Failure>;
 
@@ -144,62 +126,31 @@ fn deployments(values: &Values) -> Checked {
     Ok(())
 }
 
+/// How a text is read as a quantity.
+type Read = fn(&str) -> Result<Quantity, String>;
+
 fn resources(component: &str, of: &Resources, may_be_empty: bool) -> Checked {
-    let read = |field: &str, text: &str| -> Result<Option<f64>, Failure> {
-        if may_be_empty && text.is_empty() {
-            return Ok(None);
-        }
-        let value = quantity(text).ok_or_else(|| {
-            Failure::usage(format!(
-                "{component}.resources.{field}: {text:?} is no quantity; write it as 200m, 2, 128Mi or 1Gi"
-            ))
-        })?;
-        Ok(Some(value))
-    };
-    for (field, request, limit) in [
-        ("cpu", &of.cpu, &of.cpu_limit),
-        ("memory", &of.memory, &of.memory_limit),
+    for (field, read, request, limit) in [
+        ("cpu", Quantity::cpu as Read, &of.cpu, &of.cpu_limit),
+        ("memory", Quantity::memory, &of.memory, &of.memory_limit),
     ] {
+        let read = |field: &str, text: &str| -> Result<Option<Quantity>, Failure> {
+            if may_be_empty && text.is_empty() {
+                return Ok(None);
+            }
+            let wrong = |reason: String| Failure::usage(format!("{component}.resources.{field}: {reason}"));
+            let quantity = read(text).map_err(wrong)?;
+            if !quantity.is_positive() {
+                return Err(wrong(format!("{text} is nothing")));
+            }
+            Ok(Some(quantity))
+        };
         let (asked, most) = (read(field, request)?, read(&format!("{field}Limit"), limit)?);
-        if asked.zip(most).is_some_and(|(asked, most)| asked > most) {
+        if asked.zip(most).is_some_and(|(asked, most)| asked.exceeds(&most)) {
             return Err(Failure::usage(format!(
                 "{component}.resources.{field}: {request} is more than {field}Limit, {limit}"
             )));
         }
     }
     Ok(())
-}
-
-/// A positive quantity of Kubernetes, without exponents.
-fn quantity(text: &str) -> Option<f64> {
-    let (digits, factor) = SUFFIXES
-        .iter()
-        .find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, factor)))?;
-    let is_plain =
-        digits.starts_with(|c: char| c.is_ascii_digit()) && digits.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let number: f64 = digits.parse().ok().filter(|_| is_plain)?;
-    (number > 0.0).then_some(number * factor)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantities() {
-        #[track_caller]
-        fn check(text: &str, expected: Option<f64>) {
-            assert_eq!(quantity(text), expected, "{text}");
-        }
-        check("2", Some(2.0));
-        check("0.5", Some(0.5));
-        check("200m", Some(0.2));
-        check("1Gi", Some(1_073_741_824.0));
-        check("1G", Some(1e9));
-        for wrong in [
-            "", "0", "banana", "Mi", "-1", "+1", "1 Gi", "1Gb", "1.2.3", "inf", ".5m",
-        ] {
-            check(wrong, None);
-        }
-    }
 }

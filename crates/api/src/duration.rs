@@ -1,4 +1,4 @@
-//! Durations as Istio's objects write them: Go's syntax (`1h2m3s`, `1.5s`, `100ms`).
+//! Durations as Istio's objects and flags write them: Go's syntax (`1h2m3s`, `1.5s`, `100ms`), which has that of protobuf's JSON in it.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 const MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Reads a duration; `None` if it is none, is negative, or is longer than a hundred years.
-pub(super) fn parse(text: &str) -> Option<Duration> {
+pub fn parse(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
