@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::body::RequestBody;
 use super::finish::Finish;
 use super::forward::Exchange;
-use super::{message, peers};
+use super::{message, pause, peers};
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::model::cluster::Discovery;
 use crate::model::route::{HostRewrite, RetryPolicy};
@@ -115,6 +115,7 @@ pub async fn attempts(
         let Some(policy) = wanted else {
             return result.map_err(|failure| failure.error);
         };
+        let absent = retry::was_absent(policy, outcome);
         drop(retry_guard.take());
         if last || !body.is_replayable() {
             if policy.retries_max > 0 && last {
@@ -131,7 +132,13 @@ pub async fn attempts(
         finish.leave_endpoint();
         finish.chain.stats.retry();
         cluster.state.stats().retried();
-        tokio::time::sleep(retry::backoff(policy, count, finish.worker.random())).await;
+        let avoided: &[u64] = if absent && policy.avoid_previous_hosts {
+            &tried
+        } else {
+            &[]
+        };
+        let backoff = retry::backoff(policy, count, finish.worker.random());
+        pause::before_retry(cluster, avoided, backoff).await;
     }
 }
 

@@ -12,6 +12,7 @@ pub mod grpc;
 pub mod headers;
 pub mod intake;
 pub mod message;
+pub mod pause;
 pub mod peers;
 pub mod replay;
 pub mod request;

@@ -53,12 +53,13 @@ fn answer_wanted(policy: &RetryPolicy, request: &RequestHead, status: StatusCode
         || (on.gateway_error && matches!(code, 502..=504))
         || (on.retriable_4xx && code == 409)
         || (on.retriable_status_codes && policy.status_codes.contains(&status))
-        || (on.retriable_headers
-            && policy
-                .response_headers
-                .iter()
-                .any(|m| response_header_fits(m, status, headers)))
+        || (on.retriable_headers && header_named(policy, status, headers))
         || (request.grpc && grpc_wanted(policy, headers))
+}
+
+fn header_named(policy: &RetryPolicy, status: StatusCode, headers: &HeaderMap) -> bool {
+    let mut named = policy.response_headers.iter();
+    named.any(|matcher| response_header_fits(matcher, status, headers))
 }
 
 /// gRPC errors that come with the headers (trailers-only answers).
@@ -93,6 +94,15 @@ fn failure_wanted(policy: &RetryPolicy, kind: ErrorKind, request_sent: bool) -> 
         | ErrorKind::StreamDurationExceeded
         | ErrorKind::UpgradeRefused
         | ErrorKind::UpstreamTimeout => false,
+    }
+}
+
+/// Whether the endpoint was not there for the request: it took nothing of it, or says in a header that the policy names that it could deliver
+/// nothing.
+pub fn was_absent(policy: &RetryPolicy, outcome: Outcome<'_>) -> bool {
+    match outcome {
+        Outcome::Answer { status, headers } => header_named(policy, status, headers),
+        Outcome::Failure { request_sent, .. } => !request_sent,
     }
 }
 

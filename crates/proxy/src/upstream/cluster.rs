@@ -1,9 +1,11 @@
 //! A cluster of the running configuration.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -25,6 +27,8 @@ pub struct Cluster {
     /// TLS contexts: one per transport match, then the default.
     pub contexts: Vec<Option<Arc<ClientContext>>>,
     endpoints: ArcSwap<Members>,
+    /// Wakes who waits for other endpoints.
+    changed: Notify,
     /// Cancelled once the names of a DNS cluster were looked up, with or without success; from the start for others.
     looked_up: CancellationToken,
 }
@@ -60,6 +64,7 @@ impl Cluster {
             state: previous.map_or_else(Arc::default, |previous| previous.state.clone()),
             contexts,
             endpoints: ArcSwap::from_pointee(Members::default()),
+            changed: Notify::new(),
             looked_up: previous.map_or_else(CancellationToken::new, |previous| previous.looked_up.clone()),
             model,
         });
@@ -98,6 +103,7 @@ impl Cluster {
             assignment,
             set: Arc::new(set),
         }));
+        self.changed.notify_waiters();
     }
 
     /// The endpoints now.
@@ -137,6 +143,30 @@ impl Cluster {
             chosen = balance::other_than(&members.set, avoid, random()).unwrap_or(chosen);
         }
         Some(chosen.clone())
+    }
+
+    /// Whether `tried` are all the healthy endpoints that there are, and discovery may bring others.
+    pub fn is_exhausted(&self, tried: &[u64]) -> bool {
+        matches!(self.model.discovery, Discovery::Eds(_) | Discovery::StrictDns { .. }) && !self.has_other_than(tried)
+    }
+
+    /// Waits until there is a healthy endpoint that is not in `tried`. Endpoints of this generation of the cluster count.
+    pub async fn other_than(&self, tried: &[u64]) {
+        loop {
+            // Registered before the look, so that no change falls between the two.
+            let mut changed = pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.has_other_than(tried) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn has_other_than(&self, tried: &[u64]) -> bool {
+        let members = self.endpoints.load();
+        let mut endpoints = members.set.endpoints.iter();
+        endpoints.any(|endpoint| !tried.contains(&endpoint.state.id) && endpoint.is_healthy())
     }
 
     /// Feeds passive health checks with how a request to an endpoint ended.
