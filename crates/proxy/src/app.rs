@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
 use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::Instant;
 use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
 
@@ -124,7 +125,7 @@ impl Proxy {
     /// Compiles what the store has, swaps the runtime and binds sockets. Returns what could not be used.
     pub fn reconfigure(&self, store: &mut ConfigStore) -> Vec<Reject> {
         let before = self.runtime.load();
-        let (runtime, mut rejects) = self.compiler.lock().compile(&store.resources(), &before);
+        let (runtime, mut rejects) = self.compiler.lock().compile(&store.resources(Instant::now()), &before);
         for (name, cluster) in &runtime.clusters {
             if before
                 .clusters
@@ -222,7 +223,7 @@ impl Proxy {
         self.shutdown.spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_secs(1));
             while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-                let now = tokio::time::Instant::now();
+                let now = Instant::now();
                 runtime.load().clusters.values().for_each(|cluster| cluster.tick(now));
             }
         });

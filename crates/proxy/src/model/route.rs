@@ -355,3 +355,23 @@ pub struct RetryOn {
     /// gRPC `unavailable`.
     pub grpc_unavailable: bool,
 }
+
+// === impl VirtualHost ===
+
+impl VirtualHost {
+    /// The clusters that its routes name; those that a request's header names are not known.
+    pub fn cluster_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.routes.iter().flat_map(|route| {
+            let (one, several) = match &route.action {
+                RouteAction::Forward(forward) => match &forward.target {
+                    Target::Cluster(name) => (Some(name), &[][..]),
+                    Target::Weighted(clusters) => (None, clusters.as_slice()),
+                    Target::Header(_) => (None, &[][..]),
+                },
+                RouteAction::Redirect(_) | RouteAction::Direct(_) => (None, &[][..]),
+            };
+            one.into_iter()
+                .chain(several.iter().map(|weighted| &weighted.target.cluster))
+        })
+    }
+}

@@ -21,6 +21,7 @@ use super::config_store::{ConfigStore, Resource};
 use super::kind::{ALL, Kind};
 use super::session::{Mode, Request, Response, Session};
 use crate::app::Proxy;
+use crate::compile::Reject;
 use crate::model::bootstrap::{Ads, Bootstrap, Node};
 use crate::upstream::connect;
 
@@ -188,6 +189,10 @@ impl Client {
                     self.apply(&message.type_url, &resources, response, false)
                 }
                 _ = changes.changed() => self.ask(),
+                () = self.warming_ends() => {
+                    self.reconfigure();
+                    Vec::new()
+                }
             };
             for request in requests {
                 send(&sender, delta_request(request, node.take())).await?;
@@ -222,6 +227,10 @@ impl Client {
                     self.apply(&message.type_url, &resources, response, true)
                 }
                 _ = changes.changed() => self.ask(),
+                () = self.warming_ends() => {
+                    self.reconfigure();
+                    Vec::new()
+                }
             };
             for request in requests {
                 send(&sender, sotw_request(request, node.take())).await?;
@@ -236,11 +245,7 @@ impl Client {
             return Vec::new();
         };
         let mut applied = self.store.lock().update(kind, resources, &response.removed, whole);
-        let rejects = self
-            .proxy
-            .upgrade()
-            .map(|proxy| proxy.reconfigure(&mut self.store.lock()))
-            .unwrap_or_default();
+        let rejects = self.reconfigure();
         if kind == Kind::Listener {
             for reject in rejects {
                 applied.accepted.retain(|(name, _)| *name != reject.name);
@@ -260,6 +265,21 @@ impl Client {
         let mut requests: Vec<Request> = self.session.answer(kind, response).into_iter().collect();
         requests.extend(self.ask());
         requests
+    }
+
+    /// Puts in use what the store has now.
+    fn reconfigure(&self) -> Vec<Reject> {
+        let reconfigure = |proxy: Arc<Proxy>| proxy.reconfigure(&mut self.store.lock());
+        self.proxy.upgrade().map(reconfigure).unwrap_or_default()
+    }
+
+    /// Comes back when what is in use changes although nothing comes; it may be never.
+    async fn warming_ends(&self) {
+        let deadline = self.store.lock().deadline();
+        match deadline {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Asks for what the configuration refers to now.

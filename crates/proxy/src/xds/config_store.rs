@@ -1,7 +1,6 @@
 //! All resources that the proxy knows, static and discovered, as the checked model.
 //!
-//! A resource that cannot be used is rejected by name and the last good one stays. A new listener waits for its routes and a new
-//! cluster for its endpoints, so that traffic never meets half a configuration.
+//! A resource that cannot be used is rejected by name and the last good one stays. What waits for others is not used yet (`warming`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::time::SystemTime;
 
 use prost::Message;
 use prost_reflect::DynamicMessage;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weft_proto::xds::envoy::config::{cluster, endpoint, listener, route};
 use weft_proto::xds::envoy::extensions::transport_sockets::tls::v3 as tls;
@@ -17,6 +17,7 @@ use super::kind::Kind;
 use super::names;
 pub use super::resource::{Origin, Resource};
 use super::session::Names;
+use super::warming::Warm;
 use crate::compile::Resources;
 use crate::model::bootstrap::Bootstrap;
 use crate::model::cluster::{Cluster, Discovery, LoadAssignment};
@@ -32,12 +33,8 @@ use crate::tls::material;
 #[derive(Debug)]
 pub struct ConfigStore {
     fixed: Resources,
-    listeners: BTreeMap<Arc<str>, Arc<Listener>>,
-    clusters: BTreeMap<Arc<str>, Arc<Cluster>>,
-    routes: BTreeMap<Arc<str>, Arc<RouteConfig>>,
-    endpoints: BTreeMap<Arc<str>, Arc<LoadAssignment>>,
-    /// Discovered listeners and clusters that had all they need at least once.
-    warm: Resources,
+    known: Resources,
+    warm: Warm,
     /// What the resources in use were made of; not for secrets, whose keys are to be in one place only.
     origins: BTreeMap<(Kind, Arc<str>), Origin>,
     secrets: SecretStore,
@@ -84,11 +81,8 @@ impl ConfigStore {
                     .collect(),
                 ..Resources::default()
             },
-            listeners: BTreeMap::new(),
-            clusters: BTreeMap::new(),
-            routes: BTreeMap::new(),
-            endpoints: BTreeMap::new(),
-            warm: Resources::default(),
+            known: Resources::default(),
+            warm: Warm::default(),
             origins: BTreeMap::new(),
             secrets,
             names: None,
@@ -137,9 +131,11 @@ impl ConfigStore {
         }
         if whole && kind.is_wildcard() {
             // A rejected resource keeps its last good form, so it counts as named.
-            self.listeners
+            self.known
+                .listeners
                 .retain(|name, _| kind != Kind::Listener || named.contains(name));
-            self.clusters
+            self.known
+                .clusters
                 .retain(|name, _| kind != Kind::Cluster || named.contains(name));
             self.origins.retain(|(of, name), _| *of != kind || named.contains(name));
         }
@@ -150,35 +146,20 @@ impl ConfigStore {
     }
 
     /// What serves traffic now: static resources, and discovered ones that have all they need.
-    pub fn resources(&mut self) -> Resources {
-        let Self {
-            listeners,
-            clusters,
-            routes,
-            endpoints,
-            warm,
-            fixed,
-            ..
-        } = self;
-        warm.listeners.retain(|name, _| listeners.contains_key(name));
-        warm.clusters.retain(|name, _| clusters.contains_key(name));
-        for (name, listener) in listeners {
-            if listener.route_names().all(|name| routes.contains_key(name)) {
-                warm.listeners.insert(name.clone(), listener.clone());
-            }
-        }
-        for (name, cluster) in clusters {
-            let waits = matches!(&cluster.discovery, Discovery::Eds(service) if !endpoints.contains_key(service));
-            if !waits {
-                warm.clusters.insert(name.clone(), cluster.clone());
-            }
-        }
-        let mut all = fixed.clone();
-        all.listeners.extend(warm.listeners.clone());
-        all.clusters.extend(warm.clusters.clone());
-        all.routes.clone_from(routes);
-        all.endpoints.clone_from(endpoints);
+    pub fn resources(&mut self, now: Instant) -> Resources {
+        self.warm.follow(&self.known, now);
+        let in_use = self.warm.resources();
+        let mut all = self.fixed.clone();
+        all.listeners.extend(in_use.listeners.clone());
+        all.clusters.extend(in_use.clusters.clone());
+        all.routes.clone_from(&in_use.routes);
+        all.endpoints.clone_from(&in_use.endpoints);
         all
+    }
+
+    /// When what serves traffic changes although nothing comes: a cluster has waited for its endpoints long enough.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.warm.deadline()
     }
 
     /// The names of a type that the known resources refer to.
@@ -186,7 +167,7 @@ impl ConfigStore {
         match kind {
             Kind::Cluster | Kind::Listener | Kind::Names => Names::new(),
             Kind::Endpoints => {
-                let clusters = self.fixed.clusters.values().chain(self.clusters.values());
+                let clusters = self.fixed.clusters.values().chain(self.known.clusters.values());
                 let services = clusters.filter_map(|cluster| match &cluster.discovery {
                     Discovery::Eds(service) => Some(service.clone()),
                     Discovery::Static(_)
@@ -197,7 +178,7 @@ impl ConfigStore {
                 services.collect()
             }
             Kind::Routes => {
-                let listeners = self.fixed.listeners.values().chain(self.listeners.values());
+                let listeners = self.fixed.listeners.values().chain(self.known.listeners.values());
                 listeners.flat_map(|listener| listener.route_names().cloned()).collect()
             }
             Kind::Secret => self.secrets.wanted(&SdsSource::Ads),
@@ -266,10 +247,10 @@ impl ConfigStore {
 
     fn insert(&mut self, name: &Arc<str>, checked: Checked) {
         match checked {
-            Checked::Cluster(cluster) => drop(self.clusters.insert(name.clone(), Arc::new(cluster))),
-            Checked::Endpoints(endpoints) => drop(self.endpoints.insert(name.clone(), Arc::new(endpoints))),
-            Checked::Listener(listener) => drop(self.listeners.insert(name.clone(), Arc::new(listener))),
-            Checked::Routes(routes) => drop(self.routes.insert(name.clone(), Arc::new(routes))),
+            Checked::Cluster(cluster) => drop(self.known.clusters.insert(name.clone(), Arc::new(cluster))),
+            Checked::Endpoints(endpoints) => drop(self.known.endpoints.insert(name.clone(), Arc::new(endpoints))),
+            Checked::Listener(listener) => drop(self.known.listeners.insert(name.clone(), Arc::new(listener))),
+            Checked::Routes(routes) => drop(self.known.routes.insert(name.clone(), Arc::new(routes))),
             Checked::Secret(secret) => self.secrets.deliver(&SdsSource::Ads, name, secret),
             Checked::ApplicationEnded => {
                 if let Some((_, ended)) = self.application.as_ref().filter(|(uid, _)| uid == name) {
@@ -287,10 +268,10 @@ impl ConfigStore {
     fn remove(&mut self, kind: Kind, name: &Arc<str>) {
         self.origins.remove(&(kind, name.clone()));
         match kind {
-            Kind::Cluster => drop(self.clusters.remove(name)),
-            Kind::Endpoints => drop(self.endpoints.remove(name)),
-            Kind::Listener => drop(self.listeners.remove(name)),
-            Kind::Routes => drop(self.routes.remove(name)),
+            Kind::Cluster => drop(self.known.clusters.remove(name)),
+            Kind::Endpoints => drop(self.known.endpoints.remove(name)),
+            Kind::Listener => drop(self.known.listeners.remove(name)),
+            Kind::Routes => drop(self.known.routes.remove(name)),
             // A secret in use stays until another replaces it: dropping it would break connections that still work.
             Kind::Secret => {}
             // An end is not taken back.
@@ -401,6 +382,7 @@ mod tests {
     use weft_proto::xds::envoy::config::core::v3 as core;
     use weft_proto::xds::google::protobuf::Any;
 
+    use super::super::warming::ENDPOINTS_TIMEOUT;
     use super::*;
 
     fn resource<T: Message + Name>(name: &str, message: &T) -> Resource {
@@ -442,16 +424,105 @@ mod tests {
         let mut store = store();
         let applied = store.update(Kind::Cluster, &[eds_cluster("a")], &[], true);
         assert_eq!((applied.accepted.len(), applied.rejected.len()), (1, 0), "{applied:?}");
-        assert!(store.resources().clusters.is_empty());
+        assert!(store.resources(Instant::now()).clusters.is_empty());
         assert_eq!(store.wanted(Kind::Endpoints), Names::from([Arc::from("a")]));
-        let endpoints = endpoint::v3::ClusterLoadAssignment {
-            cluster_name: "a".to_owned(),
+        store.update(Kind::Endpoints, &[endpoints_of("a")], &[], false);
+        assert!(store.resources(Instant::now()).clusters.contains_key("a"));
+        store.update(Kind::Cluster, &[], &[Arc::from("a")], false);
+        assert!(store.resources(Instant::now()).clusters.is_empty());
+    }
+
+    fn endpoints_of(name: &str) -> Resource {
+        let message = endpoint::v3::ClusterLoadAssignment {
+            cluster_name: name.to_owned(),
             ..endpoint::v3::ClusterLoadAssignment::default()
         };
-        store.update(Kind::Endpoints, &[resource("a", &endpoints)], &[], false);
-        assert!(store.resources().clusters.contains_key("a"));
-        store.update(Kind::Cluster, &[], &[Arc::from("a")], false);
-        assert!(store.resources().clusters.is_empty());
+        resource(name, &message)
+    }
+
+    /// Routes with a virtual host each for name and cluster.
+    fn routes(hosts: &[(&str, &str)]) -> Resource {
+        let host = |(name, cluster): &(&str, &str)| route::v3::VirtualHost {
+            name: (*name).to_owned(),
+            domains: vec![(*name).to_owned()],
+            routes: vec![route::v3::Route {
+                r#match: Some(route::v3::RouteMatch {
+                    path_specifier: Some(route::v3::route_match::PathSpecifier::Prefix("/".to_owned())),
+                    ..route::v3::RouteMatch::default()
+                }),
+                action: Some(route::v3::route::Action::Route(route::v3::RouteAction {
+                    cluster_specifier: Some(route::v3::route_action::ClusterSpecifier::Cluster(
+                        (*cluster).to_owned(),
+                    )),
+                    ..route::v3::RouteAction::default()
+                })),
+                ..route::v3::Route::default()
+            }],
+            ..route::v3::VirtualHost::default()
+        };
+        let message = route::v3::RouteConfiguration {
+            name: "80".to_owned(),
+            virtual_hosts: hosts.iter().map(host).collect(),
+            ..route::v3::RouteConfiguration::default()
+        };
+        resource("80", &message)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_virtual_host_waits_for_its_clusters() {
+        #[track_caller]
+        fn check(store: &mut ConfigStore, expected: &[(&str, &str)]) {
+            let resources = store.resources(Instant::now());
+            let hosts = resources.routes["80"].virtual_hosts.iter();
+            let used: Vec<(&str, &str)> = hosts
+                .map(|host| (&*host.name, &**host.cluster_names().next().unwrap()))
+                .collect();
+            assert_eq!(used, expected);
+        }
+        let mut store = store();
+        store.update(Kind::Cluster, &[eds_cluster("a")], &[], false);
+        store.update(Kind::Routes, &[routes(&[("h", "a"), ("other", "a")])], &[], false);
+        // There is nothing before it that could stay.
+        check(&mut store, &[("h", "a"), ("other", "a")]);
+        store.update(Kind::Endpoints, &[endpoints_of("a")], &[], false);
+
+        store.update(Kind::Cluster, &[eds_cluster("b")], &[], false);
+        store.update(
+            Kind::Routes,
+            &[routes(&[("h", "b"), ("new", "b"), ("other", "missing")])],
+            &[],
+            false,
+        );
+        // Only what waits stays; a cluster that nobody knows is not waited for.
+        check(&mut store, &[("h", "a"), ("new", "b"), ("other", "missing")]);
+        store.update(Kind::Endpoints, &[endpoints_of("b")], &[], false);
+        check(&mut store, &[("h", "b"), ("new", "b"), ("other", "missing")]);
+
+        // What it used goes at the same time, and stays until the change is done.
+        store.update(Kind::Cluster, &[eds_cluster("c")], &[Arc::from("b")], false);
+        store.update(Kind::Routes, &[routes(&[("h", "c")])], &[], false);
+        store.update(Kind::Endpoints, &[], &[Arc::from("b")], false);
+        check(&mut store, &[("h", "b")]);
+        let resources = store.resources(Instant::now());
+        assert!(resources.clusters.contains_key("b") && resources.endpoints.contains_key("b"));
+        store.update(Kind::Endpoints, &[endpoints_of("c")], &[], false);
+        check(&mut store, &[("h", "c")]);
+        let resources = store.resources(Instant::now());
+        assert!(!resources.clusters.contains_key("b") && !resources.endpoints.contains_key("b"));
+        assert_eq!(store.deadline(), None);
+
+        // Endpoints that never come are not waited for without end.
+        store.update(Kind::Cluster, &[eds_cluster("d")], &[], false);
+        store.update(Kind::Routes, &[routes(&[("h", "d")])], &[], false);
+        let started = Instant::now();
+        check(&mut store, &[("h", "c")]);
+        assert_eq!(store.deadline(), Some(started + ENDPOINTS_TIMEOUT));
+        tokio::time::advance(ENDPOINTS_TIMEOUT).await;
+        check(&mut store, &[("h", "d")]);
+        assert!(store.resources(Instant::now()).clusters.contains_key("d"));
+        assert_eq!(store.deadline(), None);
+        store.update(Kind::Routes, &[], &[Arc::from("80")], false);
+        assert!(store.resources(Instant::now()).routes.is_empty());
     }
 
     #[tokio::test]

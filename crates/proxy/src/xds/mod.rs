@@ -10,3 +10,4 @@ mod names;
 mod resource;
 pub mod sds;
 pub mod session;
+mod warming;

@@ -1,0 +1,127 @@
+//! What of the discovered resources is in use: traffic never meets half a configuration (decision 70).
+//!
+//! A new listener waits for its routes and a new cluster for its endpoints (Envoy, "Cluster manager", cluster warming), the cluster for a while
+//! only. A virtual host whose new routes go to a cluster that waits stays as it was, with the clusters that it used: one change brings subsets
+//! and the routes to them, and their endpoints come last.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::compile::Resources;
+use crate::model::cluster::{Cluster, Discovery};
+use crate::model::route::{RouteConfig, VirtualHost};
+
+/// Longest wait of a cluster for its endpoints; then it has none (Envoy's `initial_fetch_timeout`).
+pub(super) const ENDPOINTS_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The resources in use.
+#[derive(Debug, Default)]
+pub(super) struct Warm {
+    in_use: Resources,
+    /// Clusters without endpoints, and until when they wait for them.
+    waiting: BTreeMap<Arc<str>, Instant>,
+}
+
+// === impl Warm ===
+
+impl Warm {
+    /// The resources in use.
+    pub(super) fn resources(&self) -> &Resources {
+        &self.in_use
+    }
+
+    /// When the first of the clusters that wait will have waited long enough.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.waiting.values().min().copied()
+    }
+
+    /// Takes of the known resources what has all it needs now, and lets go of what is not known any more.
+    pub(super) fn follow(&mut self, known: &Resources, now: Instant) {
+        let listeners = &mut self.in_use.listeners;
+        listeners.retain(|name, _| known.listeners.contains_key(name));
+        for (name, listener) in &known.listeners {
+            if listener.route_names().all(|name| known.routes.contains_key(name)) {
+                listeners.insert(name.clone(), listener.clone());
+            }
+        }
+        self.take_clusters(known, now);
+        let held = self.take_routes(known);
+        self.in_use
+            .clusters
+            .retain(|name, _| known.clusters.contains_key(name) || held.contains_key(name));
+        let before = std::mem::replace(&mut self.in_use.endpoints, known.endpoints.clone());
+        for service in held.values().flatten() {
+            if let Some(endpoints) = before.get(service)
+                && !self.in_use.endpoints.contains_key(service)
+            {
+                self.in_use.endpoints.insert(service.clone(), endpoints.clone());
+            }
+        }
+    }
+
+    /// Takes the clusters that do not wait. Those that are gone stay for now.
+    fn take_clusters(&mut self, known: &Resources, now: Instant) {
+        let mut waiting = BTreeMap::new();
+        for (name, cluster) in &known.clusters {
+            let used = self.in_use.clusters.get(name);
+            if used.is_some_and(|used| Arc::ptr_eq(used, cluster)) {
+                continue;
+            }
+            if service(cluster).is_some_and(|service| !known.endpoints.contains_key(service)) {
+                let until = self.waiting.get(name).copied().unwrap_or(now + ENDPOINTS_TIMEOUT);
+                if now < until {
+                    waiting.insert(name.clone(), until);
+                    continue;
+                }
+                tracing::warn!(cluster = %name, "no endpoints came in time, the cluster is used without");
+            }
+            self.in_use.clusters.insert(name.clone(), cluster.clone());
+        }
+        self.waiting = waiting;
+    }
+
+    /// Takes the routes. Returns the clusters of virtual hosts that stay as they were, each with the name of its endpoints.
+    fn take_routes(&mut self, known: &Resources) -> BTreeMap<Arc<str>, Option<Arc<str>>> {
+        let Resources { routes, clusters, .. } = &mut self.in_use;
+        routes.retain(|name, _| known.routes.contains_key(name));
+        let waits = |name: &Arc<str>| known.clusters.contains_key(name) && !clusters.contains_key(name);
+        let is_cold = |host: &VirtualHost| host.cluster_names().any(waits);
+        let mut held = BTreeMap::new();
+        for (name, new) in &known.routes {
+            let mut next = new.clone();
+            if let Some(used) = routes.get(name).filter(|_| new.virtual_hosts.iter().any(is_cold)) {
+                let mut mixed = RouteConfig::clone(new);
+                for host in mixed.virtual_hosts.iter_mut().filter(|host| is_cold(host)) {
+                    let Some(before) = used.virtual_hosts.iter().find(|before| before.name == host.name) else {
+                        continue;
+                    };
+                    let clusters = before.cluster_names().filter_map(|name| clusters.get_key_value(name));
+                    held.extend(clusters.map(|(name, cluster)| (name.clone(), service(cluster).cloned())));
+                    // Its domains may be another's by now.
+                    let domains = std::mem::take(&mut host.domains);
+                    *host = VirtualHost {
+                        domains,
+                        ..before.clone()
+                    };
+                }
+                next = Arc::new(mixed);
+            }
+            routes.insert(name.clone(), next);
+        }
+        held
+    }
+}
+
+/// The name under which a cluster's endpoints are discovered.
+fn service(cluster: &Cluster) -> Option<&Arc<str>> {
+    match &cluster.discovery {
+        Discovery::Eds(service) => Some(service),
+        Discovery::Static(_)
+        | Discovery::StrictDns { .. }
+        | Discovery::LogicalDns { .. }
+        | Discovery::OriginalDst { .. } => None,
+    }
+}
