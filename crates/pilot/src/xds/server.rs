@@ -301,12 +301,19 @@ impl Session {
             if let Some(stream) = self.types.get_mut(&kind)
                 && let Some(push) = stream.push(generated.of(kind))
             {
-                let bytes = push.resources.iter().map(|(_, resource)| resource.bytes.len()).sum();
-                let after = born.filter(|_| is_new).map(|born| born.elapsed());
-                self.server.metrics.pushed(kind, bytes, after);
-                self.sent_at.insert(kind, SystemTime::now());
                 pushes.push((kind, push));
             }
+        }
+        // What is gone goes last: until then routes of before may lead to it.
+        for kind in KINDS {
+            let parting = self.types.get_mut(&kind).and_then(TypeStream::part);
+            pushes.extend(parting.map(|push| (kind, push)));
+        }
+        for (kind, push) in &pushes {
+            let bytes = push.resources.iter().map(|(_, resource)| resource.bytes.len()).sum();
+            let after = born.filter(|_| is_new).map(|born| born.elapsed());
+            self.server.metrics.pushed(*kind, bytes, after);
+            self.sent_at.insert(*kind, SystemTime::now());
         }
         if is_new && !pushes.is_empty() {
             self.converging = self.converging.or(born);

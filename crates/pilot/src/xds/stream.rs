@@ -69,6 +69,8 @@ pub struct TypeStream {
     due: bool,
     /// What the last push was made of; `None` after the client changed what it asks for.
     compared: Option<Resources>,
+    /// Delta: what the client has and is gone.
+    parting: Vec<Arc<str>>,
     progress: Progress,
 }
 
@@ -95,6 +97,7 @@ impl TypeStream {
             responses: 0,
             due: true,
             compared: None,
+            parting: Vec::new(),
             progress: Progress::default(),
         }
     }
@@ -139,7 +142,8 @@ impl TypeStream {
         }
     }
 
-    /// What has to be sent so that the client has `all`, as far as it asked for it.
+    /// What has to be sent so that the client has `all`, as far as it asked for it. What is gone is kept for [`part`](Self::part): it goes once
+    /// the other types do not refer to it any more (xDS protocol, "eventual consistency considerations").
     pub fn push(&mut self, all: &Resources) -> Option<Push> {
         let first = std::mem::take(&mut self.due);
         let before = self.compared.replace(all.clone());
@@ -147,27 +151,43 @@ impl TypeStream {
             Some(names) => self.differences(all, names.cloned().collect()),
             None => self.all_differences(all),
         };
-        if changed.is_empty() && removed.is_empty() && !(first && self.answers_empty()) {
+        let whole = self.mode == Mode::StateOfTheWorld;
+        let lets_go = whole && !removed.is_empty();
+        if changed.is_empty() && !lets_go && !(first && self.answers_empty()) {
+            self.parting = removed;
             return None;
         }
         for (name, resource) in &changed {
             self.sent.insert(name.clone(), resource.version.clone());
         }
-        for name in &removed {
-            self.sent.remove(name);
+        if whole {
+            removed.iter().for_each(|name| drop(self.sent.remove(name)));
+            let resources = self.wanted(all);
+            return Some(self.response(resources, Vec::new()));
         }
-        let (resources, removed) = match self.mode {
-            Mode::Delta => (changed, removed),
-            Mode::StateOfTheWorld => (self.wanted(all), Vec::new()),
-        };
+        self.parting = removed;
+        Some(self.response(changed, Vec::new()))
+    }
+
+    /// What the client has to let go of, after the push of every type.
+    pub fn part(&mut self) -> Option<Push> {
+        let removed = std::mem::take(&mut self.parting);
+        if removed.is_empty() {
+            return None;
+        }
+        removed.iter().for_each(|name| drop(self.sent.remove(name)));
+        Some(self.response(Vec::new(), removed))
+    }
+
+    fn response(&mut self, resources: Changed, removed: Vec<Arc<str>>) -> Push {
         self.responses += 1;
         self.progress.sent = format!("{}-{}", self.kind.short(), self.responses);
-        Some(Push {
+        Push {
             nonce: self.progress.sent.clone(),
             version: self.responses.to_string(),
             resources,
             removed,
-        })
+        }
     }
 
     /// Of these names, what the client does not have as it is now, and what it has and is gone.
@@ -283,14 +303,16 @@ mod tests {
                 // Either layers that know their difference, or ones that have to be compared whole.
                 layer = Layer::after(linked.then_some(&layer), resources(&low));
                 let state = Resources { shared: layer.clone(), own: Layer::new(resources(&high)) };
-                if let Some(push) = stream.push(&state) {
+                let pushes = [stream.push(&state), stream.part()];
+                for push in pushes.into_iter().flatten() {
+                    prop_assert!(push.resources.is_empty() || push.removed.is_empty(), "what goes, goes alone");
                     client.apply(mode, &push);
                     let ack = Request { nonce: push.nonce, ..Request::default() };
                     stream.request(&ack);
-                    prop_assert_eq!(&stream.progress().acked, &stream.progress().sent);
                 }
+                prop_assert!(stream.is_settled());
                 prop_assert_eq!(&client.has, &versions(&state));
-                prop_assert!(stream.push(&state).is_none(), "nothing is sent twice");
+                prop_assert!(stream.push(&state).is_none() && stream.part().is_none(), "nothing is sent twice");
             }
         }
     }
