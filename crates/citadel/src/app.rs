@@ -104,7 +104,8 @@ async fn open(config: &Config, shutdown: &Shutdown) -> Result<Opened> {
     let now = SystemTime::now();
     let authority = secret::open(&client, &config.namespace, &config.trust_domain, now).await?;
     let root_pem = authority.root_pem().to_owned();
-    let leads = leader::campaign(client.clone(), &config.namespace, LEASE, &config.pod_name, shutdown);
+    let identity = leader::identity(config.pod_name.as_deref());
+    let leads = leader::campaign(client.clone(), &config.namespace, LEASE, identity, shutdown);
     let (stop, distribute) = (shutdown.token(), distribute::run(client.clone(), root_pem, leads));
     shutdown.spawn(async move {
         stop.run_until_cancelled(distribute).await;

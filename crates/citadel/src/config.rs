@@ -54,9 +54,9 @@ pub struct Config {
     /// Namespace of the authority itself.
     #[arg(long, env = "POD_NAMESPACE", default_value = "weft-system")]
     pub namespace: String,
-    /// Name of this replica, for the election of the one that writes.
-    #[arg(long, env = "POD_NAME", default_value = "weft-citadel")]
-    pub pod_name: String,
+    /// Name of this replica's pod, for the election of the one that writes; without it a name that no other process has.
+    #[arg(long, env = "POD_NAME")]
+    pub pod_name: Option<String>,
     /// Where workloads ask for certificates.
     #[arg(long, env = "WEFT_LISTEN", default_value = "127.0.0.1:15012")]
     pub listen: SocketAddr,

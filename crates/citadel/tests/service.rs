@@ -30,7 +30,7 @@ impl Mesh {
             state_dir: Some(dir.path().join("ca")),
             kubernetes: false,
             namespace: "weft-system".to_owned(),
-            pod_name: "weft-citadel".to_owned(),
+            pod_name: None,
             listen: ([127, 0, 0, 1], 0).into(),
             monitoring_listen: ([127, 0, 0, 1], 0).into(),
             trust_domain: TrustDomain::default(),

@@ -159,7 +159,8 @@ fn start_sources(
     shutdown.spawn(store.run(shutdown.clone()));
     if let Some(client) = client {
         let source = KubeSource::new(client.clone(), &root_namespace);
-        let leads = leader::campaign(client.clone(), &config.namespace, LEASE, &config.pod_name, shutdown);
+        let identity = leader::identity(config.pod_name.as_deref());
+        let leads = leader::campaign(client.clone(), &config.namespace, LEASE, identity, shutdown);
         let writing = status::run(client, source.served(), snapshots.clone(), leads);
         let stop = shutdown.token();
         shutdown.spawn(async move {

@@ -50,9 +50,9 @@ pub struct Config {
     /// Namespace of the discovery server itself.
     #[arg(long, env = "POD_NAMESPACE", default_value = "weft-system")]
     pub namespace: String,
-    /// Name of this replica, for the election of the one that writes statuses.
-    #[arg(long, env = "POD_NAME", default_value = "weft-pilot")]
-    pub pod_name: String,
+    /// Name of this replica's pod, for the election of the one that writes statuses; without it a name that no other process has.
+    #[arg(long, env = "POD_NAME")]
+    pub pod_name: Option<String>,
     /// Revision of the control plane; names its webhook configurations.
     #[arg(long, env = "WEFT_REVISION", default_value = "default")]
     pub revision: String,

@@ -13,6 +13,7 @@ use kube::core::DynamicObject;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 use weft_api::diagnostic::{Diagnostic, Severity};
 use weft_api::meta::{Kind, ObjectKey};
 use weft_api::parse::parse_json;
@@ -27,6 +28,9 @@ const PACE: Duration = Duration::from_millis(50);
 
 /// Pause before objects are looked at again that could not be written, or that were ahead of the snapshot.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Longest time that one object may take. A leader whose requests hang must not be held up by one of them.
+const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How often objects that cannot be used are looked at again: one may have been changed into one that is broken in the same way, of
 /// which no snapshot tells.
@@ -66,11 +70,23 @@ type Wanted = BTreeMap<ObjectKey, Said>;
 enum Outcome {
     /// It says what it should, or the object is gone.
     Done,
-    /// The snapshot does not know the object as it is yet.
+    /// The snapshot does not know the object as it is yet, or it changed while it was looked at.
     Ahead,
 }
 
-/// Writes statuses while `leads` says so; ends with its sender.
+/// The writer of one term of leadership: what is to be said, what was said, and what has to be looked at.
+struct Writer<'a> {
+    client: &'a Client,
+    served: watch::Receiver<Served>,
+    wanted: Wanted,
+    written: Wanted,
+    pending: BTreeSet<ObjectKey>,
+    /// What is tried again after a pause.
+    later: BTreeSet<ObjectKey>,
+}
+
+/// Writes statuses while `leads` says so; ends with its sender, or with that of the snapshots. Each term starts from nothing:
+/// another replica may have written meanwhile.
 pub async fn run(
     client: Client,
     served: watch::Receiver<Served>,
@@ -78,24 +94,34 @@ pub async fn run(
     mut leads: watch::Receiver<bool>,
 ) {
     while leads.wait_for(|leads| *leads).await.is_ok() {
+        let lost = async { leads.wait_for(|leads| !*leads).await.is_ok() };
         tokio::select! {
-            _ = leads.wait_for(|leads| !*leads) => {}
-            () = follow(&client, served.clone(), snapshots.clone()) => {}
+            biased;
+            known = lost => if !known {
+                return;
+            },
+            () = follow(&client, served.clone(), snapshots.clone()) => return,
         }
     }
 }
 
-/// Follows the snapshots for ever.
+/// Follows the snapshots until they end.
 async fn follow(client: &Client, served: watch::Receiver<Served>, mut snapshots: watch::Receiver<Arc<MeshSnapshot>>) {
-    let mut written = Wanted::new();
-    let mut pending: BTreeSet<ObjectKey> = BTreeSet::new();
-    let mut later: BTreeSet<ObjectKey> = BTreeSet::new();
+    let mut writer = Writer {
+        client,
+        served,
+        wanted: Wanted::new(),
+        written: Wanted::new(),
+        pending: BTreeSet::new(),
+        later: BTreeSet::new(),
+    };
     let mut pace = tokio::time::interval(PACE);
+    // Ticks that nobody waited for are no credit: else a quiet minute would be followed by a thousand writes at once.
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut retry = tokio::time::interval(RETRY);
     let mut sweep_broken = tokio::time::interval(SWEEP_BROKEN);
     let mut sweep = tokio::time::interval(SWEEP);
     snapshots.mark_changed();
-    let mut wanted = Wanted::new();
     loop {
         tokio::select! {
             changed = snapshots.changed() => {
@@ -103,44 +129,59 @@ async fn follow(client: &Client, served: watch::Receiver<Served>, mut snapshots:
                     return;
                 }
                 let snapshot = snapshots.borrow_and_update().clone();
-                wanted = self::wanted(&snapshot);
-                written.retain(|key, _| wanted.contains_key(key));
-                let news = wanted.iter().filter(|(key, said)| written.get(*key) != Some(*said));
-                // Those of a sweep stay, however often the mesh changes.
-                pending.retain(|key| wanted.contains_key(key));
-                pending.extend(news.map(|(key, _)| key.clone()));
+                writer.take(&snapshot);
             }
-            _ = retry.tick() => pending.append(&mut later),
+            _ = retry.tick() => writer.pending.append(&mut writer.later),
             _ = sweep_broken.tick() => {
-                let broken = wanted.iter().filter(|(_, (resource, _))| resource.is_none());
-                pending.extend(broken.map(|(key, _)| key.clone()));
+                let broken = writer.wanted.iter().filter(|(_, (resource, _))| resource.is_none());
+                writer.pending.extend(broken.map(|(key, _)| key.clone()));
             }
-            _ = sweep.tick() => pending.extend(wanted.keys().cloned()),
-            _ = pace.tick(), if !pending.is_empty() => {
-                let Some(key) = pending.pop_first() else {
-                    continue;
-                };
-                let Some(said) = wanted.get(&key) else {
-                    continue;
-                };
-                let version = served.borrow().get(&key.kind).cloned();
-                let Some(version) = version else {
-                    continue;
-                };
-                match write(client, &version, &key, said).await {
-                    Ok(Outcome::Done) => {
-                        written.insert(key, said.clone());
-                    }
-                    Ok(Outcome::Ahead) => {
-                        later.insert(key);
-                    }
-                    Err(error) => {
-                        tracing::warn!(object = %key, %error, "cannot write the status, trying again");
-                        later.insert(key);
-                    }
-                }
-            }
+            _ = sweep.tick() => writer.pending.extend(writer.wanted.keys().cloned()),
+            _ = pace.tick(), if !writer.pending.is_empty() => writer.write_next().await,
         }
+    }
+}
+
+// === impl Writer ===
+
+impl Writer<'_> {
+    /// Takes in a snapshot: what it says anew is to be written.
+    fn take(&mut self, snapshot: &MeshSnapshot) {
+        self.wanted = wanted(snapshot);
+        self.written.retain(|key, _| self.wanted.contains_key(key));
+        let news = self
+            .wanted
+            .iter()
+            .filter(|(key, said)| self.written.get(*key) != Some(*said));
+        // Those of a sweep stay, however often the mesh changes.
+        self.pending.retain(|key| self.wanted.contains_key(key));
+        self.pending.extend(news.map(|(key, _)| key.clone()));
+    }
+
+    /// Looks at the next object. One that cannot be written waits for the next retry, and holds no other up for long.
+    async fn write_next(&mut self) {
+        let Some(key) = self.pending.pop_first() else {
+            return;
+        };
+        let Some(said) = self.wanted.get(&key) else {
+            return;
+        };
+        let version = self.served.borrow().get(&key.kind).cloned();
+        let Some(version) = version else {
+            // What a server lists may be incomplete for a moment.
+            self.later.insert(key);
+            return;
+        };
+        match tokio::time::timeout(TIMEOUT, write(self.client, &version, &key, said)).await {
+            Ok(Ok(Outcome::Done)) => {
+                self.written.insert(key, said.clone());
+                return;
+            }
+            Ok(Ok(Outcome::Ahead)) => {}
+            Ok(Err(error)) => tracing::warn!(object = %key, %error, "cannot write the status, trying again"),
+            Err(_) => tracing::warn!(object = %key, "no answer about the status, trying again"),
+        }
+        self.later.insert(key);
     }
 }
 
@@ -179,6 +220,7 @@ async fn write(client: &Client, version: &str, key: &ObjectKey, said: &Said) -> 
         return Ok(Outcome::Done);
     };
     let generation = object.metadata.generation.unwrap_or_default();
+    let seen = object.metadata.resource_version.clone();
     let old = object.data.get("status").cloned().unwrap_or_default();
     let parsed = parse_json(&document(key.kind, version, object));
     let findings = match (parsed.resources.first(), &said.0) {
@@ -190,16 +232,23 @@ async fn write(client: &Client, version: &str, key: &ObjectKey, said: &Said) -> 
     if new == old {
         return Ok(Outcome::Done);
     }
-    patch(&api, key, &new).await?;
-    Ok(Outcome::Done)
+    patch(&api, key, seen, &new).await
 }
 
-async fn patch(api: &Api<DynamicObject>, key: &ObjectKey, status: &Value) -> kube::Result<()> {
-    let patch = Patch::Merge(json!({"status": status}));
+/// Writes the status into the object as it was seen: the list of conditions has those of others, and a leader whose request was
+/// long on its way must not put an old one in place of its successor's.
+async fn patch(
+    api: &Api<DynamicObject>,
+    key: &ObjectKey,
+    seen: Option<String>,
+    status: &Value,
+) -> kube::Result<Outcome> {
+    let patch = Patch::Merge(json!({"metadata": {"resourceVersion": seen}, "status": status}));
     match api.patch_status(&key.name, &PatchParams::default(), &patch).await {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(Outcome::Done),
         // Gone meanwhile, or a kind whose definition has no status.
-        Err(error) if is_status(&error, 404) => Ok(()),
+        Err(error) if is_status(&error, 404) => Ok(Outcome::Done),
+        Err(error) if is_status(&error, 409) => Ok(Outcome::Ahead),
         Err(error) => Err(error),
     }
 }

@@ -1,10 +1,14 @@
-//! Which of several replicas does what only one may do: a Lease (`coordination.k8s.io/v1`) that its holder renews.
+//! Which of several replicas writes: a Lease (`coordination.k8s.io/v1`) that its holder renews.
 //!
-//! Who holds it is decided by a pure function of what was seen and when; one task carries it out. Clocks of replicas need
-//! not agree: a lease counts from when its last change was seen.
+//! Clocks of replicas need not agree: a lease counts from when its last change was seen here, and its times are only for
+//! readers. Every write carries the version that was read, so that of two candidates the server lets one through. A holder
+//! counts its time from before it asked, and stops at its deadline even while a request is on its way.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
+use super::{OWNED, is_status};
+use crate::shutdown::Shutdown;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
@@ -13,20 +17,25 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{OWNED, is_status};
-use crate::shutdown::Shutdown;
-
 /// A lease that nobody renews for so long is free (client-go's default).
-const LEASE: Duration = Duration::from_secs(15);
+pub const LEASE_DURATION: Duration = Duration::from_secs(15);
 
-/// A holder that cannot renew for so long stops, before others may start.
-const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// A holder stops so long after the last renewal that worked began. What is left of the lease is for writes that are still on
+/// their way, and for clocks that run at different speeds.
+pub const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Pause between looks at the lease.
-const PERIOD: Duration = Duration::from_secs(2);
+pub const PERIOD: Duration = Duration::from_secs(2);
 
-/// Longest wait for one answer.
-const TIMEOUT: Duration = Duration::from_secs(4);
+/// Longest time that one look, with the write that follows from it, may take. Giving the lease back has as long; that is less
+/// than the end of the process waits for its tasks.
+pub const TIMEOUT: Duration = Duration::from_secs(4);
+
+/// How often a write is tried at once when somebody else was faster.
+const TRIES: usize = 3;
+
+/// Where the system says what this host is called; in a container that is the pod's or the container's name.
+const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 
 /// What was seen of a lease.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,12 +53,38 @@ enum Step {
     Wait,
 }
 
+/// How one try to hold the lease ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    /// It is ours until then.
+    Held(Instant),
+    /// Somebody else has it.
+    Elsewhere,
+    /// It changed between the look and the write, so it must be looked at again.
+    Overtaken,
+}
+
 /// One candidate.
 struct Candidate {
     api: Api<Lease>,
     name: String,
     identity: String,
     seen: Seen,
+    /// A write with our name was begun, and nothing since says that the lease is not ours.
+    claimed: bool,
+}
+
+/// The name under which this process takes part: that of its pod, of which there is one. Without it the name of the host with
+/// the process and a random number, because containers of one host may share its name and have the same process number.
+pub fn identity(pod_name: Option<&str>) -> String {
+    if let Some(name) = pod_name.map(str::trim).filter(|name| !name.is_empty()) {
+        return name.to_owned();
+    }
+    let host = std::fs::read_to_string(HOSTNAME).unwrap_or_default();
+    let host = Some(host.trim()).filter(|host| !host.is_empty()).unwrap_or("weft");
+    // Keys of hash maps are the random numbers of the standard library.
+    let random = RandomState::new().build_hasher().finish();
+    format!("{host}-{}-{random:016x}", std::process::id())
 }
 
 /// Takes part in the election of `namespace/name` under the name `identity`. The value says whether this process leads. The
@@ -58,15 +93,16 @@ pub fn campaign(
     client: Client,
     namespace: &str,
     name: &str,
-    identity: &str,
+    identity: String,
     shutdown: &Shutdown,
 ) -> watch::Receiver<bool> {
     let (publish, leads) = watch::channel(false);
     let candidate = Candidate {
         api: Api::namespaced(client, namespace),
         name: name.to_owned(),
-        identity: identity.to_owned(),
+        identity,
         seen: Seen::default(),
+        claimed: false,
     };
     let stop = shutdown.clone();
     shutdown.spawn(candidate.run(publish, stop));
@@ -91,7 +127,7 @@ impl Seen {
         let seconds = spec
             .lease_duration_seconds
             .and_then(|seconds| u64::try_from(seconds).ok());
-        let duration = seconds.map_or(LEASE, Duration::from_secs);
+        let duration = seconds.map_or(LEASE_DURATION, Duration::from_secs);
         let over = self.since.is_some_and(|since| now >= since + duration);
         if holder.is_empty() || holder == identity || over {
             Step::Take
@@ -105,42 +141,73 @@ impl Seen {
 
 impl Candidate {
     async fn run(mut self, publish: watch::Sender<bool>, stop: Shutdown) {
-        let mut renewed: Option<Instant> = None;
-        loop {
-            let attempt = tokio::time::timeout(TIMEOUT, self.attempt(Instant::now())).await;
-            let leads = match attempt {
-                Ok(Ok(held)) => {
-                    renewed = held.then(Instant::now);
-                    held
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(lease = self.name, %error, "cannot renew or read the lease, trying again");
-                    renewed.is_some_and(|at| at.elapsed() < RENEW_DEADLINE)
-                }
-                Err(_) => renewed.is_some_and(|at| at.elapsed() < RENEW_DEADLINE),
-            };
-            if publish.send_replace(leads) != leads {
-                tracing::info!(lease = self.name, identity = self.identity, leads, "leadership changed");
-            }
-            tokio::select! {
-                () = stop.started() => break,
-                () = tokio::time::sleep(PERIOD) => {}
-            }
+        let token = stop.token();
+        token.run_until_cancelled(self.stand(&publish)).await;
+        publish.send_replace(false);
+        if !self.claimed {
+            return;
         }
-        let led = publish.send_replace(false);
-        if led && let Err(error) = tokio::time::timeout(TIMEOUT, self.release()).await.unwrap_or(Ok(())) {
-            tracing::debug!(lease = self.name, %error, "the lease was not given back");
+        match tokio::time::timeout(TIMEOUT, self.release()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(lease = self.name, %error, "the lease was not given back"),
+            Err(_) => tracing::warn!(lease = self.name, "the lease was not given back in time"),
         }
     }
 
-    /// Looks at the lease and takes or renews it if it may; whether it is ours now.
-    async fn attempt(&mut self, now: Instant) -> kube::Result<bool> {
+    /// Looks at the lease for ever, and says whether it is ours.
+    async fn stand(&mut self, publish: &watch::Sender<bool>) {
+        let mut until: Option<Instant> = None;
+        loop {
+            let limit = earlier(Instant::now() + TIMEOUT, until);
+            match tokio::time::timeout_at(limit, self.attempt()).await {
+                Ok(Ok(Tried::Held(held))) => until = Some(held),
+                Ok(Ok(Tried::Elsewhere)) => until = None,
+                Ok(Ok(Tried::Overtaken)) => {
+                    tracing::warn!(lease = self.name, "the lease changes all the time, trying again");
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(lease = self.name, %error, "cannot renew or read the lease, trying again");
+                }
+                Err(_) => tracing::warn!(lease = self.name, "no answer about the lease, trying again"),
+            }
+            until = self.settle(until, publish);
+            tokio::time::sleep_until(earlier(Instant::now() + PERIOD, until)).await;
+            until = self.settle(until, publish);
+        }
+    }
+
+    /// Says whether this process leads now; a deadline that has passed is none.
+    fn settle(&self, until: Option<Instant>, publish: &watch::Sender<bool>) -> Option<Instant> {
+        let until = until.filter(|until| Instant::now() < *until);
+        let leads = until.is_some();
+        if publish.send_replace(leads) != leads {
+            tracing::info!(lease = self.name, identity = self.identity, leads, "leadership changed");
+        }
+        until
+    }
+
+    /// Takes or renews the lease if it may.
+    async fn attempt(&mut self) -> kube::Result<Tried> {
+        for _ in 1..TRIES {
+            let tried = self.try_once().await?;
+            if tried != Tried::Overtaken {
+                return Ok(tried);
+            }
+        }
+        self.try_once().await
+    }
+
+    async fn try_once(&mut self) -> kube::Result<Tried> {
         let current = self.api.get_opt(&self.name).await?;
+        // Another's time counts from the answer: it may have been renewed until just then.
+        let now = Instant::now();
         self.seen
             .update(current.as_ref().and_then(|lease| lease.spec.clone()), now);
         if self.seen.step(&self.identity, now) == Step::Wait {
-            return Ok(false);
+            self.claimed = false;
+            return Ok(Tried::Elsewhere);
         }
+        self.claimed = true;
         let written = match current {
             None => {
                 let lease = Lease {
@@ -160,11 +227,9 @@ impl Candidate {
             }
         };
         match written {
-            Ok(lease) => {
-                self.seen.update(lease.spec, now);
-                Ok(true)
-            }
-            Err(error) if is_status(&error, 409) => Ok(false),
+            // Our own time counts from before the write: others may have seen it long before we hear of it.
+            Ok(_) => Ok(Tried::Held(now + RENEW_DEADLINE)),
+            Err(error) if is_status(&error, 409) => Ok(Tried::Overtaken),
             Err(error) => Err(error),
         }
     }
@@ -176,7 +241,7 @@ impl Candidate {
         let transitions = old.and_then(|old| old.lease_transitions).unwrap_or(0);
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
-            lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
+            lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
             acquire_time: ours.map_or_else(|| Some(now.clone()), |ours| ours.acquire_time.clone()),
             renew_time: Some(now),
             lease_transitions: Some(transitions.saturating_add(i32::from(ours.is_none() && old.is_some()))),
@@ -186,50 +251,90 @@ impl Candidate {
 
     /// Gives the lease back, so that the next one need not wait.
     async fn release(&self) -> kube::Result<()> {
-        let Some(mut lease) = self.api.get_opt(&self.name).await? else {
-            return Ok(());
-        };
-        let Some(spec) = &mut lease.spec else {
-            return Ok(());
-        };
-        if spec.holder_identity.as_deref() == Some(&self.identity) {
+        let mut tries = TRIES;
+        loop {
+            let Some(mut lease) = self.api.get_opt(&self.name).await? else {
+                return Ok(());
+            };
+            let ours = |spec: &&mut LeaseSpec| spec.holder_identity.as_deref() == Some(&self.identity);
+            let Some(spec) = lease.spec.as_mut().filter(ours) else {
+                return Ok(());
+            };
             spec.holder_identity = Some(String::new());
-            self.api.replace(&self.name, &PostParams::default(), &lease).await?;
+            tries -= 1;
+            match self.api.replace(&self.name, &PostParams::default(), &lease).await {
+                Ok(_) => {
+                    tracing::info!(lease = self.name, identity = self.identity, "the lease was given back");
+                    return Ok(());
+                }
+                // A renewal of ours that was given up may have arrived after all.
+                Err(error) if is_status(&error, 409) && tries > 0 => {}
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
     }
+}
+
+fn earlier(at: Instant, until: Option<Instant>) -> Instant {
+    until.map_or(at, |until| at.min(until))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn held_by(holder: &str, transitions: i32) -> LeaseSpec {
-        LeaseSpec {
-            holder_identity: Some(holder.to_owned()),
-            lease_duration_seconds: Some(15),
-            lease_transitions: Some(transitions),
-            ..LeaseSpec::default()
+    /// What was seen, by whom in which version of the lease, at which second; who asks when, and what it shall do.
+    type Row<'a> = (&'a str, &'a [(Option<(&'a str, i32)>, u64)], (&'a str, u64), Step);
+
+    fn check((what, seen, (identity, asked), expected): Row<'_>) {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut state = Seen::default();
+        for (lease, second) in seen {
+            let spec = lease.map(|(holder, transitions)| LeaseSpec {
+                holder_identity: Some(holder.to_owned()),
+                lease_duration_seconds: Some(15),
+                lease_transitions: Some(transitions),
+                // Of a clock that is far behind ours.
+                renew_time: Some(MicroTime(Timestamp::UNIX_EPOCH)),
+                ..LeaseSpec::default()
+            });
+            state.update(spec, at(*second));
         }
+        assert_eq!(state.step(identity, at(asked)), expected, "{what}");
     }
 
     #[test]
     fn a_lease_is_taken_when_free_or_not_renewed() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
-        let mut seen = Seen::default();
-        assert_eq!(seen.step("a", start), Step::Take);
-        seen.update(Some(held_by("b", 1)), at(0));
-        assert_eq!(seen.step("a", at(14)), Step::Wait);
-        assert_eq!(seen.step("b", at(14)), Step::Take);
-        // Seen again without a change: the time goes on.
-        seen.update(Some(held_by("b", 1)), at(14));
-        assert_eq!(seen.step("a", at(15)), Step::Take);
-        // Renewed: the time starts anew.
-        seen.update(Some(held_by("b", 2)), at(15));
-        assert_eq!(seen.step("a", at(29)), Step::Wait);
-        // Given back.
-        seen.update(Some(held_by("", 2)), at(29));
-        assert_eq!(seen.step("a", at(29)), Step::Take);
+        let (b1, b2) = (Some(("b", 1)), Some(("b", 2)));
+        let rows: &[Row<'_>] = &[
+            ("nothing was seen", &[], ("a", 0), Step::Take),
+            ("there is none", &[(None, 0)], ("a", 0), Step::Take),
+            ("another's, just seen", &[(b1, 0)], ("a", 0), Step::Wait),
+            ("another's, nearly over", &[(b1, 0)], ("a", 14), Step::Wait),
+            ("our own", &[(b1, 0)], ("b", 14), Step::Take),
+            (
+                "seen again unchanged, over",
+                &[(b1, 0), (b1, 14)],
+                ("a", 15),
+                Step::Take,
+            ),
+            ("renewed", &[(b1, 0), (b2, 14)], ("a", 28), Step::Wait),
+            ("renewed, over", &[(b1, 0), (b2, 14)], ("a", 29), Step::Take),
+            ("given back", &[(b1, 0), (Some(("", 1)), 3)], ("a", 3), Step::Take),
+        ];
+        for row in rows {
+            check(*row);
+        }
+    }
+
+    #[test]
+    fn an_identity_is_the_pods_or_unique() {
+        assert_eq!(identity(Some("weft-pilot-7d9-x")), "weft-pilot-7d9-x");
+        for none in [None, Some(""), Some(" ")] {
+            let (one, other) = (identity(none), identity(none));
+            assert!(one.contains(&std::process::id().to_string()), "{one}");
+            assert_ne!(one, other);
+        }
     }
 }

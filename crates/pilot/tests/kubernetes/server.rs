@@ -1,32 +1,42 @@
-//! An API server that does what the test says: discovery, lists, watches, and failures of each.
+//! An API server that does what the test says: discovery, lists, watches, writes, and failures of each.
+//!
+//! It answers over a socket, or without one to clients that it makes itself: with those, time can be paused.
+
+mod read;
+mod write;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Query, State};
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-/// The kinds that it has from the start: group, version, plural, custom or not.
-const KINDS: &[(&str, &str, &str)] = &[
-    ("", "v1", "services"),
-    ("", "v1", "pods"),
-    ("", "v1", "nodes"),
-    ("", "v1", "namespaces"),
-    ("", "v1", "configmaps"),
-    ("discovery.k8s.io", "v1beta1", "endpointslices"),
-    ("networking.istio.io", "v1", "virtualservices"),
+pub(crate) const SERVICES: &str = "services";
+pub(crate) const RULES: &str = "virtualservices.networking.istio.io";
+pub(crate) const LEASES: &str = "leases.coordination.k8s.io";
+
+/// The kinds that it has from the start: version, and name with group.
+const KINDS: &[(&str, &str)] = &[
+    ("v1", SERVICES),
+    ("v1", "pods"),
+    ("v1", "nodes"),
+    ("v1", "namespaces"),
+    ("v1", "configmaps"),
+    ("v1", "secrets"),
+    ("v1beta1", "endpointslices.discovery.k8s.io"),
+    ("v1", RULES),
 ];
 
 #[derive(Clone)]
 pub(crate) struct Server {
-    pub(crate) addr: SocketAddr,
     world: Arc<World>,
 }
 
@@ -36,11 +46,15 @@ struct World {
     changes: watch::Sender<u64>,
 }
 
+/// A kind as it is named here, `plural.group`, and the name of an object.
+type Id = (String, String);
+
 #[derive(Default)]
 struct Objects {
-    kinds: Vec<(String, String, String)>,
-    objects: BTreeMap<(String, String), Value>,
-    /// Version, plural, event.
+    /// Version, and name with group.
+    kinds: Vec<(String, String)>,
+    objects: BTreeMap<Id, Value>,
+    /// Version, kind, event.
     log: Vec<(u64, String, Value)>,
     version: u64,
     compacted: u64,
@@ -49,15 +63,63 @@ struct Objects {
     down: bool,
     not_ready: bool,
     probes: u64,
+    rules: Vec<Rule>,
+    writes: Vec<Write>,
+    /// Kinds that were listed, and how often a watch of each was told that it is too old.
+    listed: BTreeMap<String, u64>,
+}
+
+/// A request that was to change something, with what it was answered, or nothing if it was not.
+#[derive(Clone, Debug)]
+pub(crate) struct Write {
+    pub(crate) client: &'static str,
+    pub(crate) answer: Option<u16>,
+    /// The object afterwards.
+    pub(crate) object: Value,
+}
+
+/// What goes wrong with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is answered with this status.
+    Refuse(u16),
+    /// It never arrives.
+    Hang,
+    /// It is done, and the answer never arrives.
+    LoseAnswer,
+    /// It is done, and the answer takes so long.
+    SlowAnswer(Duration),
+    /// Somebody else changes the object just before.
+    Overtake,
+}
+
+/// Which requests fail.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    pub(crate) client: &'static str,
+    /// Empty for all.
+    pub(crate) method: &'static str,
+    /// Part of the path.
+    pub(crate) path: &'static str,
+    pub(crate) fault: Fault,
+    /// How many are left.
+    pub(crate) times: usize,
+}
+
+/// One who asks.
+#[derive(Clone)]
+struct Caller {
+    client: &'static str,
+    world: Arc<World>,
 }
 
 impl Server {
-    pub(crate) async fn start() -> Self {
+    pub(crate) fn new() -> Self {
+        let kinds = KINDS
+            .iter()
+            .map(|(version, kind)| ((*version).to_owned(), (*kind).to_owned()));
         let state = Objects {
-            kinds: KINDS
-                .iter()
-                .map(|(group, version, plural)| ((*group).to_owned(), (*version).to_owned(), (*plural).to_owned()))
-                .collect(),
+            kinds: kinds.collect(),
             version: 10,
             ..Objects::default()
         };
@@ -65,12 +127,27 @@ impl Server {
             state: Mutex::new(state),
             changes: watch::Sender::new(0),
         });
+        Self { world }
+    }
+
+    /// Serves on a socket.
+    pub(crate) async fn listen(&self) -> SocketAddr {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let router = Router::new().fallback(answer).with_state(world.clone());
+        let router = self.router("");
         #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { addr, world }
+        addr
+    }
+
+    /// A client without a socket, whose requests rules find by its name.
+    pub(crate) fn client(&self, name: &'static str) -> kube::Client {
+        kube::Client::new(self.router(name), "default")
+    }
+
+    fn router(&self, client: &'static str) -> Router {
+        let world = self.world.clone();
+        Router::new().fallback(answer).with_state(Caller { client, world })
     }
 
     fn change(&self, change: impl FnOnce(&mut Objects)) {
@@ -78,30 +155,19 @@ impl Server {
         self.world.changes.send_modify(|count| *count += 1);
     }
 
-    pub(crate) fn put(&self, plural: &str, mut object: Value) {
+    pub(crate) fn put(&self, kind: &str, object: Value) {
         self.change(|state| {
-            state.version += 1;
-            object["metadata"]["resourceVersion"] = state.version.to_string().into();
-            let key = (
-                plural.to_owned(),
-                object["metadata"]["name"].as_str().unwrap().to_owned(),
-            );
-            let kind = if state.objects.insert(key, object.clone()).is_some() {
-                "MODIFIED"
-            } else {
-                "ADDED"
-            };
-            let event = json!({"type": kind, "object": object});
-            state.log.push((state.version, plural.to_owned(), event));
+            let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+            state.put((kind.to_owned(), name), object);
         });
     }
 
-    pub(crate) fn delete(&self, plural: &str, name: &str) {
+    pub(crate) fn delete(&self, kind: &str, name: &str) {
         self.change(|state| {
             state.version += 1;
-            let object = state.objects.remove(&(plural.to_owned(), name.to_owned())).unwrap();
+            let object = state.objects.remove(&(kind.to_owned(), name.to_owned())).unwrap();
             let event = json!({"type": "DELETED", "object": object});
-            state.log.push((state.version, plural.to_owned(), event));
+            state.log.push((state.version, kind.to_owned(), event));
         });
     }
 
@@ -110,11 +176,18 @@ impl Server {
         self.change(|state| state.compacted = state.version);
     }
 
-    pub(crate) fn install(&self, group: &str, version: &str, plural: &str) {
+    /// All watches end.
+    pub(crate) fn cut(&self) {
+        self.change(|state| state.epoch += 1);
+    }
+
+    /// A kind, by its name with group.
+    pub(crate) fn install(&self, version: &str, kind: &str) {
         self.change(|state| {
-            state
-                .kinds
-                .push((group.to_owned(), version.to_owned(), plural.to_owned()))
+            let kind = (version.to_owned(), kind.to_owned());
+            if !state.kinds.contains(&kind) {
+                state.kinds.push(kind);
+            }
         });
     }
 
@@ -123,6 +196,10 @@ impl Server {
             state.down = true;
             state.epoch += 1;
         });
+    }
+
+    pub(crate) fn up(&self) {
+        self.change(|state| state.down = false);
     }
 
     /// Serves lists, but says that it is not ready and knows no custom kinds.
@@ -140,127 +217,140 @@ impl Server {
 
     /// Waits until readiness was asked for so often.
     pub(crate) async fn probed(&self, times: u64) {
+        self.wait(|state| (state.probes >= times).then_some(())).await;
+    }
+
+    /// Waits until so many requests were to change something.
+    pub(crate) async fn written(&self, times: usize) {
+        self.wait(|state| (state.writes.len() >= times).then_some(())).await;
+    }
+
+    /// Waits for an object that fits.
+    pub(crate) async fn until(&self, kind: &str, name: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let id = (kind.to_owned(), name.to_owned());
+        self.wait(|state| state.objects.get(&id).filter(|object| fits(object)).cloned())
+            .await
+    }
+
+    async fn wait<T>(&self, found: impl Fn(&Objects) -> Option<T>) -> T {
         let mut changes = self.world.changes.subscribe();
-        while self.world.state.lock().probes < times {
+        loop {
+            let found = found(&self.world.state.lock());
+            if let Some(found) = found {
+                return found;
+            }
             changes.changed().await.unwrap();
         }
     }
+
+    /// From now on requests fail in this way, the first rule that fits counts.
+    pub(crate) fn fail(&self, rule: Rule) {
+        self.world.state.lock().rules.push(rule);
+    }
+
+    /// No request of a client fails any more.
+    pub(crate) fn mend(&self, client: &str) {
+        self.world.state.lock().rules.retain(|rule| rule.client != client);
+    }
+
+    /// All requests so far that were to change something.
+    pub(crate) fn writes(&self) -> Vec<Write> {
+        self.world.state.lock().writes.clone()
+    }
+
+    /// The kinds that were listed, and how often a watch of each was told that it is too old.
+    pub(crate) fn listed(&self) -> BTreeMap<String, u64> {
+        self.world.state.lock().listed.clone()
+    }
 }
 
-async fn answer(State(world): State<Arc<World>>, uri: Uri, Query(query): Query<BTreeMap<String, String>>) -> Response {
-    let path: Vec<&str> = uri.path().trim_matches('/').split('/').collect();
-    if path == ["readyz"] {
-        let mut state = world.state.lock();
-        state.probes += 1;
-        let bad = state.down || state.not_ready;
-        drop(state);
-        world.changes.send_modify(|count| *count += 1);
-        return if bad {
-            failure(StatusCode::INTERNAL_SERVER_ERROR)
-        } else {
-            "ok".into_response()
+// === impl Objects ===
+
+impl Objects {
+    /// Stores an object under a new version, and tells the watches.
+    fn put(&mut self, id: Id, mut object: Value) -> Value {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let kind = id.0.clone();
+        let known = self.objects.insert(id, object.clone()).is_some();
+        let event = json!({"type": if known { "MODIFIED" } else { "ADDED" }, "object": object});
+        self.log.push((self.version, kind, event));
+        object
+    }
+
+    /// What goes wrong with a request.
+    fn fault(&mut self, client: &str, method: &Method, path: &str) -> Option<Fault> {
+        let fits = |rule: &&mut Rule| {
+            let method = rule.method.is_empty() || rule.method == method.as_str();
+            rule.client == client && method && path.contains(rule.path) && rule.times > 0
         };
-    }
-    if world.state.lock().down {
-        return failure(StatusCode::SERVICE_UNAVAILABLE);
-    }
-    match path.as_slice() {
-        ["apis"] => groups(&world.state.lock()),
-        ["api", version] => resources(&world.state.lock(), "", version),
-        ["apis", group, version] => resources(&world.state.lock(), group, version),
-        [.., plural] if query.get("watch").is_some_and(|watch| watch == "true") => {
-            let from = query.get("resourceVersion").and_then(|version| version.parse().ok());
-            follow(world, (*plural).to_owned(), from.unwrap_or(0))
-        }
-        [.., plural] => list(&world.state.lock(), plural),
-        [] => failure(StatusCode::NOT_FOUND),
+        let rule = self.rules.iter_mut().find(fits)?;
+        rule.times -= 1;
+        Some(rule.fault)
     }
 }
 
-fn failure(status: StatusCode) -> Response {
-    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "scripted", "reason": "x", "code": status.as_u16()});
-    (status, axum::Json(body)).into_response()
-}
-
-fn groups(state: &Objects) -> Response {
-    let mut found: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-    for (group, version, _) in state.kinds.iter().filter(|(group, _, _)| !group.is_empty()) {
-        if state.not_ready && group.ends_with("istio.io") {
-            continue;
-        }
-        let entry = json!({"groupVersion": format!("{group}/{version}"), "version": version});
-        let versions = found.entry(group).or_default();
-        if !versions.contains(&entry) {
-            versions.push(entry);
-        }
+async fn answer(
+    State(caller): State<Caller>,
+    method: Method,
+    uri: Uri,
+    Query(query): Query<BTreeMap<String, String>>,
+    body: Bytes,
+) -> Response {
+    let fault = caller.world.state.lock().fault(caller.client, &method, uri.path());
+    if fault == Some(Fault::Hang) {
+        return std::future::pending().await;
     }
-    let groups: Vec<Value> = found
-        .into_iter()
-        .map(|(name, versions)| json!({"name": name, "preferredVersion": versions[0], "versions": versions}))
-        .collect();
-    axum::Json(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})).into_response()
-}
-
-fn resources(state: &Objects, group: &str, version: &str) -> Response {
-    let of_group = state
-        .kinds
-        .iter()
-        .filter(|(own, known, _)| own == group && known == version);
-    let resources: Vec<Value> = of_group
-        .map(|(_, _, plural)| json!({"name": plural, "singularName": "", "namespaced": true, "kind": "X", "verbs": ["list", "watch"]}))
-        .collect();
-    let group_version = format!("{group}/{version}");
-    let group_version = group_version.trim_start_matches('/');
-    axum::Json(
-        json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}),
-    )
-    .into_response()
-}
-
-fn list(state: &Objects, plural: &str) -> Response {
-    let of_kind = state.objects.iter().filter(|((kind, _), _)| kind == plural);
-    let items: Vec<&Value> = of_kind.map(|(_, object)| object).collect();
-    axum::Json(json!({
-        "kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": state.version.to_string()}, "items": items,
-    }))
-    .into_response()
-}
-
-/// Streams what happened to a kind since a version, until all watches are cut.
-fn follow(world: Arc<World>, plural: String, from: u64) -> Response {
-    let epoch = world.state.lock().epoch;
-    let changes = world.changes.subscribe();
-    let next = move |(mut changes, mut seen): (watch::Receiver<u64>, u64)| {
-        let (world, plural) = (world.clone(), plural.clone());
-        async move {
-            loop {
-                let lines = {
-                    let state = world.state.lock();
-                    if state.epoch != epoch {
-                        return None;
-                    }
-                    if seen < state.compacted {
-                        let gone = json!({"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410}});
-                        seen = u64::MAX;
-                        vec![gone]
-                    } else {
-                        let news = state
-                            .log
-                            .iter()
-                            .filter(|(version, kind, _)| *version > seen && *kind == plural);
-                        let news: Vec<Value> = news.map(|(_, _, event)| event.clone()).collect();
-                        seen = seen.max(state.version);
-                        news
-                    }
-                };
-                if !lines.is_empty() {
-                    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-                    return Some((Ok::<Bytes, std::convert::Infallible>(text.into()), (changes, seen)));
-                }
-                changes.changed().await.ok()?;
-            }
+    let response = if method == Method::GET {
+        match fault {
+            Some(Fault::Refuse(status)) => failure(status),
+            _ => read::answer(&caller.world, uri.path(), &query),
         }
+    } else {
+        let body = if body.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&body).unwrap()
+        };
+        let response = write::answer(&caller, &method, uri.path(), body, fault);
+        caller.world.changes.send_modify(|count| *count += 1);
+        response
     };
-    let stream = futures_util::stream::unfold((changes, from), next);
-    Body::from_stream(stream).into_response()
+    match fault {
+        Some(Fault::LoseAnswer) => std::future::pending().await,
+        Some(Fault::SlowAnswer(time)) => tokio::time::sleep(time).await,
+        Some(Fault::Refuse(_) | Fault::Hang | Fault::Overtake) | None => {}
+    }
+    response
+}
+
+fn failure(code: u16) -> Response {
+    let reason = match code {
+        404 => "NotFound",
+        409 => "Conflict",
+        _ => "InternalError",
+    };
+    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "scripted", "reason": reason, "code": code});
+    (StatusCode::from_u16(code).unwrap(), axum::Json(body)).into_response()
+}
+
+/// The kind of a path (`plural.group`) and what follows: the name of an object, and a part of it.
+fn target(path: &str) -> Option<(String, Vec<&str>)> {
+    let mut parts = path.trim_matches('/').split('/');
+    let group = match parts.next()? {
+        "api" => "",
+        _ => parts.next()?,
+    };
+    let _version = parts.next()?;
+    let mut rest: Vec<&str> = parts.collect();
+    if rest.len() > 2 && rest[0] == "namespaces" {
+        rest.drain(..2);
+    }
+    let plural = (!rest.is_empty()).then(|| rest.remove(0))?;
+    let kind = if group.is_empty() {
+        plural.to_owned()
+    } else {
+        format!("{plural}.{group}")
+    };
+    Some((kind, rest))
 }
