@@ -55,8 +55,8 @@ fn run_verb(verb: Verb) -> anyhow::Result<Exit> {
             } => graph::run(&target, telemetry, output.output).await,
             Verb::Dashboard(arguments) => dashboard::run(&arguments).await,
             Verb::Logs(arguments) => logs::run(&arguments).await,
-            Verb::Install(arguments) => install::run(&arguments, false).await,
-            Verb::Upgrade(arguments) => install::run(&arguments, true).await,
+            Verb::Install(arguments) => install::run(&arguments).await,
+            Verb::Upgrade(arguments) => install::upgrade(&arguments).await,
             Verb::Uninstall(arguments) => install::uninstall(&arguments).await,
             Verb::Manifest {
                 verb: ManifestVerb::Generate(arguments),

@@ -119,11 +119,12 @@ pub(crate) enum Verb {
         after_help = "Values are those of `meshctl manifest generate`. Before anything is changed the cluster is asked whether it can be installed to."
     )]
     Install(InstallArguments),
-    /// Bring an installed mesh to the version and the values of this meshctl.
+    /// Bring an installed mesh to the version of this meshctl.
     #[command(
-        before_help = "Examples:\n  meshctl upgrade                              in place\n  meshctl upgrade --revision 1-1               beside the old one, namespace by namespace"
+        before_help = "Examples:\n  meshctl upgrade                              in place, with the values that it has\n  meshctl upgrade --set tag=1.1                the same with other images\n  meshctl upgrade --revision 1-1               beside the old one, namespace by namespace",
+        after_help = "Values that the installation was given stay, `--set` and `-f` change them; `--reset-values` starts from the profile again.\nWhat the values no longer have is removed."
     )]
-    Upgrade(InstallArguments),
+    Upgrade(UpgradeArguments),
     /// Take the mesh out of a Kubernetes cluster.
     #[command(
         before_help = "Examples:\n  meshctl uninstall                            keeps definitions, their objects and the root certificate\n  meshctl uninstall --purge                    leaves nothing\n  meshctl uninstall --revision canary          only one control plane"
@@ -245,6 +246,16 @@ pub(crate) struct InstallArguments {
     /// Return when the objects are stored, before anything runs.
     #[arg(long)]
     pub(crate) skip_wait: bool,
+}
+
+/// How to upgrade.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UpgradeArguments {
+    #[command(flatten)]
+    pub(crate) install: InstallArguments,
+    /// Leave out the values that the installation was given.
+    #[arg(long)]
+    pub(crate) reset_values: bool,
 }
 
 /// What to take away.

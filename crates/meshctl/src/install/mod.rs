@@ -2,6 +2,7 @@
 
 mod apply;
 mod crds;
+mod kept;
 mod preflight;
 mod remove;
 mod render;
@@ -9,13 +10,14 @@ mod values;
 
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use kube::Client;
+use serde_json::Value;
 
 pub(crate) use self::preflight::{Finding, Mark};
 use self::render::{Abilities, Part};
 use self::values::Values;
-use crate::cli::{InstallArguments, ManifestArguments, UninstallArguments, ValueArguments};
+use crate::cli::{InstallArguments, ManifestArguments, UninstallArguments, UpgradeArguments, ValueArguments};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -24,6 +26,9 @@ pub(crate) use self::render::OWNED;
 
 /// Longest wait for one deletion to be carried out.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What helps where the kept values do not fit any more.
+const RESET: &str = "the values of the installation do not fit; --reset-values does without them";
 
 /// `meshctl manifest generate`: prints the objects, asks no server.
 pub(crate) fn generate(arguments: &ManifestArguments) -> anyhow::Result<Exit> {
@@ -57,23 +62,68 @@ fn text_of(parts: &[Part]) -> anyhow::Result<String> {
 }
 
 fn values_of(arguments: &ValueArguments) -> anyhow::Result<Values> {
+    Values::new(&arguments.file, &sets(arguments))
+}
+
+fn sets(arguments: &ValueArguments) -> Vec<String> {
     let mut sets = arguments.set.clone();
     if let Some(revision) = &arguments.revision {
         sets.push(format!("revision={revision}"));
     }
-    Values::new(&arguments.file, &sets)
+    sets
 }
 
-/// `meshctl install` and `meshctl upgrade`: nothing is changed before everything that can be asked was answered well.
-pub(crate) async fn run(arguments: &InstallArguments, upgrade: bool) -> anyhow::Result<Exit> {
+/// `meshctl install`.
+pub(crate) async fn run(arguments: &InstallArguments) -> anyhow::Result<Exit> {
     let values = values_of(&arguments.values)?;
     let client = arguments.cluster.connect().await?;
+    bring(&client, arguments, &values, false).await
+}
+
+/// `meshctl upgrade`: goes on from the values that the installation was given.
+pub(crate) async fn upgrade(arguments: &UpgradeArguments) -> anyhow::Result<Exit> {
+    let arguments_of = &arguments.install.values;
+    // Mistakes are said before a server is asked.
+    let alone = values_of(arguments_of)?;
+    let client = arguments.install.cluster.connect().await?;
+    let kept = if arguments.reset_values {
+        None
+    } else {
+        kept::values(&client, &alone.revision).await?
+    };
+    let values = match kept {
+        None => alone,
+        Some(kept) => {
+            let layer = vec![("values of the installation".to_owned(), kept.clone())];
+            let values = Values::over(layer, &arguments_of.file, &sets(arguments_of)).context(RESET)?;
+            say_kept(&kept, &values);
+            values
+        }
+    };
+    bring(&client, &arguments.install, &values, true).await
+}
+
+/// Says which values stay, and that the images do.
+fn say_kept(kept: &Value, values: &Values) {
+    let list = values::listed(kept).join(", ");
+    output::say(&format!("Going on from the values of the installation: {list}"));
+    let own = env!("CARGO_PKG_VERSION");
+    if kept["tag"] == values.tag.as_str() && values.tag != own {
+        output::say(&format!(
+            "\u{203c} the images keep their tag {}, this meshctl is {own}; --set tag=TAG takes others",
+            values.tag
+        ));
+    }
+}
+
+/// Nothing is changed before everything that can be asked was answered well.
+async fn bring(client: &Client, arguments: &InstallArguments, values: &Values, upgrade: bool) -> anyhow::Result<Exit> {
     let wish = Wish {
         namespace: &values.namespace,
         revision: &values.revision,
         gateway_namespaces: &values.gateway_namespaces,
     };
-    let report = examine(&client, wish).await?;
+    let report = examine(client, wish).await?;
     for finding in report.findings.iter().filter(|finding| finding.mark != Mark::Good) {
         output::say(&finding.line());
     }
@@ -93,10 +143,10 @@ pub(crate) async fn run(arguments: &InstallArguments, upgrade: bool) -> anyhow::
     if upgrade && report.pilots.as_ref().is_none_or(Vec::is_empty) {
         return Err(Failure::usage("there is no mesh to upgrade; use meshctl install").into());
     }
-    let parts = render::render(&values, report.abilities);
-    apply::all(&client, &parts, arguments.timeout, arguments.skip_wait).await?;
-    remove::stale(&client, &parts, &values.revision, REMOVAL_TIMEOUT).await?;
-    output::say(&next_step(&values, upgrade));
+    let parts = render::render(values, report.abilities);
+    apply::all(client, &parts, arguments.timeout, arguments.skip_wait).await?;
+    remove::stale(client, &parts, &values.revision, REMOVAL_TIMEOUT).await?;
+    output::say(&next_step(values, upgrade));
     Ok(Exit::Ok)
 }
 

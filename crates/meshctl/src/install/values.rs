@@ -1,7 +1,10 @@
 //! What an installation can be told: a profile, changed by `--set` and value files. A name that does not exist is an error.
 
 mod check;
+mod given;
 mod layers;
+
+pub(crate) use self::given::listed;
 
 use std::path::PathBuf;
 
@@ -51,6 +54,9 @@ pub(crate) struct Values {
     /// What was said of [`Settings::native_sidecar`]; nothing where the server's version decides.
     #[serde(skip)]
     pub(crate) native_sidecar: Option<bool>,
+    /// What was said, apart from the revision: the profile, and what differs from it.
+    #[serde(skip)]
+    pub(crate) given: Value,
 }
 
 /// One Deployment.
@@ -78,13 +84,18 @@ pub(crate) struct Gateway {
 impl Values {
     /// The values of a profile, changed by files and then by `key=value` pairs.
     pub(crate) fn new(files: &[PathBuf], sets: &[String]) -> anyhow::Result<Self> {
-        let mut layers = Vec::new();
+        Self::over(Vec::new(), files, sets)
+    }
+
+    /// The same over layers that are there already, each with a name for people.
+    pub(crate) fn over(mut layers: Vec<(String, Value)>, files: &[PathBuf], sets: &[String]) -> anyhow::Result<Self> {
         for path in files {
             layers.push((path.display().to_string(), layers::read(path)?));
         }
         let profile = layers::profile_of(&layers, sets).unwrap_or_else(|| "default".to_owned());
         let mut values = serde_json::to_value(Self::profile(&profile)?)?;
         values["proxy"]["nativeSidecar"] = "auto".into();
+        let profiled = values.clone();
         for (file, layer) in layers {
             layers::merge(&mut values, layer, &file, "")?;
         }
@@ -94,10 +105,12 @@ impl Values {
                 .ok_or_else(|| Failure::usage(format!("--set {set}: write it as key=value")))?;
             layers::assign(&mut values, path, text)?;
         }
+        let given = given::given(&profiled, &values);
         let native_sidecar = native_sidecar(&mut values)?;
         let mut values: Self =
             serde_json::from_value(values).map_err(|error| Failure::usage(format!("values: {error}")))?;
         values.native_sidecar = native_sidecar;
+        values.given = given;
         check::check(&values)?;
         Ok(values.settled())
     }
@@ -137,6 +150,7 @@ impl Values {
             },
             proxy: Settings::default(),
             native_sidecar: None,
+            given: Value::Null,
         };
         match name {
             "default" => {}

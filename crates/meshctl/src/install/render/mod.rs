@@ -15,6 +15,7 @@ use super::values::Values;
 pub(crate) use weft_base::kubernetes::OWNED;
 
 pub(crate) use self::object::identify;
+pub(crate) use self::pilot::VALUES;
 
 /// What a server can do, as far as manifests depend on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

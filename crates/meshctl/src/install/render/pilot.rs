@@ -15,6 +15,9 @@ const ACCOUNT: &str = "weft-pilot";
 /// Election among pilots of all revisions.
 const LEASE: &str = "weft-pilot-leader";
 
+/// Where the injector's ConfigMap has what the installation was given.
+pub(crate) const VALUES: &str = "values.yaml";
+
 /// What a watch uses; it never asks for single objects.
 const WATCH: &[&str] = &["list", "watch"];
 
@@ -73,12 +76,13 @@ pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
     objects
 }
 
-/// Settings of the injector as a file.
+/// Settings of the injector as a file, and what the installation was given.
 fn injector(values: &Values) -> Value {
     let settings = serde_saphyr::to_string(&values.proxy).expect("settings are plain data");
+    let given = serde_saphyr::to_string(&values.given).expect("values are plain data");
     typed::<ConfigMap>(json!({
         "metadata": {"name": values.revisioned("weft-injector"), "namespace": values.namespace},
-        "data": {"injector.yaml": settings},
+        "data": {"injector.yaml": settings, VALUES: given},
     }))
 }
 
