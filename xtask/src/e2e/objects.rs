@@ -72,3 +72,15 @@ pub(crate) fn curl_with(kube: &Kube<'_>, arguments: &[&str]) -> Result<String> {
     let curl = ["curl", "--silent", "--show-error", "--max-time", "5"];
     kube.exec("tools", &[&curl, arguments].concat())
 }
+
+/// The second version of `callme` is the one that answers `tools`, five times in a row.
+pub(crate) fn only_v2_answers(kube: &Kube<'_>) -> Result<()> {
+    for _ in 0..5 {
+        let answer = curl(kube, "http://callme/")?;
+        ensure!(
+            answer.contains(r#""version":"v2""#),
+            "the first version still answers: {answer}"
+        );
+    }
+    Ok(())
+}

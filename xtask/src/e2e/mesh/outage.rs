@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::{REPLICAS, system};
 use crate::e2e::Scene;
 use crate::e2e::kube::{Kube, until};
 use crate::e2e::load::{Load, Targets};
-use crate::e2e::objects::{self, SAMPLE, SAMPLE_MESH, curl};
+use crate::e2e::objects::{self, SAMPLE, SAMPLE_MESH, only_v2_answers};
 
 /// How long what was away may take to work again.
 const BACK_LIMIT: Duration = Duration::from_secs(30);
@@ -64,14 +64,5 @@ fn all_to_v2(kube: &Kube<'_>) -> Result<()> {
         .replace("weight: 20", "weight: 100");
     // The webhook in front of it may be about to start.
     until(BACK_LIMIT, || kube.apply(&objects))?;
-    until(BACK_LIMIT, || {
-        for _ in 0..5 {
-            let answer = curl(kube, "http://callme/")?;
-            ensure!(
-                answer.contains(r#""version":"v2""#),
-                "the old weights are used: {answer}"
-            );
-        }
-        Ok(())
-    })
+    until(BACK_LIMIT, || only_v2_answers(kube))
 }
