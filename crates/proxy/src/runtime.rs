@@ -189,15 +189,26 @@ impl Runtime {
 
     /// The connection manager of a chain that a connection was accepted on.
     pub fn http_chain(&self, at: &ChainRef) -> Option<Arc<HttpChain>> {
+        match &self.chain(at)?.action {
+            ActionRuntime::Http(chain) => Some(chain.clone()),
+            ActionRuntime::Tcp(_) => None,
+        }
+    }
+
+    /// What forwards the bytes of a connection that was accepted on a chain.
+    pub fn tcp_chain(&self, at: &ChainRef) -> Option<Arc<TcpChain>> {
+        match &self.chain(at)?.action {
+            ActionRuntime::Tcp(chain) => Some(chain.clone()),
+            ActionRuntime::Http(_) => None,
+        }
+    }
+
+    fn chain(&self, at: &ChainRef) -> Option<&ChainRuntime> {
         let listener = self.listeners.get(&at.listener)?;
-        let chain = if at.name.is_empty() {
+        if at.name.is_empty() {
             listener.chains.get(at.position)
         } else {
             listener.chains.iter().find(|chain| chain.name == at.name)
-        };
-        match &chain?.action {
-            ActionRuntime::Http(chain) => Some(chain.clone()),
-            ActionRuntime::Tcp(_) => None,
         }
     }
 

@@ -192,8 +192,8 @@ fn script(backend: SocketAddr, body: &str) -> Script {
     ]
 }
 
-/// Answers every connection's first request and closes.
-async fn backend() -> SocketAddr {
+/// Answers every connection's first request with its name, of seven letters, and closes.
+async fn backend(name: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     #[allow(clippy::disallowed_methods, reason = "ends with the test's runtime")]
@@ -201,20 +201,24 @@ async fn backend() -> SocketAddr {
         while let Ok((mut socket, _)) = listener.accept().await {
             let mut request = [0; 4096];
             let _ = socket.read(&mut request).await;
-            let _ = socket
-                .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\nbackend")
-                .await;
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\n{name}");
+            let _ = socket.write_all(answer.as_bytes()).await;
         }
     });
     addr
 }
 
 async fn get(addr: SocketAddr, path: &str) -> String {
-    let mut socket = TcpStream::connect(addr).await.unwrap();
+    ask(TcpStream::connect(addr).await.unwrap(), path).await
+}
+
+async fn ask(mut socket: TcpStream, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    socket.read_to_string(&mut answer).await.unwrap();
+    let reading = socket.read_to_string(&mut answer);
+    let read = tokio::time::timeout(Duration::from_secs(20), reading).await;
+    read.unwrap_or_else(|_| panic!("no answer for {path}")).unwrap();
     answer
 }
 
@@ -232,55 +236,87 @@ async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) ->
     waited.unwrap_or_else(|_| panic!("waited in vain for {what}"))
 }
 
+/// A proxy that follows a scripted server.
+struct Running {
+    shutdown: Shutdown,
+    proxy: Arc<Proxy>,
+    publish: watch::Sender<(u64, Script)>,
+    rejected: mpsc::Receiver<String>,
+}
+
+impl Running {
+    async fn start(api_type: &str, script: Script) -> Self {
+        let shutdown = Shutdown::new();
+        let (publish, script_watch) = watch::channel((1, script));
+        let (rejections, rejected) = mpsc::channel(64);
+        let ads_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ads = ads_listener.local_addr().unwrap();
+        let server = AggregatedDiscoveryServiceServer::new(Server {
+            script: script_watch,
+            rejections,
+        });
+        let incoming = TcpListenerStream::new(ads_listener);
+        shutdown.spawn(
+            tonic::transport::Server::builder()
+                .add_service(server)
+                .serve_with_incoming(incoming),
+        );
+
+        let text = serde_json::json!({
+            "node": {"id": "test", "cluster": "test"},
+            "dynamic_resources": {"lds_config": {"ads": {}}, "cds_config": {"ads": {}}, "ads_config": {
+                "api_type": api_type, "grpc_services": [{"envoy_grpc": {"cluster_name": "ads"}}]}},
+            "static_resources": {"clusters": [{"name": "ads", "http2_protocol_options": {}, "load_assignment": {
+                "cluster_name": "ads", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
+                    "address": ads.ip().to_string(), "port_value": ads.port()}}}}]}]}}]},
+        });
+        let loaded = bootstrap::parse("test.json".as_ref(), &text.to_string(), false).unwrap();
+        let options = Run {
+            config: "test.json".into(),
+            tolerate_unsupported: false,
+            concurrency: Some(1),
+            drain_time: Duration::from_secs(1),
+            minimum_drain_time: Duration::ZERO,
+        };
+        let (proxy, store) = Proxy::start(&loaded, &options, shutdown.clone()).unwrap();
+        let proxy = Arc::new(proxy);
+        let ads = loaded.bootstrap.ads.clone().unwrap();
+        let store = Arc::new(parking_lot::Mutex::new(store));
+        let client = Client::new(ads, &loaded.bootstrap, Arc::downgrade(&proxy), store);
+        // Not ready from here on, though nothing was asked yet: a pod's application waits for it.
+        assert_eq!(proxy.readiness().pending(), ["clusters", "listeners"]);
+        let following = client.follow();
+        let stop = shutdown.token();
+        shutdown.spawn(async move { stop.run_until_cancelled(following).await });
+        Self {
+            shutdown,
+            proxy,
+            publish,
+            rejected,
+        }
+    }
+
+    async fn address(&self, listener: &str) -> SocketAddr {
+        eventually(listener, async || {
+            self.proxy.addresses().get(listener).map(|bound| bound[0])
+        })
+        .await
+    }
+
+    async fn stop(self) {
+        self.shutdown.start();
+        self.shutdown.drain(Duration::from_secs(5)).await;
+        let proxy = eventually("the client to let go", async || {
+            (Arc::strong_count(&self.proxy) == 1).then_some(())
+        });
+        proxy.await;
+    }
+}
+
 async fn check(api_type: &str) {
-    let shutdown = Shutdown::new();
-    let backend = backend().await;
-    let (publish, script_watch) = watch::channel((1, script(backend, "first")));
-    let (rejections, mut rejected) = mpsc::channel(64);
-    let ads_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let ads = ads_listener.local_addr().unwrap();
-    let server = AggregatedDiscoveryServiceServer::new(Server {
-        script: script_watch,
-        rejections,
-    });
-    let incoming = TcpListenerStream::new(ads_listener);
-    shutdown.spawn(
-        tonic::transport::Server::builder()
-            .add_service(server)
-            .serve_with_incoming(incoming),
-    );
-
-    let text = serde_json::json!({
-        "node": {"id": "test", "cluster": "test"},
-        "dynamic_resources": {"lds_config": {"ads": {}}, "cds_config": {"ads": {}}, "ads_config": {
-            "api_type": api_type, "grpc_services": [{"envoy_grpc": {"cluster_name": "ads"}}]}},
-        "static_resources": {"clusters": [{"name": "ads", "http2_protocol_options": {}, "load_assignment": {
-            "cluster_name": "ads", "endpoints": [{"lb_endpoints": [{"endpoint": {"address": {"socket_address": {
-                "address": ads.ip().to_string(), "port_value": ads.port()}}}}]}]}}]},
-    });
-    let loaded = bootstrap::parse("test.json".as_ref(), &text.to_string(), false).unwrap();
-    let options = Run {
-        config: "test.json".into(),
-        tolerate_unsupported: false,
-        concurrency: Some(1),
-        drain_time: Duration::from_secs(1),
-        minimum_drain_time: Duration::ZERO,
-    };
-    let (proxy, store) = Proxy::start(&loaded, &options, shutdown.clone()).unwrap();
-    let proxy = Arc::new(proxy);
-    let ads = loaded.bootstrap.ads.clone().unwrap();
-    let store = Arc::new(parking_lot::Mutex::new(store));
-    let client = Client::new(ads, &loaded.bootstrap, Arc::downgrade(&proxy), store);
-    // Not ready from here on, though nothing was asked yet: a pod's application waits for it.
-    assert_eq!(proxy.readiness().pending(), ["clusters", "listeners"]);
-    let following = client.follow();
-    let stop = shutdown.token();
-    shutdown.spawn(async move { stop.run_until_cancelled(following).await });
-
-    let addr = eventually("the listener", async || {
-        proxy.addresses().get("good").map(|bound| bound[0])
-    })
-    .await;
+    let backend = backend("backend").await;
+    let mut running = Running::start(api_type, script(backend, "first")).await;
+    let addr = running.address("good").await;
     assert!(get(addr, "/direct").await.ends_with("first"));
     assert!(get(addr, "/").await.ends_with("backend"));
 
@@ -289,25 +325,67 @@ async fn check(api_type: &str) {
     let mut bad = listener("bad", "r");
     bad["freebind"] = serde_json::json!(true);
     next.push((LISTENER, "bad", bad));
-    publish.send_replace((2, next));
-    let reason = rejected.recv().await.unwrap();
+    running.publish.send_replace((2, next));
+    let reason = running.rejected.recv().await.unwrap();
     assert!(reason.contains("freebind is not supported"), "{reason}");
     eventually("the new route", async || {
         get(addr, "/direct").await.ends_with("second").then_some(())
     })
     .await;
-    assert_eq!(
-        proxy.addresses().keys().map(|name| &**name).collect::<Vec<_>>(),
-        ["good"]
-    );
-    assert_eq!(proxy.addresses()["good"], [addr], "the socket was kept");
+    let addresses = running.proxy.addresses();
+    assert_eq!(addresses.keys().map(|name| &**name).collect::<Vec<_>>(), ["good"]);
+    assert_eq!(addresses["good"], [addr], "the socket was kept");
+    running.stop().await;
+}
 
-    shutdown.start();
-    shutdown.drain(Duration::from_secs(5)).await;
-    let proxy = eventually("the client to let go", async || {
-        (Arc::strong_count(&proxy) == 1).then_some(())
-    });
-    proxy.await;
+/// A listener that reads the first bytes before it forwards them.
+fn inspected() -> serde_json::Value {
+    serde_json::json!({
+        "name": "bytes",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "listener_filters": [{"name": "tls", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"}}],
+        "listener_filters_timeout": "0s",
+        "filter_chains": [{"filter_chain_match": {"transport_protocol": "raw_buffer"}, "filters": [{"name": "tcp", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+            "stat_prefix": "bytes", "cluster": "c"}}]}],
+    })
+}
+
+/// Clients open connections ahead of their requests.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_waited_gets_the_newest_configuration() {
+    let of = |backend, body| {
+        let mut script = script(backend, body);
+        script.push((LISTENER, "bytes", inspected()));
+        script
+    };
+    let (before, after) = (backend("earlier").await, backend("updated").await);
+    let running = Running::start("DELTA_GRPC", of(before, "first")).await;
+    let (http, bytes) = (running.address("good").await, running.address("bytes").await);
+    let early = [
+        TcpStream::connect(http).await.unwrap(),
+        TcpStream::connect(bytes).await.unwrap(),
+    ];
+    // One thread takes connections in order, so it has those by now.
+    assert!(get(http, "/direct").await.ends_with("first"));
+    assert!(get(bytes, "/").await.ends_with("earlier"));
+
+    let mut next = of(after, "second");
+    let cluster = next.iter_mut().find(|(kind, ..)| *kind == CLUSTER).unwrap();
+    cluster.2["connect_timeout"] = "1s".into();
+    running.publish.send_replace((2, next));
+    eventually("the change", async || {
+        let both = get(http, "/direct").await.ends_with("second") && get(bytes, "/").await.ends_with("updated");
+        both.then_some(())
+    })
+    .await;
+    let [http, bytes] = early;
+    let answer = ask(http, "/direct").await;
+    assert!(answer.ends_with("second"), "{answer}");
+    let answer = ask(bytes, "/").await;
+    assert!(answer.ends_with("updated"), "{answer}");
+    running.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -171,12 +171,12 @@ fn asks_to_stay(headers: &HeaderMap) -> bool {
     connection.is_some_and(|value| value.eq_ignore_ascii_case(b"keep-alive"))
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end. Its chain was chosen in a generation of the configuration; each request takes the newest.
 pub async fn serve(
     stream: Stream,
     info: Rc<ConnectionInfo>,
     at: ChainRef,
-    chain: Arc<HttpChain>,
+    (generation, chain): (u64, Arc<HttpChain>),
     preface: bool,
     worker: Rc<Worker>,
 ) {
@@ -188,7 +188,7 @@ pub async fn serve(
     let connection = Rc::new(HttpConnection {
         http2,
         at,
-        current: RefCell::new((worker.runtime.load().generation, chain.clone())),
+        current: RefCell::new((generation, chain.clone())),
         served: Cell::new(0),
         active: Cell::new(0),
         last_active: Cell::new(info.accepted_at),

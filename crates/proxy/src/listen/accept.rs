@@ -18,10 +18,11 @@ use super::chain_match::Facts;
 use super::inspect::{Inspect, Inspected, http2_preface, inspect};
 use super::sockets::{Command, SocketKey};
 use super::{original_dst, proxy_protocol};
-use crate::connection::ConnectionInfo;
+use crate::connection::{ConnectionInfo, TlsInfo};
 use crate::http::connection as http_connection;
 use crate::model::http::Codec;
 use crate::model::listener::{Listener, TransportProtocol};
+use crate::observe::istio::shard::Identity;
 use crate::observe::stats::ListenerStats;
 use crate::runtime::{ActionRuntime, ChainRef, ChainRuntime, ListenerRuntime};
 use crate::stream::{Replay, Stream};
@@ -95,6 +96,7 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
         listener = runtime.listener_of(original, listener);
     }
     let listener = listener.clone();
+    let generation = runtime.generation;
     drop(runtime);
     let _open = Open::new(&listener.stats);
     let model = &listener.model;
@@ -142,10 +144,7 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
             (stream, Some(info))
         }
     };
-    let identity = tls.as_ref().and_then(|tls| {
-        let peer = tls.peer.as_ref().and_then(|peer| peer.uri_sans.first().cloned());
-        worker.istio.identity(tls.local_uri_san.clone(), peer)
-    });
+    let identity = tls.as_ref().and_then(|tls| identity_of(tls, &worker));
     let info = Rc::new(ConnectionInfo {
         id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
         listener: name.clone(),
@@ -161,23 +160,30 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
         identity,
     });
 
-    // Stage 6: whoever serves it.
+    // Stage 6: whoever serves it, as it is now: the client may have waited long before its first byte.
+    let at = ChainRef {
+        listener: name.clone(),
+        name: chain.name.clone(),
+        position,
+    };
     match chain.action.clone() {
         ActionRuntime::Http(http) => {
-            let at = ChainRef {
-                listener: name.clone(),
-                name: chain.name.clone(),
-                position,
-            };
             drop(listener);
-            http_connection::serve(stream, info, at, http, preface, worker).await;
+            http_connection::serve(stream, info, at, (generation, http), preface, worker).await;
         }
         ActionRuntime::Tcp(tcp) => {
             drop(listener);
+            let tcp = worker.runtime.load().tcp_chain(&at).unwrap_or(tcp);
             tcp::forward::serve(stream, info, tcp, worker).await;
         }
     }
     Ok(())
+}
+
+/// Who the two sides are by their certificates.
+fn identity_of(tls: &TlsInfo, worker: &Worker) -> Option<Rc<Identity>> {
+    let peer = tls.peer.as_ref().and_then(|peer| peer.uri_sans.first().cloned());
+    worker.istio.identity(tls.local_uri_san.clone(), peer)
 }
 
 /// The bytes read so far, and whether they are the HTTP/2 preface; more is read where the codec depends on it. `None` where
