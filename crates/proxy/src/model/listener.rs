@@ -10,6 +10,7 @@ use super::access_log::AccessLog;
 use super::http::{HttpConnectionManager, RouteSource};
 use super::istio::IstioStats;
 use super::metadata::Origin;
+use super::route::VirtualHost;
 use super::tls::DownstreamTls;
 
 /// One listening socket and its filter chains (Envoy `config.listener.v3.Listener`).
@@ -174,6 +175,22 @@ impl Listener {
                 RouteSource::Inline(_) => None,
             },
             ChainAction::Tcp(_) => None,
+        })
+    }
+
+    /// The clusters that its own chains name; those of routes that it gets by name are theirs.
+    pub fn cluster_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        let chains = self.chains.iter().chain(&self.default_chain);
+        chains.flat_map(|chain| {
+            let (targets, hosts) = match &chain.action {
+                ChainAction::Tcp(tcp) => (tcp.clusters.as_slice(), &[][..]),
+                ChainAction::Http(manager) => match &manager.routes {
+                    RouteSource::Rds(_) => (&[][..], &[][..]),
+                    RouteSource::Inline(routes) => (&[][..], routes.virtual_hosts.as_slice()),
+                },
+            };
+            let of_routes = hosts.iter().flat_map(VirtualHost::cluster_names);
+            targets.iter().map(|target| &target.cluster).chain(of_routes)
         })
     }
 }

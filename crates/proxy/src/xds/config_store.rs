@@ -380,6 +380,7 @@ mod tests {
     use prost::Name;
     use weft_base::shutdown::Shutdown;
     use weft_proto::xds::envoy::config::core::v3 as core;
+    use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
     use weft_proto::xds::google::protobuf::Any;
 
     use super::super::warming::ENDPOINTS_TIMEOUT;
@@ -523,6 +524,62 @@ mod tests {
         assert_eq!(store.deadline(), None);
         store.update(Kind::Routes, &[], &[Arc::from("80")], false);
         assert!(store.resources(Instant::now()).routes.is_empty());
+    }
+
+    /// A listener that forwards bytes.
+    fn forwarding(cluster: &str) -> Resource {
+        let proxy = TcpProxy {
+            stat_prefix: "t".to_owned(),
+            cluster_specifier: Some(tcp_proxy::ClusterSpecifier::Cluster(cluster.to_owned())),
+            ..TcpProxy::default()
+        };
+        let filter = listener::v3::Filter {
+            name: "tcp".to_owned(),
+            config_type: Some(listener::v3::filter::ConfigType::TypedConfig(Any {
+                type_url: TcpProxy::type_url(),
+                value: proxy.encode_to_vec(),
+            })),
+        };
+        let address = core::SocketAddress {
+            address: "127.0.0.1".to_owned(),
+            port_specifier: Some(core::socket_address::PortSpecifier::PortValue(0)),
+            ..core::SocketAddress::default()
+        };
+        let message = listener::v3::Listener {
+            name: "t".to_owned(),
+            address: Some(core::Address {
+                address: Some(core::address::Address::SocketAddress(address)),
+            }),
+            filter_chains: vec![listener::v3::FilterChain {
+                filters: vec![filter],
+                ..listener::v3::FilterChain::default()
+            }],
+            ..listener::v3::Listener::default()
+        };
+        resource("t", &message)
+    }
+
+    #[tokio::test]
+    async fn a_listener_waits_for_its_clusters() {
+        #[track_caller]
+        fn check(store: &mut ConfigStore, expected: &str) {
+            let resources = store.resources(Instant::now());
+            let used: Vec<&str> = resources.listeners["t"].cluster_names().map(|name| &**name).collect();
+            assert_eq!(used, [expected]);
+            assert!(resources.clusters.contains_key(expected));
+        }
+        let mut store = store();
+        store.update(Kind::Cluster, &[eds_cluster("a")], &[], false);
+        store.update(Kind::Endpoints, &[endpoints_of("a")], &[], false);
+        let applied = store.update(Kind::Listener, &[forwarding("a")], &[], false);
+        assert_eq!(applied.rejected, []);
+        check(&mut store, "a");
+        store.update(Kind::Cluster, &[eds_cluster("b")], &[Arc::from("a")], false);
+        store.update(Kind::Listener, &[forwarding("b")], &[], false);
+        check(&mut store, "a");
+        store.update(Kind::Endpoints, &[endpoints_of("b")], &[], false);
+        check(&mut store, "b");
+        assert!(!store.resources(Instant::now()).clusters.contains_key("a"));
     }
 
     #[tokio::test]

@@ -1,8 +1,8 @@
 //! What of the discovered resources is in use: traffic never meets half a configuration (decision 70).
 //!
 //! A new listener waits for its routes and a new cluster for its endpoints (Envoy, "Cluster manager", cluster warming), the cluster for a while
-//! only. A virtual host whose new routes go to a cluster that waits stays as it was, with the clusters that it used: one change brings subsets
-//! and the routes to them, and their endpoints come last.
+//! only. A listener or a virtual host that would go to a cluster that waits stays as it was, with the clusters that it used: one change brings
+//! subsets and the routes to them, and their endpoints come last.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +16,11 @@ use crate::model::route::{RouteConfig, VirtualHost};
 
 /// Longest wait of a cluster for its endpoints; then it has none (Envoy's `initial_fetch_timeout`).
 pub(super) const ENDPOINTS_TIMEOUT: Duration = Duration::from_secs(15);
+
+type Clusters = BTreeMap<Arc<str>, Arc<Cluster>>;
+
+/// Clusters that are needed a little longer, each with the name of its endpoints.
+type Held = BTreeMap<Arc<str>, Option<Arc<str>>>;
 
 /// The resources in use.
 #[derive(Debug, Default)]
@@ -40,15 +45,9 @@ impl Warm {
 
     /// Takes of the known resources what has all it needs now, and lets go of what is not known any more.
     pub(super) fn follow(&mut self, known: &Resources, now: Instant) {
-        let listeners = &mut self.in_use.listeners;
-        listeners.retain(|name, _| known.listeners.contains_key(name));
-        for (name, listener) in &known.listeners {
-            if listener.route_names().all(|name| known.routes.contains_key(name)) {
-                listeners.insert(name.clone(), listener.clone());
-            }
-        }
         self.take_clusters(known, now);
-        let held = self.take_routes(known);
+        let mut held = self.take_listeners(known);
+        held.extend(self.take_routes(known));
         self.in_use
             .clusters
             .retain(|name, _| known.clusters.contains_key(name) || held.contains_key(name));
@@ -83,13 +82,30 @@ impl Warm {
         self.waiting = waiting;
     }
 
-    /// Takes the routes. Returns the clusters of virtual hosts that stay as they were, each with the name of its endpoints.
-    fn take_routes(&mut self, known: &Resources) -> BTreeMap<Arc<str>, Option<Arc<str>>> {
+    /// Takes the listeners that have their routes and whose clusters do not wait. Returns the clusters of those that stay as they were.
+    fn take_listeners(&mut self, known: &Resources) -> Held {
+        let Resources {
+            listeners, clusters, ..
+        } = &mut self.in_use;
+        listeners.retain(|name, _| known.listeners.contains_key(name));
+        let mut held = Held::new();
+        for (name, new) in &known.listeners {
+            let before = listeners.get(name);
+            if let Some(before) = before.filter(|_| new.cluster_names().any(|name| waits(name, known, clusters))) {
+                held.extend(needed(before.cluster_names(), clusters));
+            } else if new.route_names().all(|name| known.routes.contains_key(name)) {
+                listeners.insert(name.clone(), new.clone());
+            }
+        }
+        held
+    }
+
+    /// Takes the routes. Returns the clusters of virtual hosts that stay as they were.
+    fn take_routes(&mut self, known: &Resources) -> Held {
         let Resources { routes, clusters, .. } = &mut self.in_use;
         routes.retain(|name, _| known.routes.contains_key(name));
-        let waits = |name: &Arc<str>| known.clusters.contains_key(name) && !clusters.contains_key(name);
-        let is_cold = |host: &VirtualHost| host.cluster_names().any(waits);
-        let mut held = BTreeMap::new();
+        let is_cold = |host: &VirtualHost| host.cluster_names().any(|name| waits(name, known, clusters));
+        let mut held = Held::new();
         for (name, new) in &known.routes {
             let mut next = new.clone();
             if let Some(used) = routes.get(name).filter(|_| new.virtual_hosts.iter().any(is_cold)) {
@@ -98,8 +114,7 @@ impl Warm {
                     let Some(before) = used.virtual_hosts.iter().find(|before| before.name == host.name) else {
                         continue;
                     };
-                    let clusters = before.cluster_names().filter_map(|name| clusters.get_key_value(name));
-                    held.extend(clusters.map(|(name, cluster)| (name.clone(), service(cluster).cloned())));
+                    held.extend(needed(before.cluster_names(), clusters));
                     // Its domains may be another's by now.
                     let domains = std::mem::take(&mut host.domains);
                     *host = VirtualHost {
@@ -113,6 +128,19 @@ impl Warm {
         }
         held
     }
+}
+
+/// Whether a cluster is known and not in use yet.
+fn waits(name: &Arc<str>, known: &Resources, in_use: &Clusters) -> bool {
+    known.clusters.contains_key(name) && !in_use.contains_key(name)
+}
+
+/// Of these clusters those in use, to be held.
+fn needed<'a>(names: impl Iterator<Item = &'a Arc<str>>, in_use: &Clusters) -> Held {
+    let clusters = names.filter_map(|name| in_use.get_key_value(name));
+    clusters
+        .map(|(name, cluster)| (name.clone(), service(cluster).cloned()))
+        .collect()
 }
 
 /// The name under which a cluster's endpoints are discovered.
