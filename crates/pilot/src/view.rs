@@ -43,7 +43,11 @@ impl ProxyView {
     /// The view of the proxy of a pod; `None` where no such workload is registered.
     pub fn new(snapshot: Arc<MeshSnapshot>, namespace: &str, pod: &str, settings: ProxySettings) -> Option<Self> {
         let workload = snapshot.workloads.get(namespace, pod)?.clone();
-        Some(Self {
+        Some(Self::of_workload(snapshot, workload, settings))
+    }
+
+    fn of_workload(snapshot: Arc<MeshSnapshot>, workload: Arc<Workload>, settings: ProxySettings) -> Self {
+        Self {
             dialect: match workload.data_plane {
                 DataPlane::Weft => Dialect::Weft,
                 DataPlane::Envoy => Dialect::Envoy,
@@ -51,24 +55,17 @@ impl ProxyView {
             snapshot,
             workload,
             settings,
-        })
+        }
     }
 
     /// The view of a connected client. A gRPC client needs no registration: it serves nothing, and says itself where it is.
     pub fn of(snapshot: Arc<MeshSnapshot>, node: &ProxyNode, settings: ProxySettings) -> Option<Self> {
-        if node.dialect != Dialect::Grpc {
-            let view = Self::new(snapshot, &node.namespace, &node.pod, settings)?;
-            return Some(Self {
-                dialect: node.dialect,
-                ..view
-            });
-        }
-        let registered = snapshot.workloads.get(&node.namespace, &node.pod).cloned();
+        let known = snapshot.workload_of(&node.namespace, &node.pod, node.address);
+        let outside = || (node.dialect == Dialect::Grpc).then(|| Arc::new(unregistered(node)));
+        let workload = known.or_else(outside)?;
         Some(Self {
-            workload: registered.unwrap_or_else(|| Arc::new(unregistered(node))),
-            snapshot,
-            settings,
             dialect: node.dialect,
+            ..Self::of_workload(snapshot, workload, settings)
         })
     }
 

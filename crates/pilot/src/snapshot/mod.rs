@@ -23,6 +23,7 @@ mod virtual_services;
 mod workloads;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -160,6 +161,12 @@ impl MeshSnapshot {
         } else {
             Change::Endpoints
         }
+    }
+
+    /// The workload that a proxy at an address stands in front of; also one whose pod has no address yet.
+    pub fn workload_of(&self, namespace: &Arc<str>, name: &Arc<str>, address: Option<IpAddr>) -> Option<Arc<Workload>> {
+        let registered = self.workloads.get(namespace, name).cloned();
+        registered.or_else(|| pods::starting(&self.inputs, namespace, name, address?).map(Arc::new))
     }
 
     /// All findings: of the sources, then about references between objects.

@@ -1,6 +1,7 @@
 //! Pods as workloads: the same model as local workloads, filled from what Kubernetes knows.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_api::cluster;
@@ -28,6 +29,25 @@ pub(super) fn workloads(inputs: &Inputs) -> impl Iterator<Item = Workload> + use
             let own = services.get(&object.meta.namespace).map_or(&[][..], Vec::as_slice);
             workload(object, own, inputs)
         })
+}
+
+/// A pod of the mesh that has no address yet, as the workload that it will be: its proxy, which says the address itself, may ask before the
+/// kubelet has told it. The kubelet may even wait with that until the proxy is ready, where it starts with the pod's first container.
+pub(super) fn starting(inputs: &Inputs, namespace: &Arc<str>, name: &Arc<str>, address: IpAddr) -> Option<Workload> {
+    let object = inputs.pods.get(&(Arc::clone(namespace), Arc::clone(name)))?;
+    let pod = &object.spec;
+    if pod.finished || pod.proxy.is_none() || !pod.ips.is_empty() {
+        return None;
+    }
+    let services = inputs.services.iter();
+    let own: Vec<_> = services
+        .filter(|((of, _), _)| of == namespace)
+        .map(|(_, service)| service)
+        .collect();
+    Some(Workload {
+        addresses: vec![address],
+        ..workload(object, &own, inputs)
+    })
 }
 
 /// The pods of which only the proxy still runs, with their uid.

@@ -1,5 +1,6 @@
 //! Who a client says it is: node id, metadata, dialect.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_api::meta::Labels;
@@ -14,6 +15,8 @@ pub struct ProxyNode {
     pub id: Arc<str>,
     /// What kind of proxy.
     pub role: Role,
+    /// Where it is; nothing where the id has no address.
+    pub address: Option<IpAddr>,
     /// Pod name.
     pub pod: Arc<str>,
     /// Namespace.
@@ -80,7 +83,7 @@ impl ProxyNode {
         let node = node.ok_or(NodeError::Missing)?;
         let wrong = || NodeError::Id(node.id.chars().take(256).collect());
         let parts: Vec<&str> = node.id.split('~').collect();
-        let [role, _ip, name, _domain] = parts.as_slice() else {
+        let [role, address, name, _domain] = parts.as_slice() else {
             return Err(wrong());
         };
         let role = match *role {
@@ -101,6 +104,7 @@ impl ProxyNode {
         Ok(Self {
             id: Arc::from(node.id.as_str()),
             role,
+            address: address.parse().ok(),
             pod: Arc::from(pod),
             namespace: Arc::from(namespace),
             service_account: text(node, "SERVICE_ACCOUNT").map(Arc::from),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -32,6 +32,9 @@ use crate::view::{ProxySettings, ProxyView};
 
 /// Responses that may wait for a slow client; then the stream waits, and later pushes are merged into one.
 const OUTGOING_MAX: usize = 16;
+
+/// Pause before a proxy is looked for again that no snapshot knows.
+const UNREGISTERED_PAUSE: Duration = Duration::from_millis(200);
 
 /// The service; clones share one state.
 #[derive(Clone, Debug)]
@@ -218,6 +221,8 @@ impl Session {
                         return;
                     }
                 }
+                // A pod that has no address yet makes no snapshot that is told.
+                () = tokio::time::sleep(UNREGISTERED_PAUSE), if self.node.is_some() && self.generated.is_none() => {}
             }
             let snapshot = snapshots.borrow_and_update().clone();
             for (kind, push) in self.pushes(&snapshot) {
@@ -269,7 +274,7 @@ impl Session {
     /// A client may be only a workload whose service account it proved.
     fn check_account(&self, node: &ProxyNode, certificate: &SpiffeId) -> Result<(), NodeError> {
         let snapshot = self.server.snapshots.borrow();
-        match snapshot.workloads.get(&node.namespace, &node.pod) {
+        match snapshot.workload_of(&node.namespace, &node.pod, node.address) {
             Some(workload) if *workload.service_account != *certificate.service_account() => {
                 let account = &workload.service_account;
                 Err(NodeError::Identity {
@@ -295,8 +300,11 @@ impl Session {
         if let Some(born) = born.filter(|_| is_new) {
             self.server.metrics.queued(born.elapsed());
         }
-        let generated = self.generated(&node, snapshot);
         let mut pushes = Vec::new();
+        let Some(generated) = self.generated(&node, snapshot) else {
+            self.report(node, snapshot.generation);
+            return pushes;
+        };
         for kind in KINDS {
             if let Some(stream) = self.types.get_mut(&kind)
                 && let Some(push) = stream.push(generated.of(kind))
@@ -340,23 +348,23 @@ impl Session {
         self.server.connections.proxies.lock().insert(self.id, connected);
     }
 
-    /// Everything for this proxy; made once per snapshot. A proxy that nobody registered gets nothing until somebody does.
-    fn generated(&mut self, node: &ProxyNode, snapshot: &Arc<MeshSnapshot>) -> Arc<Generated> {
+    /// Everything for this proxy; made once per snapshot. Nothing, not even an empty answer, for one that nobody registered: a pod's proxy may
+    /// ask before its address is known, and must not take itself for ready. One that was registered keeps what it has.
+    fn generated(&mut self, node: &ProxyNode, snapshot: &Arc<MeshSnapshot>) -> Option<Arc<Generated>> {
         if let Some((view, generated)) = &self.generated
             && view.snapshot.generation == snapshot.generation
         {
-            return generated.clone();
+            return Some(generated.clone());
         }
-        let view = ProxyView::of(snapshot.clone(), node, self.server.settings.clone());
-        let Some(view) = view else {
-            self.generated = None;
-            return Arc::default();
+        let Some(view) = ProxyView::of(snapshot.clone(), node, self.server.settings.clone()) else {
+            tracing::debug!(node = %node.id, "the proxy waits until its workload is registered");
+            return None;
         };
         let shared = self.server.cache.shared(&view);
         let before = self.generated.as_ref().map(|(view, generated)| (view, &**generated));
         let generated = Arc::new(compose(&view, &shared, before));
         self.generated = Some((view, generated.clone()));
-        generated
+        Some(generated)
     }
 }
 

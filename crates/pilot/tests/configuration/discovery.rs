@@ -1,0 +1,142 @@
+//! One proxy's stream, over a socket: what it gets when.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::Streaming;
+use tonic::transport::Server;
+use weft_base::shutdown::{Drained, Shutdown};
+use weft_pilot::metrics::Metrics;
+use weft_pilot::snapshot::MeshSnapshot;
+use weft_pilot::view::ProxySettings;
+use weft_pilot::xds::resource::Kind;
+use weft_pilot::xds::server::{Connections, DiscoveryServer};
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use weft_proto::xds::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+
+use super::snapshot;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A server, and the stream of the proxy of the pod `default/a` at 10.0.0.5, which asks for listeners.
+struct Proxy {
+    shutdown: Shutdown,
+    snapshots: watch::Sender<Arc<MeshSnapshot>>,
+    answers: Streaming<DeltaDiscoveryResponse>,
+    _requests: mpsc::Sender<DeltaDiscoveryRequest>,
+}
+
+impl Proxy {
+    async fn connect(first: MeshSnapshot) -> Self {
+        let shutdown = Shutdown::new();
+        let (snapshots, receiver) = watch::channel(Arc::new(first));
+        let settings = ProxySettings {
+            access_log_file: String::new(),
+            collector: None,
+            spans: None,
+            sampling_ppm: 0,
+        };
+        let server = DiscoveryServer::new(
+            receiver,
+            settings,
+            Connections::default(),
+            Metrics::default(),
+            shutdown.clone(),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = shutdown.token();
+        let serving = Server::builder()
+            .add_service(AggregatedDiscoveryServiceServer::new(server))
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { stop.cancelled().await });
+        shutdown.spawn(serving);
+        let mut client = AggregatedDiscoveryServiceClient::connect(format!("http://{address}"))
+            .await
+            .unwrap();
+        let (requests, outgoing) = mpsc::channel(4);
+        let node = core::Node {
+            id: "sidecar~10.0.0.5~a.default~default.svc.cluster.local".to_owned(),
+            user_agent_name: "weft-proxy".to_owned(),
+            ..core::Node::default()
+        };
+        let request = DeltaDiscoveryRequest {
+            node: Some(node),
+            type_url: Kind::Listener.type_url().to_owned(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        requests.send(request).await.unwrap();
+        let answers = client.delta_aggregated_resources(ReceiverStream::new(outgoing)).await;
+        Self {
+            shutdown,
+            snapshots,
+            answers: answers.unwrap().into_inner(),
+            _requests: requests,
+        }
+    }
+
+    /// Names of the listeners of the next answer, which takes none away.
+    async fn listeners(&mut self) -> Vec<String> {
+        let answer = tokio::time::timeout(DEADLINE, self.answers.next()).await;
+        let answer = answer.expect("there is an answer").unwrap().unwrap();
+        assert_eq!(answer.removed_resources, Vec::<String>::new());
+        answer.resources.into_iter().map(|resource| resource.name).collect()
+    }
+
+    async fn stop(self) {
+        drop((self.answers, self._requests));
+        assert_eq!(self.shutdown.drain(DEADLINE).await, Drained::Complete);
+    }
+}
+
+/// The Service of the pod, by the port that it has there.
+fn service(target: u16) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {{selector: {{app: a}}, ports: [{{name: http, port: 80, targetPort: {target}}}]}}\n"
+    )
+}
+
+/// The pod `default/a`, and what its status says.
+fn pod(status: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: a, labels: {{app: a}}}}\nspec:\n  containers: [{{name: istio-proxy, args: [sidecar]}}, {{name: a}}]\nstatus: {{{status}}}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_proxy_is_served_before_its_pods_address_is_known_and_never_with_nothing() {
+    let state = |objects: String, generation| {
+        let mut snapshot = snapshot(&objects);
+        snapshot.generation = generation;
+        snapshot
+    };
+    // An empty first answer would tell the proxy that it is ready.
+    let mut proxy = Proxy::connect(state(service(8080), 1)).await;
+    // As the store has it: nothing that is served changes, so nobody is told.
+    let starting = state(service(8080) + &pod("phase: Pending"), 1);
+    proxy.snapshots.send_if_modified(|snapshot| {
+        *snapshot = Arc::new(starting);
+        false
+    });
+    let listeners = proxy.listeners().await;
+    for name in ["virtualInbound", "virtualOutbound"] {
+        assert!(listeners.iter().any(|listener| listener == name), "{listeners:?}");
+    }
+    // With the address come the ports.
+    let running = "phase: Running, podIP: 10.0.0.5";
+    let publish = |proxy: &Proxy, snapshot| drop(proxy.snapshots.send_replace(Arc::new(snapshot)));
+    publish(&proxy, state(service(8080) + &pod(running), 2));
+    assert_eq!(proxy.listeners().await, ["virtualInbound"]);
+    // A pod that is gone leaves its proxy what it has, to the end of its requests.
+    publish(&proxy, state(service(8080), 3));
+    publish(&proxy, state(service(8081) + &pod(running), 4));
+    assert_eq!(proxy.listeners().await, ["virtualInbound"]);
+    proxy.stop().await;
+}
