@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use clap::Args;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -15,6 +16,29 @@ pub enum LogFormat {
     Text,
     /// One JSON object per event.
     Json,
+}
+
+/// Flags of every program.
+#[derive(Args, Clone, Debug)]
+pub struct LogFlags {
+    /// Log level, in RUST_LOG syntax.
+    #[arg(
+        long = "log-level",
+        value_name = "LOG_LEVEL",
+        env = "WEFT_LOG_LEVEL",
+        default_value = "info",
+        global = true
+    )]
+    pub level: String,
+    /// Log lines as text or json.
+    #[arg(
+        long = "log-format",
+        value_name = "LOG_FORMAT",
+        env = "WEFT_LOG_FORMAT",
+        default_value = "text",
+        global = true
+    )]
+    pub format: LogFormat,
 }
 
 /// Changes the level of a running process.
@@ -63,6 +87,15 @@ impl std::str::FromStr for LogFormat {
             "json" => Ok(Self::Json),
             other => Err(format!("unknown log format {other:?}, expected text or json")),
         }
+    }
+}
+
+// === impl LogFlags ===
+
+impl LogFlags {
+    /// Starts logging as they say.
+    pub fn start(&self) -> Result<LogControl, LogError> {
+        init(&self.level, self.format)
     }
 }
 

@@ -13,7 +13,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    let log = weft_base::log::init(&cli.log_level, cli.log_format)?;
+    let log = cli.log.start()?;
     match cli.verb {
         Verb::Serve(config) => {
             let runtime = tokio::runtime::Builder::new_multi_thread()

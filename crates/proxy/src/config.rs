@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use weft_base::ca_client::CaConfig;
 use weft_base::identity::{IdentityError, SpiffeId, TrustDomain};
-use weft_base::log::LogFormat;
+use weft_base::log::LogFlags;
 
 use crate::capture::options::Init;
 use crate::mesh::Role;
@@ -23,12 +23,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
-    /// Log level, in RUST_LOG syntax.
-    #[arg(long, env = "WEFT_LOG_LEVEL", default_value = "info", global = true)]
-    pub log_level: String,
-    /// Log lines as text or json.
-    #[arg(long, env = "WEFT_LOG_FORMAT", default_value = "text", global = true)]
-    pub log_format: LogFormat,
+    /// How it logs.
+    #[command(flatten)]
+    pub log: LogFlags,
 }
 
 /// Verbs of `weft-proxy`.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use clap::Parser;
-use weft_base::log::{LogControl, LogFormat};
+use weft_base::log::{LogControl, LogFlags};
 use weft_proxy::bootstrap::{ApartError, Loaded};
 use weft_proxy::config::{Cli, Mesh, Run, Verb};
 use weft_proxy::mesh::Role;
@@ -17,10 +17,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    let log = weft_base::log::init(&cli.log_level, cli.log_format)?;
+    let log = cli.log.start()?;
     match cli.verb {
         Verb::Run(options) => {
-            let Some(loaded) = load(&options, &cli.log_level, cli.log_format)? else {
+            let Some(loaded) = load(&options, &cli.log)? else {
                 return Ok(ExitCode::FAILURE);
             };
             control_runtime()?.block_on(app::run(loaded, options, log))?;
@@ -55,9 +55,9 @@ fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
 /// Reads the configuration in a process of its own, or, where there can be none, on a thread of its own, whose memory goes back
 /// to the system when it ends: Envoy's descriptors take several times what the proxy itself needs. Nothing if the other process
 /// has said what is wrong.
-fn load(options: &Run, log_level: &str, log_format: LogFormat) -> Result<Option<Loaded>> {
+fn load(options: &Run, log: &LogFlags) -> Result<Option<Loaded>> {
     let tolerate = options.tolerate_unsupported;
-    let log_flags = ["--log-level", log_level, "--log-format", log_format.as_str()];
+    let log_flags = ["--log-level", &log.level, "--log-format", log.format.as_str()];
     match bootstrap::load_apart(&options.config, tolerate, &log_flags) {
         Ok(loaded) => return Ok(Some(loaded)),
         Err(ApartError::Refused) => return Ok(None),

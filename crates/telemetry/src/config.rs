@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::{Args, Parser, Subcommand};
-use weft_base::log::LogFormat;
+use weft_base::log::LogFlags;
 
 /// The collector of the Weft service mesh.
 #[derive(Debug, Parser)]
@@ -16,12 +16,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Verb,
-    /// Log level, in RUST_LOG syntax.
-    #[arg(long, env = "WEFT_LOG_LEVEL", default_value = "info", global = true)]
-    pub log_level: String,
-    /// Log lines as text or json.
-    #[arg(long, env = "WEFT_LOG_FORMAT", default_value = "text", global = true)]
-    pub log_format: LogFormat,
+    /// How it logs.
+    #[command(flatten)]
+    pub log: LogFlags,
 }
 
 /// Verbs of `weft-telemetry`.
