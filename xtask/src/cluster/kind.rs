@@ -15,16 +15,9 @@ use crate::{process, workspace};
 /// Environment variable that names another node image than kind's own choice.
 const IMAGE: &str = "WEFT_KIND_IMAGE";
 
-/// Whether kind can run here; the reason if not, in a few words.
+/// Whether kind can run here; the reason if not, in a few words. A node image that is named and not there is pulled.
 pub(crate) fn usable() -> std::result::Result<(), String> {
-    for program in ["docker", "kind", "kubectl"] {
-        if workspace::on_path(program).is_none() {
-            return Err(format!("{program} is not installed"));
-        }
-    }
-    if process::output(Command::new("docker").args(["info", "--format={{.ServerVersion}}"])).is_err() {
-        return Err("Docker does not answer".to_owned());
-    }
+    answers()?;
     let Some(image) = wanted_image() else {
         // Only kind knows its default; whether that can be pulled shows when it is.
         return Ok(());
@@ -40,10 +33,23 @@ pub(crate) fn usable() -> std::result::Result<(), String> {
     Err(format!("the node image {image} cannot be pulled"))
 }
 
+/// Whether its programs are there and Docker answers.
+fn answers() -> std::result::Result<(), String> {
+    for program in ["docker", "kind", "kubectl"] {
+        if workspace::on_path(program).is_none() {
+            return Err(format!("{program} is not installed"));
+        }
+    }
+    if process::output(Command::new("docker").args(["info", "--format={{.ServerVersion}}"])).is_err() {
+        return Err("Docker does not answer".to_owned());
+    }
+    Ok(())
+}
+
 /// One line for those who asked for another provider.
 pub(crate) fn left_out() -> String {
-    match usable() {
-        Ok(()) => "kind is left out, though it can run here: --provider kind".to_owned(),
+    match answers() {
+        Ok(()) => "kind is left out, though Docker answers: --provider kind".to_owned(),
         Err(reason) => format!("kind is left out, {reason}"),
     }
 }
