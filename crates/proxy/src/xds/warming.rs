@@ -30,6 +30,12 @@ pub(super) struct Warm {
     waiting: BTreeMap<Arc<str>, Instant>,
 }
 
+/// The clusters that wait, but for those that are in use as they were.
+struct Unready<'a> {
+    waiting: &'a BTreeMap<Arc<str>, Instant>,
+    in_use: &'a Clusters,
+}
+
 // === impl Warm ===
 
 impl Warm {
@@ -84,14 +90,19 @@ impl Warm {
 
     /// Takes the listeners that have their routes and whose clusters do not wait. Returns the clusters of those that stay as they were.
     fn take_listeners(&mut self, known: &Resources) -> Held {
+        let Self { in_use, waiting } = self;
         let Resources {
             listeners, clusters, ..
-        } = &mut self.in_use;
+        } = in_use;
+        let unready = Unready {
+            waiting,
+            in_use: clusters,
+        };
         listeners.retain(|name, _| known.listeners.contains_key(name));
         let mut held = Held::new();
         for (name, new) in &known.listeners {
             let before = listeners.get(name);
-            if let Some(before) = before.filter(|_| new.cluster_names().any(|name| waits(name, known, clusters))) {
+            if let Some(before) = before.filter(|_| unready.has_any(|| new.cluster_names())) {
                 held.extend(needed(before.cluster_names(), clusters));
             } else if new.route_names().all(|name| known.routes.contains_key(name)) {
                 listeners.insert(name.clone(), new.clone());
@@ -102,9 +113,14 @@ impl Warm {
 
     /// Takes the routes. Returns the clusters of virtual hosts that stay as they were.
     fn take_routes(&mut self, known: &Resources) -> Held {
-        let Resources { routes, clusters, .. } = &mut self.in_use;
+        let Self { in_use, waiting } = self;
+        let Resources { routes, clusters, .. } = in_use;
+        let unready = Unready {
+            waiting,
+            in_use: clusters,
+        };
         routes.retain(|name, _| known.routes.contains_key(name));
-        let is_cold = |host: &VirtualHost| host.cluster_names().any(|name| waits(name, known, clusters));
+        let is_cold = |host: &VirtualHost| unready.has_any(|| host.cluster_names());
         let mut held = Held::new();
         for (name, new) in &known.routes {
             let mut next = new.clone();
@@ -130,9 +146,14 @@ impl Warm {
     }
 }
 
-/// Whether a cluster is known and not in use yet.
-fn waits(name: &Arc<str>, known: &Resources, in_use: &Clusters) -> bool {
-    known.clusters.contains_key(name) && !in_use.contains_key(name)
+// === impl Unready ===
+
+impl Unready<'_> {
+    /// Whether any of these waits. Nearly always nothing does, and nobody is looked at.
+    fn has_any<'a, I: Iterator<Item = &'a Arc<str>>>(&self, names: impl FnOnce() -> I) -> bool {
+        let waits = |name: &Arc<str>| self.waiting.contains_key(name) && !self.in_use.contains_key(name);
+        !self.waiting.is_empty() && names().any(waits)
+    }
 }
 
 /// Of these clusters those in use, to be held.
