@@ -27,6 +27,8 @@ use crate::{images, workspace};
 /// Apart from the cluster that developers use.
 const CLUSTER: &str = "e2e";
 const NODES: u8 = 2;
+/// Before the scenario's name.
+const NAMESPACE_PREFIX: &str = "e2e-";
 /// What the scenarios' pods run.
 const IMAGES: &[&str] = &["proxy", "pilot", "citadel", "telemetry", "callme"];
 /// What is built besides: `meshctl` runs on this machine.
@@ -44,7 +46,7 @@ pub(crate) struct Arguments {
     /// What runs the cluster. Default: kind where Docker can run it, otherwise local.
     #[arg(long, env = "WEFT_CLUSTER_PROVIDER")]
     provider: Option<Provider>,
-    /// Leave the cluster, and the namespaces of failed scenarios, for a look; the next run uses the cluster as it is.
+    /// Leave the cluster, and the namespaces of failed scenarios, for a look; the next run uses the cluster and takes the namespaces away.
     #[arg(long)]
     keep: bool,
     /// Fail where a time is over its bar as well. Times are printed in any case; they say more about the machine where it is shared.
@@ -137,6 +139,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 fn on_cluster(cluster: &Cluster, chosen: &[Scenario], arguments: &Arguments, steps: &Steps) -> Result<()> {
     cluster.up(NODES)?;
+    remove_left_over(cluster, steps)?;
     let archives: Vec<PathBuf> = IMAGES.iter().map(PathBuf::from).collect();
     steps.run("images", || cluster.load(&cluster::archives(&archives)?))?;
     let missed = RefCell::default();
@@ -180,16 +183,26 @@ fn on_cluster(cluster: &Cluster, chosen: &[Scenario], arguments: &Arguments, ste
     Ok(())
 }
 
+/// Takes away what earlier runs left: its load would slow this one down, and its routes are at the one gateway that all have.
+fn remove_left_over(cluster: &Cluster, steps: &Steps) -> Result<()> {
+    let all = Kube::new(cluster, "default").run(&["get", "namespaces", "--output=name"])?;
+    let names = all.lines().filter_map(|line| line.strip_prefix("namespace/"));
+    for name in names.filter(|name| name.starts_with(NAMESPACE_PREFIX)) {
+        steps.run(&format!("removing {name}, which an earlier run left"), || {
+            Kube::new(cluster, name).delete_namespace(true)
+        })?;
+    }
+    Ok(())
+}
+
 /// Runs one scenario in a new namespace; its evidence is collected before the namespace goes.
 fn perform(cluster: &Cluster, scenario: &Scenario, keep: bool, missed: &RefCell<Vec<String>>) -> Result<f64> {
     let start = Instant::now();
     let scene = Scene {
         cluster,
-        kube: Kube::new(cluster, &format!("e2e-{}", scenario.name)),
+        kube: Kube::new(cluster, &format!("{NAMESPACE_PREFIX}{}", scenario.name)),
         missed,
     };
-    // One that an earlier run has kept would be half of this one's.
-    scene.kube.delete_namespace(true)?;
     scene.kube.create_namespace()?;
     if scenario.mesh == Mesh::Injected {
         let labels = ["label", "namespace", scene.kube.namespace(), "istio-injection=enabled"];
