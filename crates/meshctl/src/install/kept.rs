@@ -29,7 +29,7 @@ pub(super) async fn values(client: &Client, revision: &str) -> anyhow::Result<Op
     };
     let kept = serde_saphyr::from_str(text).map_err(|error| {
         Failure::bad_data(format!(
-            "ConfigMap {namespace}/{name}: {VALUES}: {error}; meshctl upgrade --reset-values does without"
+            "{VALUES} of ConfigMap {namespace}/{name} is no YAML (--reset-values does without it): {error}"
         ))
     })?;
     Ok(Some(kept))
