@@ -52,19 +52,23 @@ pub async fn run(options: &Wait) -> Result<()> {
     }
 }
 
+/// How an answer of readiness begins.
+const READY: &[u8] = b"HTTP/1.1 200";
+
 /// Whether the readiness port answers 200. Blocks for that long: this process has nothing else to do.
 fn is_ready(address: SocketAddr) -> bool {
-    ask(address).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+    ask(address).is_ok_and(|answer| answer == READY)
 }
 
-fn ask(address: SocketAddr) -> io::Result<String> {
+/// The first bytes of the answer; they may come in pieces.
+fn ask(address: SocketAddr) -> io::Result<[u8; READY.len()]> {
     let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
     stream.write_all(b"GET /healthz/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
-    let mut head = [0; 64];
-    let read = stream.read(&mut head)?;
-    Ok(String::from_utf8_lossy(&head[..read]).into_owned())
+    let mut head = [0; READY.len()];
+    stream.read_exact(&mut head)?;
+    Ok(head)
 }
 
 /// Sockets of this network namespace that belong to other users than `own`.
