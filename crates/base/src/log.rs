@@ -18,7 +18,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Flags of every program.
+/// How a program logs, as flags that all programs have.
 #[derive(Args, Clone, Debug)]
 pub struct LogFlags {
     /// Log level, in RUST_LOG syntax.

@@ -4,11 +4,8 @@
 //! readers. Every write carries the version that was read, so that of two candidates the server lets one through. A holder
 //! counts its time from before it asked, and stops at its deadline even while a request is on its way.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use super::{OWNED, is_status};
-use crate::shutdown::Shutdown;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
@@ -16,6 +13,9 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use super::{OWNED, is_status};
+use crate::shutdown::Shutdown;
 
 /// A lease that nobody renews for so long is free (client-go's default).
 pub const LEASE_DURATION: Duration = Duration::from_secs(15);
@@ -33,9 +33,6 @@ pub const TIMEOUT: Duration = Duration::from_secs(4);
 
 /// How often a write is tried at once when somebody else was faster.
 const TRIES: usize = 3;
-
-/// Where the system says what this host is called; in a container that is the pod's or the container's name.
-const HOSTNAME: &str = "/proc/sys/kernel/hostname";
 
 /// What was seen of a lease.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -80,11 +77,9 @@ pub fn identity(pod_name: Option<&str>) -> String {
     if let Some(name) = pod_name.map(str::trim).filter(|name| !name.is_empty()) {
         return name.to_owned();
     }
-    let host = std::fs::read_to_string(HOSTNAME).unwrap_or_default();
-    let host = Some(host.trim()).filter(|host| !host.is_empty()).unwrap_or("weft");
-    // Keys of hash maps are the random numbers of the standard library.
-    let random = RandomState::new().build_hasher().finish();
-    format!("{host}-{}-{random:016x}", std::process::id())
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    format!("{host}-{}-{:016x}", std::process::id(), fastrand::u64(..))
 }
 
 /// Takes part in the election of `namespace/name` under the name `identity`. The value says whether this process leads. The

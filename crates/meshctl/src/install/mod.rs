@@ -89,7 +89,13 @@ pub(crate) async fn upgrade(arguments: &UpgradeArguments) -> anyhow::Result<Exit
     let kept = if arguments.reset_values {
         None
     } else {
-        kept::values(&client, &alone.revision).await?
+        let kept = kept::values(&client, &alone.revision).await?;
+        if kept.is_none() {
+            output::say(
+                "\u{203c} no installation here has kept its values; what is not given now is as in the profile",
+            );
+        }
+        kept
     };
     let values = match kept {
         None => alone,

@@ -254,7 +254,7 @@ impl Session {
             .or_insert_with(|| TypeStream::new(kind, self.mode, request));
         if request.nonce.is_empty() {
             self.server.metrics.requested();
-        } else if request.nonce != stream.progress().sent {
+        } else if !stream.awaits(&request.nonce) {
             self.server.metrics.expired(kind);
         }
         stream.request(request);

@@ -71,6 +71,10 @@ pub struct TypeStream {
     compared: Option<Resources>,
     /// Delta: what the client has and is gone.
     parting: Vec<Arc<str>>,
+    /// Nonce of the response of the last push, if it made one.
+    pushed: Option<String>,
+    /// Where the last response takes away what is gone: the nonce of the one of the same push before it.
+    awaited: Option<String>,
     progress: Progress,
 }
 
@@ -98,17 +102,29 @@ impl TypeStream {
             due: true,
             compared: None,
             parting: Vec::new(),
+            pushed: None,
+            awaited: None,
             progress: Progress::default(),
         }
+    }
+
+    /// Whether a response with this nonce is still to be answered.
+    pub fn awaits(&self, nonce: &str) -> bool {
+        nonce == self.progress.sent || self.awaited.as_deref() == Some(nonce)
     }
 
     /// Takes a request: an answer to a response, a change of names, or both.
     pub fn request(&mut self, request: &Request) {
         match &request.error {
             Some(error) => self.progress.error.clone_from(error),
-            None if !request.nonce.is_empty() && request.nonce == self.progress.sent => {
+            None if request.nonce.is_empty() => {}
+            None if self.awaited.as_ref() == Some(&request.nonce) => self.progress.error.clear(),
+            None if request.nonce == self.progress.sent => {
                 self.progress.acked.clone_from(&request.nonce);
-                self.progress.error.clear();
+                // That the client let go of something says nothing about what it refused just before.
+                if self.awaited.is_none() {
+                    self.progress.error.clear();
+                }
             }
             None => {}
         }
@@ -146,6 +162,7 @@ impl TypeStream {
     /// the other types do not refer to it any more (xDS protocol, "eventual consistency considerations").
     pub fn push(&mut self, all: &Resources) -> Option<Push> {
         let first = std::mem::take(&mut self.due);
+        self.pushed = None;
         let before = self.compared.replace(all.clone());
         let (changed, removed) = match before.as_ref().and_then(|before| all.changed_since(before)) {
             Some(names) => self.differences(all, names.cloned().collect()),
@@ -166,7 +183,9 @@ impl TypeStream {
             return Some(self.response(resources, Vec::new()));
         }
         self.parting = removed;
-        Some(self.response(changed, Vec::new()))
+        let push = self.response(changed, Vec::new());
+        self.pushed = Some(push.nonce.clone());
+        Some(push)
     }
 
     /// What the client has to let go of, after the push of every type.
@@ -176,11 +195,14 @@ impl TypeStream {
             return None;
         }
         removed.iter().for_each(|name| drop(self.sent.remove(name)));
-        Some(self.response(Vec::new(), removed))
+        let push = self.response(Vec::new(), removed);
+        self.awaited = self.pushed.take();
+        Some(push)
     }
 
     fn response(&mut self, resources: Changed, removed: Vec<Arc<str>>) -> Push {
         self.responses += 1;
+        self.awaited = None;
         self.progress.sent = format!("{}-{}", self.kind.short(), self.responses);
         Push {
             nonce: self.progress.sent.clone(),
@@ -365,5 +387,33 @@ mod tests {
             (stream.progress().acked.as_str(), stream.progress().error.as_str()),
             (push.nonce.as_str(), "")
         );
+    }
+
+    /// Whether the client takes each of two responses of one push, the additions and the removals, and what is remembered of it.
+    #[test]
+    fn what_is_taken_away_hides_no_rejection() {
+        for (additions, removals, expected) in [(true, true, ""), (false, true, "no"), (true, false, "no")] {
+            let request = Request::default();
+            let mut stream = TypeStream::new(Kind::Cluster, Mode::Delta, &request);
+            stream.request(&request);
+            let first = stream.push(&set(&[(1, 1), (2, 1)])).unwrap();
+            assert!(stream.awaits(&first.nonce) && stream.part().is_none());
+            let answer = |nonce: &str, good: bool| Request {
+                nonce: nonce.to_owned(),
+                error: (!good).then(|| "no".to_owned()),
+                ..Request::default()
+            };
+            // What was refused before is mended by the next push.
+            stream.request(&answer(&first.nonce, false));
+            let next = set(&[(1, 2)]);
+            let (push, part) = (stream.push(&next).unwrap(), stream.part().unwrap());
+            assert!(!stream.awaits(&first.nonce), "it is answered by others now");
+            for (nonce, good) in [(&push.nonce, additions), (&part.nonce, removals)] {
+                assert!(stream.awaits(nonce));
+                stream.request(&answer(nonce, good));
+                assert!(stream.push(&next).is_none() && stream.part().is_none());
+            }
+            assert_eq!(stream.progress().error, expected, "{additions} {removals}");
+        }
     }
 }

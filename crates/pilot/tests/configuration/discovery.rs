@@ -31,7 +31,8 @@ struct Proxy {
     shutdown: Shutdown,
     snapshots: watch::Sender<Arc<MeshSnapshot>>,
     answers: Streaming<DeltaDiscoveryResponse>,
-    _requests: mpsc::Sender<DeltaDiscoveryRequest>,
+    /// Held open, as a client does.
+    requests: mpsc::Sender<DeltaDiscoveryRequest>,
 }
 
 impl Proxy {
@@ -78,7 +79,7 @@ impl Proxy {
             shutdown,
             snapshots,
             answers: answers.unwrap().into_inner(),
-            _requests: requests,
+            requests,
         }
     }
 
@@ -91,7 +92,7 @@ impl Proxy {
     }
 
     async fn stop(self) {
-        drop((self.answers, self._requests));
+        drop((self.answers, self.requests));
         assert_eq!(self.shutdown.drain(DEADLINE).await, Drained::Complete);
     }
 }

@@ -189,10 +189,7 @@ impl Client {
                     self.apply(&message.type_url, &resources, response, false)
                 }
                 _ = changes.changed() => self.ask(),
-                () = self.warming_ends() => {
-                    self.reconfigure();
-                    Vec::new()
-                }
+                () = self.warming_ends() => self.give_up_waiting(),
             };
             for request in requests {
                 send(&sender, delta_request(request, node.take())).await?;
@@ -227,10 +224,7 @@ impl Client {
                     self.apply(&message.type_url, &resources, response, true)
                 }
                 _ = changes.changed() => self.ask(),
-                () = self.warming_ends() => {
-                    self.reconfigure();
-                    Vec::new()
-                }
+                () = self.warming_ends() => self.give_up_waiting(),
             };
             for request in requests {
                 send(&sender, sotw_request(request, node.take())).await?;
@@ -271,6 +265,14 @@ impl Client {
     fn reconfigure(&self) -> Vec<Reject> {
         let reconfigure = |proxy: Arc<Proxy>| proxy.reconfigure(&mut self.store.lock());
         self.proxy.upgrade().map(reconfigure).unwrap_or_default()
+    }
+
+    /// Puts in use what has waited long enough. Nothing has to be asked for.
+    fn give_up_waiting(&self) -> Vec<Request> {
+        for Reject { name, reason } in self.reconfigure() {
+            tracing::warn!(%name, %reason, "listener cannot be used, the last good one stays");
+        }
+        Vec::new()
     }
 
     /// Comes back when what is in use changes although nothing comes; it may be never.

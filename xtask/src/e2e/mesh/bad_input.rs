@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{apply, meshctl};
 use crate::e2e::Scene;
 use crate::e2e::kube::until;
-use crate::e2e::objects::{self, SAMPLE, SAMPLE_MESH, curl};
+use crate::e2e::objects::{self, SAMPLE, SAMPLE_MESH, only_v2_answers};
 
 const LIMIT: Duration = Duration::from_secs(15);
 
@@ -78,16 +78,7 @@ fn stored_broken(scene: &Scene<'_>) -> Result<()> {
             .replace("weight: 80", "weight: 0")
             .replace("weight: 20", "weight: 100"),
     )?;
-    until(LIMIT, || {
-        for _ in 0..5 {
-            let answer = curl(kube, "http://callme/")?;
-            ensure!(
-                answer.contains(r#""version":"v2""#),
-                "the object beside it is not used: {answer}"
-            );
-        }
-        Ok(())
-    })?;
+    until(LIMIT, || only_v2_answers(kube)).context("the object beside it is not used")?;
     until(LIMIT, || {
         let object = kube.get(&["virtualservice", "stored-broken"])?;
         let status = object["status"].to_string();
