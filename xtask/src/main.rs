@@ -54,9 +54,6 @@ enum Verb {
     /// The way from this machine into the local cluster; `cluster up` starts it.
     #[command(hide = true)]
     ClusterForward(cluster::forward::Arguments),
-    /// Feeds the local cluster's DNS server; `cluster up` starts it.
-    #[command(hide = true)]
-    ClusterDns(cluster::dns::Arguments),
     /// A whole mesh on this machine under steady traffic, with a live table and a page.
     Demo(demo::Arguments),
     /// Whole scenarios on a real Kubernetes, with real pods.
@@ -99,7 +96,6 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Cluster(arguments) => cluster::run(&arguments),
         Verb::ClusterNode(arguments) => cluster::node_init::run(&arguments),
         Verb::ClusterForward(arguments) => cluster::forward::run(&arguments),
-        Verb::ClusterDns(arguments) => cluster::dns::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::E2e(arguments) => e2e::run(&arguments),
         Verb::Gen { check } => gen_code::run(check),

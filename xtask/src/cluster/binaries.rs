@@ -1,18 +1,20 @@
-//! The Kubernetes programs: unpacked from an archive where there is one, else built from Debian's source package, into a cache.
+//! The programs of Kubernetes and CoreDNS: unpacked from an archive where there is one, else built from their Go modules, into a
+//! cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use sha2::{Digest, Sha256};
 
-use super::source_build;
+use super::go_build::{self, Go};
 use super::steps::Steps;
 use crate::{process, workspace};
 
-/// The version that Debian bookworm has the source of.
-pub(crate) const VERSION: &str = "1.20.2";
-/// What a cluster needs of it.
+/// The version of Kubernetes.
+pub(crate) const VERSION: &str = "1.36.3";
+/// What a cluster needs.
 pub(crate) const PROGRAMS: &[&str] = &[
     "kube-apiserver",
     "kube-controller-manager",
@@ -20,22 +22,32 @@ pub(crate) const PROGRAMS: &[&str] = &[
     "kubelet",
     "kube-proxy",
     "kubectl",
+    "coredns",
 ];
-
-/// Counts how the programs were made, so that a folder made otherwise is not taken.
-const RECIPE: u32 = 2;
-/// What cannot be taken from an archive: one built with Go 1.18 or later crashes on custom resources without our change
-/// (`source_build::mend`).
-const MENDED: &[&str] = &["kube-apiserver"];
 
 /// Folders that are being filled begin with this; the process's id follows.
 const UNFINISHED: &str = "unfinished-";
 /// Environment variable that names the archive.
 const ARCHIVE: &str = "WEFT_KUBERNETES_ARCHIVE";
 
+/// Where programs come from.
+#[derive(Clone, Debug)]
+enum Origin {
+    /// A tar file compressed by zstd.
+    Archive(PathBuf),
+    /// Their modules, by this Go.
+    Modules(Go),
+}
+
+/// Whether they are there or can be made; if not, what is missing, in one line.
+pub(crate) fn possible() -> Result<()> {
+    origin().map(drop)
+}
+
 /// The folder with the programs, made first if it has to be.
 pub(crate) fn ensure(steps: &Steps) -> Result<PathBuf> {
-    let folder = folder()?;
+    let origin = origin()?;
+    let folder = cache()?.join(origin.folder()?);
     if is_complete(&folder) {
         return Ok(folder);
     }
@@ -45,26 +57,29 @@ pub(crate) fn ensure(steps: &Steps) -> Result<PathBuf> {
     remove_abandoned(parent)?;
     let unfinished = parent.join(format!("{UNFINISHED}{}", std::process::id()));
     fs::create_dir_all(&unfinished)?;
-    match archive()? {
-        Some(archive) => {
-            let name = format!("unpacking Kubernetes {VERSION}");
-            steps.run(&name, || unpack(&archive, &unfinished))?;
-            source_build::run(steps, &parent.join("kubernetes-source"), &unfinished, MENDED)?;
-        }
-        None => source_build::run(steps, &parent.join("kubernetes-source"), &unfinished, PROGRAMS)?,
-    }
-    ensure!(
-        is_complete(&unfinished),
-        "{} lacks one of {}",
-        unfinished.display(),
-        PROGRAMS.join(", ")
-    );
-    if let Err(error) = fs::rename(&unfinished, &folder) {
+    let made = fill(steps, &origin, &unfinished).and_then(|()| keep(&unfinished, &folder));
+    if unfinished.exists() {
         fs::remove_dir_all(&unfinished)?;
-        // Another run may have been quicker.
-        ensure!(is_complete(&folder), "cannot create {}: {error}", folder.display());
     }
-    Ok(folder)
+    made.map(|()| folder)
+}
+
+fn fill(steps: &Steps, origin: &Origin, folder: &Path) -> Result<()> {
+    match origin {
+        Origin::Archive(archive) => {
+            steps.run(&format!("unpacking Kubernetes {VERSION}"), || unpack(archive, folder))?;
+            check_unpacked(archive, folder)
+        }
+        Origin::Modules(go) => go_build::run(steps, go, folder),
+    }
+}
+
+fn keep(unfinished: &Path, folder: &Path) -> Result<()> {
+    if let Err(error) = fs::rename(unfinished, folder) {
+        // Another run may have been quicker.
+        ensure!(is_complete(folder), "cannot create {}: {error}", folder.display());
+    }
+    Ok(())
 }
 
 /// Removes what runs that were ended half way have left.
@@ -79,11 +94,6 @@ fn remove_abandoned(parent: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Where the programs are once they are there.
-pub(crate) fn folder() -> Result<PathBuf> {
-    Ok(cache()?.join(format!("kubernetes-{VERSION}-{RECIPE}")))
-}
-
 /// `weft` in the user's cache folder.
 pub(crate) fn cache() -> Result<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").filter(|dir| Path::new(dir).is_absolute());
@@ -96,6 +106,16 @@ fn is_complete(folder: &Path) -> bool {
     PROGRAMS.iter().all(|program| folder.join(program).is_file())
 }
 
+fn origin() -> Result<Origin> {
+    if let Some(archive) = archive()? {
+        return Ok(Origin::Archive(archive));
+    }
+    let go = Go::find().with_context(|| {
+        format!("Kubernetes {VERSION} is built from its Go modules where {ARCHIVE} names no archive of its programs")
+    })?;
+    Ok(Origin::Modules(go))
+}
+
 fn archive() -> Result<Option<PathBuf>> {
     if let Some(named) = std::env::var_os(ARCHIVE) {
         let named = PathBuf::from(named);
@@ -106,31 +126,105 @@ fn archive() -> Result<Option<PathBuf>> {
     }
     let beside = format!("../shared/kubernetes/kubernetes-{VERSION}-linux-amd64.tar.zst");
     let beside = workspace::root().join(beside);
-    Ok(beside.is_file().then_some(beside))
+    let fits = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+    Ok((fits && beside.is_file()).then_some(beside))
 }
 
 fn unpack(archive: &Path, folder: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--zstd", "--no-same-owner", "-xf"]).arg(archive);
-    process::output(tar.arg("-C").arg(folder)).map(drop)
+    process::output(tar.arg("-C").arg(folder))
+        .map(drop)
+        .with_context(|| format!("{} is no archive that can be unpacked", archive.display()))
+}
+
+/// An archive may be any file: it has the programs, and they are of this version.
+fn check_unpacked(archive: &Path, folder: &Path) -> Result<()> {
+    let lacking: Vec<&str> = { PROGRAMS.iter().copied() }
+        .filter(|program| !folder.join(program).is_file())
+        .collect();
+    if !lacking.is_empty() {
+        bail!("{} lacks {}", archive.display(), lacking.join(", "));
+    }
+    let told = process::output(Command::new(folder.join("kube-apiserver")).arg("--version"))
+        .with_context(|| format!("the programs of {} do not run here", archive.display()))?;
+    let wanted = format!("Kubernetes v{VERSION}");
+    if told.trim() != wanted {
+        bail!("{} has {}, {wanted} is needed", archive.display(), told.trim());
+    }
+    Ok(())
+}
+
+// === impl Origin ===
+
+impl Origin {
+    /// The folder's name says what its programs were made of, so that those made otherwise are not taken.
+    fn folder(&self) -> Result<String> {
+        let made_of = match self {
+            Self::Archive(archive) => {
+                let mut digest = Sha256::new();
+                digest.update(fs::read(archive).with_context(|| format!("cannot read {}", archive.display()))?);
+                format!("archive-{}", short(digest))
+            }
+            Self::Modules(go) => {
+                let mut digest = Sha256::new();
+                for file in go_build::sources()? {
+                    digest.update(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
+                }
+                format!("{}-{}", go.version(), short(digest))
+            }
+        };
+        Ok(format!("kubernetes-{VERSION}-{made_of}"))
+    }
+}
+
+fn short(digest: Sha256) -> String {
+    let bytes = digest.finalize();
+    bytes[..6].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn temporary(name: &str) -> PathBuf {
+        let dir = std::env::temp_dir().join(format!("weft-binaries-{name}-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+
     #[test]
     fn only_what_nobody_fills_any_more_is_removed() {
-        let dir = std::env::temp_dir().join(format!("weft-binaries-{}", std::process::id()));
+        let dir = temporary("abandoned");
         let own = format!("{UNFINISHED}{}", std::process::id());
         // No process has an id beyond the kernel's limit of 4194304.
         let abandoned = format!("{UNFINISHED}99999999");
-        for name in [own.as_str(), &abandoned, "kubernetes-1.20.2"] {
+        for name in [own.as_str(), &abandoned, "kubernetes-1"] {
             fs::create_dir_all(dir.join(name).join("x")).unwrap();
         }
         remove_abandoned(&dir).unwrap();
-        assert!(dir.join(own).exists() && dir.join("kubernetes-1.20.2").exists());
+        assert!(dir.join(own).exists() && dir.join("kubernetes-1").exists());
         assert!(!dir.join(abandoned).exists());
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn an_archive_of_something_else_is_named() {
+        let dir = temporary("lacking");
+        fs::write(dir.join("kubectl"), "").unwrap();
+        let error = check_unpacked(Path::new("x.tar.zst"), &dir).unwrap_err().to_string();
+        assert!(error.starts_with("x.tar.zst lacks kube-apiserver, "), "{error}");
+        assert!(!error.contains("kubectl"), "{error}");
+        for program in PROGRAMS {
+            fs::write(dir.join(program), "#!/bin/sh\necho Kubernetes v1.20.2\n").unwrap();
+        }
+        let program = dir.join("kube-apiserver");
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let error = check_unpacked(Path::new("x.tar.zst"), &dir).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("x.tar.zst has Kubernetes v1.20.2, Kubernetes v{VERSION} is needed")
+        );
         fs::remove_dir_all(dir).unwrap();
     }
 }

@@ -33,16 +33,23 @@ pub(crate) fn create(node: &Node) -> Result<()> {
     Ok(())
 }
 
+/// Removes a node's cgroup with those of its pods from every tree, once its processes have ended.
+pub(crate) fn delete(node: &Node) -> Result<()> {
+    trees()?.iter().try_for_each(|tree| delete_one(&tree.join(&node.namespace)))
+}
+
 /// Removes every cgroup of the cluster.
-pub(crate) fn delete(cluster: &Layout) -> Result<()> {
-    for cgroup in of_cluster(cluster)? {
-        let deadline = Instant::now() + EMPTY_LIMIT;
-        while let Err(error) = remove(&cgroup) {
-            if Instant::now() > deadline {
-                bail!("cannot remove {}: {error}", cgroup.display());
-            }
-            std::thread::sleep(Duration::from_millis(20));
+pub(crate) fn delete_all(cluster: &Layout) -> Result<()> {
+    of_cluster(cluster)?.iter().try_for_each(|cgroup| delete_one(cgroup))
+}
+
+fn delete_one(cgroup: &Path) -> Result<()> {
+    let deadline = Instant::now() + EMPTY_LIMIT;
+    while let Err(error) = remove(cgroup) {
+        if Instant::now() > deadline {
+            bail!("cannot remove {}: {error}", cgroup.display());
         }
+        std::thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }

@@ -9,8 +9,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::base_images::PAUSE;
-use super::layout::{API_PORT, DNS_SERVICE, FIRST_NODE, Layout, Node, POD_RANGE};
+use super::layout::{API_PORT, DNS_SERVICE, FIRST_NODE, Layout, Node, OUTSIDE, OUTSIDE_NAME, POD_RANGE};
 
+/// Where the DNS server says that it follows the API server.
+pub(crate) const DNS_READY_PORT: u16 = 8181;
 /// Where containerd keeps what does not outlive the node's running; the node's own `/run`.
 const CONTAINERD_STATE: &str = "/run/containerd";
 
@@ -25,7 +27,7 @@ pub(crate) fn write_control_plane(cluster: &Layout) -> Result<()> {
     for client in ["admin", "controller-manager", "scheduler", "kube-proxy"] {
         write(&cluster.client_config(client), &kubeconfig(cluster, &url, client)?)?;
     }
-    Ok(())
+    write(&cluster.dns_config(), &coredns(cluster))
 }
 
 /// Writes what a node's containerd, kubelet and kube-proxy read.
@@ -71,6 +73,38 @@ pub(crate) fn kubeconfig(cluster: &Layout, url: &str, client: &str) -> Result<St
     })))
 }
 
+/// Names of the cluster follow the API server, one name is outside of it, and nothing else exists. Each has a block of its own:
+/// CoreDNS asks `template` before `hosts` and `kubernetes`, whatever the order is here.
+fn coredns(cluster: &Layout) -> String {
+    let config = cluster.client_config("admin");
+    let config = config.display();
+    let address = cluster.node(FIRST_NODE).address();
+    format!(
+        r"cluster.local in-addr.arpa ip6.arpa {{
+    errors
+    ready {address}:{DNS_READY_PORT}
+    kubernetes cluster.local in-addr.arpa ip6.arpa {{
+        kubeconfig {config}
+        ttl 1
+    }}
+    loadbalance
+}}
+{OUTSIDE_NAME} {{
+    errors
+    hosts {{
+        {OUTSIDE} {OUTSIDE_NAME}
+    }}
+}}
+. {{
+    errors
+    template ANY ANY {{
+        rcode NXDOMAIN
+    }}
+}}
+"
+    )
+}
+
 fn containerd(node: &Node) -> String {
     let dir = node.dir.display();
     let socket = node.containerd_socket();
@@ -103,7 +137,7 @@ conf_dir = "{dir}/cni"
 /// A bridge for the node's pods. Addresses of pods are seen unchanged everywhere, so nothing is masqueraded.
 fn cni(node: &Node) -> Value {
     json!({
-        "cniVersion": "0.4.0",
+        "cniVersion": "1.0.0",
         "name": node.namespace,
         "plugins": [
             {
@@ -137,12 +171,13 @@ fn kubelet(cluster: &Layout, node: &Node) -> Value {
         "authorization": {"mode": "Webhook"},
         "tlsCertFile": cluster.certificate(&certificate),
         "tlsPrivateKeyFile": cluster.key(&certificate),
+        "containerRuntimeEndpoint": format!("unix://{}", node.containerd_socket().display()),
+        // The machine may have control groups of version 1, which are only tolerated any more.
+        "failCgroupV1": false,
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": format!("/{}", node.namespace),
         "enforceNodeAllocatable": [],
         "failSwapOn": false,
-        // Its folder cannot be moved below --root-dir.
-        "featureGates": {"DevicePlugins": false},
         "clusterDNS": [DNS_SERVICE],
         "clusterDomain": "cluster.local",
         "resolvConf": node.dir.join("resolv.conf"),
@@ -160,18 +195,25 @@ fn kubelet(cluster: &Layout, node: &Node) -> Value {
     })
 }
 
+/// How a node's kube-proxy carries Services: both ways that people run, whatever the scenario.
+pub(crate) fn proxy_mode(node: &Node) -> &'static str {
+    if node.number == FIRST_NODE { "iptables" } else { "nftables" }
+}
+
 fn kube_proxy(cluster: &Layout, node: &Node) -> Value {
+    // Endpoints move quickly in tests.
+    let periods = json!({"minSyncPeriod": "100ms", "syncPeriod": "30s"});
     json!({
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
-        "mode": "iptables",
+        "mode": proxy_mode(node),
         "clusterCIDR": POD_RANGE,
         "hostnameOverride": node.name(),
         "clientConnection": {"kubeconfig": cluster.client_config("kube-proxy")},
         // These settings are the machine's and cannot be written from here.
         "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
-        // Endpoints move quickly in tests.
-        "iptables": {"minSyncPeriod": "100ms", "syncPeriod": "30s"},
+        "iptables": periods,
+        "nftables": periods,
     })
 }
 

@@ -6,8 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::layout::Layout;
-use super::{Provider, binaries, kind, local};
-use crate::workspace;
+use super::{Provider, kind, local};
+use crate::{process, workspace};
 
 /// A cluster that is there or can be made.
 #[derive(Clone, Debug)]
@@ -42,6 +42,14 @@ impl Cluster {
         self.provider
     }
 
+    /// Whether it can run here; if not, what is missing, in one line.
+    pub(crate) fn possible(&self) -> Result<()> {
+        match self.provider {
+            Provider::Local => local::possible(),
+            Provider::Kind => kind::usable().map_err(anyhow::Error::msg),
+        }
+    }
+
     pub(crate) fn up(&self, nodes: u8) -> Result<()> {
         match self.provider {
             Provider::Local => local::up(&self.layout, nodes),
@@ -66,7 +74,7 @@ impl Cluster {
     /// `kubectl` against it.
     pub(crate) fn kubectl(&self) -> Result<Command> {
         let program = match self.provider {
-            Provider::Local => binaries::folder()?.join("kubectl"),
+            Provider::Local => local::programs(&self.layout)?.join("kubectl"),
             Provider::Kind => workspace::on_path("kubectl").context("kubectl is needed on PATH")?,
         };
         let mut command = Command::new(program);
@@ -94,6 +102,14 @@ impl Cluster {
             Provider::Local => local::start_node(&self.layout, number),
             Provider::Kind => kind::node(&self.layout, number, "start"),
         }
+    }
+
+    /// How a node's kube-proxy says that it carries Services; only for the local provider.
+    pub(crate) fn proxy_mode(&self, number: u8) -> Result<String> {
+        let node = self.layout.node(number);
+        let mut curl = super::network::inside(&node.namespace, "curl");
+        curl.args(["--silent", "--show-error", "--fail", "--max-time", "5"]);
+        process::output(curl.arg("http://127.0.0.1:10249/proxyMode")).map(|mode| mode.trim().to_owned())
     }
 
     /// Ends the API server by force; it is started again by itself.

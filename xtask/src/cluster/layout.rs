@@ -93,13 +93,9 @@ impl Layout {
         self.state.join("port")
     }
 
-    /// What the DNS server answers from.
-    pub(crate) fn hosts(&self) -> PathBuf {
-        self.state.join("hosts")
-    }
-
-    pub(crate) fn dns_pid(&self) -> PathBuf {
-        self.state.join("dnsmasq.pid")
+    /// The DNS server's configuration.
+    pub(crate) fn dns_config(&self) -> PathBuf {
+        self.state.join("Corefile")
     }
 
     pub(crate) fn fabric(&self) -> String {

@@ -24,6 +24,13 @@ const FORWARDER_LIMIT: Duration = Duration::from_secs(10);
 /// How long containerd may take to answer.
 const CONTAINERD_LIMIT: Duration = Duration::from_secs(30);
 
+/// Whether a cluster can run here; if not, what is missing.
+pub(crate) fn possible() -> Result<()> {
+    ensure!(cfg!(target_os = "linux"), "a local cluster is made of Linux namespaces");
+    require_root()?;
+    binaries::possible()
+}
+
 /// Starts the cluster, or says that it runs. What a crash left is removed first.
 pub(crate) fn up(cluster: &Layout, nodes: u8) -> Result<()> {
     require_root()?;
@@ -38,14 +45,40 @@ pub(crate) fn up(cluster: &Layout, nodes: u8) -> Result<()> {
     }
     packages::ensure(&steps)?;
     let programs = binaries::ensure(&steps)?;
+    let mut record = Record {
+        nodes,
+        programs,
+        complete: false,
+    };
     // Written before anything is made: `down` then knows that there is something.
-    Record::new(nodes).write(cluster)?;
+    record.write(cluster)?;
+    if let Err(error) = make(cluster, &record, &steps) {
+        // Its message has the end of the log that matters.
+        return match remove(cluster) {
+            Ok(()) => Err(error),
+            Err(left) => Err(error.context(format!("and it cannot be removed, {left:#}"))),
+        };
+    }
+    record.complete = true;
+    record.write(cluster)?;
+    steps.say(&format!(
+        "{nodes} node{} ready after {:.1} s; export KUBECONFIG={}; kubectl is {}",
+        if nodes == 1 { "" } else { "s" },
+        steps.seconds(),
+        cluster.kubeconfig().display(),
+        record.programs.join("kubectl").display()
+    ));
+    Ok(())
+}
+
+fn make(cluster: &Layout, record: &Record, steps: &Steps) -> Result<()> {
+    let nodes = record.nodes;
     steps.run("certificates", || certificates::write(cluster, nodes))?;
     steps.run("networks and cgroups", || {
         network::create(cluster, nodes)?;
         (FIRST_NODE..=nodes).try_for_each(|number| cgroups::create(&cluster.node(number)))
     })?;
-    steps.run("starting nodes", || start_nodes(cluster, nodes, &programs))?;
+    steps.run("starting nodes", || start_nodes(cluster, record))?;
     steps.run("a way in from this machine", || start_forwarder(cluster))?;
     steps.run("base images", || {
         let images = base_images::write(&cluster.images())?;
@@ -54,15 +87,7 @@ pub(crate) fn up(cluster: &Layout, nodes: u8) -> Result<()> {
     let kubectl = Kubectl::new(cluster)?;
     steps.run("API server", || ready::api(cluster, &kubectl))?;
     steps.run("cluster DNS", || ready::dns_service(cluster, &kubectl))?;
-    steps.run("nodes", || ready::nodes(cluster, &kubectl, nodes))?;
-    steps.say(&format!(
-        "{nodes} node{} ready after {:.1} s; export KUBECONFIG={}; kubectl is {}",
-        if nodes == 1 { "" } else { "s" },
-        steps.seconds(),
-        cluster.kubeconfig().display(),
-        programs.join("kubectl").display()
-    ));
-    Ok(())
+    steps.run("nodes", || ready::nodes(cluster, &kubectl, nodes))
 }
 
 /// Ends and removes everything; nothing to do is no error.
@@ -99,6 +124,9 @@ pub(crate) fn start_node(cluster: &Layout, number: u8) -> Result<()> {
     let before = ready::heartbeat(&kubectl, &node)?;
     network::set_link(cluster, &node, true)?;
     if sweep::find(cluster, Of::Part(&node.part()))?.is_empty() {
+        // A boot leaves no pods' cgroups; kubelet would wait long for those of pods that it does not know any more.
+        cgroups::delete(&node)?;
+        cgroups::create(&node)?;
         start_node_init(cluster, &node)?;
     }
     ready::node(cluster, &kubectl, &node, &before)
@@ -130,6 +158,11 @@ pub(crate) fn kubeconfig(cluster: &Layout) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The folder of the programs that the cluster runs.
+pub(crate) fn programs(cluster: &Layout) -> Result<PathBuf> {
+    Ok(Record::read(cluster)?.programs)
+}
+
 fn known_node(cluster: &Layout, number: u8) -> Result<Node> {
     let record = Record::read(cluster)?;
     ensure!(
@@ -156,7 +189,7 @@ fn lock(cluster: &Layout) -> Result<UnixListener> {
 }
 
 fn is_up(cluster: &Layout, nodes: u8) -> bool {
-    Record::read(cluster).is_ok_and(|record| record.nodes == nodes)
+    Record::read(cluster).is_ok_and(|record| record.complete && record.nodes == nodes)
         && cluster.kubeconfig().is_file()
         && Kubectl::new(cluster).is_ok_and(|kubectl| ready::ready_nodes(&kubectl).is_ok_and(|ready| ready == nodes))
 }
@@ -172,7 +205,7 @@ fn has_leftovers(cluster: &Layout) -> Result<bool> {
 fn remove(cluster: &Layout) -> Result<()> {
     sweep::end(cluster, Of::Cluster)?;
     network::delete(cluster)?;
-    cgroups::delete(cluster)?;
+    cgroups::delete_all(cluster)?;
     if cluster.state().exists() {
         fs::remove_dir_all(cluster.state()).with_context(|| format!("cannot remove {}", cluster.state().display()))?;
     }
@@ -192,13 +225,12 @@ fn own_program(cluster: &Layout) -> Result<PathBuf> {
     Ok(kept)
 }
 
-fn start_nodes(cluster: &Layout, nodes: u8, programs: &Path) -> Result<()> {
+fn start_nodes(cluster: &Layout, record: &Record) -> Result<()> {
     config::write_control_plane(cluster)?;
-    let own = own_program(cluster)?;
-    for number in FIRST_NODE..=nodes {
+    for number in FIRST_NODE..=record.nodes {
         let node = cluster.node(number);
         config::write_node(cluster, &node)?;
-        let parts = parts::of_node(cluster, &node, programs, &own);
+        let parts = parts::of_node(cluster, &node, &record.programs);
         config::write(&node.parts_file(), &serde_json::to_string_pretty(&parts)?)?;
         start_node_init(cluster, &node)?;
     }
@@ -279,7 +311,7 @@ pub(crate) struct Kubectl {
 impl Kubectl {
     pub(crate) fn new(cluster: &Layout) -> Result<Self> {
         Ok(Self {
-            program: binaries::folder()?.join("kubectl"),
+            program: programs(cluster)?.join("kubectl"),
             config: cluster.kubeconfig(),
         })
     }

@@ -1,4 +1,4 @@
-//! Debian packages that a local cluster is made of; what is missing is installed.
+//! Debian packages that a local cluster and images are made of; what is missing is installed.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -24,13 +24,21 @@ const NEEDED: &[(&str, &str)] = &[
     ("ip", "iproute2"),
     ("mount", "mount"),
     ("busybox", "busybox-static"),
-    ("dnsmasq", "dnsmasq-base"),
     ("curl", "curl"),
     ("sysctl", "procps"),
     ("openssl", "openssl"),
     ("nsenter", "util-linux"),
     ("unshare", "util-linux"),
     ("zstd", "zstd"),
+];
+
+/// What images of the mesh's programs are made with and of.
+const IMAGES: &[(&str, &str)] = &[
+    ("strip", "binutils"),
+    ("ldd", "libc-bin"),
+    ("nft", "nftables"),
+    ("xtables-legacy-multi", "iptables"),
+    ("/etc/ssl/certs/ca-certificates.crt", "ca-certificates"),
 ];
 
 /// What the image with programs is made of.
@@ -44,7 +52,12 @@ pub(crate) fn ensure(steps: &Steps) -> Result<()> {
     ensure_all(steps, NEEDED)
 }
 
-/// The same for the image with programs alone.
+/// The same for images of the mesh's programs.
+pub(crate) fn ensure_for_images(steps: &Steps) -> Result<()> {
+    ensure_all(steps, IMAGES)
+}
+
+/// The same for the image with programs to try things with.
 pub(crate) fn ensure_tools(steps: &Steps) -> Result<()> {
     let needed = NEEDED.iter().filter(|(program, _)| TOOLS.contains(program));
     ensure_all(steps, &needed.copied().collect::<Vec<_>>())
@@ -63,6 +76,9 @@ pub(crate) fn install(steps: &Steps, packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     if workspace::on_path("apt-get").is_none() {
         bail!("these Debian packages, or what they hold, are needed: {list}; there is no apt-get here to install them");
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("these Debian packages are needed, and only root may install them: apt-get install {list}");
     }
     steps.run(&format!("installing {list}"), || {
         let _policy = NoServices::begin()?;

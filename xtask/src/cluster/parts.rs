@@ -26,13 +26,12 @@ pub(crate) enum After {
     Socket(PathBuf),
 }
 
-/// All parts of a node; `programs` is the folder of the Kubernetes programs, `own` this program.
-pub(crate) fn of_node(cluster: &Layout, node: &Node, programs: &Path, own: &Path) -> Vec<Part> {
+/// All parts of a node; `programs` is the folder of the programs of Kubernetes.
+pub(crate) fn of_node(cluster: &Layout, node: &Node, programs: &Path) -> Vec<Part> {
     let mut parts = Vec::new();
     if node.number == FIRST_NODE {
         parts.extend(control_plane(cluster, node, programs));
-        parts.push(dnsmasq(cluster, node));
-        parts.push(dns(cluster, node, programs, own));
+        parts.push(coredns(cluster, programs));
     }
     parts.push(containerd(node));
     parts.push(kubelet(cluster, node, programs));
@@ -115,6 +114,9 @@ fn controller_manager(cluster: &Layout, programs: &Path) -> Part {
     // A lost node shows after 8 s instead of 40.
     .flag("node-monitor-period", "2s")
     .flag("node-monitor-grace-period", "8s")
+    // With the defaults a new namespace waits for its account.
+    .flag("kube-api-qps", 500)
+    .flag("kube-api-burst", 1000)
 }
 
 fn scheduler(cluster: &Layout, programs: &Path) -> Part {
@@ -125,28 +127,8 @@ fn scheduler(cluster: &Layout, programs: &Path) -> Part {
         .flag("leader-elect", false)
 }
 
-/// Answers from one file; names that are not in it do not exist, and nobody else is asked.
-fn dnsmasq(cluster: &Layout, node: &Node) -> Part {
-    let mut part = part("dnsmasq", Path::new("dnsmasq"), None)
-        .flag("conf-file", "/dev/null")
-        .flag("pid-file", cluster.dns_pid().display())
-        .flag("addn-hosts", cluster.hosts().display())
-        .flag("local", "/#/")
-        .flag("listen-address", node.address())
-        .flag("except-interface", "lo")
-        .flag("log-facility", "-")
-        .flag("user", "root");
-    for alone in ["--keep-in-foreground", "--no-resolv", "--no-hosts", "--bind-interfaces"] {
-        part.arguments.push(alone.to_owned());
-    }
-    part
-}
-
-fn dns(cluster: &Layout, node: &Node, programs: &Path, own: &Path) -> Part {
-    let after = After::Tcp(format!("{}:53", node.address()));
-    let mut part = part("dns", own, Some(after));
-    part.arguments = vec!["cluster-dns".to_owned(), cluster.name().to_owned()];
-    part.flag("kubectl", programs.join("kubectl").display())
+fn coredns(cluster: &Layout, programs: &Path) -> Part {
+    part("coredns", &programs.join("coredns"), Some(api(cluster))).flag("conf", cluster.dns_config().display())
 }
 
 fn containerd(node: &Node) -> Part {
@@ -155,7 +137,6 @@ fn containerd(node: &Node) -> Part {
 
 fn kubelet(cluster: &Layout, node: &Node, programs: &Path) -> Part {
     let config = cluster.client_config(&format!("kubelet-{}", node.name()));
-    let socket = node.containerd_socket();
     let zone = format!(
         "topology.kubernetes.io/region=local,topology.kubernetes.io/zone=zone{}",
         node.number
@@ -163,13 +144,11 @@ fn kubelet(cluster: &Layout, node: &Node, programs: &Path) -> Part {
     part(
         "kubelet",
         &programs.join("kubelet"),
-        Some(After::Socket(socket.clone())),
+        Some(After::Socket(node.containerd_socket())),
     )
     .flag("config", node.dir.join("kubelet.json").display())
     .flag("kubeconfig", config.display())
     .flag("root-dir", node.dir.join("kubelet").display())
-    .flag("container-runtime", "remote")
-    .flag("container-runtime-endpoint", format!("unix://{}", socket.display()))
     .flag("hostname-override", node.name())
     .flag("node-ip", node.address())
     .flag("node-labels", zone)
@@ -208,7 +187,7 @@ mod tests {
 
     fn names(number: u8) -> Vec<String> {
         let cluster = Layout::new("weft").unwrap();
-        let parts = of_node(&cluster, &cluster.node(number), Path::new("/k"), Path::new("/x"));
+        let parts = of_node(&cluster, &cluster.node(number), Path::new("/k"));
         parts.into_iter().map(|part| part.name).collect()
     }
 
@@ -221,8 +200,7 @@ mod tests {
                 "kube-apiserver",
                 "kube-controller-manager",
                 "kube-scheduler",
-                "dnsmasq",
-                "dns",
+                "coredns",
                 "containerd",
                 "kubelet",
                 "kube-proxy"
@@ -234,7 +212,7 @@ mod tests {
     #[test]
     fn parts_survive_their_file() {
         let cluster = Layout::new("weft").unwrap();
-        let parts = of_node(&cluster, &cluster.node(1), Path::new("/k"), Path::new("/x"));
+        let parts = of_node(&cluster, &cluster.node(1), Path::new("/k"));
         let text = serde_json::to_string(&parts).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Part>>(&text).unwrap(), parts);
     }

@@ -10,8 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
+use super::config::DNS_READY_PORT;
 use super::layout::{DNS_SERVICE, FIRST_NODE, Layout, Node};
 use super::local::Kubectl;
+use super::network;
 use super::record::Record;
 use crate::process;
 
@@ -44,15 +46,23 @@ pub(crate) fn dns_service(cluster: &Layout, kubectl: &Kubectl) -> Result<()> {
         "apiVersion": "v1", "kind": "Service", "metadata": metadata,
         "spec": {"clusterIP": DNS_SERVICE, "ports": ports},
     });
-    let address = cluster.node(FIRST_NODE).address();
-    let endpoints = json!({
-        "apiVersion": "v1", "kind": "Endpoints", "metadata": metadata,
-        "subsets": [{"addresses": [{"ip": address}], "ports": ports}],
+    let mut slice = metadata;
+    slice["labels"] = json!({"kubernetes.io/service-name": "kube-dns"});
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": slice, "addressType": "IPv4",
+        "endpoints": [{"addresses": [cluster.node(FIRST_NODE).address()], "conditions": {"ready": true}}],
+        "ports": ports,
     });
     apply(
         kubectl,
-        &json!({"apiVersion": "v1", "kind": "List", "items": [service, endpoints]}),
-    )
+        &json!({"apiVersion": "v1", "kind": "List", "items": [service, slice]}),
+    )?;
+    let node = cluster.node(FIRST_NODE);
+    let url = format!("http://{}:{DNS_READY_PORT}/ready", node.address());
+    until(cluster, "coredns", || {
+        let mut curl = network::inside(&node.namespace, "curl");
+        process::output(curl.args(["--silent", "--show-error", "--fail", "--max-time", "5", &url])).map(drop)
+    })
 }
 
 /// As many nodes are ready as there should be.

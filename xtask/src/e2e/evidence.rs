@@ -9,7 +9,7 @@ use super::kube::Kube;
 
 /// File, and what kubectl is asked for it.
 const ASKED: &[(&str, &[&str])] = &[
-    ("objects.yaml", &["get", "all,endpoints,configmaps", "-o", "yaml"]),
+    ("objects.yaml", &["get", "all,endpointslices,configmaps", "-o", "yaml"]),
     ("pods.txt", &["describe", "pods"]),
     ("places.txt", &["get", "pods", "-o", "wide"]),
     ("events.txt", &["get", "events", "--sort-by=.lastTimestamp"]),

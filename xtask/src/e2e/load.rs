@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
 use super::kube::{Kube, until};
+use super::sidecar::{ANNOTATION, Sidecar};
 
 /// Requests a second, of all protocols together.
 const RATE: &str = "200";
@@ -61,16 +62,26 @@ impl Targets {
 impl<'a> Load<'a> {
     /// Starts the pod on the first node and waits for its first answers.
     pub(crate) fn start(kube: &'a Kube<'a>, targets: &Targets) -> Result<Self> {
-        Self::start_as(kube, "load", true, targets)
+        Self::start_with(kube, Sidecar::Native, targets)
+    }
+
+    /// The same with a kind of sidecar.
+    pub(crate) fn start_with(kube: &'a Kube<'a>, sidecar: Sidecar, targets: &Targets) -> Result<Self> {
+        Self::start_as(kube, "load", Some(sidecar), targets)
     }
 
     /// The same from a pod that is not in the mesh.
     pub(crate) fn start_outside(kube: &'a Kube<'a>, targets: &Targets) -> Result<Self> {
-        Self::start_as(kube, "load-outside", false, targets)
+        Self::start_as(kube, "load-outside", None, targets)
     }
 
-    fn start_as(kube: &'a Kube<'a>, pod: &'static str, inject: bool, targets: &Targets) -> Result<Self> {
-        kube.apply(&manifest(pod, inject, targets).to_string())?;
+    fn start_as(
+        kube: &'a Kube<'a>,
+        pod: &'static str,
+        sidecar: Option<Sidecar>,
+        targets: &Targets,
+    ) -> Result<Self> {
+        kube.apply(&manifest(pod, sidecar, targets).to_string())?;
         kube.wait_for("Ready", &[&format!("pod/{pod}")])?;
         let load = Self { kube, pod };
         until(FIRST_REPORT, || {
@@ -127,7 +138,17 @@ impl Report {
     }
 }
 
-fn manifest(pod: &str, inject: bool, targets: &Targets) -> Value {
+/// Ends all traffic of a namespace: one that is kept for a look would slow down what comes after it.
+pub(crate) fn end(kube: &Kube<'_>) -> Result<()> {
+    kube.run(&["delete", "pods", "--selector=app=load", "--wait=false"]).map(drop)
+}
+
+fn manifest(pod: &str, sidecar: Option<Sidecar>, targets: &Targets) -> Value {
+    let inject = sidecar.is_some().to_string();
+    let annotations: Value = { sidecar.iter() }
+        .map(|sidecar| (ANNOTATION.to_owned(), Value::from(sidecar.annotation())))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     let arguments = [
         "load",
         "--rate",
@@ -142,7 +163,7 @@ fn manifest(pod: &str, inject: bool, targets: &Targets) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": pod, "labels": {"app": "load", "sidecar.istio.io/inject": inject.to_string()}},
+        "metadata": {"name": pod, "labels": {"app": "load", "sidecar.istio.io/inject": inject}, "annotations": annotations},
         "spec": {
             "nodeSelector": {"topology.kubernetes.io/zone": "zone1"},
             "restartPolicy": "Never",

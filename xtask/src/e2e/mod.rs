@@ -3,6 +3,7 @@
 //! Each scenario has a namespace of its own and runs after the one before it; what it leaves in the cluster besides its namespace
 //! it takes away itself. When one fails, what the cluster says about it is kept below `target/e2e`.
 
+mod busy;
 mod evidence;
 mod forward;
 mod kube;
@@ -11,6 +12,7 @@ mod mesh;
 mod objects;
 mod outside;
 mod plain;
+mod sidecar;
 
 use std::cell::RefCell;
 use std::path::PathBuf;
@@ -18,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use self::busy::Busy;
 use self::kube::Kube;
 use crate::cluster::handle::Cluster;
 use crate::cluster::steps::Steps;
@@ -38,7 +41,8 @@ const PROGRAMS: &[&str] = &["meshctl"];
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cargo xtask e2e
-  cargo xtask e2e --keep dns        # then: cargo xtask cluster --name e2e status
+  cargo xtask e2e --keep names      # then: cargo xtask cluster --name e2e status
+  cargo xtask e2e --repeat 10 rollout
   cargo xtask e2e --list")]
 pub(crate) struct Arguments {
     /// Only scenarios whose name contains this.
@@ -49,9 +53,18 @@ pub(crate) struct Arguments {
     /// Leave the cluster, and the namespaces of failed scenarios, for a look; the next run uses the cluster and takes the namespaces away.
     #[arg(long)]
     keep: bool,
+    /// Run the chosen scenarios so often, one round after the other; the first failure ends it.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repeat: u32,
+    /// Keep every core of the machine busy meanwhile.
+    #[arg(long)]
+    busy: bool,
     /// Fail where a time is over its bar as well. Times are printed in any case; they say more about the machine where it is shared.
     #[arg(long)]
     strict: bool,
+    /// Where no cluster can run, say in one line what is missing, and end without a failure.
+    #[arg(long)]
+    if_possible: bool,
     /// Print the names of the scenarios and end.
     #[arg(long)]
     list: bool,
@@ -123,8 +136,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         "no scenario's name contains {filter:?}; --list shows all"
     );
     let steps = Steps::new("e2e");
-    images::dev(&[IMAGES, PROGRAMS].concat())?;
     let cluster = Cluster::new(CLUSTER, arguments.provider, true)?;
+    // Before the long build.
+    match cluster.possible() {
+        Err(error) if arguments.if_possible => {
+            steps.say(&format!("skipped: scenarios on a cluster, which cannot run here: {error:#}"));
+            return Ok(());
+        }
+        possible => possible?,
+    }
+    images::dev(&[IMAGES, PROGRAMS].concat())?;
     if arguments.provider == Some(Provider::Local) {
         steps.say(&cluster::kind::left_out());
     }
@@ -146,7 +167,12 @@ fn on_cluster(cluster: &Cluster, chosen: &[Scenario], arguments: &Arguments, ste
     let mut failed = Vec::new();
     let mut passed = 0_u32;
     let mut installed = false;
-    for scenario in chosen {
+    let _busy = arguments.busy.then(Busy::start);
+    let rounds = (0..arguments.repeat).flat_map(|_| chosen);
+    for scenario in rounds {
+        if arguments.repeat > 1 && !failed.is_empty() {
+            break;
+        }
         if let Some((provider, reason)) = scenario.only
             && provider != cluster.provider()
         {
@@ -216,6 +242,7 @@ fn perform(cluster: &Cluster, scenario: &Scenario, keep: bool, missed: &RefCell<
             evidence::collect(&mesh::system(&scene), &folder.join("control-plane"))?;
         }
         eprintln!("e2e: {}: evidence is in {}", scenario.name, folder.display());
+        load::end(&scene.kube)?;
     }
     if result.is_ok() || !keep {
         // The next scenario has another.

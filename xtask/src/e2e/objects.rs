@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::kube::{Kube, until};
 
@@ -42,6 +42,15 @@ pub(crate) fn check_names(kube: &Kube<'_>, hosts: &[&str]) -> Result<()> {
 
 /// Starts the pod `tools`, with a shell and curl.
 pub(crate) fn tools(kube: &Kube<'_>) -> Result<()> {
+    start_tools(kube, &json!({}))
+}
+
+/// The same on a node.
+pub(crate) fn tools_on(kube: &Kube<'_>, node: &str) -> Result<()> {
+    start_tools(kube, &json!({"kubernetes.io/hostname": node}))
+}
+
+fn start_tools(kube: &Kube<'_>, selector: &Value) -> Result<()> {
     let pod = json!({
         "apiVersion": "v1",
         "kind": "Pod",
@@ -49,6 +58,7 @@ pub(crate) fn tools(kube: &Kube<'_>) -> Result<()> {
         "spec": {
             // A first process without a handler does not see SIGTERM.
             "terminationGracePeriodSeconds": 0,
+            "nodeSelector": selector,
             "containers": [{"name": "tools", "image": TOOLS, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "100000"]}],
         },
     });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::kube::until;
 use super::load::{Load, Targets};
@@ -20,6 +20,12 @@ pub(super) const OUTSIDE: Option<(Provider, &str)> = Some((
     "only the local provider has a network outside the cluster for it",
 ));
 
+/// The same for how nodes carry Services.
+const LOCAL_PROXY: Option<(Provider, &str)> = Some((
+    Provider::Local,
+    "only the local provider has a node for each mode of kube-proxy",
+));
+
 /// These scenarios.
 pub(super) fn scenarios() -> Vec<Scenario> {
     let plain = |name, run| Scenario {
@@ -35,6 +41,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             ..plain("plain-outside", outside)
         },
         plain("plain-services", services),
+        Scenario {
+            only: LOCAL_PROXY,
+            ..plain("plain-proxy-modes", proxy_modes)
+        },
         plain("plain-node-lost", node_lost),
     ]
 }
@@ -90,6 +100,24 @@ fn services(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
+/// One node carries Services by nftables, the other by iptables, and pods of both reach one.
+fn proxy_modes(scene: &Scene<'_>) -> Result<()> {
+    let kube = &scene.kube;
+    kube.apply(SAMPLE[1])?;
+    kube.wait_for("Available", &["deployment", "--all"])?;
+    for (number, mode) in [(1, "iptables"), (2, "nftables")] {
+        let node = format!("node{number}");
+        let asked = scene.cluster.proxy_mode(number)?;
+        ensure!(asked == mode, "kube-proxy of {node} says that its mode is {asked}");
+        objects::tools_on(kube, &node)?;
+        for _ in 0..10 {
+            curl(kube, "http://callme/").with_context(|| format!("from {node} by {mode}"))?;
+        }
+        kube.run(&["delete", "pod", "tools"])?;
+    }
+    Ok(())
+}
+
 /// A node goes: its pods leave the Service, those of the other node answer. It comes back, and so do they.
 pub(super) fn node_lost(scene: &Scene<'_>) -> Result<()> {
     let kube = &scene.kube;
@@ -130,10 +158,12 @@ fn spread(objects: &str) -> String {
 
 /// How many ready pods the sample's Service has.
 fn endpoints(scene: &Scene<'_>) -> Result<usize> {
-    let endpoints = scene.kube.get(&["endpoints", "callme"])?;
-    let subsets = endpoints["subsets"].as_array().into_iter().flatten();
-    let ready = subsets.filter_map(|subset| subset["addresses"].as_array());
-    Ok(ready.map(Vec::len).sum())
+    let slices = scene
+        .kube
+        .get(&["endpointslices", "--selector=kubernetes.io/service-name=callme"])?;
+    let slices = slices["items"].as_array().into_iter().flatten();
+    let endpoints = slices.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
+    Ok(endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true).count())
 }
 
 #[cfg(test)]

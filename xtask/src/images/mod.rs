@@ -13,6 +13,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 
 use self::recipe::Recipe;
+use crate::cluster::packages;
+use crate::cluster::steps::Steps;
 use crate::{process, workspace};
 
 /// What a released image may have at most.
@@ -52,6 +54,8 @@ pub(crate) enum Profile {
 /// Builds the programs and writes the images, below `target/images`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let recipes = chosen(&arguments.names)?;
+    // Before the long build: what is missing is known now.
+    packages::ensure_for_images(&Steps::new("images"))?;
     build(arguments.profile)?;
     let folder = folder();
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;

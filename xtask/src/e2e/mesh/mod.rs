@@ -6,6 +6,7 @@ mod gateway;
 mod job;
 mod look;
 mod outage;
+mod pod_security;
 mod push;
 mod removal;
 mod revision;
@@ -53,7 +54,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         },
         injected("mesh-look", look::run),
         injected("mesh-job", job::run),
-        injected("mesh-rollout", rollout::run),
+        labelled("mesh-pod-security", pod_security::run),
+        injected("mesh-rollout", rollout::native),
+        injected("mesh-rollout-classic", rollout::classic),
         injected("mesh-node-lost", plain::node_lost),
         injected("mesh-outage", outage::run),
         injected("mesh-api-restart", outage::api_server),

@@ -1,22 +1,44 @@
-//! Rolling restarts under load, one after the other, and no request fails.
+//! Rolling restarts under load, one after the other, and no request fails, whichever kind of sidecar the pods have.
 
 use anyhow::{Context, Result};
 
 use super::{DEPLOYMENTS, system};
 use crate::e2e::Scene;
-use crate::e2e::kube::until;
+use crate::e2e::kube::{Kube, until};
 use crate::e2e::load::{Load, Targets};
 use crate::e2e::objects::{self, CHANGE_LIMIT, SAMPLE, only_v2_answers};
+use crate::e2e::sidecar::{self, Sidecar};
 
 /// Requests between two restarts: two seconds of them.
 const BETWEEN: u64 = 400;
 
-pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
-    let kube = &scene.kube;
-    objects::start(kube, &[SAMPLE[0], SAMPLE[1], ROUTES])?;
+/// Sidecars as the cluster has them, and then the control plane and the gateway as well.
+pub(super) fn native(scene: &Scene<'_>) -> Result<()> {
     let system = system(scene);
-    let gateway = format!("weft-ingressgateway.{}", system.namespace());
-    let inside = Load::start(kube, &Targets::callme("callme"))?;
+    run(scene, Sidecar::Native, |both_clean| {
+        for deployment in DEPLOYMENTS {
+            system.restart(deployment)?;
+            both_clean(deployment)?;
+        }
+        Ok(())
+    })
+}
+
+/// The applications alone: what is not beside an application has no sidecar.
+pub(super) fn classic(scene: &Scene<'_>) -> Result<()> {
+    run(scene, Sidecar::Classic, |_| Ok(()))
+}
+
+/// Whether nothing has failed until some time after what is named.
+type BothClean<'a> = &'a dyn Fn(&str) -> Result<()>;
+
+fn run(scene: &Scene<'_>, sidecar: Sidecar, and_then: impl FnOnce(BothClean<'_>) -> Result<()>) -> Result<()> {
+    let kube = &scene.kube;
+    let sample = SAMPLE.map(|objects| sidecar.in_templates(objects));
+    objects::start(kube, &[&sample[0], &sample[1], ROUTES])?;
+    check_sidecars(kube, sidecar)?;
+    let gateway = format!("weft-ingressgateway.{}", system(scene).namespace());
+    let inside = Load::start_with(kube, sidecar, &Targets::callme("callme"))?;
     let through = Load::start_outside(kube, &Targets::one_port(&gateway))?;
     let both_clean = |after: &str| {
         for (load, from) in [(&inside, "from a sidecar"), (&through, "through the gateway")] {
@@ -37,11 +59,13 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
     until(CHANGE_LIMIT, || only_v2_answers(kube))?;
     kube.restart("callme-v2")?;
     both_clean("the only pod's")?;
-    for deployment in DEPLOYMENTS {
-        system.restart(deployment)?;
-        both_clean(deployment)?;
-    }
-    Ok(())
+    and_then(&both_clean)
+}
+
+fn check_sidecars(kube: &Kube<'_>, sidecar: Sidecar) -> Result<()> {
+    let pods = kube.get(&["pods", "--selector=app=callme"])?;
+    let mut pods = pods["items"].as_array().into_iter().flatten();
+    pods.try_for_each(|pod| sidecar::check(pod, Some(sidecar)))
 }
 
 /// All three protocols on the one port of the gateway.

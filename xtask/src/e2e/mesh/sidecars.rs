@@ -5,8 +5,10 @@ use anyhow::{Context, Result, ensure};
 use crate::e2e::Scene;
 use crate::e2e::kube::{Kube, until};
 use crate::e2e::objects::{self, CHANGE_LIMIT, SAMPLE, curl};
+use crate::e2e::sidecar::{self, Sidecar};
 
-/// Pods of the namespace get the proxy and its init container, and one that asks not to gets neither.
+/// Pods of the namespace get a native sidecar and its init container, one that asks for it a classic one, and one that asks not to
+/// neither.
 pub(super) fn injection(scene: &Scene<'_>) -> Result<()> {
     let kube = &scene.kube;
     objects::start(kube, &SAMPLE)?;
@@ -18,29 +20,29 @@ metadata: {name: apart, labels: {sidecar.istio.io/inject: "false"}}
 spec:
   terminationGracePeriodSeconds: 0
   containers: [{name: tools, image: "weft.local/tools:1", imagePullPolicy: IfNotPresent, command: [sleep, "100000"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: classic, annotations: {sidecar.istio.io/nativeSidecar: "false"}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers: [{name: classic, image: "weft.local/tools:1", imagePullPolicy: IfNotPresent, command: [sleep, "100000"]}]
 "#,
     )?;
+    kube.wait_for("Ready", &["pod/apart", "pod/classic"])?;
     let pods = kube.get(&["pods"])?;
     for pod in pods["items"].as_array().into_iter().flatten() {
-        check(pod, pod["metadata"]["name"] != "apart")?;
+        let expected = match pod["metadata"]["name"].as_str() {
+            Some("apart") => None,
+            Some("classic") => Some(Sidecar::Classic),
+            _ => Some(Sidecar::Native),
+        };
+        sidecar::check(pod, expected)?;
     }
     let answer = until(CHANGE_LIMIT, || curl(kube, "http://caller/"))?;
     ensure!(answer.contains(r#""service":"callme""#), "the caller answers {answer}");
-    Ok(())
-}
-
-fn check(pod: &serde_json::Value, proxy: bool) -> Result<()> {
-    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
-    let has = |list: &str, wanted: &str| {
-        let containers = pod["spec"][list].as_array().into_iter().flatten();
-        containers.filter(|container| container["name"] == wanted).count() == 1
-    };
-    let proxied = has("containers", "istio-proxy") || has("initContainers", "istio-proxy");
-    let captured = has("initContainers", "weft-init");
-    ensure!(
-        proxied == proxy && captured == proxy,
-        "{name}: proxy {proxied}, init container {captured}, expected {proxy}"
-    );
+    let answer = kube.exec("classic", &["curl", "--silent", "--max-time", "5", "http://callme/"])?;
+    ensure!(answer.contains(r#""service":"callme""#), "beside a classic sidecar callme answers {answer}");
     Ok(())
 }
 
