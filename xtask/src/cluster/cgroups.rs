@@ -35,7 +35,9 @@ pub(crate) fn create(node: &Node) -> Result<()> {
 
 /// Removes a node's cgroup with those of its pods from every tree, once its processes have ended.
 pub(crate) fn delete(node: &Node) -> Result<()> {
-    trees()?.iter().try_for_each(|tree| delete_one(&tree.join(&node.namespace)))
+    trees()?
+        .iter()
+        .try_for_each(|tree| delete_one(&tree.join(&node.namespace)))
 }
 
 /// Removes every cgroup of the cluster.

@@ -197,7 +197,11 @@ fn kubelet(cluster: &Layout, node: &Node) -> Value {
 
 /// How a node's kube-proxy carries Services: both ways that people run, whatever the scenario.
 pub(crate) fn proxy_mode(node: &Node) -> &'static str {
-    if node.number == FIRST_NODE { "iptables" } else { "nftables" }
+    if node.number == FIRST_NODE {
+        "iptables"
+    } else {
+        "nftables"
+    }
 }
 
 fn kube_proxy(cluster: &Layout, node: &Node) -> Value {

@@ -40,11 +40,17 @@ impl Go {
         let program = found.with_context(|| format!("Go 1.{GO_MINOR_MIN} or newer is needed, and there is no go"))?;
         // Without this, an old Go would fetch a new one by itself.
         let mut asked = Command::new(&program);
-        asked.args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local").current_dir("/");
+        asked
+            .args(["env", "GOVERSION"])
+            .env("GOTOOLCHAIN", "local")
+            .current_dir("/");
         let version = process::output(&mut asked)?.trim().to_owned();
         match minor(&version) {
             Some(minor) if minor >= GO_MINOR_MIN => Ok(Self { program, version }),
-            _ => bail!("Go 1.{GO_MINOR_MIN} or newer is needed, and {} is {version}", program.display()),
+            _ => bail!(
+                "Go 1.{GO_MINOR_MIN} or newer is needed, and {} is {version}",
+                program.display()
+            ),
         }
     }
 
@@ -56,8 +62,12 @@ impl Go {
     fn build(&self, module: &str, output: &Path, linker: &str, cache: &Path) -> Result<()> {
         let mut go = Command::new(&self.program);
         go.current_dir(folder(module));
-        go.args(["build", "-trimpath", "-ldflags", linker, "-o"]).arg(output).arg(".");
-        go.env("CGO_ENABLED", "0").env("GOTOOLCHAIN", "local").env("GOCACHE", cache);
+        go.args(["build", "-trimpath", "-ldflags", linker, "-o"])
+            .arg(output)
+            .arg(".");
+        go.env("CGO_ENABLED", "0")
+            .env("GOTOOLCHAIN", "local")
+            .env("GOCACHE", cache);
         // What a user has set for other work.
         go.env("GOFLAGS", "-mod=readonly").env("GOWORK", "off");
         process::output(&mut go).map(drop)

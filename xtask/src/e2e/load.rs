@@ -75,12 +75,7 @@ impl<'a> Load<'a> {
         Self::start_as(kube, "load-outside", None, targets)
     }
 
-    fn start_as(
-        kube: &'a Kube<'a>,
-        pod: &'static str,
-        sidecar: Option<Sidecar>,
-        targets: &Targets,
-    ) -> Result<Self> {
+    fn start_as(kube: &'a Kube<'a>, pod: &'static str, sidecar: Option<Sidecar>, targets: &Targets) -> Result<Self> {
         kube.apply(&manifest(pod, sidecar, targets).to_string())?;
         kube.wait_for("Ready", &[&format!("pod/{pod}")])?;
         let load = Self { kube, pod };
@@ -140,7 +135,8 @@ impl Report {
 
 /// Ends all traffic of a namespace: one that is kept for a look would slow down what comes after it.
 pub(crate) fn end(kube: &Kube<'_>) -> Result<()> {
-    kube.run(&["delete", "pods", "--selector=app=load", "--wait=false"]).map(drop)
+    kube.run(&["delete", "pods", "--selector=app=load", "--wait=false"])
+        .map(drop)
 }
 
 fn manifest(pod: &str, sidecar: Option<Sidecar>, targets: &Targets) -> Value {

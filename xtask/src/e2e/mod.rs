@@ -140,7 +140,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     // Before the long build.
     match cluster.possible() {
         Err(error) if arguments.if_possible => {
-            steps.say(&format!("skipped: scenarios on a cluster, which cannot run here: {error:#}"));
+            steps.say(&format!(
+                "skipped: scenarios on a cluster, which cannot run here: {error:#}"
+            ));
             return Ok(());
         }
         possible => possible?,

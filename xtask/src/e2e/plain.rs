@@ -163,7 +163,9 @@ fn endpoints(scene: &Scene<'_>) -> Result<usize> {
         .get(&["endpointslices", "--selector=kubernetes.io/service-name=callme"])?;
     let slices = slices["items"].as_array().into_iter().flatten();
     let endpoints = slices.flat_map(|slice| slice["endpoints"].as_array().into_iter().flatten());
-    Ok(endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true).count())
+    Ok(endpoints
+        .filter(|endpoint| endpoint["conditions"]["ready"] == true)
+        .count())
 }
 
 #[cfg(test)]

@@ -43,9 +43,14 @@ pub(crate) fn check(pod: &Value, expected: Option<Sidecar>) -> Result<()> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let find = |list: &str, wanted: &str| {
         let containers = pod["spec"][list].as_array().into_iter().flatten();
-        containers.filter(|container| container["name"] == wanted).collect::<Vec<_>>()
+        containers
+            .filter(|container| container["name"] == wanted)
+            .collect::<Vec<_>>()
     };
-    let found = match (&find("initContainers", "istio-proxy")[..], &find("containers", "istio-proxy")[..]) {
+    let found = match (
+        &find("initContainers", "istio-proxy")[..],
+        &find("containers", "istio-proxy")[..],
+    ) {
         ([], []) => None,
         ([native], []) if native["restartPolicy"] == "Always" => Some(Sidecar::Native),
         ([], [_]) => Some(Sidecar::Classic),

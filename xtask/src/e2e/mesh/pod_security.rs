@@ -29,7 +29,10 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
             Ok(said) => bail!("meshctl check finds nothing: {said}"),
             Err(error) => format!("{error:#}"),
         };
-        ensure!(said.contains("callme-v1"), "meshctl check does not name callme-v1: {said}");
+        ensure!(
+            said.contains("callme-v1"),
+            "meshctl check does not name callme-v1: {said}"
+        );
         Ok(said)
     })?;
     ensure!(said.contains("PodSecurity"), "meshctl check does not say why: {said}");
@@ -44,7 +47,8 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
 
 fn enforce(kube: &Kube<'_>, level: &str) -> Result<()> {
     let label = format!("pod-security.kubernetes.io/enforce={level}");
-    kube.run(&["label", "--overwrite", "namespace", kube.namespace(), &label]).map(drop)
+    kube.run(&["label", "--overwrite", "namespace", kube.namespace(), &label])
+        .map(drop)
 }
 
 /// What the level `restricted` asks of a pod's own container, and no interception.

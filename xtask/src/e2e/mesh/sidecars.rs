@@ -42,7 +42,10 @@ spec:
     let answer = until(CHANGE_LIMIT, || curl(kube, "http://caller/"))?;
     ensure!(answer.contains(r#""service":"callme""#), "the caller answers {answer}");
     let answer = kube.exec("classic", &["curl", "--silent", "--max-time", "5", "http://callme/"])?;
-    ensure!(answer.contains(r#""service":"callme""#), "beside a classic sidecar callme answers {answer}");
+    ensure!(
+        answer.contains(r#""service":"callme""#),
+        "beside a classic sidecar callme answers {answer}"
+    );
     Ok(())
 }
 
