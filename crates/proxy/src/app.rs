@@ -1,6 +1,7 @@
 //! The only place that wires the proxy together: threads, configuration, sockets, shutdown.
 
 mod control;
+mod ending;
 mod serve;
 mod thread;
 

@@ -10,7 +10,6 @@ use weft_base::identity::{IdentityError, SpiffeId, TrustDomain};
 use weft_base::log::LogFlags;
 
 use crate::capture::options::Init;
-use crate::mesh::Role;
 
 /// The data plane of the Weft service mesh.
 #[derive(Debug, Parser)]
@@ -39,8 +38,10 @@ pub enum Verb {
     Gateway(Box<Mesh>),
     /// Give a stock Envoy beside it the workload's certificate, over a Unix socket.
     SdsAgent(SdsAgent),
-    /// Wait for the proxy beside it to be ready, or for the application beside it to end.
+    /// Wait for the proxy beside it to be ready.
     Wait(Wait),
+    /// Have the proxy beside it send the workload's callers away, as its pod ends.
+    Drain(Drain),
     /// Check an Envoy bootstrap file and exit.
     Validate(Validate),
     /// Program interception for the pod: send its traffic through the proxy beside it.
@@ -145,10 +146,11 @@ pub struct Mesh {
     /// How long requests in flight may take after a SIGTERM.
     #[arg(long, env = "WEFT_DRAIN_TIME", default_value = "45s", value_parser = parse_duration)]
     pub drain_time: Duration,
-    /// How long listeners stay open after a SIGTERM while clients are sent away, so that load balancers can hear of it first. A
-    /// second signal ends it. 5s for gateways, none for sidecars, whose application has ended by then.
-    #[arg(long, env = "WEFT_MINIMUM_DRAIN_TIME", value_parser = parse_duration)]
-    pub minimum_drain_time: Option<Duration>,
+    /// How long listeners stay open at the end while clients are sent away, so that everybody can hear of it first: from a SIGTERM, or
+    /// from `weft-proxy drain` before it. A second signal ends it. A sidecar whose workload no service names and nobody has called does
+    /// without.
+    #[arg(long, env = "WEFT_MINIMUM_DRAIN_TIME", default_value = "5s", value_parser = parse_duration)]
+    pub minimum_drain_time: Duration,
 }
 
 /// Options of `sds-agent`.
@@ -180,17 +182,28 @@ pub struct SdsAgent {
 /// Options of `wait`.
 #[derive(Clone, Debug, Args)]
 pub struct Wait {
-    /// Wait until no process of another user has a socket in this pod, instead of until the proxy is ready.
-    #[arg(long)]
-    pub idle: bool,
-    /// Shortest time to wait for that: other proxies need a moment to learn that the pod ends.
-    #[arg(long, default_value = "0s", value_parser = parse_duration, requires = "idle")]
-    pub at_least: Duration,
     /// Longest time to wait.
     #[arg(long, default_value = "60s", value_parser = parse_duration)]
     pub timeout: Duration,
     /// Where the proxy answers /healthz/ready.
     #[arg(long, default_value = "127.0.0.1:15021")]
+    pub address: SocketAddr,
+}
+
+/// Options of `drain`.
+#[derive(Clone, Debug, Args)]
+pub struct Drain {
+    /// Then wait until no process of another user has a socket in this pod.
+    #[arg(long)]
+    pub until_idle: bool,
+    /// Shortest time to wait for that: an application that has no socket now may open one before it ends.
+    #[arg(long, default_value = "0s", value_parser = parse_duration, requires = "until_idle")]
+    pub at_least: Duration,
+    /// Longest time to wait for that.
+    #[arg(long, default_value = "60s", value_parser = parse_duration, requires = "until_idle")]
+    pub timeout: Duration,
+    /// The status port of the proxy.
+    #[arg(long, default_value = "127.0.0.1:15020")]
     pub address: SocketAddr,
 }
 
@@ -225,14 +238,14 @@ impl Run {
 
 impl Mesh {
     /// The part that is common with `run`.
-    pub fn as_run(&self, role: Role) -> Run {
+    pub fn as_run(&self) -> Run {
         let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Run {
             config: PathBuf::new(),
             tolerate_unsupported: self.tolerate_unsupported,
             concurrency: Some(self.concurrency.unwrap_or_else(|| processors.min(2))),
             drain_time: self.drain_time,
-            minimum_drain_time: self.minimum_drain_time.unwrap_or_else(|| role.minimum_drain_time()),
+            minimum_drain_time: self.minimum_drain_time,
         }
     }
 }

@@ -1,8 +1,10 @@
 //! The drain of listeners: clients are sent away first, then the sockets are closed. Inbound ones can go alone, as they do when a pod ends.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weft_base::shutdown::Shutdown;
 
@@ -13,7 +15,15 @@ use crate::model::listener::{Direction, Listener};
 pub struct Drain {
     all: CancellationToken,
     inbound: CancellationToken,
+    began: Arc<Began>,
     stopped: Arc<AtomicU8>,
+}
+
+/// When clients were first sent away.
+#[derive(Debug, Default)]
+struct Began {
+    all: OnceLock<Instant>,
+    inbound: OnceLock<Instant>,
 }
 
 /// Which listeners no longer listen.
@@ -29,14 +39,33 @@ impl Drain {
         Self {
             inbound: all.child_token(),
             all,
+            began: Arc::default(),
             stopped: Arc::default(),
         }
     }
 
-    /// Sends clients away.
-    pub fn start(&self, inbound_only: bool) {
-        let token = if inbound_only { &self.inbound } else { &self.all };
+    /// Sends clients away from now on. Asked again, the first time is what counts.
+    pub fn start(&self, inbound_only: bool, now: Instant) {
+        let (token, began) = if inbound_only {
+            (&self.inbound, &self.began.inbound)
+        } else {
+            (&self.all, &self.began.all)
+        };
+        began.get_or_init(|| now);
         token.cancel();
+    }
+
+    /// What is left of the time that clients of a direction are given, which began when they were first sent away.
+    pub fn time_left(&self, direction: Direction, given: Duration, now: Instant) -> Duration {
+        let all = self.began.all.get();
+        let inbound = match direction {
+            Direction::Inbound => self.began.inbound.get(),
+            Direction::Outbound | Direction::Unspecified => None,
+        };
+        let began = all.into_iter().chain(inbound).min();
+        began.map_or(given, |began| {
+            given.saturating_sub(now.saturating_duration_since(*began))
+        })
     }
 
     /// Cancelled once clients of a direction are sent away.
@@ -75,12 +104,34 @@ mod tests {
             [Direction::Inbound, Direction::Outbound].map(|direction| drain.token(direction).is_cancelled())
         };
         assert_eq!(draining(&drain), [false, false]);
-        drain.start(true);
+        drain.start(true, Instant::now());
         assert_eq!(draining(&drain), [true, false]);
         shutdown.start();
         assert_eq!(draining(&drain), [true, true]);
         let other = Drain::new(&Shutdown::new());
-        other.start(false);
+        other.start(false, Instant::now());
         assert_eq!(draining(&other), [true, true]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_clients_runs_from_when_they_were_first_sent_away() {
+        const GIVEN: Duration = Duration::from_secs(5);
+        let left = |drain: &Drain| {
+            [Direction::Inbound, Direction::Outbound].map(|of| drain.time_left(of, GIVEN, Instant::now()).as_secs())
+        };
+        let drain = Drain::new(&Shutdown::new());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(left(&drain), [5, 5], "nobody was sent away");
+        for (passed, inbound_only, expected) in [
+            (0, true, [5, 5]),
+            (2, true, [3, 5]),
+            (1, false, [2, 5]),
+            (1, false, [1, 4]),
+            (9, true, [0, 0]),
+        ] {
+            tokio::time::advance(Duration::from_secs(passed)).await;
+            drain.start(inbound_only, Instant::now());
+            assert_eq!(left(&drain), expected, "after {passed} s more");
+        }
     }
 }

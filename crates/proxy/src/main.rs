@@ -10,7 +10,7 @@ use weft_proxy::bootstrap::{ApartError, Loaded};
 use weft_proxy::config::{Cli, Mesh, Run, Verb};
 use weft_proxy::mesh::Role;
 use weft_proxy::secrets::agent;
-use weft_proxy::{app, bootstrap, capture, wait};
+use weft_proxy::{app, bootstrap, capture, hooks};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,7 +28,8 @@ fn main() -> Result<ExitCode> {
         Verb::Sidecar(options) => in_mesh(Role::Sidecar, *options, log)?,
         Verb::Gateway(options) => in_mesh(Role::Gateway, *options, log)?,
         Verb::SdsAgent(options) => control_runtime()?.block_on(agent::run(options))?,
-        Verb::Wait(options) => control_runtime()?.block_on(wait::run(&options))?,
+        Verb::Wait(options) => control_runtime()?.block_on(hooks::wait(&options))?,
+        Verb::Drain(options) => control_runtime()?.block_on(hooks::drain(&options))?,
         Verb::Validate(options) => {
             let loaded = bootstrap::load(&options.config, options.tolerate_unsupported)?;
             warn_tolerated(&loaded);

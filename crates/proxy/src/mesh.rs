@@ -1,7 +1,6 @@
 //! A proxy under the mesh's control plane: the bootstrap that its flags stand for, and its identity as secrets.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -24,19 +23,6 @@ pub enum Role {
     Sidecar,
     /// A gateway.
     Gateway,
-}
-
-// === impl Role ===
-
-impl Role {
-    /// How long listeners stay open at the end where no flag says: Kubernetes takes some time to tell every node that a gateway's pod is
-    /// no endpoint any more. Istio's figure (`MINIMUM_DRAIN_DURATION`).
-    pub fn minimum_drain_time(self) -> Duration {
-        match self {
-            Self::Sidecar => Duration::ZERO,
-            Self::Gateway => Duration::from_secs(5),
-        }
-    }
 }
 
 /// Why the flags do not make a bootstrap.

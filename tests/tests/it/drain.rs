@@ -20,6 +20,7 @@ use crate::support::client::{Http1, RawRequest};
 use crate::support::mesh::get as admin_page;
 use crate::support::ports;
 use crate::support::process::{Process, built};
+use crate::support::wire::Message;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -36,6 +37,11 @@ fn forwarding(listen: SocketAddr, upstream: SocketAddr) -> String {
 async fn serve(tasks: &mut JoinSet<()>) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
+    serve_on(listener, tasks);
+    Ok(address)
+}
+
+pub(super) fn serve_on(listener: TcpListener, tasks: &mut JoinSet<()>) {
     tasks.spawn(async move {
         let mut connections = JoinSet::new();
         while let Ok((stream, _)) = listener.accept().await {
@@ -47,11 +53,16 @@ async fn serve(tasks: &mut JoinSet<()>) -> Result<SocketAddr> {
             });
         }
     });
-    Ok(address)
 }
 
 /// Asks, and tells whether the answer ends the connection.
-async fn get(client: &mut Http1, path: &str) -> Result<bool> {
+pub(super) async fn get(client: &mut Http1, path: &str) -> Result<bool> {
+    let answer = ask(client, path).await?;
+    ensure!(answer.status() == 200, "got {}", answer.start);
+    Ok(answer.header("connection") == Some("close"))
+}
+
+pub(super) async fn ask(client: &mut Http1, path: &str) -> Result<Message> {
     let text = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
     let request = RawRequest {
         bytes: text.as_bytes(),
@@ -60,9 +71,7 @@ async fn get(client: &mut Http1, path: &str) -> Result<bool> {
         limit: LIMIT,
     };
     client.send(request.bytes).await?;
-    let answer = client.receive(request).await?.response.context("no answer")?;
-    ensure!(answer.status() == 200, "got {}", answer.start);
-    Ok(answer.header("connection") == Some("close"))
+    client.receive(request).await?.response.context("no answer")
 }
 
 /// An HTTP/2 client that comes now is answered, and told to go by GOAWAY: its connection ends by itself.

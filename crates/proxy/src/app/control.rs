@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::time::Instant;
+
 use super::Proxy;
 use crate::observe::istio::registry::Exposition;
 use crate::observe::stats::{Scope, Stat};
@@ -101,7 +103,7 @@ impl Proxy {
             self.stop_listening(inbound_only);
             return;
         }
-        self.drain.start(inbound_only);
+        self.drain.start(inbound_only, Instant::now());
         let proxy = Arc::downgrade(self);
         let (stop, time) = (self.shutdown.token(), self.drain_time);
         self.shutdown.spawn(async move {
@@ -111,6 +113,12 @@ impl Proxy {
                 proxy.stop_listening(inbound_only);
             }
         });
+    }
+
+    /// Sends callers of the workload away for as long as the process lives. Listeners stay: while its pod ends somebody may still come.
+    pub fn send_callers_away(&self) {
+        tracing::info!("the workload ends, its callers are sent away");
+        self.drain.start(true, Instant::now());
     }
 
     fn stop_listening(&self, inbound_only: bool) {

@@ -13,6 +13,7 @@ use weft_base::shutdown::{Shutdown, termination};
 use weft_base::workload::{self, IdentityWatch};
 
 use super::Proxy;
+use super::ending::Clients;
 use crate::admin::{self, Admin, DumpSource};
 use crate::bootstrap::Loaded;
 use crate::config::{Mesh, Run};
@@ -39,7 +40,7 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
     let loaded = mesh::bootstrap(role, &options)?;
     let ca = mesh::ca_config(&options)?;
     let shutdown = Shutdown::new();
-    let (proxy, mut store) = Proxy::start(&loaded, &options.as_run(role), shutdown.clone())?;
+    let (proxy, mut store) = Proxy::start(&loaded, &options.as_run(), shutdown.clone())?;
     let proxy = Arc::new(proxy);
     let names = names::start(&options.dns_listen, &shutdown).await;
     if let Some(names) = names.context("cannot serve dns")? {
@@ -64,6 +65,7 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
         starting: Some(starting),
         certificate: Some(first),
         application_ended: ended,
+        clients: role.into(),
     };
     serve(loaded, proxy, store, admin, shutdown, needs).await
 }
@@ -90,7 +92,7 @@ async fn follow_identity(
     }
 }
 
-/// What a proxy waits for beyond its configuration.
+/// What a proxy waits for beyond its configuration, at its start and at its end.
 #[derive(Debug, Default)]
 struct Needs {
     /// Discovery is asked only once this resolves.
@@ -99,6 +101,8 @@ struct Needs {
     starting: Option<Blocker>,
     /// Cancelled when there is no application any more that the proxy stands in front of.
     application_ended: CancellationToken,
+    /// Who has to hear of the end.
+    clients: Clients,
 }
 
 /// Follows discovery and serves until asked to end.
@@ -152,26 +156,12 @@ async fn serve(
     tracing::info!(signal, "draining");
     // Load balancers that ask whether it is ready hear of the end first.
     let _not_ready = proxy.readiness.block("draining");
-    send_clients_away(&proxy, &shutdown).await?;
+    let heard = proxy.send_clients_away(needs.clients, termination()).await;
+    heard.context("cannot wait for signals")?;
     shutdown.start();
     shutdown.drain(proxy.drain_time).await;
     tokio::task::spawn_blocking(move || proxy.stop())
         .await
         .context("stopping failed")?;
-    Ok(())
-}
-
-/// The first part of an end: listeners stay open for a while, as load balancers go on sending connections until they have heard, and
-/// every client that is served is told to go elsewhere. A second signal cuts it short.
-async fn send_clients_away(proxy: &Proxy, shutdown: &Shutdown) -> Result<()> {
-    if proxy.minimum_drain_time.is_zero() {
-        return Ok(());
-    }
-    proxy.drain.start(false);
-    tokio::select! {
-        () = tokio::time::sleep(proxy.minimum_drain_time) => {}
-        () = shutdown.started() => {}
-        again = termination() => drop(again.context("cannot wait for signals")?),
-    }
     Ok(())
 }

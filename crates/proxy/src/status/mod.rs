@@ -100,13 +100,13 @@ async fn quit(State(status): State<Status>, ConnectInfo(peer): ConnectInfo<Socke
     "OK\n".into_response()
 }
 
-/// Sends the clients of the workload away, as before the pod ends; only for those within the pod.
+/// Sends the callers of the workload away until the process ends, as its pod is about to; only for those within the pod.
 async fn drain(State(status): State<Status>, ConnectInfo(peer): ConnectInfo<SocketAddr>) -> Response {
     if !peer.ip().to_canonical().is_loopback() {
         return elsewhere();
     }
     if let Some(proxy) = status.admin.proxy() {
-        proxy.drain_listeners(true, true);
+        proxy.send_callers_away();
     }
     "OK\n".into_response()
 }

@@ -126,6 +126,7 @@ impl Control {
             ("--app-probers", probes().to_string()),
             ("--dns-listen", "127.0.0.1:15053,[::1]:15053".to_owned()),
             ("--drain-time", "1s".to_owned()),
+            ("--minimum-drain-time", "0s".to_owned()),
         ]));
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         pod.start(
