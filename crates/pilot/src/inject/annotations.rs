@@ -403,13 +403,14 @@ mod tests {
         let expected = "sidecar.istio.io/proxyCPU: 4 is more than the limit 2000m of proxyCPULimit";
         assert_eq!(bad.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected]);
         let default = crate::inject::Resources::default();
-        let resources = of(&[("proxyMemoryLimit", "64Mi")]).unwrap().resources.over(&default);
+        let over = |pairs| of(pairs).unwrap().resources.over(&default, None).unwrap();
+        let resources = over(&[("proxyMemoryLimit", "64Mi")]);
         assert_eq!(
             (resources.memory.as_str(), resources.memory_limit.as_str()),
             ("", "64Mi")
         );
         assert_eq!((resources.cpu.as_str(), resources.cpu_limit.as_str()), ("", ""));
-        assert_eq!(of(&[]).unwrap().resources.over(&default), default);
+        assert_eq!(over(&[]), default);
     }
 
     #[test]

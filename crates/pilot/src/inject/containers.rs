@@ -25,6 +25,9 @@ const TOKEN_SECONDS: i64 = 43_200;
 /// Audience of that token.
 const TOKEN_AUDIENCE: &str = "istio-ca";
 
+/// The proxy in its image.
+const PROGRAM: &str = "/usr/local/bin/weft-proxy";
+
 /// How long a proxy may take to get ready before its pod is started again, in seconds (Istio: 600).
 const STARTUP_SECONDS: i32 = 600;
 
@@ -41,9 +44,9 @@ pub(super) struct Proxy {
     pub(super) log_level: String,
     pub(super) concurrency: u32,
     pub(super) drain: Option<Duration>,
+    /// How long others have to hear of the pod's end, from its beginning.
     pub(super) termination_drain: Duration,
-    /// How long a native sidecar's listeners stay open after SIGTERM; an ordinary one has `termination_drain` in its hook.
-    pub(super) minimum_drain: Option<Duration>,
+    /// Longest wait for the application, for an ordinary sidecar.
     pub(super) grace: Duration,
     pub(super) status_port: u16,
     pub(super) resources: Resources,
@@ -110,7 +113,7 @@ pub(super) fn proxy(proxy: &Proxy) -> Container {
         }),
         readiness_probe: has_status.then(|| readiness(proxy)),
         startup_probe: has_status.then(startup),
-        lifecycle: lifecycle(proxy),
+        lifecycle: Some(lifecycle(proxy)),
         resources: Some(resources(&proxy.resources)),
         restart_policy: proxy.native.then(|| "Always".to_owned()),
         security_context: Some(SecurityContext {
@@ -163,9 +166,10 @@ fn variables(proxy: &Proxy) -> Vec<EnvVar> {
     if let Some(drain) = proxy.drain {
         all.push(variable("WEFT_DRAIN_TIME", &milliseconds(drain)));
     }
-    if let Some(drain) = proxy.minimum_drain {
-        all.push(variable("WEFT_MINIMUM_DRAIN_TIME", &milliseconds(drain)));
-    }
+    all.push(variable(
+        "WEFT_MINIMUM_DRAIN_TIME",
+        &milliseconds(proxy.termination_drain),
+    ));
     if !proxy.metadata.is_empty() {
         let text = serde_json::to_string(&proxy.metadata).unwrap_or_default();
         all.push(variable("WEFT_METADATA", &text));
@@ -214,37 +218,32 @@ fn ready_request() -> HTTPGetAction {
     }
 }
 
-/// A native sidecar starts before and ends after the others by itself. An ordinary container does both by hooks: the kubelet starts the
-/// next container only when this one's `postStart` is over, and sends SIGTERM only when `preStop` is.
-fn lifecycle(proxy: &Proxy) -> Option<Lifecycle> {
-    if proxy.native {
-        return None;
-    }
-    let run = |command: Vec<String>| LifecycleHandler {
-        exec: Some(ExecAction { command: Some(command) }),
+/// The kubelet runs `preStop` of every container at once when a pod ends, and sends SIGTERM to a container when its hook is over: to a
+/// native sidecar after the others have ended (KEP-753), so that its hook only passes the news on. An ordinary container holds SIGTERM back
+/// by its hook, and others by `postStart`: the kubelet starts the next container only when this one's is over.
+fn lifecycle(proxy: &Proxy) -> Lifecycle {
+    let run = |words: &[&str]| LifecycleHandler {
+        exec: Some(ExecAction {
+            command: Some(words.iter().map(|word| (*word).to_owned()).collect()),
+        }),
         ..LifecycleHandler::default()
     };
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
-    let ready = words(&[
-        "/usr/local/bin/weft-proxy",
-        "wait",
-        "--timeout",
-        &format!("{STARTUP_SECONDS}s"),
-    ]);
-    let idle = words(&[
-        "/usr/local/bin/weft-proxy",
-        "wait",
-        "--idle",
-        "--at-least",
-        &milliseconds(proxy.termination_drain),
-        "--timeout",
-        &milliseconds(proxy.grace),
-    ]);
-    Some(Lifecycle {
-        post_start: proxy.hold_application.then(|| run(ready)),
-        pre_stop: Some(run(idle)),
+    let address = format!("127.0.0.1:{}", status_port(proxy));
+    let drain = [PROGRAM, "drain", "--address", &address];
+    if proxy.native {
+        return Lifecycle {
+            pre_stop: Some(run(&drain)),
+            ..Lifecycle::default()
+        };
+    }
+    let ready = [PROGRAM, "wait", "--timeout", &format!("{STARTUP_SECONDS}s")];
+    let (at_least, timeout) = (milliseconds(proxy.termination_drain), milliseconds(proxy.grace));
+    let idle = ["--until-idle", "--at-least", &at_least, "--timeout", &timeout];
+    Lifecycle {
+        post_start: proxy.hold_application.then(|| run(&ready)),
+        pre_stop: Some(run(&[&drain[..], &idle[..]].concat())),
         ..Lifecycle::default()
-    })
+    }
 }
 
 fn milliseconds(duration: Duration) -> String {

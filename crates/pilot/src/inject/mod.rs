@@ -51,7 +51,7 @@ const READINESS_PERIOD: i32 = 1;
 /// How long the proxy keeps taking requests after its pod was asked to end (Istio: 5 s).
 const TERMINATION_DRAIN: Duration = Duration::from_secs(5);
 
-/// Time that is left for the proxy's own end within the pod's grace period.
+/// Time that is left for the proxy's own end within the pod's grace period, of which half is more where it is short.
 const LAST_SECONDS: Duration = Duration::from_secs(3);
 
 /// Why a pod is not admitted.
@@ -149,9 +149,9 @@ fn decide_proxy(spec: &PodSpec, options: &Options, settings: &Settings, workload
         Interception::None => None,
     };
     let of = |own: &Option<String>, default: &str| own.clone().unwrap_or_else(|| default.to_owned());
-    let grace = spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS);
-    let grace = Duration::from_secs(u64::try_from(grace).unwrap_or(0)).saturating_sub(LAST_SECONDS);
-    let native = options.native_sidecar.unwrap_or(true) && settings.native_sidecar;
+    let grace = usable_grace(spec);
+    let resources = options.resources.over(&settings.resources, spec.resources.as_ref());
+    let resources = resources.map_err(Refusal::Annotations)?;
     let proxy = Proxy {
         image: of(&options.image, &settings.image),
         image_pull_policy: settings.image_pull_policy.clone(),
@@ -167,14 +167,10 @@ fn decide_proxy(spec: &PodSpec, options: &Options, settings: &Settings, workload
         concurrency: config.concurrency.unwrap_or(settings.concurrency),
         drain: config.drain,
         termination_drain: config.termination_drain.unwrap_or(TERMINATION_DRAIN).min(grace),
-        minimum_drain: config
-            .termination_drain
-            .filter(|_| native)
-            .map(|drain| drain.min(grace)),
         grace,
         status_port,
-        resources: options.resources.over(&settings.resources),
-        native,
+        resources,
+        native: options.native_sidecar.unwrap_or(settings.native_sidecar),
         hold_application: config.hold_application.unwrap_or(settings.hold_application),
         readiness: (
             options.readiness_initial_delay.unwrap_or(0),
@@ -187,6 +183,13 @@ fn decide_proxy(spec: &PodSpec, options: &Options, settings: &Settings, workload
         mounts: options.volume_mounts.clone(),
     };
     Ok(proxy)
+}
+
+/// The part of the pod's grace period before the proxy's own end.
+fn usable_grace(spec: &PodSpec) -> Duration {
+    let seconds = spec.termination_grace_period_seconds.unwrap_or(GRACE_SECONDS);
+    let grace = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    grace.saturating_sub(LAST_SECONDS).max(grace / 2)
 }
 
 /// What the proxy tells pilot beyond its name and labels.

@@ -28,7 +28,8 @@ pub struct Settings {
     pub cluster_id: String,
     /// Network of the cluster's pods; empty for the default one.
     pub network: String,
-    /// Whether the kubelet knows containers that outlive the others (`restartPolicy: Always` of an init container).
+    /// Whether the proxy is a container that starts before the others and outlives them (`restartPolicy: Always` of an init container), or
+    /// one among them. Default of `sidecar.istio.io/nativeSidecar`.
     pub native_sidecar: bool,
     /// Requests and limits of the proxy.
     pub resources: Resources,
@@ -89,7 +90,7 @@ impl Default for Settings {
             cluster_domain: "cluster.local".to_owned(),
             cluster_id: "Kubernetes".to_owned(),
             network: String::new(),
-            native_sidecar: false,
+            native_sidecar: true,
             resources: Resources::default(),
             log_level: "info".to_owned(),
             concurrency: 0,

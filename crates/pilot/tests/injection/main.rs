@@ -13,10 +13,11 @@ fn case(name: &str) -> PathBuf {
         .join(name)
 }
 
-/// Settings whose texts do not change with the version.
+/// Settings whose texts do not change with the version, with ordinary sidecars, of which there is more to see.
 fn settings() -> Settings {
     Settings {
         image: "weft/proxy:test".to_owned(),
+        native_sidecar: false,
         ..Settings::default()
     }
 }
@@ -168,6 +169,110 @@ fn users_that_do_not_bypass_the_proxy_are_admitted() {
     ));
     let own = json!({"securityContext": {"runAsGroup": 1337}, "containers": [{"name": "web", "securityContext": {"runAsGroup": 0}}]});
     injected(&pod(json!({}), own));
+}
+
+/// The container of that name, wherever it is.
+fn container<'a>(pod: &'a Value, name: &str) -> (&'static str, &'a Value) {
+    let places = ["/spec/initContainers", "/spec/containers"];
+    let mut found = places.into_iter().flat_map(|place| {
+        let containers = pod.pointer(place).and_then(Value::as_array);
+        containers
+            .into_iter()
+            .flatten()
+            .map(move |container| (place, container))
+    });
+    found.find(|(_, container)| container["name"] == name).unwrap()
+}
+
+#[test]
+fn a_pod_chooses_the_kind_of_its_sidecar_over_the_installation() {
+    for (installation, annotation, is_native) in [
+        (true, None, true),
+        (true, Some("false"), false),
+        (true, Some("true"), true),
+        (false, None, false),
+        (false, Some("true"), true),
+        (false, Some("false"), false),
+    ] {
+        let settings = Settings {
+            native_sidecar: installation,
+            ..settings()
+        };
+        let annotations = annotation.map_or(json!({}), |value| json!({"sidecar.istio.io/nativeSidecar": value}));
+        let outcome = inject(&pod(annotations, plain()), "shop", Scope::Selected, &settings).unwrap();
+        let Outcome::Injected { pod, .. } = outcome else {
+            panic!("{outcome:?}");
+        };
+        let (place, proxy) = container(&pod, "istio-proxy");
+        assert_eq!(
+            place == "/spec/initContainers",
+            is_native,
+            "{installation} {annotation:?}"
+        );
+        assert_eq!(
+            proxy["restartPolicy"] == "Always",
+            is_native,
+            "{installation} {annotation:?}"
+        );
+        // Only who ends beside the application has to wait for it.
+        let hook = proxy["lifecycle"]["preStop"]["exec"]["command"].to_string();
+        assert!(hook.contains("drain"), "{hook}");
+        assert_eq!(hook.contains("--until-idle"), !is_native, "{hook}");
+    }
+    assert!(Settings::default().native_sidecar);
+}
+
+/// Callers' time, and the longest wait for the application, within pods' grace periods.
+#[test]
+fn drains_fit_into_the_grace_period() {
+    #[track_caller]
+    fn check(seconds: Value, config: &str, minimum: &str, longest: &str) {
+        let mut spec = plain();
+        if !seconds.is_null() {
+            spec["terminationGracePeriodSeconds"] = seconds;
+        }
+        let pod = injected(&pod(json!({"proxy.istio.io/config": config}), spec));
+        let (_, proxy) = container(&pod, "istio-proxy");
+        let mut variables = proxy["env"].as_array().unwrap().iter();
+        let found = variables.find(|variable| variable["name"] == "WEFT_MINIMUM_DRAIN_TIME");
+        assert_eq!(found.unwrap()["value"], minimum);
+        let words = proxy["lifecycle"]["preStop"]["exec"]["command"].as_array().unwrap();
+        let words: Vec<&str> = words.iter().filter_map(Value::as_str).collect();
+        assert_eq!(words[words.len() - 4..], ["--at-least", minimum, "--timeout", longest]);
+    }
+    check(Value::Null, "", "5s", "27s");
+    check(json!(3600), "", "5s", "3597s");
+    check(json!(8), "", "5s", "5s");
+    check(json!(5), "", "2500ms", "2500ms");
+    check(json!(2), "", "1s", "1s");
+    check(json!(1), "", "500ms", "500ms");
+    check(json!(0), "", "0s", "0s");
+    check(json!(30), "terminationDrainDuration: 12.5s", "12500ms", "27s");
+    check(json!(10), "terminationDrainDuration: 1m", "7s", "7s");
+    check(json!(30), "terminationDrainDuration: 0s", "0s", "27s");
+}
+
+/// The API server takes only containers whose requests together, and whose limits each, are within those of the whole pod.
+#[test]
+fn resources_of_the_whole_pod_are_shared() {
+    let mut spec = plain();
+    spec["resources"] = json!({"requests": {"memory": "64Mi"}, "limits": {"memory": "64Mi"}});
+    let limited = injected(&pod(json!({}), spec.clone()));
+    assert_eq!(limited["spec"]["resources"], spec["resources"]);
+    for name in ["weft-init", "istio-proxy"] {
+        let (_, container) = container(&limited, name);
+        let expected = json!({"requests": {"cpu": "100m"}, "limits": {"cpu": "2000m"}});
+        assert_eq!(container["resources"], expected, "{name}");
+    }
+    spec["resources"] = json!({"limits": {"memory": "64Mi", "cpu": "1"}});
+    let limited = injected(&pod(json!({}), spec.clone()));
+    for name in ["weft-init", "istio-proxy"] {
+        assert_eq!(container(&limited, name).1["resources"], json!({}), "{name}");
+    }
+    refused(
+        &pod(json!({"sidecar.istio.io/proxyMemory": "128Mi"}), spec),
+        "sidecar.istio.io/proxyMemory: 128Mi is more than the whole pod has by its spec.resources: 64Mi of memory",
+    );
 }
 
 /// Discovery reads the annotation only.
