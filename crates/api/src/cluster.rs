@@ -11,19 +11,12 @@ pub struct Node;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Namespace;
 
-/// Region, zone and sub-zone of a node with these labels: `topology.kubernetes.io/*`, on old clusters
-/// `failure-domain.beta.kubernetes.io/*`; the sub-zone is Istio's own label.
+/// Region, zone and sub-zone of a node with these labels: `topology.kubernetes.io/*`; the sub-zone is Istio's own label.
 pub fn locality(labels: &Labels) -> Locality {
-    let first = |keys: &[&str]| {
-        let found = keys.iter().find_map(|key| labels.get(*key));
-        found.cloned().unwrap_or_default()
-    };
+    let of = |key: &str| labels.get(key).cloned().unwrap_or_default();
     Locality {
-        region: first(&[
-            "topology.kubernetes.io/region",
-            "failure-domain.beta.kubernetes.io/region",
-        ]),
-        zone: first(&["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"]),
-        sub_zone: first(&["topology.istio.io/subzone"]),
+        region: of("topology.kubernetes.io/region"),
+        zone: of("topology.kubernetes.io/zone"),
+        sub_zone: of("topology.istio.io/subzone"),
     }
 }

@@ -1,4 +1,4 @@
-//! Kubernetes `discovery.k8s.io` EndpointSlice (`v1` and `v1beta1`): some of the endpoints of one service.
+//! Kubernetes `discovery.k8s.io/v1` EndpointSlice: some of the endpoints of one service.
 
 use std::net::IpAddr;
 

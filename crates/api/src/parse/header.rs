@@ -22,7 +22,7 @@ const KINDS: &[(&str, &[&str], Kind)] = &[
     ("", &["v1"], Kind::Pod),
     ("", &["v1"], Kind::Node),
     ("", &["v1"], Kind::Namespace),
-    ("discovery.k8s.io", &["v1", "v1beta1"], Kind::EndpointSlice),
+    ("discovery.k8s.io", &["v1"], Kind::EndpointSlice),
     ("networking.istio.io", NETWORKING, Kind::VirtualService),
     ("networking.istio.io", NETWORKING, Kind::DestinationRule),
     ("networking.istio.io", NETWORKING, Kind::ServiceEntry),

@@ -96,7 +96,7 @@ fn export_to(meta: &Meta) -> ExportTo {
     )
 }
 
-/// `clusterIPs`, on older servers only `clusterIP`.
+/// `clusterIPs`, or `clusterIP` alone, as people write it.
 fn cluster_ip(fields: &mut Fields<'_, '_>) -> ClusterIp {
     let single = fields.text("clusterIP").filter(|text| !text.is_empty());
     let all = fields.texts("clusterIPs");

@@ -278,11 +278,7 @@ fn slice_port(fields: &mut Fields<'_, '_>) -> Option<SlicePort> {
 
 fn slice_endpoints(fields: &mut Fields<'_, '_>) -> Vec<SliceEndpoint> {
     let addresses = fields.texts("addresses");
-    // Kubernetes 1.20 and older (`v1beta1`) name the node in `topology`.
-    let topology = fields
-        .with("topology", |_, node| scalar(node, "kubernetes.io/hostname"))
-        .flatten();
-    let node = fields.text("nodeName").or(topology).unwrap_or_default();
+    let node = fields.text("nodeName").unwrap_or_default();
     let (ready, serving, terminating) = lenient(fields, "conditions", |f| {
         (f.flag("ready"), f.flag("serving"), f.flag("terminating"))
     })

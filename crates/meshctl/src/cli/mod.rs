@@ -132,7 +132,7 @@ pub(crate) enum Verb {
     Uninstall(UninstallArguments),
     /// Print the Kubernetes objects of an installation without asking a server.
     #[command(
-        before_help = "Examples:\n  meshctl manifest generate --set profile=demo > mesh.yaml\n  meshctl manifest generate --kube-version 1.20\n  meshctl manifest crds > crds.yaml"
+        before_help = "Examples:\n  meshctl manifest generate --set profile=demo > mesh.yaml\n  meshctl manifest crds > crds.yaml"
     )]
     Manifest {
         #[command(subcommand)]
@@ -276,20 +276,10 @@ pub(crate) struct UninstallArguments {
 pub(crate) enum ManifestVerb {
     /// All objects of an installation.
     #[command(before_help = "Examples:\n  meshctl manifest generate --set profile=demo")]
-    Generate(ManifestArguments),
+    Generate(ValueArguments),
     /// The definitions of Istio's kinds alone.
     #[command(before_help = "Examples:\n  meshctl manifest crds")]
     Crds,
-}
-
-/// What to render.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct ManifestArguments {
-    #[command(flatten)]
-    pub(crate) values: ValueArguments,
-    /// Version of Kubernetes to render for; otherwise the newest that is known.
-    #[arg(long, value_name = "VERSION")]
-    pub(crate) kube_version: Option<String>,
 }
 
 /// What to check.

@@ -85,22 +85,18 @@ const fn kept(kind: Installed) -> Installed {
 // === impl Installed ===
 
 impl Installed {
-    pub(crate) fn resource(&self, version: &str) -> ApiResource {
-        let gvk = GroupVersionKind::gvk(self.group, version, self.kind);
+    pub(crate) fn resource(&self) -> ApiResource {
+        let gvk = GroupVersionKind::gvk(self.group, self.version, self.kind);
         ApiResource::from_gvk_with_plural(&gvk, self.plural)
     }
 }
 
 /// The API of an object's kind, in its namespace.
 pub(crate) fn api_of(client: &Client, object: &Value) -> anyhow::Result<Api<DynamicObject>> {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let (kind, version) = (text(&object["kind"]), text(&object["apiVersion"]));
-    let version = version
-        .rsplit_once('/')
-        .map_or(version.as_str(), |(_, version)| version);
+    let kind = object["kind"].as_str().unwrap_or_default();
     let installed = KINDS.iter().find(|known| known.kind == kind);
     let installed = installed.with_context(|| format!("{kind} is not part of an installation"))?;
-    let resource = installed.resource(version);
+    let resource = installed.resource();
     if !installed.namespaced {
         return Ok(Api::all_with(client.clone(), &resource));
     }

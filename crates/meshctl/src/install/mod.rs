@@ -15,9 +15,9 @@ use kube::Client;
 use serde_json::Value;
 
 pub(crate) use self::preflight::{Finding, Mark};
-use self::render::{Abilities, Part};
+use self::render::Part;
 use self::values::Values;
-use crate::cli::{InstallArguments, ManifestArguments, UninstallArguments, UpgradeArguments, ValueArguments};
+use crate::cli::{InstallArguments, UninstallArguments, UpgradeArguments, ValueArguments};
 use crate::exit::{Exit, Failure};
 use crate::output;
 
@@ -31,16 +31,9 @@ const REMOVAL_TIMEOUT: Duration = Duration::from_secs(120);
 const RESET: &str = "the values of the installation do not fit; --reset-values does without them";
 
 /// `meshctl manifest generate`: prints the objects, asks no server.
-pub(crate) fn generate(arguments: &ManifestArguments) -> anyhow::Result<Exit> {
-    let values = values_of(&arguments.values)?;
-    let abilities = match &arguments.kube_version {
-        Some(text) => Abilities {
-            minor: preflight::minor(text)
-                .ok_or_else(|| Failure::usage(format!("--kube-version {text}: write it as 1.29")))?,
-        },
-        None => Abilities::NEWEST,
-    };
-    output::write(&text_of(&render::render(&values, abilities))?)?;
+pub(crate) fn generate(arguments: &ValueArguments) -> anyhow::Result<Exit> {
+    let values = values_of(arguments)?;
+    output::write(&text_of(&render::render(&values))?)?;
     Ok(Exit::Ok)
 }
 
@@ -130,26 +123,27 @@ async fn bring(client: &Client, arguments: &InstallArguments, values: &Values, u
         gateway_namespaces: &values.gateway_namespaces,
     };
     let report = examine(client, wish).await?;
-    for finding in report.findings.iter().filter(|finding| finding.mark != Mark::Good) {
-        output::say(&finding.line());
-    }
-    let bad: Vec<&Finding> = report
-        .findings
-        .iter()
-        .filter(|finding| finding.mark == Mark::Bad)
-        .collect();
+    let (bad, others): (Vec<&Finding>, Vec<&Finding>) =
+        report.findings.iter().partition(|finding| finding.mark == Mark::Bad);
+    let said = others.into_iter().filter(|finding| finding.mark != Mark::Good);
+    said.for_each(|finding| output::say(&finding.line()));
     match bad.as_slice() {
         [] => {}
-        [Finding { hint, .. }] => bail!("this cluster cannot be installed to, and nothing was changed; {hint}"),
-        several => bail!(
-            "this cluster cannot be installed to, and nothing was changed; {} things are in the way, see above",
-            several.len()
-        ),
+        [Finding { text, hint, .. }] => {
+            bail!("this cluster cannot be installed to, and nothing was changed: {text}; {hint}")
+        }
+        several => {
+            several.iter().for_each(|finding| output::say(&finding.line()));
+            bail!(
+                "this cluster cannot be installed to, and nothing was changed; {} things are in the way, see above",
+                several.len()
+            )
+        }
     }
     if upgrade && report.pilots.as_ref().is_none_or(Vec::is_empty) {
         return Err(Failure::usage("there is no mesh to upgrade; use meshctl install").into());
     }
-    let parts = render::render(values, report.abilities);
+    let parts = render::render(values);
     apply::all(client, &parts, arguments.timeout, arguments.skip_wait).await?;
     remove::stale(client, &parts, &values.revision, REMOVAL_TIMEOUT).await?;
     output::say(&next_step(values, upgrade));
@@ -192,7 +186,7 @@ mod tests {
     fn committed_manifests_are_up_to_date() {
         for profile in values::PROFILES {
             let values = Values::new(&[], &[format!("profile={profile}")]).unwrap();
-            let text = text_of(&render::render(&values, Abilities::NEWEST)).unwrap();
+            let text = text_of(&render::render(&values)).unwrap();
             expect_file![format!("../../../../deploy/manifests/{profile}.yaml")].assert_eq(&text);
         }
         let definitions = render::definitions();

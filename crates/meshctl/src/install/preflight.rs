@@ -11,10 +11,10 @@ use kube::{Client, ResourceExt};
 use serde::Serialize;
 use weft_base::kubernetes::is_status;
 
-use super::render::{Abilities, OWNED};
+use super::render::OWNED;
 
-/// Oldest minor version of Kubernetes 1 that has everything: server-side apply, webhooks and definitions of version v1.
-const MINOR_MIN: u32 = 20;
+/// Oldest minor version of Kubernetes 1: the first with native sidecars, and older than all that anybody supports.
+const MINOR_MIN: u32 = 29;
 
 /// Namespace of mesh-wide objects where pilot is not told another.
 const ROOT_NAMESPACE: &str = "istio-system";
@@ -66,7 +66,8 @@ pub(crate) struct Pilot {
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     pub(crate) findings: Vec<Finding>,
-    pub(crate) abilities: Abilities,
+    /// Whether the server is new enough for everything else to be looked at.
+    supported: bool,
     /// The discovery servers of the cluster; nothing where they may not be listed.
     pub(crate) pilots: Option<Vec<Pilot>>,
 }
@@ -100,7 +101,7 @@ impl Finding {
 /// Looks at everything that an installation needs.
 pub(crate) async fn examine(client: &Client, wish: Wish<'_>) -> anyhow::Result<Report> {
     let mut report = survey(client, wish.namespace).await?;
-    if report.abilities.minor < MINOR_MIN {
+    if !report.supported {
         return Ok(report);
     }
     let is_first = report.pilots.as_ref().is_some_and(Vec::is_empty);
@@ -123,10 +124,11 @@ pub(crate) async fn survey(client: &Client, namespace: &str) -> anyhow::Result<R
         .await
         .context("the API server does not answer")?;
     let text = format!("{}.{}", version.major, version.minor);
-    let minor = minor(&text).unwrap_or(0);
-    let mut findings = vec![version_finding(&text, minor)];
+    let version = version_finding(&text);
+    let supported = version.mark == Mark::Good;
+    let mut findings = vec![version];
     let mut found = None;
-    if minor >= MINOR_MIN {
+    if supported {
         findings.extend(allowed("namespace", namespace_finding(client, namespace).await)?);
         match pilots(client).await {
             Ok(pilots) => found = Some(pilots),
@@ -135,7 +137,7 @@ pub(crate) async fn survey(client: &Client, namespace: &str) -> anyhow::Result<R
     }
     Ok(Report {
         findings,
-        abilities: Abilities { minor },
+        supported,
         pilots: found,
     })
 }
@@ -159,19 +161,19 @@ pub(crate) fn allowed(category: &'static str, looked: anyhow::Result<Vec<Finding
 }
 
 /// The minor version of a text such as `1.29` or `v1.29+`.
-pub(super) fn minor(text: &str) -> Option<u32> {
+fn minor(text: &str) -> Option<u32> {
     let rest = text.trim_start_matches('v').strip_prefix("1.")?;
     let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
     rest[..end].parse().ok()
 }
 
-fn version_finding(text: &str, minor: u32) -> Finding {
+fn version_finding(text: &str) -> Finding {
     const CATEGORY: &str = "kubernetes";
-    if minor >= MINOR_MIN {
+    if minor(text).is_some_and(|minor| minor >= MINOR_MIN) {
         return Finding::new(CATEGORY, Mark::Good, format!("the server runs Kubernetes {text}"), "");
     }
-    let hint = format!("upgrade it to 1.{MINOR_MIN} or later");
-    Finding::new(CATEGORY, Mark::Bad, format!("the server runs Kubernetes {text}"), hint)
+    let text = format!("the server runs Kubernetes {text}, the mesh needs 1.{MINOR_MIN} or newer");
+    Finding::new(CATEGORY, Mark::Bad, text, "upgrade the cluster or use another one")
 }
 
 async fn namespace_finding(client: &Client, name: &str) -> anyhow::Result<Vec<Finding>> {
@@ -264,7 +266,20 @@ mod tests {
         ] {
             assert_eq!(minor(text), expected, "{text}");
         }
-        assert_eq!(version_finding("1.19", 19).mark, Mark::Bad);
-        assert_eq!(version_finding("1.20", 20).mark, Mark::Good);
+        for (text, mark) in [
+            ("1.20", Mark::Bad),
+            ("1.28+", Mark::Bad),
+            ("1.29", Mark::Good),
+            ("1.36", Mark::Good),
+            ("1.x", Mark::Bad),
+        ] {
+            let finding = version_finding(text);
+            assert_eq!(finding.mark, mark, "{text}");
+            assert_eq!(
+                finding.text.contains("needs 1.29 or newer"),
+                mark == Mark::Bad,
+                "{text}"
+            );
+        }
     }
 }

@@ -116,12 +116,10 @@ async fn of_kind(
     wanted: impl Fn(&DynamicObject) -> bool,
     timeout: Duration,
 ) -> anyhow::Result<usize> {
-    let Some((listed, version)) = list(client, kind, selector).await? else {
-        return Ok(0);
-    };
+    let listed = list(client, kind, selector).await?;
     let mut going = Vec::new();
     for object in listed.into_iter().filter(wanted) {
-        let resource = kind.resource(version);
+        let resource = kind.resource();
         let api: Api<DynamicObject> = match object.namespace() {
             Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
             None => Api::all_with(client.clone(), &resource),
@@ -157,19 +155,12 @@ async fn of_kind(
     Ok(going.len())
 }
 
-/// The objects of a kind, and the version in which the server has it; nothing where it has it in none.
-async fn list(
-    client: &Client,
-    kind: &Installed,
-    selector: &str,
-) -> anyhow::Result<Option<(Vec<DynamicObject>, &'static str)>> {
-    for version in [kind.version, "v1beta1"] {
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource(version));
-        match api.list(&ListParams::default().labels(selector)).await {
-            Ok(list) => return Ok(Some((list.items, version))),
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => return Err(error).with_context(|| format!("cannot list {}", kind.plural)),
-        }
+/// The objects of a kind; none where the server does not have it.
+async fn list(client: &Client, kind: &Installed, selector: &str) -> anyhow::Result<Vec<DynamicObject>> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
+    match api.list(&ListParams::default().labels(selector)).await {
+        Ok(list) => Ok(list.items),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot list {}", kind.plural)),
     }
-    Ok(None)
 }

@@ -51,9 +51,6 @@ pub(crate) struct Values {
     pub(crate) ingress_gateway: Gateway,
     /// Settings of the injector. Image, addresses, revision and trust domain follow from the values above.
     pub(crate) proxy: Settings,
-    /// What was said of [`Settings::native_sidecar`]; nothing where the server's version decides.
-    #[serde(skip)]
-    pub(crate) native_sidecar: Option<bool>,
     /// What was said, apart from the revision: the profile, and what differs from it.
     #[serde(skip)]
     pub(crate) given: Value,
@@ -94,7 +91,6 @@ impl Values {
         }
         let profile = layers::profile_of(&layers, sets).unwrap_or_else(|| "default".to_owned());
         let mut values = serde_json::to_value(Self::profile(&profile)?)?;
-        values["proxy"]["nativeSidecar"] = "auto".into();
         let profiled = values.clone();
         for (file, layer) in layers {
             layers::merge(&mut values, layer, &file, "")?;
@@ -106,10 +102,8 @@ impl Values {
             layers::assign(&mut values, path, text)?;
         }
         let given = given::given(&profiled, &values);
-        let native_sidecar = native_sidecar(&mut values)?;
         let mut values: Self =
             serde_json::from_value(values).map_err(|error| Failure::usage(format!("values: {error}")))?;
-        values.native_sidecar = native_sidecar;
         values.given = given;
         check::check(&values)?;
         Ok(values.settled())
@@ -149,7 +143,6 @@ impl Values {
                 service_type: "LoadBalancer".to_owned(),
             },
             proxy: Settings::default(),
-            native_sidecar: None,
             given: Value::Null,
         };
         match name {
@@ -211,17 +204,6 @@ impl Values {
             "default" => name.to_owned(),
             revision => format!("{name}-{revision}"),
         }
-    }
-}
-
-/// Takes the three-valued setting out and leaves what the injector's settings can have.
-fn native_sidecar(values: &mut Value) -> anyhow::Result<Option<bool>> {
-    let said = std::mem::replace(&mut values["proxy"]["nativeSidecar"], false.into());
-    match said.as_str() {
-        Some("auto") => Ok(None),
-        Some("true") => Ok(Some(true)),
-        Some("false") => Ok(Some(false)),
-        _ => Err(Failure::usage(format!("{}: {said} is not auto, true or false", layers::NATIVE_SIDECAR)).into()),
     }
 }
 
@@ -301,20 +283,11 @@ mod tests {
             "proxy.caAddress cannot be set: it follows from namespace",
         );
         wrong(&["proxy.trustDomain=a"], "follows from trustDomain");
-        wrong(&["proxy.nativeSidecar=maybe"], "is not auto, true or false");
+        wrong(&["proxy.nativeSidecar=maybe"], "is not true or false");
         assert!(
             values(&["proxy.resources.cpuLimit="]).is_ok(),
             "the injector leaves it out"
         );
-    }
-
-    #[test]
-    fn native_sidecars_are_asked_for_refused_or_left_to_the_server() {
-        let said = |sets: &[&str]| values(sets).unwrap().native_sidecar;
-        assert_eq!(said(&[]), None);
-        assert_eq!(said(&["proxy.nativeSidecar=auto"]), None);
-        assert_eq!(said(&["proxy.nativeSidecar=true"]), Some(true));
-        assert_eq!(said(&["proxy.nativeSidecar=false"]), Some(false));
     }
 
     /// What a file with this text makes of the values.
@@ -334,7 +307,7 @@ mod tests {
             "pilot: {replicas: 3}\ntraceSampling: 10\nproxy: {nativeSidecar: false}\ngatewayNamespaces: [edge]\n",
         );
         let set = set.unwrap();
-        assert_eq!((set.pilot.replicas, set.native_sidecar), (3, Some(false)));
+        assert_eq!((set.pilot.replicas, set.proxy.native_sidecar), (3, false));
         assert_eq!(set.gateway_namespaces, ["edge"]);
 
         #[track_caller]

@@ -26,6 +26,8 @@ type Pages = BTreeMap<(String, u16), BTreeMap<String, String>>;
 /// What the server has.
 #[derive(Default)]
 pub(crate) struct World {
+    /// Minor version of the server's Kubernetes 1; that of today where nothing is said.
+    pub(crate) minor: Option<u32>,
     pub(crate) pods: Vec<Value>,
     pub(crate) pages: Pages,
     /// Objects of all other kinds.

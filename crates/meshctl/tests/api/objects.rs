@@ -54,7 +54,7 @@ pub(super) async fn serve(
     body: Bytes,
 ) -> Response {
     match uri.path() {
-        "/version" => return Json(version()).into_response(),
+        "/version" => return Json(version(world.minor.unwrap_or(36))).into_response(),
         "/apis" => return Json(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})).into_response(),
         _ => {}
     }
@@ -112,8 +112,8 @@ fn review(world: &World, body: &[u8]) -> Response {
     Json(review).into_response()
 }
 
-fn version() -> Value {
-    json!({"major": "1", "minor": "29", "gitVersion": "v1.29.0", "gitCommit": "", "gitTreeState": "", "buildDate": "",
+fn version(minor: u32) -> Value {
+    json!({"major": "1", "minor": minor.to_string(), "gitVersion": format!("v1.{minor}.0"), "gitCommit": "", "gitTreeState": "", "buildDate": "",
         "goVersion": "", "compiler": "", "platform": ""})
 }
 

@@ -158,6 +158,20 @@ async fn what_is_in_the_way_of_an_installation_is_said_before_anything_changes()
         --set namespace=mesh goes on with it";
     refused(installed("mesh"), &[], &[elsewhere]).await;
 
+    for (minor, is_install) in [(28, true), (20, true), (20, false)] {
+        let world = World {
+            minor: Some(minor),
+            ..World::default()
+        };
+        let text = format!("the server runs Kubernetes 1.{minor}, the mesh needs 1.29 or newer; upgrade the cluster");
+        if is_install {
+            let line = format!("this cluster cannot be installed to, and nothing was changed: {text}");
+            refused(world, &[], &[&line]).await;
+        } else {
+            check(&Api::start(world).await, &["check", "--pre"], 79, &text).await;
+        }
+    }
+
     let gateways = "namespace edge of gatewayNamespaces does not exist; make it";
     refused(World::default(), &["--set", "gatewayNamespaces=edge"], &[gateways]).await;
 

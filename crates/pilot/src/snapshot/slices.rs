@@ -105,12 +105,12 @@ impl<'a> Slices<'a> {
             for endpoint in &slice.spec.endpoints {
                 let name = endpoint.pod.as_deref();
                 let key = name.map(|name| (Arc::clone(&service.key.namespace), Arc::<str>::from(name)));
-                let pod = key.as_ref().and_then(|key| inputs.pods.get(key));
-                if key.is_some_and(|key| pod.is_none() && !inputs.local_workloads.contains_key(&key)) {
+                if key.is_some_and(|key| !inputs.pods.contains_key(&key) && !inputs.local_workloads.contains_key(&key))
+                {
                     // Not a member.
                     continue;
                 }
-                let Some(health) = health(endpoint, pod.map(|object| &object.spec)) else {
+                let Some(health) = health(endpoint) else {
                     continue;
                 };
                 for port in &slice.spec.ports {
@@ -123,13 +123,12 @@ impl<'a> Slices<'a> {
     }
 }
 
-/// By the conditions of the slice; where an old server does not give them, the pod itself tells that it is ending.
-fn health(endpoint: &SliceEndpoint, pod: Option<&Pod>) -> Option<Health> {
+/// By the conditions of the slice.
+fn health(endpoint: &SliceEndpoint) -> Option<Health> {
     if endpoint.ready {
         return Some(Health::Ready);
     }
-    let ending = pod.is_some_and(|pod| pod.terminating && pod.ready);
-    (endpoint.terminating && endpoint.serving || ending).then_some(Health::Draining)
+    (endpoint.terminating && endpoint.serving).then_some(Health::Draining)
 }
 
 /// Whether a pod that something other than slices selects takes requests.

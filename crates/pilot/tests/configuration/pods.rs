@@ -23,9 +23,9 @@ fn pod(name: &str, ip: &str, ready: &str, more: &str) -> String {
     )
 }
 
-fn slice(version: &str, endpoints: &str) -> String {
+fn slice(endpoints: &str) -> String {
     format!(
-        "---\napiVersion: discovery.k8s.io/{version}\nkind: EndpointSlice\nmetadata: {{name: callme-x, labels: {{kubernetes.io/service-name: callme}}}}\naddressType: IPv4\nports:\n- {{name: http, port: 8080, protocol: TCP}}\n- {{name: db, port: 3306, protocol: TCP}}\nendpoints:\n{endpoints}"
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: callme-x, labels: {{kubernetes.io/service-name: callme}}}}\naddressType: IPv4\nports:\n- {{name: http, port: 8080, protocol: TCP}}\n- {{name: db, port: 3306, protocol: TCP}}\nendpoints:\n{endpoints}"
     )
 }
 
@@ -44,49 +44,47 @@ fn served(snapshot: &MeshSnapshot) -> Vec<(String, Health)> {
 
 #[test]
 fn a_pod_is_a_workload_and_its_slices_are_its_endpoints() {
-    for version in ["v1", "v1beta1"] {
-        let snapshot = snapshot(&format!(
-            "{SERVICE}{NODE}{}{}",
-            pod("a1", "10.0.0.5", "True", ""),
-            slice(version, &endpoint("a1", "10.0.0.5", "ready: true"))
-        ));
-        let workload = snapshot.workloads.get("default", "a1").unwrap();
-        assert_eq!(&*workload.workload_name, "callme-v1");
-        assert_eq!(&*workload.service_account, "callme");
-        assert_eq!(workload.locality.to_string(), "eu/eu-1/r7");
-        assert_eq!(workload.interception, Interception::Redirect);
-        let addresses: Vec<String> = workload.addresses.iter().map(IpAddr::to_string).collect();
-        assert_eq!(addresses, ["10.0.0.5", "fd00::a1"]);
-        let ports: Vec<(&str, u16)> = workload
-            .ports
-            .iter()
-            .map(|port| (port.name.as_str(), port.app_port))
-            .collect();
-        assert_eq!(ports, [("web", 8080), ("http-envoy-prom", 15090)]);
+    let snapshot = snapshot(&format!(
+        "{SERVICE}{NODE}{}{}",
+        pod("a1", "10.0.0.5", "True", ""),
+        slice(&endpoint("a1", "10.0.0.5", "ready: true"))
+    ));
+    let workload = snapshot.workloads.get("default", "a1").unwrap();
+    assert_eq!(&*workload.workload_name, "callme-v1");
+    assert_eq!(&*workload.service_account, "callme");
+    assert_eq!(workload.locality.to_string(), "eu/eu-1/r7");
+    assert_eq!(workload.interception, Interception::Redirect);
+    let addresses: Vec<String> = workload.addresses.iter().map(IpAddr::to_string).collect();
+    assert_eq!(addresses, ["10.0.0.5", "fd00::a1"]);
+    let ports: Vec<(&str, u16)> = workload
+        .ports
+        .iter()
+        .map(|port| (port.name.as_str(), port.app_port))
+        .collect();
+    assert_eq!(ports, [("web", 8080), ("http-envoy-prom", 15090)]);
 
-        let inbound: Vec<(u16, u16, Protocol)> = snapshot
-            .inbound
-            .of(&workload.key)
-            .iter()
-            .map(|port| (port.app_port, port.mesh_port, port.protocol))
-            .collect();
-        assert_eq!(inbound, [(8080, 8080, Protocol::Http), (3306, 3306, Protocol::Tcp)]);
+    let inbound: Vec<(u16, u16, Protocol)> = snapshot
+        .inbound
+        .of(&workload.key)
+        .iter()
+        .map(|port| (port.app_port, port.mesh_port, port.protocol))
+        .collect();
+    assert_eq!(inbound, [(8080, 8080, Protocol::Http), (3306, 3306, Protocol::Tcp)]);
 
-        let service = snapshot.services.iter().next().unwrap();
-        assert_eq!(service.addresses, ["10.96.0.7"]);
-        let all = snapshot.endpoints.of(&service.key).unwrap();
-        let endpoint = &all.port(80)[0];
-        assert_eq!(endpoint.address, EndpointAddress::parse("10.0.0.5"));
-        assert_eq!((endpoint.port, all.port(9000)[0].port), (8080, 3306));
-        assert!(endpoint.mtls);
-        assert_eq!(
-            endpoint.workload_metadata(),
-            "callme-v1;default;callme;v1;Kubernetes;callme;v1"
-        );
-        assert_eq!(endpoint.locality, workload.locality);
-        let identities = snapshot.backends.identities(&service.key, 80, "cluster.local");
-        assert_eq!(identities.len(), 1);
-    }
+    let service = snapshot.services.iter().next().unwrap();
+    assert_eq!(service.addresses, ["10.96.0.7"]);
+    let all = snapshot.endpoints.of(&service.key).unwrap();
+    let endpoint = &all.port(80)[0];
+    assert_eq!(endpoint.address, EndpointAddress::parse("10.0.0.5"));
+    assert_eq!((endpoint.port, all.port(9000)[0].port), (8080, 3306));
+    assert!(endpoint.mtls);
+    assert_eq!(
+        endpoint.workload_metadata(),
+        "callme-v1;default;callme;v1;Kubernetes;callme;v1"
+    );
+    assert_eq!(endpoint.locality, workload.locality);
+    let identities = snapshot.backends.identities(&service.key, 80, "cluster.local");
+    assert_eq!(identities.len(), 1);
 }
 
 #[test]
@@ -103,8 +101,6 @@ fn endpoints_drain_while_they_serve_and_are_left_out_when_not_ready() {
             Some(Health::Draining),
         ),
         ("ready: false, serving: false, terminating: true", "False", ending, None),
-        // An old server has neither condition, but the pod tells.
-        ("ready: false", "True", ending, Some(Health::Draining)),
         ("ready: false", "False", ending, None),
         // Published although it is not ready.
         ("ready: true", "False", "", Some(Health::Ready)),
@@ -112,7 +108,7 @@ fn endpoints_drain_while_they_serve_and_are_left_out_when_not_ready() {
         let snapshot = snapshot(&format!(
             "{SERVICE}{NODE}{}{}",
             pod("a1", "10.0.0.5", ready, more),
-            slice("v1", &endpoint("a1", "10.0.0.5", conditions))
+            slice(&endpoint("a1", "10.0.0.5", conditions))
         ));
         let expected: Vec<_> = expected
             .map(|health| ("10.0.0.5".to_owned(), health))
@@ -135,10 +131,10 @@ fn endpoints_drain_while_they_serve_and_are_left_out_when_not_ready() {
 
 #[test]
 fn a_dual_stack_pod_is_one_endpoint() {
-    let second = slice("v1", &endpoint("a1", "fd00::a1", "ready: true"))
+    let second = slice(&endpoint("a1", "fd00::a1", "ready: true"))
         .replace("callme-x", "callme-y")
         .replace("IPv4", "IPv6");
-    let first = slice("v1", &endpoint("a1", "10.0.0.5", "ready: true"));
+    let first = slice(&endpoint("a1", "10.0.0.5", "ready: true"));
     let pod = pod("a1", "10.0.0.5", "True", "");
     let both = snapshot(&format!("{SERVICE}{NODE}{pod}{first}{second}"));
     assert_eq!(served(&both), [("10.0.0.5".to_owned(), Health::Ready)]);
@@ -151,7 +147,7 @@ fn pods_outside_the_mesh_are_peers_in_plaintext() {
     let plain = pod("a1", "10.0.0.5", "True", "").replace("istio-proxy", "other");
     let text = format!(
         "{SERVICE}{NODE}{plain}{}",
-        slice("v1", &endpoint("a1", "10.0.0.5", "ready: true"))
+        slice(&endpoint("a1", "10.0.0.5", "ready: true"))
     );
     let snapshot = snapshot(&text);
     let (_, found) = snapshot.endpoints.iter().next().unwrap();

@@ -20,7 +20,7 @@ const ROWS: &[Row] = &[
     ("v1", "pods", r#""spec": {"containers": []}, "status": {"phase": "Running", "podIPs": [{"ip": "@"}]}"#, ["10.0.0.1", "10.0.0.2"]),
     ("v1", "nodes", "", ["a", "b"]),
     ("v1", "namespaces", "", ["a", "b"]),
-    ("v1beta1", "endpointslices.discovery.k8s.io", r#""addressType": "IPv4", "endpoints": [{"addresses": ["@"]}], "ports": [{"port": 80}]"#, ["10.0.0.1", "10.0.0.2"]),
+    ("v1", "endpointslices.discovery.k8s.io", r#""addressType": "IPv4", "endpoints": [{"addresses": ["@"]}], "ports": [{"port": 80}]"#, ["10.0.0.1", "10.0.0.2"]),
     ("v1", MESH_CONFIG, r#""data": {"mesh": "trustDomain: @"}"#, ["a.example", "b.example"]),
     ("v1", "virtualservices.networking.istio.io", r#""spec": {"hosts": ["a"], "http": [{"route": [{"destination": {"host": "@"}}]}]}"#, ["a", "b"]),
     ("v1", "destinationrules.networking.istio.io", r#""spec": {"host": "@"}"#, ["a", "b"]),

@@ -31,7 +31,7 @@ const KINDS: &[(&str, &str)] = &[
     ("v1", "namespaces"),
     ("v1", "configmaps"),
     ("v1", "secrets"),
-    ("v1beta1", "endpointslices.discovery.k8s.io"),
+    ("v1", "endpointslices.discovery.k8s.io"),
     ("v1", RULES),
 ];
 

@@ -24,7 +24,7 @@ pub(super) async fn elsewhere(client: &Client, wish: Wish<'_>) -> anyhow::Result
         let Some(kind) = KINDS.iter().find(|known| known.kind == kind) else {
             continue;
         };
-        let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource(kind.version));
+        let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind.resource());
         let Some(found) = api.get_opt(name).await? else {
             continue;
         };

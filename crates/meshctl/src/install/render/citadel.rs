@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::Abilities;
 use super::object::{Workload, account, from_pod, variable};
 use super::rbac::{cluster, leader, local, rule};
 use crate::install::values::Values;
@@ -12,7 +11,7 @@ const NAME: &str = "weft-citadel";
 /// Election among its replicas.
 const LEASE: &str = "weft-citadel-leader";
 
-pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
+pub(super) fn objects(values: &Values) -> Vec<Value> {
     // Another revision uses the authority that is there.
     if !values.citadel.enabled || values.revision != "default" {
         return Vec::new();
@@ -50,7 +49,7 @@ pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
         &[("grpc-ca", 15012, 15012), ("http-monitoring", 15014, 15014)],
     ));
     objects.push(workload.deployment(values));
-    objects.push(workload.budget(values, abilities));
+    objects.push(workload.budget(values));
     objects
 }
 

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 use weft_pilot::inject::names::PROXY_UID;
 
-use super::Abilities;
 use super::object::{Workload, account, from_pod, identity_variables, identity_volumes, variable};
 use crate::install::values::Values;
 
@@ -12,7 +11,7 @@ const NAME: &str = "weft-ingressgateway";
 /// Seconds for long requests to end when a pod goes.
 const GRACE_SECONDS: i64 = 60;
 
-pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
+pub(super) fn objects(values: &Values) -> Vec<Value> {
     if !values.ingress_gateway.enabled || values.revision != "default" {
         return Vec::new();
     }
@@ -69,6 +68,6 @@ pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
             &[("status-port", 15021, 15021), ("http2", 80, 8080), ("https", 443, 8443)],
         ),
         workload.deployment(values),
-        workload.budget(values, abilities),
+        workload.budget(values),
     ]
 }

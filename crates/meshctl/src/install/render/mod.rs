@@ -1,4 +1,4 @@
-//! Values to Kubernetes objects, by component. Pure: the same values and abilities of the server give the same objects.
+//! Values to Kubernetes objects, by component. Pure: the same values give the same objects.
 
 mod citadel;
 mod gateway;
@@ -17,13 +17,6 @@ pub(crate) use weft_base::kubernetes::OWNED;
 pub(crate) use self::object::identify;
 pub(crate) use self::pilot::VALUES;
 
-/// What a server can do, as far as manifests depend on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Abilities {
-    /// Minor version of Kubernetes 1.
-    pub(crate) minor: u32,
-}
-
 /// A part of the mesh that is installed and waited for together.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Part {
@@ -33,32 +26,8 @@ pub(crate) struct Part {
     pub(crate) objects: Vec<Value>,
 }
 
-// === impl Abilities ===
-
-impl Abilities {
-    /// What manifests are rendered for where no server is asked.
-    pub(crate) const NEWEST: Self = Self { minor: 33 };
-
-    /// Containers that start before and end after the others: on by default since 1.29.
-    pub(crate) fn native_sidecars(self) -> bool {
-        self.minor >= 29
-    }
-
-    fn disruption_budgets(self) -> &'static str {
-        if self.minor >= 21 {
-            "policy/v1"
-        } else {
-            "policy/v1beta1"
-        }
-    }
-}
-
 /// All parts, in the order in which they are installed.
-pub(crate) fn render(values: &Values, abilities: Abilities) -> Vec<Part> {
-    let mut values = values.clone();
-    let native = values.native_sidecar;
-    values.proxy.native_sidecar = native.unwrap_or_else(|| abilities.native_sidecars());
-    let values = &values;
+pub(crate) fn render(values: &Values) -> Vec<Part> {
     let mut parts = vec![
         Part {
             name: "base",
@@ -66,19 +35,19 @@ pub(crate) fn render(values: &Values, abilities: Abilities) -> Vec<Part> {
         },
         Part {
             name: "citadel",
-            objects: citadel::objects(values, abilities),
+            objects: citadel::objects(values),
         },
         Part {
             name: "pilot",
-            objects: pilot::objects(values, abilities),
+            objects: pilot::objects(values),
         },
         Part {
             name: "telemetry",
-            objects: telemetry::objects(values, abilities),
+            objects: telemetry::objects(values),
         },
         Part {
             name: "ingress gateway",
-            objects: gateway::objects(values, abilities),
+            objects: gateway::objects(values),
         },
     ];
     parts.retain(|part| !part.objects.is_empty());
@@ -116,11 +85,9 @@ mod tests {
     #[test]
     fn every_profile_keeps_the_rules() {
         for profile in super::super::values::PROFILES {
-            for minor in [20, 33] {
-                let values = Values::new(&[], &[format!("profile={profile}")]).unwrap();
-                for part in render(&values, Abilities { minor }) {
-                    part.objects.iter().for_each(check);
-                }
+            let values = Values::new(&[], &[format!("profile={profile}")]).unwrap();
+            for part in render(&values) {
+                part.objects.iter().for_each(check);
             }
         }
     }
@@ -157,7 +124,7 @@ mod tests {
     fn only_pilots_objects_are_of_a_revision() {
         let values = Values::new(&[], &[]).unwrap();
         let mut count = 0;
-        for part in render(&values, Abilities::NEWEST) {
+        for part in render(&values) {
             for object in &part.objects {
                 let is_of_revision = object["metadata"]["labels"]["istio.io/rev"] == "default";
                 let is_shared = part.name != "pilot" || object["kind"] == "ServiceAccount";
@@ -176,32 +143,18 @@ mod tests {
     }
 
     #[test]
-    fn native_sidecars_follow_the_value_before_the_server() {
-        #[track_caller]
-        fn check(set: &[&str], minor: u32, expected: bool) {
-            let sets: Vec<String> = set.iter().map(|set| format!("proxy.nativeSidecar={set}")).collect();
-            let parts = render(&Values::new(&[], &sets).unwrap(), Abilities { minor });
+    fn native_sidecars_are_a_setting_of_the_injector() {
+        for (set, expected) in [
+            (&[][..], true),
+            (&["proxy.nativeSidecar=true"], true),
+            (&["proxy.nativeSidecar=false"], false),
+        ] {
+            let sets: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
+            let parts = render(&Values::new(&[], &sets).unwrap());
             let mut objects = parts.iter().flat_map(|part| &part.objects);
             let map = objects.find(|object| object["kind"] == "ConfigMap").unwrap();
             let settings = map["data"]["injector.yaml"].as_str().unwrap();
             assert!(settings.contains(&format!("nativeSidecar: {expected}")), "{settings}");
         }
-        check(&[], 28, false);
-        check(&[], 29, true);
-        check(&["false"], 33, false);
-        check(&["true"], 28, true);
-    }
-
-    #[test]
-    fn old_servers_get_old_versions() {
-        let values = Values::new(&[], &[]).unwrap();
-        let version = |minor| {
-            let parts = render(&values, Abilities { minor });
-            let mut objects = parts.iter().flat_map(|part| &part.objects);
-            let budget = objects.find(|object| object["kind"] == "PodDisruptionBudget").unwrap();
-            budget["apiVersion"].as_str().unwrap().to_owned()
-        };
-        assert_eq!(version(20), "policy/v1beta1");
-        assert_eq!(version(33), "policy/v1");
     }
 }

@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 use weft_base::kubernetes::OWNED;
 use weft_pilot::inject::Resources;
 
-use super::Abilities;
 use crate::install::values::Values;
 
 /// User of the control plane's processes.
@@ -195,13 +194,11 @@ impl Workload<'_> {
     }
 
     /// The budget that keeps all but one replica through drains of nodes.
-    pub(super) fn budget(&self, values: &Values, abilities: Abilities) -> Value {
-        let mut budget = typed::<PodDisruptionBudget>(json!({
+    pub(super) fn budget(&self, values: &Values) -> Value {
+        typed::<PodDisruptionBudget>(json!({
             "metadata": {"name": self.name, "namespace": values.namespace, "labels": {"app": self.name}},
             "spec": {"maxUnavailable": 1, "selector": {"matchLabels": self.selector(values)}},
-        }));
-        budget["apiVersion"] = abilities.disruption_budgets().into();
-        budget
+        }))
     }
 
     /// The Service with ports of name, number and target.

@@ -3,7 +3,6 @@
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
 
-use super::Abilities;
 use super::object::{Workload, account, from_pod, identity_variables, identity_volumes, typed, variable};
 use super::rbac::{cluster, inside, leader, local, rule};
 use super::webhooks;
@@ -52,7 +51,7 @@ const GATEWAY_API: &[&str] = &[
     "tlsroutes",
 ];
 
-pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
+pub(super) fn objects(values: &Values) -> Vec<Value> {
     let name = values.revisioned("weft-pilot");
     let workload = workload(values, &name);
     let mut objects = vec![account(values, ACCOUNT), injector(values)];
@@ -68,7 +67,7 @@ pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
         ],
     ));
     objects.push(workload.deployment(values));
-    objects.push(workload.budget(values, abilities));
+    objects.push(workload.budget(values));
     objects.extend(webhooks::objects(values, &name));
     for object in objects.iter_mut().filter(|object| object["kind"] != "ServiceAccount") {
         object["metadata"]["labels"]["istio.io/rev"] = values.revision.as_str().into();

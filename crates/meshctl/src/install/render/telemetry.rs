@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::Abilities;
 use super::object::{Workload, account, variable};
 use crate::install::values::Values;
 
@@ -17,7 +16,7 @@ const PORTS: [(&str, u16); 5] = [
     ("http-ui", 20001),
 ];
 
-pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
+pub(super) fn objects(values: &Values) -> Vec<Value> {
     if !values.telemetry.enabled || values.revision != "default" {
         return Vec::new();
     }
@@ -49,6 +48,6 @@ pub(super) fn objects(values: &Values, abilities: Abilities) -> Vec<Value> {
         account(values, NAME),
         workload.service(values, "ClusterIP", &PORTS.map(|(name, port)| (name, port, port))),
         workload.deployment(values),
-        workload.budget(values, abilities),
+        workload.budget(values),
     ]
 }

@@ -10,7 +10,7 @@ use weft_pilot::webhook::Configurations;
 use super::object::typed;
 use crate::install::values::Values;
 
-/// Namespaces whose pods the cluster needs to heal itself; the label is there since Kubernetes 1.21.
+/// Namespaces whose pods the cluster needs to heal itself.
 const SPARED: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
 
 pub(super) fn objects(values: &Values, service: &str) -> [Value; 2] {

@@ -7,9 +7,6 @@ use weft_api::suggest::nearest;
 
 use crate::exit::Failure;
 
-/// Whether sidecars are containers that outlive the others: `auto` goes by the server's version.
-pub(super) const NATIVE_SIDECAR: &str = "proxy.nativeSidecar";
-
 /// Values that follow from others, and those others.
 const DERIVED: [(&str, &str); 6] = [
     ("proxy.revision", "revision"),
@@ -71,7 +68,6 @@ pub(super) fn merge(values: &mut Value, layer: Value, file: &str, path: &str) ->
                 merge(field, value, file, &path)?;
             }
         }
-        (values @ Value::String(_), Value::Bool(layer)) if path == NATIVE_SIDECAR => *values = layer.to_string().into(),
         (values @ Value::String(_), layer @ Value::String(_)) => *values = layer,
         (Value::String(_), layer @ (Value::Number(_) | Value::Bool(_))) => {
             return Err(wrong(&layer, "text; put it in quotes"));

@@ -67,18 +67,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn old_servers_are_read_in_their_versions_and_missing_kinds_are_left_out() {
+    fn old_definitions_are_read_in_their_versions_and_missing_kinds_are_left_out() {
         let server = |group: &str, version: &str, plural: &str| match (group, version) {
             ("", "v1") => true,
-            ("discovery.k8s.io", "v1beta1") => true,
             ("networking.istio.io", "v1alpha3" | "v1beta1") => plural == "gateways",
             _ => false,
         };
         let chosen = choose(WATCHED, server);
-        assert_eq!(chosen.get(&Kind::EndpointSlice).map(String::as_str), Some("v1beta1"));
         assert_eq!(chosen.get(&Kind::Gateway).map(String::as_str), Some("v1beta1"));
         assert_eq!(chosen.get(&Kind::Pod).map(String::as_str), Some("v1"));
         assert_eq!(chosen.get(&Kind::VirtualService), None);
+        assert_eq!(chosen.get(&Kind::EndpointSlice), None);
         assert_eq!(chosen.get(&Kind::PeerAuthentication), None);
     }
 }

@@ -44,12 +44,7 @@ pub(super) const WATCHED: &[Watched] = &[
     watched(Kind::Node, "", "nodes", &["v1"]),
     watched(Kind::Pod, "", "pods", &["v1"]),
     watched(Kind::Service, "", "services", &["v1"]),
-    watched(
-        Kind::EndpointSlice,
-        "discovery.k8s.io",
-        "endpointslices",
-        &["v1", "v1beta1"],
-    ),
+    watched(Kind::EndpointSlice, "discovery.k8s.io", "endpointslices", &["v1"]),
     watched(
         Kind::VirtualService,
         "networking.istio.io",
