@@ -38,7 +38,10 @@ pub struct Debug {
 const PAGES: [(&str, &str); 9] = [
     ("/debug/syncz", "what was sent to each proxy and what it accepted"),
     ("/debug/registryz", "services with their ready endpoints"),
-    ("/debug/diagnosticsz", "findings about the configuration"),
+    (
+        "/debug/diagnosticsz",
+        "findings about the configuration that are told, ?now=true with those that are not told yet",
+    ),
     (
         "/debug/config_dump",
         "what a proxy is served, ?proxyID=<pod>.<namespace>",
@@ -57,6 +60,13 @@ const PAGES: [(&str, &str); 9] = [
 struct ProxyQuery {
     #[serde(rename = "proxyID", default)]
     proxy_id: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct FindingsQuery {
+    /// With what may be gone in a moment.
+    #[serde(default)]
+    now: bool,
 }
 
 // === impl Debug ===
@@ -131,9 +141,10 @@ async fn registryz(State(debug): State<Debug>) -> Json<Value> {
 }
 
 /// All findings about the configuration.
-async fn diagnosticsz(State(debug): State<Debug>) -> impl IntoResponse {
+async fn diagnosticsz(State(debug): State<Debug>, Query(query): Query<FindingsQuery>) -> impl IntoResponse {
     let snapshot = debug.snapshots.borrow().clone();
-    let findings: Vec<_> = snapshot.all_diagnostics().cloned().collect();
+    let unsettled = snapshot.unsettled().filter(|_| query.now);
+    let findings: Vec<_> = snapshot.all_diagnostics().chain(unsettled).cloned().collect();
     Json(findings)
 }
 

@@ -7,6 +7,7 @@ pub mod debug;
 pub mod generate;
 pub mod inject;
 pub mod metrics;
+pub mod settle;
 pub mod snapshot;
 pub mod source;
 pub mod status;

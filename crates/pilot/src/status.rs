@@ -186,7 +186,8 @@ impl Writer<'_> {
 }
 
 /// Every object that has a status, with its findings. The object is part of what is compared, because a new generation is
-/// observed even if nothing else is to be said of it.
+/// observed even if nothing else is to be said of it. Of an object with a finding that may be gone in a moment nothing is said yet, so that
+/// its status is written once and says what holds.
 fn wanted(snapshot: &MeshSnapshot) -> Wanted {
     let objects = snapshot.inputs.istio();
     let mut wanted: Wanted = objects
@@ -197,6 +198,11 @@ fn wanted(snapshot: &MeshSnapshot) -> Wanted {
         let known = names.get(&found.object).cloned();
         if let Some(key) = known.or_else(|| broken(&found.object)) {
             wanted.entry(key).or_default().1.push(found.clone());
+        }
+    }
+    for found in snapshot.unsettled().filter(|found| found.severity > Severity::Info) {
+        if let Some(key) = names.get(&found.object) {
+            wanted.remove(key);
         }
     }
     wanted
@@ -304,6 +310,7 @@ fn message_of(found: &Diagnostic) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::{Inputs, MeshSettings, build};
 
     fn finding(severity: Severity, message: &str) -> Diagnostic {
         Diagnostic {
@@ -343,6 +350,22 @@ mod tests {
         let ours = &second["conditions"][0];
         assert_eq!((&ours["status"], &ours["message"]), (&json!("True"), &json!("")));
         assert_eq!(ours["lastTransitionTime"], "2023-11-14T22:14:20Z");
+    }
+
+    /// A rule whose host may still come has no status that would say otherwise a moment later.
+    #[test]
+    fn what_is_not_settled_is_not_said() {
+        let text = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec: {host: gone.default.svc.cluster.local}\n";
+        let parsed = weft_api::parse::parse("", text);
+        let mut inputs = Inputs::default();
+        for resource in &parsed.resources {
+            inputs.apply(resource);
+        }
+        let mut snapshot = build(inputs, &Arc::new(MeshSettings::default()), 1, None);
+        let said = wanted(&snapshot);
+        assert_eq!(said.values().map(|(_, found)| found.len()).collect::<Vec<_>>(), [1]);
+        snapshot.told = Arc::default();
+        assert_eq!(wanted(&snapshot), Wanted::new());
     }
 
     #[test]

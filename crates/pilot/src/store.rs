@@ -1,7 +1,7 @@
 //! The one writer of the mesh's state: takes the events of all sources and publishes snapshots.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -9,6 +9,8 @@ use tokio::time::Instant;
 use weft_api::diagnostic::{Diagnostic, Severity};
 use weft_base::shutdown::Shutdown;
 
+use crate::settle::{Patience, Settling};
+use crate::snapshot::keep;
 use crate::snapshot::{Change, Inputs, MeshSettings, MeshSnapshot, build};
 use crate::source::SourceEvent;
 
@@ -40,6 +42,7 @@ pub struct Store {
 pub struct State {
     inputs: Inputs,
     findings: BTreeMap<Arc<str>, Vec<Diagnostic>>,
+    settling: Settling,
     snapshot: Arc<MeshSnapshot>,
     /// Settings of the process; the mesh configuration may change some.
     settings: Arc<MeshSettings>,
@@ -61,11 +64,12 @@ impl Default for Debounce {
 
 impl State {
     /// An empty mesh, generation 0.
-    pub fn new(settings: MeshSettings) -> Self {
+    pub fn new(settings: MeshSettings, patience: Patience) -> Self {
         let settings = Arc::new(settings);
         Self {
             inputs: Inputs::default(),
             findings: BTreeMap::new(),
+            settling: Settling::new(patience),
             snapshot: Arc::new(build(Inputs::default(), &settings, 0, None)),
             settings,
             dirty: false,
@@ -80,37 +84,56 @@ impl State {
         for resource in &event.upserted {
             self.inputs.apply(resource);
         }
+        if let Some(credentials) = event.credentials {
+            self.inputs.credentials = credentials;
+        }
         self.findings.insert(event.source, event.diagnostics);
         self.dirty = true;
     }
 
-    /// The snapshot of everything taken in so far: a new generation if anything changed. The first event always makes one,
-    /// so that generation 1 and later means "loaded".
-    pub fn snapshot(&mut self) -> Arc<MeshSnapshot> {
-        if !std::mem::take(&mut self.dirty) {
-            return Arc::clone(&self.snapshot);
-        }
-        let old = &self.snapshot;
-        let mut new = build(self.inputs.clone(), &self.settings(), old.generation + 1, Some(old));
-        let findings: Vec<Diagnostic> = self.findings.values().flatten().cloned().collect();
-        new.source_diagnostics = if *old.source_diagnostics == findings {
-            Arc::clone(&old.source_diagnostics)
+    /// The snapshot of everything taken in so far: a new generation if anything changed, or if it is time to tell a finding. The
+    /// first event always makes one, so that generation 1 and later means "loaded".
+    pub fn snapshot(&mut self, now: Instant) -> Arc<MeshSnapshot> {
+        let old = Arc::clone(&self.snapshot);
+        let mut new = if std::mem::take(&mut self.dirty) {
+            self.build(&old)
+        } else if self.tell_at().is_some_and(|at| at <= now) {
+            MeshSnapshot {
+                change: Change::Nothing,
+                generation: old.generation + 1,
+                published: OnceLock::new(),
+                ..(*old).clone()
+            }
         } else {
-            Arc::new(findings)
+            return old;
         };
-        let same_findings = Arc::ptr_eq(&new.source_diagnostics, &old.source_diagnostics)
-            && Arc::ptr_eq(&new.diagnostics, &old.diagnostics);
+        let moved = !new.inputs.same_configuration(&old.inputs);
+        new.told = keep(self.settling.told(&new.diagnostics, moved, now), Some(&old.told));
+        let same_findings =
+            Arc::ptr_eq(&new.source_diagnostics, &old.source_diagnostics) && Arc::ptr_eq(&new.told, &old.told);
         if new.change == Change::Nothing && same_findings && old.generation > 0 {
             // Only places of unused parts moved: keep the generation, remember the objects.
             new.generation = old.generation;
         }
-        log_new_findings(old, &new);
+        log_new_findings(&old, &new);
         self.snapshot = Arc::new(new);
         Arc::clone(&self.snapshot)
+    }
+
+    /// When a finding is to be told, if nothing comes before.
+    pub fn tell_at(&self) -> Option<Instant> {
+        self.settling.next()
     }
 }
 
 impl State {
+    fn build(&self, old: &MeshSnapshot) -> MeshSnapshot {
+        let mut new = build(self.inputs.clone(), &self.settings(), old.generation + 1, Some(old));
+        let findings = self.findings.values().flatten().cloned().collect();
+        new.source_diagnostics = keep(findings, Some(&old.source_diagnostics));
+        new
+    }
+
     /// The settings now in force.
     fn settings(&self) -> Arc<MeshSettings> {
         let name = (self.settings.root_namespace.as_str().into(), "istio".into());
@@ -132,7 +155,7 @@ impl Store {
         sources: usize,
     ) -> (Self, mpsc::Sender<SourceEvent>, watch::Receiver<Arc<MeshSnapshot>>) {
         let (sender, events) = mpsc::channel(EVENTS_MAX);
-        let state = State::new(settings);
+        let state = State::new(settings, Patience::default());
         let (snapshots, receiver) = watch::channel(Arc::clone(&state.snapshot));
         let store = Self {
             events,
@@ -147,15 +170,18 @@ impl Store {
     /// Publishes snapshots until the shutdown starts or all sources are gone.
     pub async fn run(mut self, shutdown: Shutdown) {
         loop {
-            let event = tokio::select! {
+            let tell_at = self.state.tell_at();
+            tokio::select! {
                 () = shutdown.started() => return,
-                event = self.events.recv() => event,
-            };
-            let Some(event) = event else {
-                return;
-            };
-            self.state.apply(event);
-            self.gather().await;
+                event = self.events.recv() => {
+                    let Some(event) = event else {
+                        return;
+                    };
+                    self.state.apply(event);
+                    self.gather().await;
+                }
+                () = tokio::time::sleep_until(tell_at.unwrap_or_else(Instant::now)), if tell_at.is_some() => {}
+            }
             self.publish();
         }
     }
@@ -176,7 +202,7 @@ impl Store {
         if self.state.findings.len() < self.sources {
             return;
         }
-        let snapshot = self.state.snapshot();
+        let snapshot = self.state.snapshot(Instant::now());
         snapshot.published.get_or_init(Instant::now);
         self.snapshots.send_if_modified(|published| {
             let news = published.generation != snapshot.generation;
@@ -246,8 +272,8 @@ mod tests {
         SourceEvent {
             source: "test".into(),
             upserted: parsed.resources,
-            removed: Vec::new(),
             diagnostics: parsed.diagnostics,
+            ..SourceEvent::default()
         }
     }
 
@@ -259,18 +285,50 @@ mod tests {
 
     #[test]
     fn generations_grow_only_with_changes() {
-        let mut state = State::new(MeshSettings::default());
-        assert_eq!(state.snapshot().generation, 0);
+        let now = Instant::now();
+        let mut state = State::new(MeshSettings::default(), Patience::default());
+        assert_eq!(state.snapshot(now).generation, 0);
         state.apply(SourceEvent::default());
-        assert_eq!(state.snapshot().generation, 1, "an empty source counts as loaded");
+        assert_eq!(state.snapshot(now).generation, 1, "an empty source counts as loaded");
         state.apply(service("a"));
-        assert_eq!(state.snapshot().generation, 2);
+        assert_eq!(state.snapshot(now).generation, 2);
         state.apply(service("a"));
-        assert_eq!(state.snapshot().generation, 2);
+        assert_eq!(state.snapshot(now).generation, 2);
         state.apply(event("kind: x\n"));
-        let snapshot = state.snapshot();
+        let snapshot = state.snapshot(now);
         assert_eq!((snapshot.generation, snapshot.change), (3, Change::Nothing));
         assert_eq!(snapshot.all_diagnostics().count(), 1);
+    }
+
+    const ROUTE: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\nspec: {parentRefs: [{group: '', kind: Service, name: a}]}\n";
+
+    /// Findings about what nobody is served come and go as well.
+    #[test]
+    fn findings_follow_objects_that_are_not_served() {
+        let patience = Patience::default();
+        let mut now = Instant::now();
+        let mut state = State::new(MeshSettings::default(), patience);
+        let mut check = |event: SourceEvent, expected: [usize; 2]| {
+            state.apply(event);
+            let first = state.snapshot(now);
+            now += patience.quiet;
+            let second = state.snapshot(now);
+            let codes = |snapshot: &MeshSnapshot| {
+                let codes = snapshot.all_diagnostics().filter(|found| &*found.code == "WEFT0004");
+                codes.count()
+            };
+            assert_eq!([codes(&first), codes(&second)], expected);
+        };
+        check(SourceEvent::default(), [0, 0]);
+        let route = event(ROUTE);
+        let key = route.upserted[0].key();
+        check(route, [0, 1]);
+        let gone = SourceEvent {
+            source: "test".into(),
+            removed: vec![key],
+            ..SourceEvent::default()
+        };
+        check(gone, [0, 0]);
     }
 
     /// How many services the published state has.
@@ -309,6 +367,56 @@ mod tests {
             }
         }
         assert_eq!(start.elapsed(), Duration::from_millis(50));
+        shutdown.drain(Duration::from_secs(1)).await;
+    }
+
+    /// A rule whose host is not there.
+    fn rule() -> SourceEvent {
+        event(
+            "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec: {host: a.default.svc.cluster.local}\n",
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_missing_is_told_once_it_does_not_come() {
+        let shutdown = Shutdown::new();
+        let (store, events, mut snapshots) = Store::new(MeshSettings::default(), Debounce::default(), 1);
+        shutdown.spawn(store.run(shutdown.clone()));
+        let told = |snapshots: &watch::Receiver<Arc<MeshSnapshot>>| {
+            let snapshot = snapshots.borrow();
+            let warnings = snapshot
+                .all_diagnostics()
+                .filter(|found| found.severity == Severity::Warning);
+            (
+                warnings.count(),
+                snapshot
+                    .unsettled()
+                    .filter(|found| found.severity == Severity::Warning)
+                    .count(),
+            )
+        };
+        let start = Instant::now();
+        events.send(rule()).await.unwrap();
+        snapshots.changed().await.unwrap();
+        assert_eq!(told(&snapshots), (0, 1));
+        snapshots.changed().await.unwrap();
+        assert_eq!(told(&snapshots), (1, 0));
+        assert!(start.elapsed() >= Patience::default().quiet);
+        events.send(service("a")).await.unwrap();
+        snapshots.changed().await.unwrap();
+        assert_eq!(told(&snapshots), (0, 0), "what is mended is gone at once");
+
+        // What follows a moment later is never missed.
+        let (store, events, mut snapshots) = Store::new(MeshSettings::default(), Debounce::default(), 1);
+        shutdown.spawn(store.run(shutdown.clone()));
+        events.send(rule()).await.unwrap();
+        snapshots.changed().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        events.send(service("a")).await.unwrap();
+        snapshots.changed().await.unwrap();
+        assert_eq!(told(&snapshots), (0, 0));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(told(&snapshots), (0, 0));
         shutdown.drain(Duration::from_secs(1)).await;
     }
 }

@@ -236,7 +236,13 @@ pub(super) fn gateway_secrets(view: &ProxyView) -> Vec<tls::Secret> {
                     })),
                 });
             }
-            if let Some(roots) = secret.spec.ca_certificate() {
+            // Istio: a Secret of its own for the roots of clients is stronger than those beside the certificate.
+            let beside = view
+                .snapshot
+                .secrets
+                .get(&view.workload.key.namespace, &format!("{name}-cacert"));
+            let beside = beside.and_then(|beside| beside.spec.ca_certificate());
+            if let Some(roots) = beside.or_else(|| secret.spec.ca_certificate()) {
                 secrets.push(tls::Secret {
                     name: format!("kubernetes://{name}-cacert"),
                     r#type: Some(tls::secret::Type::ValidationContext(

@@ -82,14 +82,22 @@ pub fn build(
         ),
         inputs,
         diagnostics: Arc::default(),
+        told: Arc::default(),
         published: OnceLock::new(),
         source_diagnostics: old.map(|old| Arc::clone(&old.source_diagnostics)).unwrap_or_default(),
     };
     snapshot.change = old.map_or(Change::Config, |old| snapshot.change_since(old));
+    // Checks also read objects that nobody is served, and places that no index has.
+    let same_findings = |old: &MeshSnapshot| {
+        snapshot.change != Change::Config
+            && snapshot.inputs.same_configuration(&old.inputs)
+            && check::same_starting(&old.inputs, &snapshot.inputs)
+    };
     snapshot.diagnostics = match old {
-        Some(old) if snapshot.change != Change::Config => Arc::clone(&old.diagnostics),
+        Some(old) if same_findings(old) => Arc::clone(&old.diagnostics),
         _ => keep(check::check(&snapshot), old.map(|old| &old.diagnostics)),
     };
+    snapshot.told = Arc::clone(&snapshot.diagnostics);
     snapshot
 }
 

@@ -55,6 +55,22 @@ pub struct Inputs {
     pub tcp_routes: ByName<Route>,
     pub reference_grants: ByName<ReferenceGrant>,
     pub local_workloads: ByName<LocalWorkload>,
+    pub credentials: Credentials,
+}
+
+/// Secrets that a server was asked for because gateways name them, by namespace and name, and what came of it. One that is not
+/// among them was not asked for yet.
+pub type Credentials = Arc<BTreeMap<(Arc<str>, Arc<str>), Answer>>;
+
+/// What a server said of one Secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Whether it is there.
+    Read,
+    /// It is there, and cannot be used as it is.
+    Unusable,
+    /// That it may not be read.
+    Refused,
 }
 
 /// Puts an object in and says whether anything changed.
@@ -133,6 +149,60 @@ impl Inputs {
                 Resource::RequestAuthentication,
             ))
             .chain(resources(&self.telemetries, Resource::Telemetry))
+    }
+
+    /// Whether the objects are the same but for those that change while nobody changes anything: pods, nodes and endpoints.
+    pub fn same_configuration(&self, other: &Self) -> bool {
+        let Self {
+            services,
+            secrets,
+            pods: _,
+            nodes: _,
+            namespaces,
+            endpoint_slices: _,
+            virtual_services,
+            destination_rules,
+            service_entries,
+            workload_entries,
+            gateways,
+            sidecars,
+            peer_authentications,
+            authorization_policies,
+            request_authentications,
+            telemetries,
+            mesh_configs,
+            gateway_classes,
+            kubernetes_gateways,
+            http_routes,
+            grpc_routes,
+            tls_routes,
+            tcp_routes,
+            reference_grants,
+            local_workloads: _,
+            credentials,
+        } = self;
+        Arc::ptr_eq(services, &other.services)
+            && Arc::ptr_eq(secrets, &other.secrets)
+            && Arc::ptr_eq(namespaces, &other.namespaces)
+            && Arc::ptr_eq(virtual_services, &other.virtual_services)
+            && Arc::ptr_eq(destination_rules, &other.destination_rules)
+            && Arc::ptr_eq(service_entries, &other.service_entries)
+            && Arc::ptr_eq(workload_entries, &other.workload_entries)
+            && Arc::ptr_eq(gateways, &other.gateways)
+            && Arc::ptr_eq(sidecars, &other.sidecars)
+            && Arc::ptr_eq(peer_authentications, &other.peer_authentications)
+            && Arc::ptr_eq(authorization_policies, &other.authorization_policies)
+            && Arc::ptr_eq(request_authentications, &other.request_authentications)
+            && Arc::ptr_eq(telemetries, &other.telemetries)
+            && Arc::ptr_eq(mesh_configs, &other.mesh_configs)
+            && Arc::ptr_eq(gateway_classes, &other.gateway_classes)
+            && Arc::ptr_eq(kubernetes_gateways, &other.kubernetes_gateways)
+            && Arc::ptr_eq(http_routes, &other.http_routes)
+            && Arc::ptr_eq(grpc_routes, &other.grpc_routes)
+            && Arc::ptr_eq(tls_routes, &other.tls_routes)
+            && Arc::ptr_eq(tcp_routes, &other.tcp_routes)
+            && Arc::ptr_eq(reference_grants, &other.reference_grants)
+            && Arc::ptr_eq(credentials, &other.credentials)
     }
 
     /// Removes an object; `false` if it was not there.

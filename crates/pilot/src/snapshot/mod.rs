@@ -39,10 +39,11 @@ pub use self::endpoint::{EndpointAddress, Health, MeshEndpoint};
 pub use self::endpoints::{Backends, Endpoints, PortEndpoints};
 pub use self::gateways::{Gateways, Secrets};
 pub use self::inbound::{Inbound, InboundPort};
-pub use self::inputs::{ByName, Inputs};
+pub use self::inputs::{Answer, ByName, Credentials, Inputs};
 pub use self::peer_authentication::PeerAuthentications;
 pub use self::service::{MeshService, Origin, ServiceKey, ServiceKind, ServicePort};
 pub use self::services::Services;
+pub(crate) use self::share::keep;
 pub use self::sidecars::Sidecars;
 pub use self::virtual_services::{GatewayRef, MeshVirtualService, VirtualServices};
 pub use self::workloads::{Interception, Workload, WorkloadKey, WorkloadPort, Workloads};
@@ -129,8 +130,10 @@ pub struct MeshSnapshot {
     pub secrets: Arc<Secrets>,
     /// Scopes of sidecars.
     pub sidecars: Arc<Sidecars>,
-    /// Findings about references between objects, sorted.
+    /// Findings about references between objects that hold now, sorted.
     pub diagnostics: Arc<Vec<Diagnostic>>,
+    /// Those of them that are told: all, unless the store waits with some (see [`crate::settle`]).
+    pub told: Arc<Vec<Diagnostic>>,
     /// Findings of the sources (syntax, fields, files), set by the store.
     pub source_diagnostics: Arc<Vec<Diagnostic>>,
     /// When proxies could see it first, set by the store.
@@ -169,9 +172,14 @@ impl MeshSnapshot {
         registered.or_else(|| pods::starting(&self.inputs, namespace, name, address?).map(Arc::new))
     }
 
-    /// All findings: of the sources, then about references between objects.
+    /// All findings that are told: of the sources, then about references between objects.
     pub fn all_diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
-        self.source_diagnostics.iter().chain(self.diagnostics.iter())
+        self.source_diagnostics.iter().chain(self.told.iter())
+    }
+
+    /// Findings that hold and are not told yet, because what they miss may be on its way.
+    pub fn unsettled(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics.iter().filter(|found| !self.told.contains(found))
     }
 }
 

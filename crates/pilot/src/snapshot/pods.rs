@@ -50,6 +50,12 @@ pub(super) fn starting(inputs: &Inputs, namespace: &Arc<str>, name: &Arc<str>, a
     })
 }
 
+/// Pods that have no address yet and have not ended.
+pub(super) fn without_address(inputs: &Inputs) -> impl Iterator<Item = &Arc<Object<Pod>>> {
+    let pods = inputs.pods.values();
+    pods.filter(|object| !object.spec.finished && object.spec.ips.is_empty())
+}
+
 /// The pods of which only the proxy still runs, with their uid.
 pub(super) fn ended(inputs: &Inputs) -> BTreeMap<WorkloadKey, Arc<str>> {
     let ended = inputs.pods.values().filter(|object| object.spec.application_ended);

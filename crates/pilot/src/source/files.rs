@@ -234,6 +234,7 @@ impl Files {
             upserted,
             removed,
             diagnostics,
+            credentials: None,
         })
     }
 }

@@ -12,6 +12,8 @@ use weft_api::meta::ObjectKey;
 use weft_api::resource::Resource;
 use weft_api::stand_in::meaning;
 
+use crate::snapshot::Credentials;
+
 /// What changed at a source since its last event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceEvent {
@@ -23,6 +25,8 @@ pub struct SourceEvent {
     pub removed: Vec<ObjectKey>,
     /// All findings of the source as of now, sorted.
     pub diagnostics: Vec<Diagnostic>,
+    /// The Secrets that the source was asked for, if that changed; files are not asked.
+    pub credentials: Option<Credentials>,
 }
 
 /// Says in the hints of broken policies what holds in their place.

@@ -19,6 +19,9 @@ use weft_base::shutdown::Shutdown;
 /// Name under which the fields are owned.
 const FIELD_MANAGER: &str = "weft-pilot";
 
+/// Name of the webhook that refuses broken objects of the mesh's own kinds.
+pub const VALIDATION: &str = "validation.weft.mesh";
+
 /// How often what the watch may have missed is looked at again.
 const RECHECK: Duration = Duration::from_secs(60);
 
@@ -55,8 +58,9 @@ pub fn keep(client: Client, names: &Configurations, roots: watch::Receiver<Optio
     let keeping = keep_one(injectors, names.injector.clone(), roots.clone(), None);
     shutdown.spawn(async move { stop.run_until_cancelled(keeping).await });
     let stop = shutdown.token();
-    // Until pilot can answer, a validator that fails would refuse everything, so the installer lets it be ignored.
-    let keeping = keep_one(validators, names.validator.clone(), roots, Some("Fail"));
+    // Until pilot can answer, a validator that fails would refuse everything, so the installer lets it be ignored. One whose objects
+    // may be others' stays so.
+    let keeping = keep_one(validators, names.validator.clone(), roots, Some((VALIDATION, "Fail")));
     shutdown.spawn(async move { stop.run_until_cancelled(keeping).await });
 }
 
@@ -64,7 +68,7 @@ async fn keep_one<K>(
     api: Api<K>,
     name: String,
     mut roots: watch::Receiver<Option<String>>,
-    policy: Option<&'static str>,
+    policy: Option<(&'static str, &'static str)>,
 ) where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
 {
@@ -97,7 +101,7 @@ async fn keep_one<K>(
 }
 
 /// Writes the bundle where it differs.
-async fn repair<K>(api: &Api<K>, object: &K, roots: &str, policy: Option<&str>) -> anyhow::Result<()>
+async fn repair<K>(api: &Api<K>, object: &K, roots: &str, policy: Option<(&str, &str)>) -> anyhow::Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize,
 {
@@ -115,15 +119,17 @@ where
     Ok(())
 }
 
-/// The JSON patch that sets the bundle and the failure policy of every webhook, bound to the version that was looked at; nothing where all is well.
-fn repairs(object: &Value, bundle: &str, policy: Option<&str>) -> Option<Vec<Value>> {
+/// The JSON patch that sets the bundle of every webhook and the failure policy of the one that is named, bound to the version that was looked
+/// at; nothing where all is well.
+fn repairs(object: &Value, bundle: &str, policy: Option<(&str, &str)>) -> Option<Vec<Value>> {
     let mut operations = Vec::new();
     for (index, hook) in object["webhooks"].as_array()?.iter().enumerate() {
         if hook["clientConfig"]["caBundle"].as_str() != Some(bundle) {
             let path = format!("/webhooks/{index}/clientConfig/caBundle");
             operations.push(json!({"op": "add", "path": path, "value": bundle}));
         }
-        if let Some(policy) = policy.filter(|policy| hook["failurePolicy"].as_str() != Some(policy)) {
+        let differs = |(name, policy): &(&str, &str)| hook["name"] == *name && hook["failurePolicy"] != *policy;
+        if let Some((_, policy)) = policy.filter(differs) {
             let path = format!("/webhooks/{index}/failurePolicy");
             operations.push(json!({"op": "add", "path": path, "value": policy}));
         }
@@ -149,12 +155,12 @@ mod tests {
         let object = json!({
             "metadata": {"resourceVersion": "7"},
             "webhooks": [
-                {"clientConfig": {"caBundle": "bmV3"}, "failurePolicy": "Fail"},
-                {"clientConfig": {"caBundle": "b2xk"}, "failurePolicy": "Ignore"},
-                {"clientConfig": {}},
+                {"name": VALIDATION, "clientConfig": {"caBundle": "bmV3"}, "failurePolicy": "Fail"},
+                {"name": VALIDATION, "clientConfig": {"caBundle": "b2xk"}, "failurePolicy": "Ignore"},
+                {"name": "others", "clientConfig": {}, "failurePolicy": "Ignore"},
             ],
         });
-        let operations = repairs(&object, "bmV3", Some("Fail")).unwrap();
+        let operations = repairs(&object, "bmV3", Some((VALIDATION, "Fail"))).unwrap();
         let paths: Vec<&str> = operations
             .iter()
             .filter_map(|operation| operation["path"].as_str())
@@ -166,10 +172,9 @@ mod tests {
                 "/webhooks/1/clientConfig/caBundle",
                 "/webhooks/1/failurePolicy",
                 "/webhooks/2/clientConfig/caBundle",
-                "/webhooks/2/failurePolicy"
             ]
         );
-        let good = json!({"webhooks": [{"clientConfig": {"caBundle": "bmV3"}}]});
+        let good = json!({"webhooks": [{"name": VALIDATION, "clientConfig": {"caBundle": "bmV3"}}]});
         assert_eq!(repairs(&good, "bmV3", None), None);
     }
 

@@ -24,7 +24,7 @@ use self::review::{Answer, Review};
 use crate::inject::{Outcome, Scope, Settings, inject, patch};
 use crate::snapshot::MeshSnapshot;
 
-pub use self::bundle::{Configurations, keep as keep_bundle};
+pub use self::bundle::{Configurations, VALIDATION, keep as keep_bundle};
 pub use self::server::{serve, server_config};
 pub use self::start::start;
 pub use self::validate::validate;

@@ -1,7 +1,8 @@
 //! Validation of one object: by itself, and against the mesh that it would become part of.
 //!
-//! A reference to what does not exist is a warning here although analysis calls it an error: objects are applied in any order, and the other
-//! one may be the next line of the same file. A conflict with what exists is an error in any order.
+//! What it refers to and does not exist is no matter here: objects are applied in any order, and the other one may be the next line of
+//! the same file; the object's status and `meshctl check` say what is still missing later. A conflict with what exists is an error in any
+//! order. Objects of the Gateway API may be others', so they are never refused.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +13,19 @@ use super::review::Answer;
 use crate::snapshot::{MeshSnapshot, build};
 
 /// Findings about what is missing, which may still come.
-const MAY_STILL_COME: [&str; 5] = [
+const MAY_STILL_COME: [&str; 8] = [
     code::REFERENCE_NOT_FOUND,
     code::GATEWAY_CREDENTIAL,
-    code::UNKNOWN_DESTINATION_RULE_HOST,
-    code::SUBSET_SELECTS_NOTHING,
+    code::GATEWAY_PORT,
+    code::HOST_NOT_IN_GATEWAY,
     code::NO_WORKLOAD,
+    code::PORT_UNMATCHED,
+    code::SUBSET_SELECTS_NOTHING,
+    code::UNKNOWN_DESTINATION_RULE_HOST,
 ];
+
+/// API group whose objects other controllers of the cluster may carry out.
+const SHARED_GROUP: &str = "gateway.networking.k8s.io/";
 
 /// Decides about an object as JSON.
 pub fn validate(mut object: Value, mesh: &MeshSnapshot) -> Answer {
@@ -26,6 +33,9 @@ pub fn validate(mut object: Value, mesh: &MeshSnapshot) -> Answer {
     if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.shift_remove("managedFields");
     }
+    let is_shared = object["apiVersion"]
+        .as_str()
+        .is_some_and(|version| version.starts_with(SHARED_GROUP));
     let parsed = weft_api::parse::parse("", &object.to_string());
     let mut findings = parsed.diagnostics;
     if findings.iter().all(|finding| finding.severity != Severity::Error) {
@@ -48,8 +58,9 @@ pub fn validate(mut object: Value, mesh: &MeshSnapshot) -> Answer {
     }
     let (errors, others): (Vec<Diagnostic>, Vec<Diagnostic>) = findings
         .into_iter()
-        .filter(|finding| finding.severity != Severity::Info)
-        .partition(|finding| finding.severity == Severity::Error && !MAY_STILL_COME.contains(&&*finding.code));
+        .filter(|finding| finding.severity != Severity::Info && !MAY_STILL_COME.contains(&&*finding.code))
+        .filter(|finding| !is_shared || *finding.code == *code::UNHANDLED_KIND)
+        .partition(|finding| finding.severity == Severity::Error && !is_shared);
     if errors.is_empty() {
         return Answer::allowed().with_warnings(others.iter().map(sentence).collect());
     }

@@ -2,9 +2,9 @@
 
 use weft_api::diagnostic::{Diagnostic, Severity, code};
 use weft_api::host;
-use weft_api::meta::{Kind, ObjectKey, Place, selects};
+use weft_api::meta::{Kind, Labels, ObjectKey, Place, selects};
 
-use super::{Subject, host_hint, shown};
+use super::{Subject, host_hint, is_starting, shown};
 use crate::snapshot::{Location, MeshDestinationRule, MeshService, MeshSnapshot, Origin};
 
 pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
@@ -92,6 +92,7 @@ fn subsets(
         if endpoints
             .iter()
             .any(|endpoint| selects(&subset.labels, &endpoint.labels))
+            || is_on_its_way(snapshot, services, &subset.labels)
         {
             continue;
         }
@@ -120,6 +121,14 @@ fn subsets(
             "requests to the subset get 503; label a workload, or remove the subset",
         ));
     }
+}
+
+/// Whether a pod of the services that has the labels of a subset is starting.
+fn is_on_its_way(snapshot: &MeshSnapshot, services: &[&MeshService], labels: &Labels) -> bool {
+    let mut selected = services
+        .iter()
+        .filter_map(|service| Some((service, service.selector.as_ref()?)));
+    selected.any(|(service, selector)| is_starting(snapshot, Some(&service.key.namespace), &[selector, labels]))
 }
 
 /// The object of a merged rule that a subset was taken from, with its place and index there.

@@ -22,10 +22,11 @@ pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
             |object| object.spec.controller == CONTROLLER,
         )
     };
-    let mut gateways = BTreeSet::new();
-    for ((namespace, name), object) in inputs.kubernetes_gateways.iter() {
-        if ours(&object.spec.class) {
-            gateways.insert((Arc::clone(namespace), Arc::clone(name)));
+    let mut of_others = BTreeSet::new();
+    for (name, object) in inputs.kubernetes_gateways.iter() {
+        if !ours(&object.spec.class) {
+            of_others.insert(name.clone());
+        } else {
             found.push(not_yet(
                 Kind::KubernetesGateway,
                 object,
@@ -33,12 +34,13 @@ pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
             ));
         }
     }
-    // A route hangs on one of the mesh's Gateways, or on a Service, which only a mesh can mean.
+    // A route hangs on one of the mesh's Gateways, or on a Service, which only a mesh can mean. A Gateway that is not there is
+    // nobody's, so nobody else carries the route out.
     let concerns = |namespace: &Arc<str>, parent: &Reference| match parent.kind.as_str() {
         "Gateway" => {
             let own = || Arc::clone(namespace);
             let namespace = parent.namespace.as_deref().map_or_else(own, Into::into);
-            gateways.contains(&(namespace, parent.name.as_str().into()))
+            !of_others.contains(&(namespace, parent.name.as_str().into()))
         }
         kind => kind == "Service",
     };

@@ -1,6 +1,6 @@
 //! Gateways: selectors without a workload, ports that nothing binds, missing credentials, servers defined twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use weft_api::diagnostic::{Diagnostic, Severity, code};
@@ -8,8 +8,8 @@ use weft_api::gateway::{Gateway, Server, ServerTls, ServerTlsMode};
 use weft_api::local_workload::Role;
 use weft_api::meta::{Kind, Object, ObjectKey, selects};
 
-use super::{Subject, shown};
-use crate::snapshot::{MeshSnapshot, Workload};
+use super::{Subject, is_starting, shown};
+use crate::snapshot::{Answer, MeshSnapshot, Workload};
 
 pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
     for gateway in snapshot.gateways.iter() {
@@ -20,7 +20,7 @@ pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
             .filter(|workload| selects(&gateway.spec.selector, &workload.labels))
             .map(|workload| &**workload)
             .collect();
-        if workloads.is_empty() {
+        if workloads.is_empty() && !is_starting(snapshot, None, &[&gateway.spec.selector]) {
             let labels: Vec<String> = gateway
                 .spec
                 .selector
@@ -82,8 +82,9 @@ fn ports(
 }
 
 /// Where a gateway's Secret is looked for, and by whose leave.
-const IN_A_CLUSTER: &str = "the Secret belongs into the namespace of the gateway's pods; where that is not pilot's, \
-    meshctl install --set gatewayNamespaces=NAMESPACE lets pilot read it";
+const IN_A_CLUSTER: &str = "the Secret belongs into the namespace of the gateway's pods";
+const READABLE: &str = "meshctl install --set gatewayNamespaces=NAMESPACE lets pilot read it";
+const HERE: &str = "the secret belongs into the namespace of the gateway workload";
 
 fn credentials(
     snapshot: &MeshSnapshot,
@@ -96,42 +97,67 @@ fn credentials(
     let Some(name) = &tls.credential_name else {
         return;
     };
-    let mut namespaces: Vec<&str> = workloads.iter().map(|workload| &*workload.key.namespace).collect();
-    namespaces.sort_unstable();
-    namespaces.dedup();
-    for namespace in namespaces {
-        let secret = snapshot.secrets.get(namespace, name).map(|object| &object.spec);
-        let ca = snapshot
-            .secrets
-            .get(namespace, &format!("{name}-cacert"))
-            .map(|object| &object.spec);
-        let message = match secret {
-            None => format!("no Secret {namespace}/{name} exists"),
-            Some(secret) if secret.certificate().is_none() || secret.private_key().is_none() => {
-                format!("the Secret {namespace}/{name} has no certificate (tls.crt) or no key (tls.key)")
-            }
-            Some(secret)
-                if tls.mode == ServerTlsMode::Mutual
-                    && secret.ca_certificate().is_none()
-                    && ca.is_none_or(|ca| ca.ca_certificate().is_none()) =>
-            {
-                format!("MUTUAL needs ca.crt in the Secret {namespace}/{name} or in {name}-cacert")
-            }
-            Some(_) => continue,
+    // Only gateways read it: a selector may fit other workloads, too, such as one that names no label.
+    let gateways = workloads.iter().filter(|workload| workload.role == Role::Gateway);
+    let namespaces: BTreeSet<(&Arc<str>, bool)> = gateways
+        .map(|workload| (&workload.key.namespace, workload.is_pod()))
+        .collect();
+    for (namespace, in_a_cluster) in namespaces {
+        let Some((message, hint)) = credential(snapshot, (namespace, name), tls.mode, in_a_cluster) else {
+            continue;
         };
         let field = format!("spec.servers[{i}].tls.credentialName");
         let subject = Subject::new(Kind::Gateway, gateway, field, gateway.place_of(tls.at));
-        found.push(subject.finding(
-            Severity::Error,
-            code::GATEWAY_CREDENTIAL,
-            message,
-            if workloads.iter().any(|workload| workload.is_pod()) {
-                IN_A_CLUSTER
-            } else {
-                "the secret belongs into the namespace of the gateway workload"
-            },
-        ));
+        found.push(subject.finding(Severity::Error, code::GATEWAY_CREDENTIAL, message, hint));
     }
+}
+
+/// What is wrong with a credential of a gateway, and what to do; nothing where that is not known yet: a server is asked for a Secret
+/// only once a gateway names it.
+fn credential(
+    snapshot: &MeshSnapshot,
+    (namespace, name): (&Arc<str>, &str),
+    mode: ServerTlsMode,
+    in_a_cluster: bool,
+) -> Option<(String, &'static str)> {
+    let hint = if in_a_cluster { IN_A_CLUSTER } else { HERE };
+    let get = |name: &str| snapshot.secrets.get(namespace, name).map(|object| &object.spec);
+    let absent = |name: &str| {
+        let asked = snapshot.inputs.credentials.get(&(Arc::clone(namespace), name.into()));
+        match asked {
+            None if in_a_cluster => None,
+            Some(Answer::Refused) => Some((format!("pilot may not read the Secret {namespace}/{name}"), READABLE)),
+            Some(Answer::Unusable) => Some((incomplete(namespace, name), hint)),
+            Some(Answer::Read) => Some((format!("no Secret {namespace}/{name} exists"), hint)),
+            None => Some((format!("there is no Secret {namespace}/{name} that can be used"), hint)),
+        }
+    };
+    let Some(secret) = get(name) else {
+        return absent(name);
+    };
+    if secret.certificate().is_none() || secret.private_key().is_none() {
+        return Some((incomplete(namespace, name), hint));
+    }
+    if mode != ServerTlsMode::Mutual || secret.ca_certificate().is_some() {
+        return None;
+    }
+    let beside = format!("{name}-cacert");
+    match get(&beside) {
+        Some(roots) if roots.ca_certificate().is_some() => None,
+        Some(_) => Some((without_roots(namespace, name), hint)),
+        None => match absent(&beside)? {
+            refused @ (_, READABLE) => Some(refused),
+            _ => Some((without_roots(namespace, name), hint)),
+        },
+    }
+}
+
+fn incomplete(namespace: &str, name: &str) -> String {
+    format!("the Secret {namespace}/{name} has no certificate (tls.crt) or no key (tls.key)")
+}
+
+fn without_roots(namespace: &str, name: &str) -> String {
+    format!("MUTUAL needs ca.crt in the Secret {namespace}/{name} or in {name}-cacert")
 }
 
 /// A gateway and the index of one of its servers.

@@ -14,9 +14,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weft_api::diagnostic::{Diagnostic, Severity};
-use weft_api::meta::{Kind, Object, ObjectKey, Place};
+use weft_api::meta::{Kind, Labels, Object, ObjectKey, Place, selects};
 
-use super::MeshSnapshot;
+use super::{Inputs, MeshSnapshot, pods};
 
 /// All findings, sorted by place.
 pub(super) fn check(snapshot: &MeshSnapshot) -> Vec<Diagnostic> {
@@ -74,6 +74,27 @@ impl Subject {
             hint: hint.into(),
         }
     }
+}
+
+/// Whether a pod has all these labels that has no address yet: what it is missed for is on its way.
+fn is_starting(snapshot: &MeshSnapshot, namespace: Option<&str>, selectors: &[&Labels]) -> bool {
+    pods::without_address(&snapshot.inputs).any(|pod| {
+        namespace.is_none_or(|namespace| *pod.meta.namespace == *namespace)
+            && selectors.iter().all(|selector| selects(selector, &pod.meta.labels))
+    })
+}
+
+/// Whether the same pods have no address yet, so that nothing else is found about what waits for them.
+pub(super) fn same_starting(old: &Inputs, new: &Inputs) -> bool {
+    if Arc::ptr_eq(&old.pods, &new.pods) {
+        return true;
+    }
+    let names = |inputs| -> Vec<_> {
+        let pods = pods::without_address(inputs);
+        pods.map(|pod| (&pod.meta.namespace, &pod.meta.name, &pod.meta.labels))
+            .collect()
+    };
+    names(old) == names(new)
 }
 
 /// `Kind/namespace/name in file:line`, without a place where there is no file.

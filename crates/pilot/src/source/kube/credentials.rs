@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use weft_api::gateway::ServerTlsMode;
 use weft_api::local_workload::Role;
 
 use super::kinds::WatchId;
@@ -47,7 +48,7 @@ impl Credentials {
     }
 }
 
-/// The credentials of a Gateway object are in the namespace of each gateway that it chooses.
+/// The credentials of a Gateway object, and for clients' certificates those of the authority that may stand beside them, are in the namespace of each gateway that it chooses.
 fn wanted(snapshot: &MeshSnapshot) -> BTreeSet<WatchId> {
     let workloads = snapshot.workloads.local.values();
     let gateways = workloads.filter(|workload| workload.role == Role::Gateway && workload.is_pod());
@@ -55,8 +56,16 @@ fn wanted(snapshot: &MeshSnapshot) -> BTreeSet<WatchId> {
     for workload in gateways {
         let servers = snapshot.gateways.for_workload(&workload.labels);
         for server in servers.flat_map(|gateway| &gateway.spec.servers) {
-            let name = server.tls.as_ref().and_then(|tls| tls.credential_name.as_deref());
-            wanted.extend(name.map(|name| WatchId::credential(&workload.key.namespace, name)));
+            let Some(tls) = &server.tls else {
+                continue;
+            };
+            let Some(name) = &tls.credential_name else {
+                continue;
+            };
+            wanted.insert(WatchId::credential(&workload.key.namespace, name));
+            if tls.mode == ServerTlsMode::Mutual {
+                wanted.insert(WatchId::credential(&workload.key.namespace, &format!("{name}-cacert")));
+            }
         }
     }
     wanted

@@ -13,6 +13,7 @@ use weft_api::parse::parse_json;
 use weft_api::resource::Resource;
 
 use super::kinds::WatchId;
+use crate::snapshot::{Answer, Credentials};
 use crate::source::{SourceEvent, explain};
 
 /// What a watch says.
@@ -33,6 +34,8 @@ pub enum News {
         /// Its name.
         name: String,
     },
+    /// The server does not let us look.
+    Refused,
 }
 
 /// An object as it was last seen.
@@ -54,6 +57,8 @@ struct Watch {
     listing: Option<BTreeSet<ObjectKey>>,
     /// Whether a list was complete once.
     listed: bool,
+    /// Whether the server did not let us look last time.
+    refused: bool,
 }
 
 /// The mirror of a server.
@@ -63,6 +68,8 @@ pub struct Mirror {
     watches: BTreeMap<WatchId, Watch>,
     changed: BTreeMap<ObjectKey, Option<Resource>>,
     findings_changed: bool,
+    /// What was said last of the Secrets that gateways name.
+    credentials: Credentials,
     discovered: bool,
     loaded: bool,
 }
@@ -76,6 +83,7 @@ impl Mirror {
             watches: BTreeMap::new(),
             changed: BTreeMap::new(),
             findings_changed: false,
+            credentials: Credentials::default(),
             discovered: false,
             loaded: false,
         }
@@ -132,6 +140,7 @@ impl Mirror {
                     self.gone(key, &held);
                 }
             }
+            News::Refused => self.watches.entry(watch.clone()).or_default().refused = true,
         }
     }
 
@@ -169,6 +178,7 @@ impl Mirror {
     fn complete(&mut self, watch: &WatchId) {
         let state = self.watches.entry(watch.clone()).or_default();
         state.listed = true;
+        state.refused = false;
         let Some(listing) = state.listing.take() else {
             return;
         };
@@ -201,13 +211,14 @@ impl Mirror {
                 return None;
             }
             self.loaded = true;
-        } else if self.changed.is_empty() && !self.findings_changed {
+        } else if self.changed.is_empty() && !self.findings_changed && *self.credentials == self.answers() {
             return None;
         }
         self.findings_changed = false;
         let mut event = SourceEvent {
             source: Arc::clone(&self.source),
             diagnostics: self.findings(),
+            credentials: self.credentials_news(),
             ..SourceEvent::default()
         };
         for (key, resource) in std::mem::take(&mut self.changed) {
@@ -219,11 +230,42 @@ impl Mirror {
         Some(event)
     }
 
+    /// What came of the watches of single Secrets; those that were not answered yet are left out.
+    fn answers(&self) -> BTreeMap<(Arc<str>, Arc<str>), Answer> {
+        let credentials = self.watches.iter().filter(|(id, _)| id.is_credential());
+        let answered = credentials.filter_map(|(id, watch)| Some((id.only.clone()?, watch.answer()?)));
+        answered.collect()
+    }
+
+    fn credentials_news(&mut self) -> Option<Credentials> {
+        let answers = self.answers();
+        if *self.credentials == answers {
+            return None;
+        }
+        self.credentials = Arc::new(answers);
+        Some(Arc::clone(&self.credentials))
+    }
+
     fn findings(&self) -> Vec<Diagnostic> {
         let held = self.watches.values().flat_map(|watch| watch.objects.values());
         let mut findings: Vec<Diagnostic> = held.flat_map(|held| &held.findings).cloned().collect();
         findings.sort();
         findings
+    }
+}
+
+// === impl Watch ===
+
+impl Watch {
+    /// What it says of the one object that it is for; nothing before its first list.
+    fn answer(&self) -> Option<Answer> {
+        if self.refused {
+            return Some(Answer::Refused);
+        }
+        if self.objects.values().any(|held| held.resource.is_none()) {
+            return Some(Answer::Unusable);
+        }
+        self.listed.then_some(Answer::Read)
     }
 }
 
@@ -361,6 +403,42 @@ mod tests {
         check(json!({"mod": "STRICT"}), &[MtlsMode::Strict], true);
         check(json!({"mode": "DISABLE"}), &[MtlsMode::Disable], false);
         check(json!({"mode": "strict"}), &[], false);
+    }
+
+    /// A Secret is missing only when the server has said so.
+    #[test]
+    fn secrets_are_known_once_they_were_asked_for() {
+        let mut mirror = loaded();
+        let watch = WatchId::credential(&"edge".into(), "tls");
+        let secret = |keys: Value| {
+            Box::new(
+                json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+                "metadata": {"name": "tls", "namespace": "edge"}, "data": keys}),
+            )
+        };
+        let answer = |mirror: &mut Mirror| {
+            let event = mirror.event()?;
+            let credentials = event.credentials?;
+            assert!(credentials.len() < 2, "{credentials:?}");
+            Some(credentials.values().next().copied())
+        };
+        mirror.expect(watch.clone());
+        assert_eq!(answer(&mut mirror), None);
+        mirror.take(&watch, News::Refused);
+        assert_eq!(answer(&mut mirror), Some(Some(Answer::Refused)));
+        mirror.take(&watch, News::Restarted);
+        assert_eq!(answer(&mut mirror), None);
+        mirror.take(&watch, News::Complete);
+        assert_eq!(answer(&mut mirror), Some(Some(Answer::Read)));
+        mirror.take(&watch, News::Changed(secret(json!({"tls.crt": "YQ=="}))));
+        assert_eq!(answer(&mut mirror), Some(Some(Answer::Unusable)));
+        mirror.take(
+            &watch,
+            News::Changed(secret(json!({"tls.crt": "YQ==", "tls.key": "YQ=="}))),
+        );
+        assert_eq!(answer(&mut mirror), Some(Some(Answer::Read)));
+        mirror.forget(&watch);
+        assert_eq!(answer(&mut mirror), Some(None));
     }
 
     /// What happens to a server, and to the connection with it.

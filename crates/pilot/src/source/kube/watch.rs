@@ -8,6 +8,7 @@ use kube::runtime::{WatchStreamExt, watcher as start};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use weft_api::meta::Kind;
+use weft_base::kubernetes::is_status;
 
 use super::kinds::{self, WatchId};
 use super::mirror::News;
@@ -49,6 +50,12 @@ pub(super) async fn follow(
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%watch, %error, "the watch failed, starting it again");
                 }
+                if is_refusal(&error) {
+                    let (watch, news) = (watch.clone(), News::Refused);
+                    if messages.send(Message { watch, news }).await.is_err() {
+                        return;
+                    }
+                }
                 continue;
             }
         };
@@ -67,6 +74,17 @@ pub(super) async fn follow(
         if messages.send(Message { watch, news }).await.is_err() {
             return;
         }
+    }
+}
+
+/// Whether the server does not let us look.
+fn is_refusal(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => is_status(error, 403),
+        watcher::Error::WatchError(status) => status.code == 403,
+        watcher::Error::NoResourceVersion => false,
     }
 }
 
