@@ -229,7 +229,6 @@ fn kinds_and_versions() {
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: 1}\n---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: d}\nspec: {}\n---\napiVersion: networking.istio.io/v1\nkind: VirtualServise\nmetadata: {name: d}\n---\napiVersion: networking.istio.io/v2\nkind: Gateway\nmetadata: {name: d}\n---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: d}\n---\napiVersion: v1\nkind: Servise\nmetadata: {name: d}\n---\nhello\n---\n[1]\n",
         1,
         expect![[r#"
-            f.yaml:2:7: info [WEFT0004] Deployment/default/d kind: Deployment is not used by the mesh
             f.yaml:12:7: error [WEFT0004] VirtualServise/default/d kind: networking.istio.io has no kind VirtualServise; did you mean VirtualService?
             f.yaml:15:1: error [IST0106] Gateway/default/d spec: is required
             f.yaml:15:13: error [IST0106] Gateway/default/d apiVersion: version v2 of Gateway is not known; use one of the versions v1, v1beta1, v1alpha3
@@ -237,6 +236,29 @@ fn kinds_and_versions() {
             f.yaml:24:7: warning [WEFT0004] Servise/default/d kind: Servise is no kind that the mesh reads; did you mean Service?
             f.yaml:27:1: error [IST0106]: is text, but must be an object
             f.yaml:29:1: error [IST0106]: is a list, but must be an object
+        "#]],
+    );
+}
+
+#[test]
+fn kinds_of_groups_that_are_not_the_meshs() {
+    let object =
+        |version: &str, kind: &str| format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: d}}\n---\n");
+    let text = [
+        object("apps/v1", "Deployment"),
+        object("v1", "ServiceAccount"),
+        object("serving.knative.dev/v1", "Service"),
+        object("networking.istio.com/v1", "VirtualService"),
+        object("security.isto.io/v1beta1", "AuthorizationPolicy"),
+        object("v1", "VirtualService"),
+    ];
+    check(
+        &text.concat(),
+        0,
+        expect![[r#"
+            f.yaml:14:7: warning [WEFT0004] VirtualService/default/d kind: VirtualService of networking.istio.com is no kind that the mesh reads; did you mean networking.istio.io/v1?
+            f.yaml:18:7: warning [WEFT0004] AuthorizationPolicy/default/d kind: AuthorizationPolicy of security.isto.io is no kind that the mesh reads; did you mean security.istio.io/v1?
+            f.yaml:22:7: warning [WEFT0004] VirtualService/default/d kind: VirtualService is no kind that the mesh reads; did you mean networking.istio.io/v1?
         "#]],
     );
 }

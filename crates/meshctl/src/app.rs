@@ -29,7 +29,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match run_verb(arguments.verb) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            output::say(&format!("{} {error:#}", "error:".red().bold()));
+            output::say(&format!("{} {}", "error:".red().bold(), output::causes(&error)));
             Exit::of(&error).into()
         }
     }

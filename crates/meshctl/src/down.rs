@@ -27,7 +27,7 @@ pub(crate) async fn run(name: Option<&str>, arguments: &StateArguments) -> anyho
         output::say("no mesh runs on this machine");
         return Ok(Exit::Ok);
     }
-    let state = StateDir::find(name, explicit)?;
+    let state = StateDir::find(name, explicit, "meshctl down")?;
     let Some(record) = state.record()? else {
         output::say(&format!("no mesh runs with its state in {}", state.root().display()));
         return Ok(Exit::Ok);

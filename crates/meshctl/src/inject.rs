@@ -1,17 +1,12 @@
 //! `meshctl inject`: the webhook's injection as a filter over YAML text.
 
-use std::io::Read;
 use std::path::Path;
 
-use anyhow::Context;
 use weft_pilot::inject::{Settings, inject_documents};
 
 use crate::cli::InjectArguments;
 use crate::exit::{Exit, Failure};
-use crate::output;
-
-/// Longest input in bytes.
-const INPUT_BYTES_MAX: u64 = 64 << 20;
+use crate::{input, output};
 
 /// Prints the injected documents; what the user should know goes to stderr.
 pub(crate) fn run(arguments: &InjectArguments) -> anyhow::Result<Exit> {
@@ -24,7 +19,7 @@ pub(crate) fn run(arguments: &InjectArguments) -> anyhow::Result<Exit> {
     }
     let mut text = String::new();
     for path in &arguments.file {
-        let input = read(path)?;
+        let input = input::read(path)?;
         let injected = inject_documents(&input, &settings);
         let injected = injected.map_err(|error| Failure::bad_data(format!("{}: {error}", path.display())))?;
         for note in &injected.notes {
@@ -56,27 +51,10 @@ fn append(text: &mut String, more: &str) {
 }
 
 fn read_settings(path: &Path) -> anyhow::Result<Settings> {
-    let text = read(path)?;
+    let text = input::read(path)?;
     serde_saphyr::from_str(&text)
         .map_err(|error| Failure::bad_data(format!("{}: {error}", path.display())))
         .map_err(Into::into)
-}
-
-/// The text of a file, or of stdin for `-`.
-fn read(path: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let mut input: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(std::io::stdin().lock())
-    } else {
-        let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Box::new(file)
-    };
-    let read = input.by_ref().take(INPUT_BYTES_MAX + 1).read_to_string(&mut text);
-    read.with_context(|| format!("cannot read {}", path.display()))?;
-    if text.len() as u64 > INPUT_BYTES_MAX {
-        return Err(Failure::bad_data(format!("{} has more than {INPUT_BYTES_MAX} bytes", path.display())).into());
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

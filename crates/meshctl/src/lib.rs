@@ -17,6 +17,7 @@ mod down;
 mod fetch;
 mod graph;
 mod inject;
+mod input;
 mod install;
 mod logs;
 mod output;
@@ -24,6 +25,7 @@ mod proxy_config;
 mod proxy_status;
 mod status;
 mod target;
+mod told;
 mod version;
 
 pub use app::run;

@@ -96,6 +96,19 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(err, "{text}");
 }
 
+/// An error with its causes, each said once: many errors have the words of their cause in their own.
+pub(crate) fn causes(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) && !text.contains(&format!(": {cause}")) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 pub(crate) fn json<T: Serialize>(value: &T) -> anyhow::Result<String> {
     let mut text = serde_json::to_string_pretty(value).context("cannot write JSON")?;
     text.push('\n');
@@ -111,6 +124,15 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow::anyhow!("no such file")
+            .context("cannot read a: no such file")
+            .context("no cluster");
+        assert_eq!(causes(&error), "no cluster: cannot read a: no such file");
+        assert_eq!(causes(&anyhow::anyhow!("b").context("a")), "a: b");
+    }
 
     #[test]
     fn columns_align_and_lines_end_clean() {

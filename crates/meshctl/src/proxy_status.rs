@@ -13,20 +13,21 @@ use crate::target::TargetArguments;
 /// Limit of the question to pilot.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Types of resources, with the name that Istio's tool gives them and the field of `/debug/syncz`.
-const TYPES: [(&str, &str); 5] = [
-    ("CDS", "cluster"),
-    ("LDS", "listener"),
-    ("EDS", "endpoint"),
-    ("RDS", "route"),
-    ("ECDS", "extensionconfig"),
+/// Types of resources, with the name that Istio's tool gives them, the field of `/debug/syncz`, and the end of the name of their message
+/// in its field `resources`.
+const TYPES: [(&str, &str, &str); 5] = [
+    ("CDS", "cluster", ".Cluster"),
+    ("LDS", "listener", ".Listener"),
+    ("EDS", "endpoint", ".ClusterLoadAssignment"),
+    ("RDS", "route", ".RouteConfiguration"),
+    ("ECDS", "extensionconfig", ".TypedExtensionConfig"),
 ];
 
 /// State of one proxy.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ProxyState {
-    name: String,
+    pub(crate) name: String,
     cluster: String,
     istiod: String,
     pub(crate) version: String,
@@ -76,11 +77,13 @@ fn states(page: &Value, pilot: &str) -> Result<Vec<ProxyState>, Failure> {
 
 fn state(entry: &Value, pilot: &str) -> ProxyState {
     let text = |field: &str| entry.get(field).and_then(Value::as_str).unwrap_or_default();
+    let resources = || entry.get("resources").and_then(Value::as_object).into_iter().flatten();
     let mut subscribed = Vec::new();
     let mut stale = Vec::new();
-    for (name, field) in TYPES {
+    for (name, field, message) in TYPES {
         let sent = text(&format!("{field}_sent"));
-        if sent.is_empty() {
+        // A proxy that connects again with all that it needs is subscribed and sent nothing.
+        if sent.is_empty() && !resources().any(|(kind, _)| kind.ends_with(message)) {
             continue;
         }
         subscribed.push(name.to_owned());
@@ -88,8 +91,7 @@ fn state(entry: &Value, pilot: &str) -> ProxyState {
             stale.push(name.to_owned());
         }
     }
-    let resources = entry.get("resources").and_then(Value::as_object).into_iter().flatten();
-    let errors = resources.filter_map(|(kind, resource)| {
+    let errors = resources().filter_map(|(kind, resource)| {
         let error = resource.get("lastError")?.as_str().filter(|error| !error.is_empty())?;
         let kind = kind.rsplit('.').next().unwrap_or(kind);
         Some(format!("{kind} refused: {error}"))
@@ -155,6 +157,17 @@ mod tests {
         "#]]
         .assert_eq(&table(&states));
         assert_eq!(states[0].errors, ["Cluster refused: no such field"]);
+        // As it is after a restart of pilot: endpoints and routes are those that the proxy has.
+        let nothing = json!({"sent": "", "acked": "", "lastError": ""});
+        let again = json!([{"proxy": "a.b", "cluster_sent": "n1", "cluster_acked": "n1", "route_sent": "", "resources": {
+            "type.googleapis.com/envoy.config.route.v3.RouteConfiguration": nothing,
+            "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment": nothing,
+            "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret": nothing}}]);
+        let again = super::states(&again, "x").unwrap();
+        assert_eq!(
+            (again[0].subscribed_types.join(","), again[0].stale_types.len()),
+            ("CDS,EDS,RDS".to_owned(), 0)
+        );
         assert!(super::states(&json!({}), "x").is_err());
     }
 }

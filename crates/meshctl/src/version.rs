@@ -17,7 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 #[serde(rename_all = "camelCase")]
 struct Versions {
     meshctl: &'static str,
-    /// What pilot says; absent where none runs. While pilots are being replaced, all their versions, with commas.
+    /// What pilot says; absent where none runs or nobody was asked. While pilots are being replaced, all their versions, with commas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pilot: Option<String>,
     /// Number of connected proxies by their version.
@@ -42,10 +42,10 @@ pub(crate) async fn run(target: &TargetArguments, client_only: bool, format: For
             Ok(()) => {}
             Err(error) if asked => return Err(error),
             // Where nothing was named, there need not be a mesh; but one that does not answer is worth a word.
-            Err(error) => output::say(&format!("no version of a mesh: {error:#}")),
+            Err(error) => output::say(&format!("no version of a mesh: {}", output::causes(&error))),
         }
     }
-    output::print(format, &versions, text)?;
+    output::print(format, &versions, |versions| text(versions, client_only))?;
     Ok(Exit::Ok)
 }
 
@@ -65,9 +65,13 @@ async fn ask(target: &Target, versions: &mut Versions) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn text(versions: &Versions) -> String {
+fn text(versions: &Versions, client_only: bool) -> String {
+    let mut text = format!("meshctl: {}\n", versions.meshctl);
+    if client_only {
+        return text;
+    }
     let pilot = versions.pilot.as_deref().unwrap_or("no mesh runs");
-    let mut text = format!("meshctl: {}\npilot: {pilot}\n", versions.meshctl);
+    text.push_str(&format!("pilot: {pilot}\n"));
     if !versions.proxies.is_empty() {
         let proxies = versions.proxies.iter().map(|(version, count)| match version.as_str() {
             "" => format!("unknown ({count})"),
@@ -89,11 +93,12 @@ mod tests {
             pilot: None,
             proxies: BTreeMap::new(),
         };
-        assert_eq!(text(&versions), "meshctl: 1.0\npilot: no mesh runs\n");
+        assert_eq!(text(&versions, true), "meshctl: 1.0\n");
+        assert_eq!(text(&versions, false), "meshctl: 1.0\npilot: no mesh runs\n");
         versions.pilot = Some("1.0, 1.1".to_owned());
         versions.proxies = BTreeMap::from([("1.0".to_owned(), 3), (String::new(), 1)]);
         assert_eq!(
-            text(&versions),
+            text(&versions, false),
             "meshctl: 1.0\npilot: 1.0, 1.1\nproxies: unknown (1), 1.0 (3)\n"
         );
     }

@@ -2,7 +2,7 @@
 """Stands in for every program of the mesh: takes their flags, says that it is ready, and ends when asked to.
 
 `WEFT_FAKE_*` would be taken away by meshctl, so behaviour is chosen by files beside this one: `<program>.fails` makes the
-program of that name end at once, with the file's text as its last words.
+program of that name end at once, with the file's text as its last words; `weft-pilot.finds` is what pilot tells of the configuration.
 """
 import http.server
 import json
@@ -27,6 +27,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = json.dumps([{"proxy": name, "generation": 1} for name in names]).encode()
         elif self.path == "/debug/registryz":
             body = b"[]"
+        elif self.path == "/debug/diagnosticsz":
+            told = sys.argv[0] + ".finds"
+            body = open(told, "rb").read() if os.path.exists(told) else b"[]"
         elif self.path.startswith("/debug/config_dump"):
             body = b'{"generation": 1}'
         elif self.path == "/environment":

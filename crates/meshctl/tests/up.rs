@@ -33,6 +33,11 @@ fn a_mesh_comes_up_is_shown_and_ends_without_a_trace() {
     assert_eq!(status.code, Some(0), "{}", status.stderr);
     assert_eq!(serde_json::from_str::<Record>(&status.stdout).unwrap(), record);
 
+    let check = stage.run(&["check"]);
+    assert_eq!(check.code, Some(0), "{}{}", check.stdout, check.stderr);
+    assert!(check.stdout.contains("every object is in use"), "{}", check.stdout);
+    assert!(check.stderr.contains("Everything is well."), "{}", check.stderr);
+
     let again = stage.run(&["up", "-f", "mesh.yaml"]);
     assert_eq!(again.code, Some(1));
     assert!(again.stderr.contains("mesh test already runs"), "{}", again.stderr);
@@ -41,7 +46,7 @@ fn a_mesh_comes_up_is_shown_and_ends_without_a_trace() {
     let Ended { code, stdout, stderr } = up.end();
     assert_eq!(code, Some(0), "{stderr}");
     assert!(
-        stdout.contains("app-0") && stdout.contains("Mesh test is ready"),
+        stdout.contains("app-0") && stdout.contains("Mesh test is ready") && stdout.contains("end        Ctrl-C"),
         "{stdout}"
     );
     assert!(stderr.contains("√ citadel") && stderr.contains("√ app-0"), "{stderr}");
@@ -50,6 +55,82 @@ fn a_mesh_comes_up_is_shown_and_ends_without_a_trace() {
         "no colour off a terminal"
     );
     stage.nothing_is_left(&record);
+}
+
+#[test]
+fn findings_about_the_configuration_are_everywhere() {
+    const ERROR: &str = r#"[{"file": "config/a.yaml", "line": 9, "column": 5, "severity": "error", "code": "WEFT0002",
+        "object": "VirtualService/default/a", "field": "spec.htp", "message": "is not known", "hint": "did you mean http?"}]"#;
+    const LINE: &str =
+        "config/a.yaml:9:5: error [WEFT0002] VirtualService/default/a spec.htp: is not known; did you mean http?";
+    let stage = Stage::new();
+    let mut up = stage.up(&["--logs", "none"]);
+    up.ready();
+    std::fs::write(stage.path("bin/weft-pilot.finds"), ERROR).unwrap();
+    let status = stage.run(&["status"]);
+    assert_eq!(status.code, Some(79), "{}", status.stdout);
+    assert!(
+        status.stdout.contains("Mesh test: ready, since") && status.stdout.contains(LINE),
+        "{}",
+        status.stdout
+    );
+    let status = stage.run(&["status", "-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(
+        (&json["ready"], &json["findings"][0]["line"]),
+        (&true.into(), &9.into())
+    );
+    let check = stage.run(&["check", "-o", "short"]);
+    assert_eq!((check.code, check.stdout), (Some(79), format!("\u{d7} {LINE}\n")));
+    until("the finding on the terminal", || up.said().contains(LINE));
+    up.signal(Signal::TERM);
+    assert_eq!(up.end().stderr.matches(LINE).count(), 1);
+}
+
+/// As other verbs are used beside `cargo xtask demo`, whose state lies elsewhere.
+#[test]
+fn a_mesh_is_found_wherever_its_state_lies() {
+    let stage = Stage::new();
+    assert_eq!(stage.run_untold(&["status"]).code, Some(1));
+    let mut up = stage.up(&["--logs", "none"]);
+    let record = up.ready();
+    for words in [
+        &["status", "-o", "json"][..],
+        &["status", "test", "-o", "json"],
+        &["status", "--mesh", "test", "-o", "json"],
+    ] {
+        let status = stage.run_untold(words);
+        assert_eq!(status.code, Some(0), "{words:?}: {}", status.stderr);
+        assert_eq!(serde_json::from_str::<Record>(&status.stdout).unwrap(), record);
+    }
+    assert_eq!(stage.run_untold(&["proxy-status"]).code, Some(0));
+    let wrong = stage.run_untold(&["status", "other"]);
+    assert_eq!(wrong.code, Some(1), "{}", wrong.stderr);
+
+    // A second one beside it.
+    let second = stage.start(&["up", "-f", "mesh.yaml", "--logs", "none", "--state-dir", "second"]);
+    until("two meshes", || {
+        let status = stage.run_untold(&["status"]);
+        status.code == Some(64)
+            && status
+                .stderr
+                .contains(&format!("--state-dir {}", stage.path("state").display()))
+            && status
+                .stderr
+                .contains(&format!("--state-dir {}", stage.path("second").display()))
+    });
+    second.signal(Signal::TERM);
+    let _ = second.end();
+
+    let down = stage.run_untold(&["down"]);
+    assert_eq!(down.code, Some(0), "{}", down.stderr);
+    let _ = up.end();
+    stage.nothing_is_left(&record);
+    assert_eq!(
+        std::fs::read_dir(stage.path("home/weft/.elsewhere")).unwrap().count(),
+        0
+    );
+    assert_eq!(stage.run_untold(&["status"]).code, Some(1));
 }
 
 #[test]
@@ -239,6 +320,38 @@ fn mistakes_have_their_exit_code_and_place() {
         &["proxy-config", "route", "--file", "mesh.yaml"],
         65,
         "not JSON",
+    );
+    for words in [
+        &["proxy-config", "route", "--file", "gone"][..],
+        &["inject", "-f", "gone"],
+        &["inject", "-f", "mesh.yaml", "--settings", "gone"],
+        &["manifest", "generate", "-f", "gone"],
+        &["up", "-f", "gone"],
+    ] {
+        check(&stage, words, 65, "cannot read gone: No such file");
+    }
+    check(
+        &stage,
+        &["status", "-k"],
+        1,
+        "no cluster is known: there is no ~/.kube/config",
+    );
+    check(
+        &stage,
+        &["status", "--kubeconfig", "gone"],
+        65,
+        "cannot use the kubeconfig gone: No such file",
+    );
+    std::fs::write(
+        stage.path("service.yaml"),
+        "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n",
+    )
+    .unwrap();
+    check(
+        &stage,
+        &["up", "-f", "service.yaml"],
+        65,
+        "service.yaml holds no LocalMesh but Service",
     );
     stage.write_mesh("    repicas: 2\n");
     check(&stage, &["up", "-f", "mesh.yaml"], 65, "mesh.yaml:12:5");

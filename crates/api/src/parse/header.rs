@@ -117,18 +117,16 @@ fn known_kind(fields: &mut Fields<'_, '_>, group: &str, version: &str, name: &st
     } else if ours || group == GATEWAY_API {
         let message = format!("{name} is not carried out by this mesh yet and is passed over");
         (Severity::Warning, message, String::new())
+    } else if let Some(near) = misspelt(group, name) {
+        let message = match group {
+            "" => format!("{name} is no kind that the mesh reads"),
+            group => format!("{name} of {group} is no kind that the mesh reads"),
+        };
+        (Severity::Warning, message, format!("did you mean {near}?"))
     } else {
-        let near = (group.is_empty())
-            .then(|| crate::suggest::nearest(name, ["Service", "Secret"]))
-            .flatten();
-        match near {
-            Some(near) => (
-                Severity::Warning,
-                format!("{name} is no kind that the mesh reads"),
-                format!("did you mean {near}?"),
-            ),
-            None => (Severity::Info, format!("{name} is not used by the mesh"), String::new()),
-        }
+        // Of other groups there is much beside the mesh's objects, and nothing to be said of it.
+        fields.report().passed_over = true;
+        return None;
     };
     let report = fields.report();
     report.passed_over = !hint.starts_with("did you mean");
@@ -136,6 +134,20 @@ fn known_kind(fields: &mut Fields<'_, '_>, group: &str, version: &str, name: &st
         report.add(severity, code::UNHANDLED_KIND, at, message, hint);
     });
     None
+}
+
+/// A kind of ours that may be meant by one of another group: in a group that is nearly ours, in the core, or with a name like ours there.
+fn misspelt(group: &str, name: &str) -> Option<String> {
+    let groups = KINDS
+        .iter()
+        .filter(|(known, _, kind)| !known.is_empty() && kind.as_str() == name);
+    let mut groups = groups.map(|(known, versions, _)| (*known, versions[0]));
+    if group.is_empty() {
+        let of_group = groups.next().map(|(known, version)| format!("{known}/{version}"));
+        return of_group.or_else(|| crate::suggest::nearest(name, ["Service", "Secret"]).map(str::to_owned));
+    }
+    let near = groups.find(|(known, _)| crate::suggest::nearest(group, [*known]).is_some());
+    near.map(|(known, version)| format!("{known}/{version}"))
 }
 
 fn metadata(fields: &mut Fields<'_, '_>, namespace: Arc<str>, name: Arc<str>) -> Option<Meta> {

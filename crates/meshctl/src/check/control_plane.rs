@@ -32,7 +32,7 @@ pub(super) fn place(pilots: &[Pilot], namespace: &str) -> (Finding, bool) {
         None => Finding::new(CATEGORY, Mark::Bad, "no mesh is installed", INSTALL),
         Some(Pilot { namespace: other, .. }) => {
             let text = format!("the mesh is in namespace {other}, not in {namespace}");
-            Finding::new(CATEGORY, Mark::Bad, text, format!("run meshctl check -n {other}"))
+            Finding::new(CATEGORY, Mark::Bad, text, format!("run meshctl check -i {other}"))
         }
     };
     (finding, false)

@@ -1,18 +1,24 @@
-//! `meshctl check`: whether a cluster can be installed to, and whether the mesh in it is well.
+//! `meshctl check`: whether a cluster can be installed to, and whether the mesh in it, or one of this machine, is well.
 
 mod control_plane;
+mod machine;
 mod mesh_config;
 mod objects;
+mod proxies;
+mod unserved;
+mod workloads;
 
 use std::collections::BTreeSet;
 
-use kube::Client;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
 use crate::cli::CheckArguments;
+use crate::cluster::ControlPlane;
 use crate::exit::Exit;
 use crate::install::{Finding, Mark, Wish, allowed, examine, survey};
+use crate::mesh::{Record, StateDir};
 use crate::output::{self, Format};
+use crate::target::Target;
 
 /// Pause between two tries.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -20,18 +26,37 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Longest time of one try.
 const TRY_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Most findings of one sort that are named.
+const NAMED_MAX: usize = 50;
+
+/// What is looked at.
+enum Subject {
+    /// A cluster without a mesh.
+    Bare(ControlPlane),
+    /// The mesh of a cluster.
+    Cluster(ControlPlane),
+    /// A mesh of this machine.
+    Machine(Box<Record>),
+}
+
+/// What was seen in one try.
+struct Look {
+    findings: Vec<Finding>,
+    /// Nothing of it is about to change by itself: the control plane has looked at every object.
+    settled: bool,
+}
+
 /// Checks, again and again while there is time and something is wrong.
 pub(crate) async fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
-    let client = arguments.cluster.connect().await?;
+    let subject = subject(arguments).await?;
     let deadline = Instant::now() + arguments.wait;
     let findings = loop {
-        let looked = timeout(TRY_TIMEOUT, look(&client, arguments)).await;
-        let findings = match looked {
-            Ok(Ok(findings)) => findings,
-            Ok(Err(error)) => vec![unanswered(&format!("{error:#}"))],
-            Err(_) => vec![unanswered("the API server does not answer in time")],
+        let Look { findings, settled } = match timeout(TRY_TIMEOUT, look(&subject)).await {
+            Ok(Ok(look)) => look,
+            Ok(Err(error)) => unanswered(&output::causes(&error)),
+            Err(_) => unanswered("the API server does not answer in time"),
         };
-        let well = findings.iter().all(|finding| finding.mark != Mark::Bad);
+        let well = settled && count(&findings, Mark::Bad) == 0;
         if well || Instant::now() >= deadline {
             break findings;
         }
@@ -42,33 +67,86 @@ pub(crate) async fn run(arguments: &CheckArguments) -> anyhow::Result<Exit> {
         Format::Short => short(findings),
         Format::Table | Format::Json | Format::Yaml => text(findings),
     })?;
-    let bad = findings.iter().filter(|finding| finding.mark == Mark::Bad).count();
     if format == Format::Table {
-        output::say(&match bad {
-            0 => "Everything is well.".to_owned(),
-            1 => "1 check failed.".to_owned(),
-            bad => format!("{bad} checks failed."),
-        });
+        output::say(&verdict(&findings));
     }
-    Ok(if bad == 0 { Exit::Ok } else { Exit::Findings })
+    Ok(if count(&findings, Mark::Bad) == 0 {
+        Exit::Ok
+    } else {
+        Exit::Findings
+    })
+}
+
+fn count(findings: &[Finding], mark: Mark) -> usize {
+    findings.iter().filter(|finding| finding.mark == mark).count()
+}
+
+/// The last line: that all is well is said only where nothing else is.
+fn verdict(findings: &[Finding]) -> String {
+    let failed = match count(findings, Mark::Bad) {
+        0 => "Nothing failed".to_owned(),
+        1 => "1 check failed".to_owned(),
+        bad => format!("{bad} checks failed"),
+    };
+    match (count(findings, Mark::Bad), count(findings, Mark::Doubtful)) {
+        (0, 0) => "Everything is well.".to_owned(),
+        (_, 0) => format!("{failed}."),
+        (_, 1) => format!("{failed}; 1 finding is worth a look."),
+        (_, doubtful) => format!("{failed}; {doubtful} findings are worth a look."),
+    }
+}
+
+async fn subject(arguments: &CheckArguments) -> anyhow::Result<Subject> {
+    let mut target = arguments.target.clone();
+    if let Some(namespace) = &arguments.namespace {
+        target.system_namespace = Some(namespace.clone());
+    }
+    if arguments.pre {
+        return Ok(Subject::Bare(target.cluster().await?));
+    }
+    Ok(match target.find().await? {
+        Target::Machine(record) => Subject::Machine(record),
+        Target::Cluster(plane) => Subject::Cluster(plane),
+    })
 }
 
 /// A server that cannot be asked is found like anything else, so that readers of JSON see it and `--wait` waits for it.
-fn unanswered(text: &str) -> Finding {
+fn unanswered(text: &str) -> Look {
     let hint = "see whether kubectl version reaches it with the same kubeconfig and context";
-    Finding::new("kubernetes", Mark::Bad, text, hint)
+    Look {
+        findings: vec![Finding::new("kubernetes", Mark::Bad, text, hint)],
+        settled: true,
+    }
 }
 
-async fn look(client: &Client, arguments: &CheckArguments) -> anyhow::Result<Vec<Finding>> {
-    let namespace = arguments.namespace.as_str();
-    if arguments.pre {
-        let wish = Wish {
-            namespace,
-            revision: "default",
-            gateway_namespaces: &[],
-        };
-        return Ok(examine(client, wish).await?.findings);
-    }
+async fn look(subject: &Subject) -> anyhow::Result<Look> {
+    let findings = match subject {
+        Subject::Cluster(plane) => return cluster(plane).await,
+        Subject::Bare(plane) => {
+            let wish = Wish {
+                namespace: &plane.namespace,
+                revision: "default",
+                gateway_namespaces: &[],
+            };
+            examine(&plane.client, wish).await?.findings
+        }
+        Subject::Machine(record) => {
+            // The record changes while one waits; where it is gone, so is the mesh.
+            let state = StateDir::of_mesh(&record.name, Some(&record.state_directory))?;
+            match state.running_record() {
+                Ok(record) => machine::findings(&record).await,
+                Err(error) => vec![Finding::new("mesh", Mark::Bad, error.to_string(), "")],
+            }
+        }
+    };
+    Ok(Look {
+        findings,
+        settled: true,
+    })
+}
+
+async fn cluster(plane: &ControlPlane) -> anyhow::Result<Look> {
+    let (client, namespace) = (&plane.client, plane.namespace.as_str());
     let report = survey(client, namespace).await?;
     let mut findings = report.findings;
     let (mut revisions, mut roots) = (BTreeSet::new(), BTreeSet::new());
@@ -76,7 +154,10 @@ async fn look(client: &Client, arguments: &CheckArguments) -> anyhow::Result<Vec
         let (finding, is_here) = control_plane::place(pilots, namespace);
         findings.push(finding);
         if !is_here {
-            return Ok(findings);
+            return Ok(Look {
+                findings,
+                settled: true,
+            });
         }
         for pilot in pilots.iter().filter(|pilot| pilot.namespace == namespace) {
             revisions.insert(pilot.revision.as_str());
@@ -90,8 +171,12 @@ async fn look(client: &Client, arguments: &CheckArguments) -> anyhow::Result<Vec
     let found = mesh_config::findings(client, &roots).await;
     findings.extend(allowed("mesh configuration", found)?);
     findings.extend(allowed("definitions", control_plane::definitions(client).await)?);
-    findings.extend(allowed("objects", objects::objects(client).await)?);
-    Ok(findings)
+    findings.extend(allowed("workloads", workloads::findings(client).await)?);
+    findings.extend(allowed("proxies", proxies::findings(plane).await)?);
+    let looked = objects::objects(client).await;
+    let settled = looked.as_ref().is_ok_and(|looked| looked.settled);
+    findings.extend(allowed("objects", looked.map(|looked| looked.findings))?);
+    Ok(Look { findings, settled })
 }
 
 /// One line for each finding that is not good.
@@ -147,5 +232,21 @@ mod tests {
         "#]]
         .assert_eq(&text(&findings));
         assert_eq!(short(&findings), "\u{203c} a; look\n\u{d7} b; repair\n");
+    }
+
+    #[test]
+    fn all_is_well_only_where_nothing_is_found() {
+        for (marks, expected) in [
+            (&[Mark::Good][..], "Everything is well."),
+            (&[Mark::Doubtful], "Nothing failed; 1 finding is worth a look."),
+            (&[Mark::Bad, Mark::Good], "1 check failed."),
+            (
+                &[Mark::Bad, Mark::Doubtful, Mark::Bad, Mark::Doubtful],
+                "2 checks failed; 2 findings are worth a look.",
+            ),
+        ] {
+            let findings: Vec<Finding> = marks.iter().map(|mark| Finding::new("a", *mark, "b", "")).collect();
+            assert_eq!(verdict(&findings), expected);
+        }
     }
 }

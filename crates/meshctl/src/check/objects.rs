@@ -1,23 +1,30 @@
-//! Users' objects: those that the control plane cannot use, as their statuses say.
+//! Users' objects: those that the control plane cannot use, as their statuses say, and those of kinds that it does not carry out.
 
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ApiResource, ListParams};
 use kube::core::DynamicObject;
 use kube::discovery::{Discovery, Scope, verbs};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
 
+use super::NAMED_MAX;
+use super::unserved::Unserved;
 use crate::install::{Finding, Mark};
 
 const CATEGORY: &str = "objects";
 
-/// API groups whose objects are looked at.
-const GROUPS: [&str; 3] = ["networking.istio.io", "security.istio.io", "telemetry.istio.io"];
+/// API groups whose objects are looked at. The first ones are Istio's, the last one may be others' as well.
+const GROUPS: [&str; 5] = [
+    "networking.istio.io",
+    "security.istio.io",
+    "telemetry.istio.io",
+    "extensions.istio.io",
+    GATEWAY_API,
+];
+
+const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 /// Objects of one answer of the server.
 const PAGE: u32 = 500;
-
-/// Most objects that are named.
-const NAMED_MAX: usize = 50;
 
 /// The condition that the control plane writes (Istio's type).
 const CONDITION: &str = "Reconciled";
@@ -27,32 +34,68 @@ const CONDITION: &str = "Reconciled";
 struct Seen {
     objects: usize,
     refused: Vec<Finding>,
+    /// What is carried out and was probably meant otherwise.
+    doubtful: Vec<Finding>,
     /// Objects whose status speaks of an earlier generation, or that have none.
     waiting: Vec<String>,
 }
 
-/// Looks at the status of every object of Istio's kinds. None of them is no finding.
-pub(super) async fn objects(client: &Client) -> anyhow::Result<Vec<Finding>> {
+/// What there is to say of the objects, and whether the control plane has looked at each of them.
+#[derive(Debug)]
+pub(super) struct Looked {
+    pub(super) findings: Vec<Finding>,
+    pub(super) settled: bool,
+}
+
+/// Looks at every object of Istio's kinds and of the Gateway API's. None of them is no finding.
+pub(super) async fn objects(client: &Client) -> anyhow::Result<Looked> {
     let groups = Discovery::new(client.clone()).filter(&GROUPS).run().await?;
-    let mut seen = Seen::default();
+    let ours = kinds_with_status();
+    let (mut seen, mut unserved) = (Seen::default(), Unserved::default());
     for group in groups.groups() {
         for (resource, capabilities) in group.recommended_resources() {
-            if capabilities.scope != Scope::Namespaced || !capabilities.supports_operation(verbs::LIST) {
+            if !capabilities.supports_operation(verbs::LIST) {
                 continue;
             }
-            let api: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-            let mut page = ListParams::default().limit(PAGE);
-            loop {
-                let list = api.list(&page).await?;
-                list.items.iter().for_each(|object| seen.look(&resource.kind, object));
-                match list.metadata.continue_ {
-                    Some(token) if !token.is_empty() => page = page.continue_token(&token),
-                    _ => break,
+            let is_ours = ours
+                .iter()
+                .any(|(group, kind)| *group == resource.group && *kind == resource.kind);
+            each(client, &resource, |object| {
+                if is_ours && capabilities.scope == Scope::Namespaced {
+                    seen.look(&resource.kind, object);
+                } else {
+                    unserved.take(&resource, object);
                 }
-            }
+            })
+            .await?;
         }
     }
-    Ok(seen.findings())
+    let settled = seen.waiting.is_empty();
+    let mut findings = seen.findings();
+    findings.extend(unserved.findings());
+    Ok(Looked { findings, settled })
+}
+
+/// Groups and kinds whose objects the control plane writes a status into: those that it brings definitions of.
+fn kinds_with_status() -> Vec<(String, String)> {
+    let text = |definition: &Value, pointer: &str| definition.pointer(pointer)?.as_str().map(str::to_owned);
+    let definitions = weft_api::crd::definitions();
+    let pair = |definition: &Value| Some((text(definition, "/spec/group")?, text(definition, "/spec/names/kind")?));
+    definitions.iter().filter_map(pair).collect()
+}
+
+/// Shows all objects of a kind, a page after the other.
+async fn each(client: &Client, resource: &ApiResource, mut look: impl FnMut(&DynamicObject)) -> anyhow::Result<()> {
+    let api: Api<DynamicObject> = Api::all_with(client.clone(), resource);
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let list = api.list(&page).await?;
+        list.items.iter().for_each(&mut look);
+        match list.metadata.continue_ {
+            Some(token) if !token.is_empty() => page = page.continue_token(&token),
+            _ => return Ok(()),
+        }
+    }
 }
 
 // === impl Seen ===
@@ -70,12 +113,16 @@ impl Seen {
         let generation = object.metadata.generation.unwrap_or_default();
         match ours {
             Some(ours) if ours["observedGeneration"].as_i64().unwrap_or(generation) >= generation => {
+                let status = &object.data["status"];
                 if ours["status"] == "False" {
                     let reason = ours["message"].as_str().unwrap_or("its status does not say why");
-                    let hint = hint(&object.data["status"]);
+                    let hint = hint(status);
                     self.refused
                         .push(Finding::new(CATEGORY, Mark::Bad, format!("{name}: {reason}"), hint));
                 }
+                self.doubtful.extend(
+                    warnings(status).map(|text| Finding::new(CATEGORY, Mark::Doubtful, format!("{name}: {text}"), "")),
+                );
             }
             _ => self.waiting.push(name),
         }
@@ -93,14 +140,23 @@ impl Seen {
             let hint = "one of the pilots writes it within seconds; see meshctl logs pilot";
             findings.push(Finding::new(CATEGORY, Mark::Doubtful, text, hint));
         }
-        let more = self.refused.len().saturating_sub(NAMED_MAX);
-        findings.extend(self.refused.into_iter().take(NAMED_MAX));
-        if more > 0 {
-            let hint = "kubectl get with -o yaml shows the status of each";
-            findings.push(Finding::new(CATEGORY, Mark::Bad, format!("and {more} more"), hint));
+        for (mark, named) in [(Mark::Bad, self.refused), (Mark::Doubtful, self.doubtful)] {
+            let more = named.len().saturating_sub(NAMED_MAX);
+            findings.extend(named.into_iter().take(NAMED_MAX));
+            if more > 0 {
+                let hint = "kubectl get with -o yaml shows the status of each";
+                findings.push(Finding::new(CATEGORY, mark, format!("and {more} more"), hint));
+            }
         }
         findings
     }
+}
+
+/// What a status warns of.
+fn warnings(status: &Value) -> impl Iterator<Item = String> {
+    let messages = status["validationMessages"].as_array().into_iter().flatten();
+    let warnings = messages.filter(|message| message["level"] == "WARNING");
+    warnings.filter_map(|message| message["type"]["name"].as_str().map(str::to_owned))
 }
 
 /// The part of the first error's message behind the reason, which says what to do.
@@ -153,7 +209,9 @@ mod tests {
         expect![[r#"
             √ 1 of 4 objects are in use
             ‼ 2 objects have no status yet, VirtualService shop/late among them; one of the pilots writes it within seconds; see meshctl logs pilot
-            × VirtualService shop/broken: spec.http[0].timeot: is not known; did you mean timeout?"#]]
+            × VirtualService shop/broken: spec.http[0].timeot: is not known; did you mean timeout?
+            ‼ VirtualService shop/good: spec.http: hm
+            ‼ VirtualService shop/broken: spec.http: hm"#]]
         .assert_eq(&lines.join("\n"));
         assert!(Seen::default().findings().is_empty());
     }

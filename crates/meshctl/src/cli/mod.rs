@@ -138,9 +138,10 @@ pub(crate) enum Verb {
         #[command(subcommand)]
         verb: ManifestVerb,
     },
-    /// Check a cluster before an installation, or the mesh in it. Exit code 79 if something is wrong.
+    /// Check a cluster before an installation, or a mesh that runs. Exit code 79 if something is wrong.
     #[command(
-        before_help = "Examples:\n  meshctl check --pre                          can this cluster be installed to?\n  meshctl check                                is the mesh in it well?\n  meshctl check --wait 2m -o json"
+        before_help = "Examples:\n  meshctl check --pre                          can this cluster be installed to?\n  meshctl check                                is the mesh well?\n  meshctl check -i mesh-system                 one whose control plane is in another namespace\n  meshctl check --wait 2m -o json",
+        after_help = WHICH_MESH
     )]
     Check(CheckArguments),
     /// Add the proxy to the pods of Kubernetes YAML; everything else passes unchanged.
@@ -286,13 +287,13 @@ pub(crate) enum ManifestVerb {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct CheckArguments {
     #[command(flatten)]
-    pub(crate) cluster: ClusterArguments,
+    pub(crate) target: TargetArguments,
     /// Only whether the cluster can be installed to.
     #[arg(long)]
     pub(crate) pre: bool,
-    /// Namespace of the control plane.
-    #[arg(short, long, value_name = "NAME", default_value = "weft-system")]
-    pub(crate) namespace: String,
+    /// The older name of `--system-namespace`.
+    #[arg(short, long, value_name = "NAME", hide = true, conflicts_with = "system_namespace")]
+    pub(crate) namespace: Option<String>,
     /// Try again until all is well, at most so long.
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
     pub(crate) wait: Duration,

@@ -68,6 +68,16 @@ impl ControlPlane {
         Ok(self.port(&pod, ADMIN_PORT))
     }
 
+    /// Admin pages of the proxy in a pod of that name.
+    pub(crate) fn admin_of(&self, namespace: &str, pod: &str) -> PodPort {
+        PodPort {
+            client: self.client.clone(),
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+            port: ADMIN_PORT,
+        }
+    }
+
     /// The pod with a proxy that a user means: by its own name, or by that of its workload.
     pub(crate) async fn proxied(&self, text: &str, namespace: Option<&str>) -> anyhow::Result<Pod> {
         let meant = PodName::new(text, namespace, self.client.default_namespace());
@@ -161,21 +171,27 @@ fn select(pods: Vec<Pod>, name: &str) -> Vec<Pod> {
     if let Some(pod) = pods.iter().find(|pod| pod.name_any() == name) {
         return vec![pod.clone()];
     }
-    let mut of_workload: Vec<Pod> = pods.into_iter().filter(|pod| workload(pod) == Some(name)).collect();
+    let mut of_workload: Vec<Pod> = pods
+        .into_iter()
+        .filter(|pod| workload(pod).as_deref() == Some(name))
+        .collect();
     of_workload.sort_by_key(|pod| (!is_ready(pod), pod.name_any()));
     of_workload
 }
 
-/// Name of the Deployment, or of what else controls a pod: a Deployment's ReplicaSet has its name and a hash.
-fn workload(pod: &Pod) -> Option<&str> {
+/// Name of the Deployment, or of what else controls a pod.
+fn workload(pod: &Pod) -> Option<String> {
+    owner(pod).map(|(_, name)| name)
+}
+
+/// Kind and name of what controls a pod; a Deployment rather than its ReplicaSet, whose name has a hash at the end.
+pub(crate) fn owner(pod: &Pod) -> Option<(String, String)> {
     let owners = pod.metadata.owner_references.iter().flatten();
     let owner = owners.into_iter().find(|owner| owner.controller == Some(true))?;
-    let labels = pod.metadata.labels.as_ref();
-    let hash = labels.and_then(|labels| labels.get("pod-template-hash"));
-    let name = owner.name.as_str();
-    match hash.and_then(|hash| name.strip_suffix(hash.as_str())) {
-        Some(rest) => Some(rest.trim_end_matches('-')),
-        None => Some(name),
+    let hash = pod.labels().get("pod-template-hash");
+    match hash.and_then(|hash| owner.name.strip_suffix(hash.as_str())) {
+        Some(rest) => Some(("Deployment".to_owned(), rest.trim_end_matches('-').to_owned())),
+        None => Some((owner.kind.clone(), owner.name.clone())),
     }
 }
 

@@ -1,26 +1,43 @@
 //! What keeps a pod from being ready, in words.
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::Client;
 use kube::api::{Api, ListParams};
-use kube::{Client, ResourceExt};
+use kube::core::Selector;
 
 /// Sentences about pods of a Deployment of ours that are not ready, or why it makes none; nothing where all is well, or
 /// cannot be read.
 pub(crate) async fn trouble(client: &Client, namespace: &str, deployment: &Deployment) -> Vec<String> {
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let selector = format!("app={}", deployment.name_any());
-    let listed = pods.list(&ListParams::default().labels(&selector)).await;
-    let of_pods: Vec<String> = listed.iter().flat_map(|list| &list.items).filter_map(why).collect();
+    let selector = deployment.spec.as_ref().map(|spec| &spec.selector);
+    let of_pods = match selector {
+        Some(selector) => trouble_of(client, namespace, selector).await,
+        None => Vec::new(),
+    };
     if of_pods.is_empty() {
-        return stuck(deployment).into_iter().collect();
+        let conditions = deployment.status.as_ref().and_then(|status| status.conditions.as_ref());
+        return stuck(conditions.map_or(&[][..], Vec::as_slice)).into_iter().collect();
     }
     of_pods
 }
 
+/// Sentences about the pods of a selector that are not ready.
+pub(crate) async fn trouble_of(client: &Client, namespace: &str, selector: &LabelSelector) -> Vec<String> {
+    let Ok(selector) = Selector::try_from(selector.clone()) else {
+        return Vec::new();
+    };
+    // An empty one would mean all pods.
+    if selector.selects_all() {
+        return Vec::new();
+    }
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let listed = pods.list(&ListParams::default().labels(&selector.to_string())).await;
+    listed.iter().flat_map(|list| &list.items).filter_map(why).collect()
+}
+
 /// Why a Deployment makes no pods, or no more: a quota or an admission webhook for example.
-fn stuck(deployment: &Deployment) -> Option<String> {
-    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+pub(crate) fn stuck(conditions: &[DeploymentCondition]) -> Option<String> {
     let says = |kind: &str, status: &str| {
         let mut found = conditions.iter();
         let found = found.find(|condition| condition.type_ == kind && condition.status == status)?;
@@ -87,9 +104,8 @@ mod tests {
     fn deployments_without_pods_say_why() {
         #[track_caller]
         fn check(conditions: serde_json::Value, expected: Option<&str>) {
-            let deployment = json!({"status": {"conditions": conditions}});
-            let found = stuck(&serde_json::from_value(deployment).unwrap());
-            assert_eq!(found.as_deref(), expected);
+            let conditions: Vec<DeploymentCondition> = serde_json::from_value(conditions).unwrap();
+            assert_eq!(stuck(&conditions).as_deref(), expected);
         }
         let failure = json!({"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"});
         let late = json!({"type": "Progressing", "status": "False", "message": "timed out"});

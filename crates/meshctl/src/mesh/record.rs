@@ -31,6 +31,9 @@ pub struct Record {
     pub supervisor: ProcessId,
     /// Where the control plane listens.
     pub addresses: Addresses,
+    /// Command line of a request that the mesh answers; absent where its objects promise no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub example: Option<String>,
     /// Every process in order of start.
     pub processes: Vec<ProcessRecord>,
     /// Every workload replica and gateway.

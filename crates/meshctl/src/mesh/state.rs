@@ -3,6 +3,8 @@
 //! `${XDG_STATE_HOME:-~/.local/state}/weft/NAME/` holds `mesh.json`, `ca/` (root certificate and keys), `registry/` (the
 //! workloads as pilot reads them), `tokens/`, `run/` (generated configuration and sockets) and `logs/`. A running `up` holds a
 //! lock on `lock`; the lock ends with the process, however that ends.
+//!
+//! A mesh whose state lies elsewhere leaves a link to it in `.elsewhere/` beside the others, so that the user's other verbs find it.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -16,6 +18,9 @@ use crate::mesh::record::Record;
 
 /// Longest path of a Unix socket (`sun_path` in unix(7) has 108 bytes with the final zero), less the longest name used.
 const RUN_PATH_MAX: usize = 107 - 48;
+
+/// Directory of the links to states that lie elsewhere. No mesh has a name that begins with a dot.
+const ELSEWHERE: &str = ".elsewhere";
 
 /// State directory of one mesh.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,46 +46,98 @@ impl StateDir {
         Ok(Self { root })
     }
 
-    /// The state of the mesh that a verb means: the named one, else the only one there is.
-    pub fn find(name: Option<&str>, explicit: Option<&Path>) -> anyhow::Result<Self> {
+    /// The state of the mesh that a verb means: the named one, else the only one that runs, else the only one that left its
+    /// record. `flag` is how the verb takes a name.
+    pub fn find(name: Option<&str>, explicit: Option<&Path>, flag: &str) -> anyhow::Result<Self> {
         if explicit.is_some() {
             return Self::of_mesh("", explicit);
         }
-        if let Some(name) = name {
-            return Self::of_mesh(name, None);
-        }
         let mut known = Self::all()?;
-        match known.len() {
-            1 => Ok(known.remove(0)),
-            0 => bail!("no mesh runs on this machine; start one with: meshctl up -f mesh.yaml"),
-            _ => {
-                let names: Vec<String> = known.iter().map(Self::mesh_name).collect();
-                Err(Failure::usage(format!("several meshes run here ({}); say which one", names.join(", "))).into())
-            }
+        if let Some(name) = name {
+            known.retain(|state| state.mesh_name() == name);
+        }
+        let running: Vec<Self> = known.iter().filter(|state| state.runs()).cloned().collect();
+        if !running.is_empty() {
+            known = running;
+        }
+        match (known.len(), name) {
+            (1, _) => Ok(known.remove(0)),
+            (0, Some(name)) => Self::of_mesh(name, None),
+            (0, None) => bail!("no mesh runs on this machine; start one with: meshctl up -f mesh.yaml"),
+            _ => Err(Failure::usage(Self::choice(&known, flag)).into()),
         }
     }
 
-    /// Every mesh of this user that has a record, by name.
+    /// What to say where several are meant: how each of them is named.
+    fn choice(known: &[Self], flag: &str) -> String {
+        let ways: Vec<String> = known
+            .iter()
+            .map(|state| {
+                let name = state.mesh_name();
+                let namesakes = known.iter().filter(|other| other.mesh_name() == name).count();
+                match namesakes {
+                    1 => format!("{flag} {name}"),
+                    _ => format!("--state-dir {}", state.root.display()),
+                }
+            })
+            .collect();
+        format!("several meshes run here; say which one: {}", ways.join(", or "))
+    }
+
+    /// Every mesh of this user that has a record, wherever its state lies.
     pub fn all() -> anyhow::Result<Vec<Self>> {
         let home = home()?;
-        let entries = match std::fs::read_dir(&home) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(error).with_context(|| format!("cannot read {}", home.display())),
-        };
-        let mut known: Vec<Self> = entries
-            .filter_map(|entry| {
-                Some(Self {
-                    root: entry.ok()?.path(),
-                })
-            })
-            .filter(|state| state.record_path().is_file())
-            .collect();
+        let mut known: Vec<Self> = entries(&home)?.into_iter().map(|root| Self { root }).collect();
+        let links = entries(&home.join(ELSEWHERE))?.into_iter();
+        // What a link leads to may be gone; that is no mesh then.
+        known.extend(
+            links
+                .filter_map(|link| std::fs::read_link(link).ok())
+                .map(|root| Self { root }),
+        );
+        known.retain(|state| state.record_path().is_file());
         known.sort_by(|a, b| a.root.cmp(&b.root));
+        known.dedup();
         Ok(known)
     }
 
+    /// Lets the user's other verbs find a mesh whose state lies elsewhere, and forgets those whose directory is gone.
+    pub fn announce(&self) -> anyhow::Result<()> {
+        let home = home()?;
+        if self.root.parent() == Some(home.as_path()) {
+            return Ok(());
+        }
+        let links = home.join(ELSEWHERE);
+        private_directory(&links)?;
+        for link in entries(&links)? {
+            if !link.exists() {
+                // Somebody else may have removed it meanwhile.
+                let _ = std::fs::remove_file(&link);
+            }
+        }
+        let link = self.link(&home);
+        match std::os::unix::fs::symlink(&self.root, &link) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made.with_context(|| format!("cannot make {}", link.display())),
+        }
+    }
+
+    /// Where the link to a state that lies elsewhere is.
+    fn link(&self, home: &Path) -> PathBuf {
+        home.join(ELSEWHERE).join(format!("{:016x}", fingerprint(&self.root)))
+    }
+
+    /// Whether its mesh runs.
+    fn runs(&self) -> bool {
+        self.record()
+            .is_ok_and(|record| record.is_some_and(|record| record.supervisor.is_running()))
+    }
+
+    /// As its record says; of a directory without one, the directory's.
     fn mesh_name(&self) -> String {
+        if let Ok(Some(record)) = self.record() {
+            return record.name;
+        }
         let name = self.root.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
@@ -182,14 +239,26 @@ impl StateDir {
         Ok(())
     }
 
-    /// Removes what only a running mesh needs. The certificate authority and the logs stay.
+    /// Removes what only a running mesh needs, its certificate authority with it. The logs stay.
     pub fn clean(&self) -> anyhow::Result<()> {
-        for directory in [self.registry(), self.tokens(), self.run()] {
+        for directory in [self.ca(), self.registry(), self.tokens(), self.run()] {
             absent_is_fine(std::fs::remove_dir_all(&directory))
                 .with_context(|| format!("cannot remove {}", directory.display()))?;
         }
-        let record = self.record_path();
-        absent_is_fine(std::fs::remove_file(&record)).with_context(|| format!("cannot remove {}", record.display()))
+        let link = home().ok().map(|home| self.link(&home));
+        for file in [Some(self.record_path()), link].into_iter().flatten() {
+            absent_is_fine(std::fs::remove_file(&file)).with_context(|| format!("cannot remove {}", file.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The paths of a directory's entries; none where it is not there.
+fn entries(directory: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    match std::fs::read_dir(directory) {
+        Ok(entries) => Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).collect()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", directory.display())),
     }
 }
 
@@ -239,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn clean_keeps_the_authority_and_the_logs() {
+    fn clean_keeps_the_logs_alone() {
         let directory = tempfile::tempdir().unwrap();
         let state = StateDir::of_mesh("demo", Some(directory.path())).unwrap();
         state.prepare().unwrap();
@@ -252,8 +321,8 @@ mod tests {
         }
         state.clean().unwrap();
         state.clean().unwrap();
-        assert!(state.ca().join("ca-key.pem").exists() && state.logs().join("pilot.log").exists());
-        assert!(!state.registry().exists());
+        assert!(state.logs().join("pilot.log").exists());
+        assert!(!state.ca().exists() && !state.registry().exists());
     }
 
     #[test]

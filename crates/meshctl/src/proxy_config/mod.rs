@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use crate::cli::{Part, ProxyConfigArguments};
 use crate::exit::{Exit, Failure};
 use crate::fetch::Server;
+use crate::input;
 use crate::mesh::Record;
 use crate::output::{self, Format};
 use crate::target::Target;
@@ -131,8 +132,8 @@ impl Source<'_> {
                 .await
                 .context("cannot read the proxy's admin page"),
             Self::File(path) => {
-                let text = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-                serde_json::from_slice(&text)
+                let text = input::read(path)?;
+                serde_json::from_str(&text)
                     .map_err(|error| Failure::bad_data(format!("{}: not JSON: {error}", path.display())).into())
             }
         }

@@ -13,7 +13,7 @@ pub(crate) async fn run(name: Option<String>, mut target: TargetArguments, forma
         target.mesh.mesh = name;
     }
     match target.find().await? {
-        Target::Machine(record) => machine::show(&record, format),
+        Target::Machine(record) => machine::show(&record, format).await,
         Target::Cluster(plane) => cluster::show(&plane, format).await,
     }
 }

@@ -47,7 +47,8 @@ impl TargetArguments {
         let Choice { place, say } = choose(self.asked(), self.seen()?)?;
         match place {
             Place::Machine => {
-                let state = StateDir::find(self.mesh.mesh.as_deref(), self.mesh.state.state_dir.as_deref())?;
+                let explicit = self.mesh.state.state_dir.as_deref();
+                let state = StateDir::find(self.mesh.mesh.as_deref(), explicit, "--mesh")?;
                 let record = state.running_record()?;
                 if say {
                     output::say(&format!(
@@ -58,14 +59,20 @@ impl TargetArguments {
                 Ok(Target::Machine(Box::new(record)))
             }
             Place::Cluster => {
-                let client = self.cluster.connect().await?;
+                let plane = self.cluster().await?;
                 if say {
                     output::say("no mesh runs on this machine; asking the cluster");
                 }
-                let namespace = self.system_namespace.as_deref().unwrap_or(SYSTEM_NAMESPACE);
-                Ok(Target::Cluster(ControlPlane::new(client, namespace)))
+                Ok(Target::Cluster(plane))
             }
         }
+    }
+
+    /// The cluster, whatever runs on this machine. No server is asked yet.
+    pub(crate) async fn cluster(&self) -> anyhow::Result<ControlPlane> {
+        let client = self.cluster.connect().await?;
+        let namespace = self.system_namespace.as_deref().unwrap_or(SYSTEM_NAMESPACE);
+        Ok(ControlPlane::new(client, namespace))
     }
 
     /// Whether the command line says which mesh, so that there must be one.

@@ -40,7 +40,11 @@ pub(crate) async fn run(arguments: &UpArguments, state: &StateDir) -> anyhow::Re
     let follow = follow(&mut child, state, &path);
     match tokio::time::timeout(arguments.timeout + EXTRA, follow).await {
         Ok(record) => {
-            output::print(arguments.output.output, &record?, outline::summary)?;
+            let record = record?;
+            let end = format!("meshctl down {}", record.name);
+            output::print(arguments.output.output, &record, |record| {
+                outline::summary(record, &end)
+            })?;
             Ok(Exit::Ok)
         }
         Err(_) => Err(Failure::timed_out(format!(

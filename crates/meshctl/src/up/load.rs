@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use weft_api::diagnostic::{Diagnostic, Severity};
+use weft_api::diagnostic::{Diagnostic, Severity, code};
 use weft_api::local_mesh::LocalMesh;
-use weft_api::meta::Object;
-use weft_api::parse::parse;
+use weft_api::meta::{Kind, Object};
+use weft_api::parse::{Parsed, parse};
 use weft_api::resource::Resource;
 use weft_pilot::snapshot::{Inputs, MeshSettings, MeshSnapshot, build};
 
 use crate::exit::Failure;
 use crate::output;
 use crate::up::plan::Member;
-use crate::up::registry;
 use crate::up::settle::Expected;
+use crate::up::{example, registry};
 
 /// A mesh file that was read.
 #[derive(Debug)]
@@ -34,8 +34,12 @@ pub(crate) struct Loaded {
 /// What was found out about the objects of a mesh.
 #[derive(Debug)]
 pub(crate) struct Examined {
-    /// What is wrong, one line each.
-    pub(crate) findings: Vec<String>,
+    /// What cannot be read, one line each.
+    pub(crate) unreadable: Vec<String>,
+    /// What is wrong in the objects.
+    pub(crate) findings: Vec<Diagnostic>,
+    /// A request that the mesh answers.
+    pub(crate) example: Option<String>,
     /// What pilot must serve once everything is ready.
     pub(crate) endpoints: Expected,
 }
@@ -56,6 +60,9 @@ pub(crate) fn mesh_file(path: &Path) -> anyhow::Result<Loaded> {
 
 fn mesh_of(shown: &str, text: &str) -> Result<Arc<Object<LocalMesh>>, Failure> {
     let parsed = parse(shown, text);
+    if let Some(error) = no_mesh(shown, &parsed) {
+        return Err(error);
+    }
     let (errors, others): (Vec<Diagnostic>, Vec<Diagnostic>) = parsed
         .diagnostics
         .into_iter()
@@ -82,20 +89,40 @@ fn mesh_of(shown: &str, text: &str) -> Result<Arc<Object<LocalMesh>>, Failure> {
             resource.kind(),
         )));
     }
-    mesh.ok_or_else(|| {
-        Failure::bad_data(format!(
-            "{shown} holds no LocalMesh; it must begin with: apiVersion: weft.mesh/v1alpha1, kind: LocalMesh"
-        ))
-    })
+    mesh.ok_or_else(|| without_mesh(shown, &BTreeSet::new()))
+}
+
+/// A file with whole documents, none of which means to be a mesh: what else is wrong with them is of no interest.
+fn no_mesh(shown: &str, parsed: &Parsed) -> Option<Failure> {
+    let of_resources = parsed.resources.iter().map(Resource::kind);
+    let kinds: BTreeSet<Kind> = of_resources.chain(parsed.broken.iter().map(|key| key.kind)).collect();
+    let is_unclear = |found: &Diagnostic| found.severity == Severity::Error && *found.code == *code::UNHANDLED_KIND;
+    if kinds.contains(&Kind::LocalMesh) || parsed.broken_unnamed || parsed.diagnostics.iter().any(is_unclear) {
+        return None;
+    }
+    Some(without_mesh(shown, &kinds))
+}
+
+fn without_mesh(shown: &str, kinds: &BTreeSet<Kind>) -> Failure {
+    let names: Vec<&str> = kinds.iter().map(|kind| kind.as_str()).collect();
+    let but = if names.is_empty() {
+        String::new()
+    } else {
+        format!(" but {}", names.join(", "))
+    };
+    Failure::bad_data(format!(
+        "{shown} holds no LocalMesh{but}; a mesh file begins with apiVersion: weft.mesh/v1alpha1, kind: LocalMesh, and names files \
+         with other objects in spec.config"
+    ))
 }
 
 /// What is wrong in the objects of the mesh: in single objects, and in what they say of each other once all
 /// `members` are ready. None of it keeps the mesh from starting: a broken object is left out and the others work.
 pub(crate) fn examine(config: &[PathBuf], members: &[Member]) -> Examined {
     let mut files = Vec::new();
-    let mut findings = Vec::new();
+    let mut unreadable = Vec::new();
     for path in config {
-        collect(path, &mut files, &mut findings);
+        collect(path, &mut files, &mut unreadable);
     }
     let mut inputs = Inputs::default();
     let mut found = Vec::new();
@@ -103,7 +130,7 @@ pub(crate) fn examine(config: &[PathBuf], members: &[Member]) -> Examined {
         let shown = file.display().to_string();
         match std::fs::read_to_string(&file) {
             Ok(text) => found.extend(take(&mut inputs, &shown, &text)),
-            Err(error) => findings.push(format!(
+            Err(error) => unreadable.push(format!(
                 "{shown}: error: cannot read: {error}; the rest of the mesh works without it"
             )),
         }
@@ -116,9 +143,10 @@ pub(crate) fn examine(config: &[PathBuf], members: &[Member]) -> Examined {
     let snapshot = build(inputs, &Arc::new(MeshSettings::default()), 1, None);
     found.extend(snapshot.diagnostics.iter().cloned());
     found.retain(|finding| finding.severity > Severity::Info);
-    findings.extend(found.iter().map(ToString::to_string));
     Examined {
-        findings,
+        unreadable,
+        findings: found,
+        example: example::request(&snapshot, members),
         endpoints: endpoints(&snapshot, members),
     }
 }
@@ -207,7 +235,14 @@ mod tests {
 
         let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
         check(&format!("{mesh}{workload}{service}"), "a mesh file holds one LocalMesh");
-        check("", "mesh.yaml holds no LocalMesh");
+        check("", "mesh.yaml holds no LocalMesh;");
+        check(
+            service,
+            "mesh.yaml holds no LocalMesh but Service; a mesh file begins with",
+        );
+        let broken = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n";
+        check(broken, "mesh.yaml holds no LocalMesh but Service;");
+        check(&mesh.replace("LocalMesh", "LocalMehs"), "did you mean LocalMesh?");
         check("a: [", "mesh.yaml:");
         check(&format!("{mesh}{workload}    comand: [x]\n"), "mesh.yaml:9:5");
         check(
@@ -232,17 +267,16 @@ mod tests {
         .unwrap();
         std::fs::write(path("notes.txt"), "no YAML: [").unwrap();
         std::os::unix::fs::symlink("nowhere", path("link.yaml")).unwrap();
-        let findings = examine(&[directory.path().to_owned()], &[]).findings;
+        let examined = examine(&[directory.path().to_owned()], &[]);
+        let [unreadable] = examined.unreadable.as_slice() else {
+            panic!("{:?}", examined.unreadable);
+        };
+        assert!(unreadable.contains("link.yaml: error: cannot read"), "{unreadable}");
+        let findings: Vec<String> = examined.findings.iter().map(ToString::to_string).collect();
         assert!(
             findings
                 .iter()
                 .any(|finding| finding.contains("bad.yaml:4") && finding.contains("prts")),
-            "{findings:#?}"
-        );
-        assert!(
-            findings
-                .iter()
-                .any(|finding| finding.contains("link.yaml: error: cannot read")),
             "{findings:#?}"
         );
         assert!(

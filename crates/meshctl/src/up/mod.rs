@@ -30,6 +30,8 @@ pub mod tools;
 pub mod watch;
 
 mod detach;
+mod example;
+mod findings;
 mod load;
 mod order;
 pub(crate) mod outline;
@@ -40,6 +42,7 @@ mod tokens;
 
 use build::{MeshFile, Problem};
 use commands::Commands;
+use findings::Known;
 use plan::Plan;
 use ports::Ports;
 use session::Session;
@@ -91,23 +94,33 @@ pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<Exit> {
     let plan = build::build(file, &mut ports, &tools).map_err(|problems| bad_file(&problems))?;
     let binaries = binaries(&tools, &plan, arguments.envoy.as_deref())?;
     let examined = load::examine(&plan.config, &plan.members);
+    for line in &examined.unreadable {
+        output::say(line);
+    }
     for finding in &examined.findings {
-        output::say(finding);
+        output::say(&finding.to_string());
     }
     state.prepare()?;
+    if let Err(error) = state.announce() {
+        let root = state.root().display();
+        output::say(&format!(
+            "other verbs find this mesh only with --state-dir {root}: {}",
+            output::causes(&error)
+        ));
+    }
     let commands = Commands {
         plan: &plan,
         state: &state,
         binaries: &binaries,
         log_level: &arguments.log_level,
     };
-    let result = keep(commands, &examined.endpoints, &arguments).await;
+    let result = keep(commands, examined, &arguments).await;
     state.clean()?;
     result
 }
 
 /// The life of a mesh, from the first process to the last.
-async fn keep(commands: Commands<'_>, expected: &settle::Expected, arguments: &UpArguments) -> anyhow::Result<Exit> {
+async fn keep(commands: Commands<'_>, examined: load::Examined, arguments: &UpArguments) -> anyhow::Result<Exit> {
     let policy = Policy {
         restart: !arguments.no_restart,
         grace: GRACE,
@@ -118,18 +131,22 @@ async fn keep(commands: Commands<'_>, expected: &settle::Expected, arguments: &U
     } else {
         arguments.logs
     };
-    let record = outline::record(commands.plan, commands.state, OffsetDateTime::now_utc());
+    let mut record = outline::record(commands.plan, commands.state, OffsetDateTime::now_utc());
+    record.example = examined.example;
     let mut session = Session::new(commands, policy, shown, record)?;
     let started = tokio::select! {
-        started = session.start(arguments.timeout, expected) => started.map(|()| None),
+        started = session.start(arguments.timeout, &examined.endpoints) => started.map(|()| None),
         signal = weft_base::shutdown::termination() => signal.context("cannot watch for signals").map(Some),
     };
     let ended = match started {
         Ok(None) => {
             if !arguments.background {
-                output::print(arguments.output.output, session.record(), outline::summary)?;
+                let end = "Ctrl-C";
+                output::print(arguments.output.output, session.record(), |record| {
+                    outline::summary(record, end)
+                })?;
             }
-            session.run().await
+            session.run(Known::new(examined.findings)).await
         }
         Ok(Some(signal)) => Ok(signal),
         Err(error) => Err(error),

@@ -30,6 +30,7 @@ pub(crate) fn record(plan: &Plan, state: &StateDir, now: OffsetDateTime) -> Reco
         ready_seconds: None,
         supervisor: ProcessId::current(),
         addresses: plan.addresses.clone(),
+        example: None,
         processes: Vec::new(),
         workloads: plan.members.iter().map(member).collect(),
     }
@@ -143,30 +144,20 @@ pub(crate) fn table(record: &Record) -> String {
     table.render()
 }
 
-/// The table, where the page is, and how to try the mesh.
-pub(crate) fn summary(record: &Record) -> String {
+/// The table, where the page is, how to try the mesh and how to `end` it.
+pub(crate) fn summary(record: &Record, end: &str) -> String {
     let mut text = table(record);
     let seconds = record.ready_seconds.unwrap_or_default();
     text.push_str(&format!("\nMesh {} is ready after {seconds:.1} s.\n", record.name));
     text.push_str(&format!("  graph      http://{}/\n", record.addresses.telemetry));
-    if let Some(port) = record
-        .workloads
-        .iter()
-        .find_map(|workload| workload.gateway_ports.first())
-    {
-        text.push_str(&format!("  try        curl http://{}/\n", local(port.local_port)));
-    } else if let Some(proxy) = record
-        .workloads
-        .iter()
-        .find_map(|workload| workload.http_proxy.as_ref())
-    {
-        text.push_str(&format!("  try        curl -x {proxy} http://SERVICE/\n"));
+    if let Some(example) = &record.example {
+        text.push_str(&format!("  try        {example}\n"));
     }
     text.push_str(&format!(
         "  look into  meshctl proxy-config route {}\n",
         first_workload(record)
     ));
-    text.push_str(&format!("  end        meshctl down {}\n", record.name));
+    text.push_str(&format!("  end        {end}\n"));
     text
 }
 

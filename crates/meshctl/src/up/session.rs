@@ -12,6 +12,7 @@ use crate::exit::Failure;
 use crate::mesh::Record;
 use crate::mesh::record::{Kind, Phase, ProcessState};
 use crate::up::commands::{Commands, PILOT_ACCOUNT, SYSTEM_NAMESPACE};
+use crate::up::findings::Known;
 use crate::up::logs::Logs;
 use crate::up::outline;
 use crate::up::plan::{Member, Role};
@@ -21,7 +22,7 @@ use crate::up::settle::Expected;
 use crate::up::spec::ProcessSpec;
 use crate::up::supervise::{Event, Policy, Supervised};
 use crate::up::watch::{Change, Subject, watch as watch_readiness};
-use crate::up::{Shown, envoy, order, registry, report, settle, tokens};
+use crate::up::{Shown, envoy, findings, order, registry, report, settle, tokens};
 
 /// Time between readiness probes of the mesh's own processes while they start.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -115,9 +116,13 @@ impl<'a> Session<'a> {
         &self.record
     }
 
-    /// Shows logs and keeps the mesh running until it is asked to end.
-    pub(crate) async fn run(&mut self) -> anyhow::Result<&'static str> {
+    /// Shows logs and what becomes wrong in the configuration, and keeps the mesh running until it is asked to end. `known` was told
+    /// before.
+    pub(crate) async fn run(&mut self, known: Known) -> anyhow::Result<&'static str> {
         self.logs.stream(self.shown != Shown::None);
+        let (sender, mut lines) = mpsc::channel(EVENTS);
+        let pilot = self.record.addresses.pilot_monitoring.clone();
+        self.shutdown.spawn(findings::watch(pilot, known, sender));
         let mut termination = std::pin::pin!(weft_base::shutdown::termination());
         loop {
             let due = self.tokens_due;
@@ -125,6 +130,7 @@ impl<'a> Session<'a> {
                 signal = &mut termination => return signal.context("cannot watch for signals"),
                 Some(event) = self.events.recv() => self.follow(event),
                 Some(change) = self.changes.recv() => self.apply(change)?,
+                Some(line) = lines.recv() => self.progress.warn(&line),
                 () = tokio::time::sleep_until(due) => self.renew_tokens().await,
             }
         }

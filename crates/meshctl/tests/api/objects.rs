@@ -1,6 +1,6 @@
 //! Objects of any kind: read, listed by labels, applied, deleted; and what the user may do with them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -55,8 +55,12 @@ pub(super) async fn serve(
 ) -> Response {
     match uri.path() {
         "/version" => return Json(version(world.minor.unwrap_or(36))).into_response(),
-        "/apis" => return Json(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": []})).into_response(),
-        _ => {}
+        "/apis" => return Json(groups(&world)).into_response(),
+        path => {
+            if let ["", "apis", group, version] = path.split('/').collect::<Vec<_>>().as_slice() {
+                return Json(resources(&world, &format!("{group}/{version}"))).into_response();
+            }
+        }
     }
     let Some(place) = Place::new(uri.path()) else {
         return refuse(StatusCode::NOT_FOUND, "no such path");
@@ -89,7 +93,8 @@ fn answer(world: &World, verb: &str, place: &Place<'_>, query: &BTreeMap<String,
     let found = objects.iter().position(|object| place.has(object));
     match (verb, found) {
         ("list", _) => {
-            let items = objects.iter().filter(|object| place.has(object) && fits(object, query));
+            let all = objects.iter().chain(&world.pods);
+            let items = all.filter(|object| place.has(object) && fits(object, query));
             let items: Vec<&Value> = items.collect();
             Json(json!({"apiVersion": "v1", "kind": "List", "metadata": {}, "items": items})).into_response()
         }
@@ -98,6 +103,30 @@ fn answer(world: &World, verb: &str, place: &Place<'_>, query: &BTreeMap<String,
         ("delete", Some(index)) => Json(objects.remove(index)).into_response(),
         _ => refuse(StatusCode::NOT_FOUND, "not found"),
     }
+}
+
+/// The groups of the objects that there are.
+fn groups(world: &World) -> Value {
+    let objects = world.objects.lock();
+    let versions = objects
+        .iter()
+        .filter_map(|object| object["apiVersion"].as_str()?.split_once('/'));
+    let versions: BTreeMap<&str, &str> = versions.collect();
+    let groups = versions.into_iter().map(|(group, version)| {
+        let version = json!({"groupVersion": format!("{group}/{version}"), "version": version});
+        json!({"name": group, "versions": [version], "preferredVersion": version})
+    });
+    json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups.collect::<Vec<_>>()})
+}
+
+fn resources(world: &World, version: &str) -> Value {
+    let objects = world.objects.lock();
+    let kinds = objects.iter().filter(|object| object["apiVersion"] == version);
+    let kinds: BTreeSet<&str> = kinds.filter_map(|object| object["kind"].as_str()).collect();
+    let resources = kinds.into_iter().map(|kind| {
+        json!({"name": format!("{}s", kind.to_lowercase()), "singularName": "", "namespaced": true, "kind": kind, "verbs": ["list"]})
+    });
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version, "resources": resources.collect::<Vec<_>>()})
 }
 
 fn review(world: &World, body: &[u8]) -> Response {

@@ -256,7 +256,7 @@ async fn what_a_mesh_lacks_is_found() {
     found(World::default(), "\u{d7} no mesh is installed; run meshctl install\n").await;
     found(
         installed("mesh"),
-        "the mesh is in namespace mesh, not in weft-system; run meshctl check -n mesh",
+        "the mesh is in namespace mesh, not in weft-system; run meshctl check -i mesh",
     )
     .await;
 
@@ -298,11 +298,109 @@ async fn what_a_mesh_lacks_is_found() {
     });
     check(
         &api,
-        &["check", "-n", "mesh"],
+        &["check", "-i", "mesh"],
         79,
         "see kubectl logs -n mesh -l istio=pilot",
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workloads_with_proxies_that_do_not_start_are_found() {
+    let mut world = installed("weft-system");
+    world.object(namespace("shop", json!({})));
+    let web = |replicas: i32, ready: i32| {
+        let mut object = deployment("shop", "web", json!({}), replicas);
+        object["spec"]["selector"] = json!({"matchLabels": {"app": "web"}});
+        object["status"] = json!({"readyReplicas": ready});
+        object
+    };
+    world.object(web(1, 0));
+    world.pods.push(json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": "web-x", "namespace": "shop", "labels": {"app": "web"}},
+        "spec": {"containers": [{"name": "app"}]},
+        "status": {"phase": "Pending", "containerStatuses": [{"name": "istio-proxy", "image": "", "imageID": "", "ready": false,
+            "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]},
+    }));
+    let api = Api::start(world).await;
+    let line = "\u{d7} Deployment shop/web: 0 of 1 pods ready; pod web-x, container istio-proxy: ImagePullBackOff no such image";
+    let found = check(&api, &["check"], 79, line).await;
+    assert!(
+        String::from_utf8_lossy(&found.stderr).ends_with("1 check failed.\n"),
+        "{found:?}"
+    );
+    change(&api.world, "web", |object| *object = web(2, 1));
+    let found = check(&api, &["check"], 0, "\u{203c} Deployment shop/web: 1 of 2 pods ready").await;
+    assert!(
+        String::from_utf8_lossy(&found.stderr).ends_with("Nothing failed; 1 finding is worth a look.\n"),
+        "{found:?}"
+    );
+    change(&api.world, "web", |object| *object = web(2, 2));
+    check(&api, &["check"], 0, "Everything is well.").await;
+    change(&api.world, "web", |object| *object = web(0, 0));
+    check(&api, &["check"], 0, "Everything is well.").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_without_effect_are_found() {
+    let mut world = installed("weft-system");
+    let object = |version: &str, kind: &str, name: &str, spec: Value| json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "shop"}, "spec": spec});
+    let listeners = json!([{"name": "http", "port": 80, "protocol": "HTTP"}]);
+    let gateway = json!({"gatewayClassName": "istio", "listeners": listeners});
+    world.object(object("gateway.networking.k8s.io/v1", "Gateway", "edge", gateway));
+    let route = json!({"parentRefs": [{"name": "edge"}]});
+    world.object(object("gateway.networking.k8s.io/v1", "HTTPRoute", "web", route));
+    world.object(object("networking.istio.io/v1", "EnvoyFilter", "lua", json!({})));
+    let api = Api::start(world).await;
+    let found = check(&api, &["check", "-o", "short"], 79, "").await;
+    expect_test::expect![[r#""#]].assert_eq(&String::from_utf8_lossy(&found.stdout));
+    for name in ["edge", "web", "lua"] {
+        remove(&api.world, name);
+    }
+    check(&api, &["check"], 0, "Everything is well.").await;
+}
+
+/// As it is after `uninstall --purge` and another installation.
+#[tokio::test(flavor = "multi_thread")]
+async fn proxies_of_an_authority_that_is_gone_are_found() {
+    let mut world = installed("weft-system");
+    let root = json!({"root-cert.pem": include_str!("../data/root-cert.pem")});
+    world.object(json!({"apiVersion": "v1", "kind": "ConfigMap", "data": root,
+        "metadata": {"name": "istio-ca-root-cert", "namespace": "weft-system", "creationTimestamp": "2026-01-02T00:00:00Z"}}));
+    let labels = json!({"istio": "pilot"});
+    world.pod("weft-system", "weft-pilot-a", labels, &["discovery"]);
+    world.page(
+        "weft-pilot-a",
+        15014,
+        "/debug/syncz",
+        json!([{"proxy": "new-1.shop"}, {"proxy": "kept-1.shop"}]),
+    );
+    let certs = |serial: &str| json!({"certificates": [{"cert_chain": [{"serial_number": "77"}]}, {"ca_cert": [{"serial_number": serial}]}]});
+    for (name, day, page) in [
+        ("new", "03", None),
+        ("old", "01", Some(certs("0ff1ce"))),
+        ("kept", "01", Some(certs("000A1B2C3D4E5F"))),
+        ("apart", "03", Some(certs("0a1b2c3d4e5f"))),
+        ("mute", "01", None),
+    ] {
+        let pod = format!("{name}-1");
+        let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{name}-7d9f"), "uid": "1", "controller": true});
+        world.pods.push(json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": pod, "namespace": "shop", "labels": {"pod-template-hash": "7d9f"}, "ownerReferences": [owner],
+                "creationTimestamp": format!("2026-01-{day}T00:00:00Z")},
+            "spec": {"containers": [{"name": "app"}, {"name": "istio-proxy"}]},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
+        }));
+        if let Some(page) = page {
+            world.page(&pod, 15000, "/certs", page);
+        }
+    }
+    let api = Api::start(world).await;
+    let found = check(&api, &["check", "-o", "short"], 79, "").await;
+    expect_test::expect![[r#""#]].assert_eq(&String::from_utf8_lossy(&found.stdout));
+    check(&api, &["check"], 79, "2 of 5 proxies are served by pilot").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,12 +54,24 @@ impl Stage {
 
     /// Output goes to files: a pipe that nobody reads would stop the process.
     pub(crate) fn start(&self, words: &[&str]) -> Up<'_> {
+        self.start_with(words, true)
+    }
+
+    fn start_with(&self, words: &[&str], told: bool) -> Up<'_> {
         let out = tempfile::NamedTempFile::new_in(self.directory.path()).unwrap();
         let err = tempfile::NamedTempFile::new_in(self.directory.path()).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_meshctl"));
+        if told {
+            command.env("WEFT_STATE_DIR", self.path("state"));
+        } else {
+            command.env_remove("WEFT_STATE_DIR");
+        }
         command
             .args(words)
-            .env("WEFT_STATE_DIR", self.path("state"))
+            .env("XDG_STATE_HOME", self.path("home"))
+            .env("HOME", self.path("home"))
+            .env_remove("KUBECONFIG")
+            .env_remove("KUBERNETES_SERVICE_HOST")
             .env("WEFT_BIN_DIR", self.path("bin"))
             .current_dir(self.directory.path())
             .stdin(Stdio::null())
@@ -78,6 +90,11 @@ impl Stage {
 
     pub(crate) fn run(&self, words: &[&str]) -> Ended {
         self.start(words).end()
+    }
+
+    /// The same without being told where the state lies.
+    pub(crate) fn run_untold(&self, words: &[&str]) -> Ended {
+        self.start_with(words, false).end()
     }
 
     pub(crate) fn up(&self, more: &[&str]) -> Up<'_> {
@@ -108,7 +125,7 @@ impl Stage {
                 .count()
         };
         until("the end of all processes", || running() == 0);
-        for name in ["mesh.json", "registry", "tokens", "run"] {
+        for name in ["mesh.json", "ca", "registry", "tokens", "run"] {
             assert!(!self.path("state").join(name).exists(), "{name} was left behind");
         }
     }
@@ -137,6 +154,11 @@ impl Up<'_> {
             self.stage.record().is_some_and(|record| record.phase == Phase::Ready)
         });
         self.stage.record().unwrap()
+    }
+
+    /// What it wrote on stderr so far.
+    pub(crate) fn said(&self) -> String {
+        std::fs::read_to_string(self.err.path()).unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

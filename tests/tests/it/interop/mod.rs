@@ -62,7 +62,7 @@ async fn check(config: &str) -> Result<()> {
                 .is_ok_and(|answer| answer.status() == 200)
         })
         .await?;
-    let findings = page(monitoring, "/debug/diagnosticsz").await?;
+    let findings = page(monitoring, "/debug/diagnosticsz?now=true").await?;
     let errors: Vec<&Value> = findings
         .as_array()
         .into_iter()

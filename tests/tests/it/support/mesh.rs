@@ -41,6 +41,8 @@ impl Mesh {
         command
             .args(["up", "-f", "mesh.yaml", "--state-dir"])
             .arg(dir.path().join("state"))
+            // The user's own verbs do not find it.
+            .env("XDG_STATE_HOME", dir.path().join("home"))
             .current_dir(dir.path());
         command.arg("--envoy").arg(super::envoy::program()?);
         let mut meshctl = Process::start("meshctl", &mut command, dir.path())?;

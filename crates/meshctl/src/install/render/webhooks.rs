@@ -5,7 +5,7 @@
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use serde_json::{Value, json};
 use weft_pilot::inject::names::{INJECT, INJECTION, REVISION};
-use weft_pilot::webhook::Configurations;
+use weft_pilot::webhook::{Configurations, VALIDATION};
 
 use super::object::typed;
 use crate::install::values::Values;
@@ -91,26 +91,36 @@ fn hook(values: &Values, service: &str, name: &str, namespaces: &[Value], pods: 
 
 fn validator(values: &Values, service: &str, name: &str) -> Value {
     let revision = values.revision.as_str();
-    typed::<ValidatingWebhookConfiguration>(json!({
-        "metadata": {"name": name, "labels": {"istio.io/rev": revision, "app": "validator"}},
-        "webhooks": [{
-            "name": "validation.weft.mesh",
+    let hook = |name: &str, groups: &[&str]| {
+        json!({
+            "name": name,
             "clientConfig": client(values, service, "/validate"),
             "rules": [{
-                "apiGroups": ["networking.istio.io", "security.istio.io", "telemetry.istio.io"],
+                "apiGroups": groups,
                 "apiVersions": ["*"],
                 "operations": ["CREATE", "UPDATE"],
                 "resources": ["*"],
                 "scope": "Namespaced",
             }],
             // No selector of objects: pilot uses each, whatever its istio.io/rev, so that none may pass unread.
-            // Pilot sets Fail once it can answer; until then objects must not be refused unread.
+            // Of its own kinds pilot sets Fail once it can answer; until then objects must not be refused unread.
             "failurePolicy": "Ignore",
             "matchPolicy": "Equivalent",
             "sideEffects": "None",
             "timeoutSeconds": 10,
             "admissionReviewVersions": ["v1"],
-        }],
+        })
+    };
+    let own = hook(
+        VALIDATION,
+        &["networking.istio.io", "security.istio.io", "telemetry.istio.io"],
+    );
+    // These may be others' objects, whose users a mesh that is down must not stop: it warns and refuses nothing.
+    let mut shared = hook("gateway-api.validation.weft.mesh", &["gateway.networking.k8s.io"]);
+    shared["timeoutSeconds"] = json!(3);
+    typed::<ValidatingWebhookConfiguration>(json!({
+        "metadata": {"name": name, "labels": {"istio.io/rev": revision, "app": "validator"}},
+        "webhooks": [own, shared],
     }))
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 use weft_api::suggest::nearest;
 
 use crate::exit::Failure;
+use crate::input;
 
 /// Values that follow from others, and those others.
 const DERIVED: [(&str, &str); 6] = [
@@ -20,8 +21,7 @@ const DERIVED: [(&str, &str); 6] = [
 /// Reads a file of values; an empty one changes nothing.
 pub(super) fn read(path: &Path) -> anyhow::Result<Value> {
     let file = path.display();
-    let text =
-        std::fs::read_to_string(path).map_err(|error| Failure::bad_data(format!("cannot read {file}: {error}")))?;
+    let text = input::read(path)?;
     let is_blank = |line: &str| matches!(line.trim(), "" | "---") || line.trim_start().starts_with('#');
     if text.lines().all(is_blank) {
         return Ok(Value::Null);
