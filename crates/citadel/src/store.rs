@@ -1,7 +1,7 @@
 //! The state directory: root certificate, its key, and the key of join tokens.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -89,7 +89,7 @@ pub fn join_key(dir: &Path) -> Result<[u8; KEY_BYTES], StoreError> {
     if !path.exists() {
         let mut key = [0; KEY_BYTES];
         SystemRandom::new().fill(&mut key).map_err(|_| StoreError::Random)?;
-        write(&path, &key, 0o600)?;
+        write_first(&path, &key, 0o600)?;
     }
     let key = read_secret(&path)?;
     let bytes = key.len();
@@ -137,16 +137,29 @@ fn read_secret(path: &Path) -> Result<Vec<u8>, StoreError> {
 
 /// Writes a new file that appears whole or not at all.
 fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), StoreError> {
-    let temporary = path.with_extension("new");
-    let result = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode)
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    result.map_err(|error| io_error(path, &error))
+    let own = write_beside(path, content, mode)?;
+    fs::rename(own, path).map_err(|error| io_error(path, &error))
+}
+
+/// The same, but whoever comes first wins: a server and the command that makes tokens may open a new directory at one time.
+fn write_first(path: &Path, content: &[u8], mode: u32) -> Result<(), StoreError> {
+    let own = write_beside(path, content, mode)?;
+    let linked = fs::hard_link(&own, path);
+    fs::remove_file(&own).map_err(|error| io_error(&own, &error))?;
+    match linked {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        linked => linked.map_err(|error| io_error(path, &error)),
+    }
+}
+
+/// Writes a file that no other process has, beside where its content belongs.
+fn write_beside(path: &Path, content: &[u8], mode: u32) -> Result<PathBuf, StoreError> {
+    let own = path.with_extension(format!("new-{}", std::process::id()));
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(mode).open(&own);
+    file.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        .map_err(|error| io_error(path, &error))?;
+    Ok(own)
 }
 
 fn io_error(path: &Path, error: &std::io::Error) -> StoreError {
@@ -159,6 +172,17 @@ fn io_error(path: &Path, error: &std::io::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_another_process_made_meanwhile_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(JOIN_KEY);
+        for content in [b"first", b"later"] {
+            write_first(&path, content, 0o600).unwrap();
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"first");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "something is left");
+    }
 
     #[test]
     fn state_is_kept_and_guarded() {
