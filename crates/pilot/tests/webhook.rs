@@ -142,7 +142,7 @@ async fn pods_are_patched_and_bad_ones_refused() {
     let patch: json_patch::Patch = serde_json::from_slice(&patch).unwrap();
     let mut patched = pod();
     json_patch::patch(&mut patched, &patch).unwrap();
-    assert_eq!(patched["spec"]["containers"][0]["name"], "istio-proxy");
+    assert_eq!(patched["spec"]["initContainers"][1]["name"], "istio-proxy");
     assert!(patched.to_string().contains(r#"\"CLUSTER_ID\":\"east\""#), "{patched}");
 
     let mut bad = pod();

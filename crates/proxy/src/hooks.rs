@@ -138,7 +138,9 @@ mod tests {
                 let (mut stream, _) = listener.accept().unwrap();
                 let mut head = [0; 256];
                 let length = stream.read(&mut head).unwrap();
-                write!(stream, "HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").unwrap();
+                // At once: whoever asks reads the status alone and is gone before a second piece.
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).unwrap();
                 let head = String::from_utf8_lossy(&head[..length]).into_owned();
                 head.lines().next().unwrap_or_default().to_owned()
             };

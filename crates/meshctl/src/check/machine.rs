@@ -174,6 +174,15 @@ mod tests {
         };
         record.processes[1].state = ProcessState::Exited;
         record.workloads[0].ready = false;
-        expect![[r#""#]].assert_eq(&lines(&record));
+        expect![[r#"
+            √ mesh demo runs
+            √ 3 of 4 processes run
+            × caller-0 has ended; see /home/user/.local/state/weft/demo/logs/caller-0.log
+            √ 1 of 2 workloads and gateways are ready
+            × caller-0 is not ready; see meshctl logs caller-0
+            × the proxy of caller-0.default is not connected to pilot; see meshctl logs caller-0.default
+            × the proxy of ingress.default is not connected to pilot; see meshctl logs ingress.default
+        "#]]
+        .assert_eq(&lines(&record));
     }
 }

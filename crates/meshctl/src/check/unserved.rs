@@ -137,7 +137,13 @@ mod tests {
             json!({}),
         );
         let lines: Vec<String> = unserved.findings().iter().map(Finding::line).collect();
-        expect![[r#""#]].assert_eq(&lines.join("\n"));
+        expect![[r#"
+            × Gateway.gateway.networking.k8s.io/shop/ours: is not carried out by this mesh yet and has no effect; use a Gateway of networking.istio.io
+            × HTTPRoute/shop/a: is not carried out by this mesh yet and has no effect; use a VirtualService
+            × TCPRoute/shop/c: is not carried out by this mesh yet and has no effect; use a VirtualService
+            ‼ UDPRoute/shop/d: UDPRoute is not carried out by this mesh yet and is passed over
+            × EnvoyFilter/shop/e: EnvoyFilter is not carried out by this mesh yet and is passed over
+            × WasmPlugin/shop/f: WasmPlugin is not carried out by this mesh yet and is passed over"#]].assert_eq(&lines.join("\n"));
         assert_eq!(Unserved::default().findings(), []);
     }
 }

@@ -137,7 +137,19 @@ mod tests {
         let text = include_str!("../../tests/data/mesh.json");
         let mut record: Record = serde_json::from_str(text).unwrap();
         let well = Status::new(&record, Some(Vec::new()));
-        expect![[r#""#]].assert_eq(&table(&well));
+        expect![[r#"
+            Mesh demo: ready, since 2026-11-23T20:30:12Z, graph at http://127.0.0.1:20001/
+
+            WORKLOAD    NAMESPACE    DATA PLANE    READY    PORTS                            HTTP PROXY                ADMIN
+            caller-0    default      weft          yes      http 127.0.0.1:28558             http://127.0.0.1:28557    127.0.0.1:28560
+            ingress     default      weft          yes      80 -> http://127.0.0.1:18080/    -                         127.0.0.1:28575
+
+            PROCESS             STATE      PID     RESTARTS    LOG
+            citadel             running    4041    0           /home/user/.local/state/weft/demo/logs/citadel.log
+            caller-0            running    4049    0           /home/user/.local/state/weft/demo/logs/caller-0.log
+            caller-0/sidecar    running    4097    0           /home/user/.local/state/weft/demo/logs/caller-0-sidecar.log
+            ingress             running    4101    0           /home/user/.local/state/weft/demo/logs/ingress.log
+        "#]].assert_eq(&table(&well));
         assert!(well.is_well());
         record.processes[0].state = ProcessState::Exited;
         record.workloads[0].ready = false;

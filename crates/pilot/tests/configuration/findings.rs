@@ -161,7 +161,7 @@ fn gateways() {
             mesh.yaml:54:5: warning [IST0145] Gateway/default/same spec.servers[0]: port 80 and host a.example.com are served by Gateway/default/good in mesh.yaml:39 already; remove the host from one of them
             mesh.yaml:61:13: warning [IST0101] Gateway/default/nobody spec.selector: no workload has the labels istio=egressgateway; start a gateway with these labels
             mesh.yaml:72:5: warning [IST0162] Gateway/default/secure spec.servers[0].port.number: the gateway default/ingress binds no local port for port 443; its ports are: 80
-            mesh.yaml:73:10: error [IST0161] Gateway/default/secure spec.servers[0].tls.credentialName: no Secret default/cert exists; the secret belongs into the namespace of the gateway workload
+            mesh.yaml:73:10: error [IST0161] Gateway/default/secure spec.servers[0].tls.credentialName: there is no Secret default/cert that can be used; the secret belongs into the namespace of the gateway workload
             mesh.yaml:80:10: warning [IST0132] VirtualService/default/edge spec.hosts[1]: no server of Gateway default/good serves b.example.com; add the host to a server of the gateway
             mesh.yaml:81:13: error [IST0101] VirtualService/default/edge spec.gateways[1]: no Gateway default/goood exists; did you mean default/good?
         "#]],

@@ -1,6 +1,7 @@
 //! From configuration files to snapshots: references, precedence, incremental building, live reload.
 
 mod capture;
+mod credentials;
 mod discovery;
 mod endpoints;
 mod findings;
