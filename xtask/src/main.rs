@@ -13,6 +13,7 @@
     reason = "the tool waits on real time and has no async runtime"
 )]
 
+mod apt;
 mod bench;
 mod check;
 mod cluster;
@@ -22,6 +23,7 @@ mod gen_code;
 mod golden;
 mod http;
 mod images;
+mod prerequisites;
 mod process;
 mod test;
 mod tidy;

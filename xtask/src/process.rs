@@ -28,20 +28,52 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Builds every program as it is shipped. Always all of them: parts would ask for other features of what they depend on, and build
-/// it again.
-pub(crate) fn build_release() -> Result<()> {
-    const PACKAGES: [&str; 6] = [
-        "meshctl",
-        "weft-citadel",
-        "weft-pilot",
-        "weft-proxy",
-        "weft-telemetry",
-        "weft-sample-callme",
-    ];
-    let packages = PACKAGES.iter().flat_map(|package| ["--package", package]);
-    let arguments: Vec<&str> = ["build", "--release"].into_iter().chain(packages).collect();
-    run(&mut cargo(&arguments))
+/// What the mesh is made of; each is a package with a program of the same name.
+const PROGRAMS: [&str; 6] = [
+    "meshctl",
+    "weft-citadel",
+    "weft-pilot",
+    "weft-proxy",
+    "weft-sample-callme",
+    "weft-telemetry",
+];
+
+/// How programs are built. Always all of them: parts would ask for other features of what they depend on, and build it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Profile {
+    /// As they are shipped, and measured.
+    Release,
+    /// In a third of the time and with what tests build: the demo and scenarios.
+    Dev,
+}
+
+// === impl Profile ===
+
+impl Profile {
+    /// Builds every program of the mesh; cargo says on stderr how far it is.
+    pub(crate) fn build(self) -> Result<()> {
+        run(&mut cargo(&self.arguments()))
+    }
+
+    /// The folder of what was built.
+    pub(crate) fn folder(self) -> PathBuf {
+        workspace::binaries(match self {
+            Self::Release => "release",
+            Self::Dev => "debug",
+        })
+    }
+
+    /// What [`Profile::build`] asks cargo for.
+    pub(crate) fn arguments(self) -> Vec<&'static str> {
+        let (first, each) = match self {
+            // Features that only tests and tools ask for do not get into what is shipped.
+            Self::Release => (["build", "--release"], "--package"),
+            // The whole workspace's features, as in the build of its tests.
+            Self::Dev => (["build", "--workspace"], "--bin"),
+        };
+        let programs = PROGRAMS.iter().flat_map(|program| [each, *program]);
+        first.into_iter().chain(programs).collect()
+    }
 }
 
 /// Runs a command to its end and hands out what it wrote on stdout. One that fails is an error with all that it wrote.

@@ -14,7 +14,7 @@ use weft_base::admin::Admin;
 use weft_base::log::LogControl;
 use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
-use weft_proto::otlp::collector::trace_service_server::TraceServiceServer;
+use weft_proto::otlp::trace_service_server::TraceServiceServer;
 use weft_proto::xds::envoy::service::accesslog::v3::access_log_service_server::AccessLogServiceServer;
 
 use crate::api::{self, Sources};

@@ -22,7 +22,8 @@ use anyhow::{Context, Result};
 use self::case::Case;
 use self::report::{Report, Round};
 use self::subject::{Kind, Subject};
-use crate::{process, workspace};
+use crate::process::Profile;
+use crate::workspace;
 
 /// How the report is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -99,7 +100,7 @@ fn measure_all(arguments: &Arguments, plan: Plan, dir: &Path) -> Result<Report> 
         .filter(|kind| chosen(&arguments.subjects, kind.name()))
         .collect();
     if kinds.contains(&Kind::Weft) && !arguments.no_build {
-        process::build_release()?;
+        Profile::Release.build()?;
     }
     let backend = backend::start()?;
     let mut report = Report::default();

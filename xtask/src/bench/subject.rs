@@ -11,7 +11,7 @@ use anyhow::Result;
 use super::case::Case;
 use super::envoy_config::{Hop, Inputs};
 use super::{peer_config, usage};
-use crate::process::Background;
+use crate::process::{Background, Profile};
 use crate::{venv, workspace};
 
 /// From start to the first accepted connection.
@@ -58,7 +58,7 @@ impl Kind {
             workspace::on_path(name).ok_or_else(|| format!("{name} is not installed (Debian: apt-get install {name})"))
         };
         match self {
-            Self::Weft => Ok(workspace::binaries("release").join("weft-proxy")),
+            Self::Weft => Ok(Profile::Release.folder().join("weft-proxy")),
             Self::Envoy => venv::envoy().map_err(|error| format!("{error:#}")),
             Self::Nginx if case == Case::Tcp && !Path::new(NGINX_STREAM).exists() => {
                 Err("nginx has no stream module (Debian: apt-get install libnginx-mod-stream)".to_owned())

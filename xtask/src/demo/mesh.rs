@@ -1,7 +1,7 @@
 //! The demo's mesh: `meshctl up` as a child process, and what its record and the collector say.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -9,12 +9,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::graph::Graph;
 use crate::http::Client;
-use crate::process::Background;
+use crate::process::{Background, Profile};
 use crate::workspace;
 
 /// The demo's mesh file, from the workspace's root.
 const MESH_FILE: &str = "deploy/samples/demo/mesh.yaml";
+/// Where its gateway listens.
+const GATEWAY_PORT: u16 = 18080;
 /// `meshctl up` gives up by itself before.
 const READY_LIMIT: Duration = Duration::from_secs(90);
 /// `meshctl` ends its processes within this time, or they are ended by force.
@@ -36,7 +39,7 @@ impl Mesh {
         let dir = workspace::target().join(format!("demo-{}", std::process::id()));
         fs::create_dir_all(&dir)?;
         let state = dir.join("state");
-        let mut command = Command::new(workspace::binaries("release").join("meshctl"));
+        let mut command = Command::new(meshctl());
         command
             .args(["up", "-f", MESH_FILE, "--state-dir"])
             .arg(&state)
@@ -95,10 +98,11 @@ impl Mesh {
             .with_context(|| format!("telemetry address {address:?}"))
     }
 
-    /// The share of requests between members of the mesh that mutual TLS protected, by the collector's graph.
-    pub(super) fn mtls_share(&self) -> Result<Option<f64>> {
-        let answer = Client::new(self.telemetry()?, Duration::from_secs(5)).get("/api/graph", &[])?;
-        Ok(mtls_share(&serde_json::from_slice(&answer.body)?))
+    /// The collector's graph; rates and latencies are of the last `window` seconds.
+    pub(super) fn graph(&self, window: u64) -> Result<Graph> {
+        let path = format!("/api/graph?window={window}s");
+        let answer = Client::new(self.telemetry()?, Duration::from_secs(5)).get(&path, &[])?;
+        Ok(Graph::read(&serde_json::from_slice(&answer.body)?))
     }
 }
 
@@ -113,7 +117,28 @@ fn read(path: &Path) -> Option<Value> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
-/// Of requests between workloads: who calls the gateway from outside is not in the mesh.
-fn mtls_share(graph: &Value) -> Option<f64> {
-    graph["totals"]["mtls_share"].as_f64()
+/// The command line that the demo starts, and that its user goes on with.
+pub(super) fn meshctl() -> PathBuf {
+    Profile::Dev.folder().join("meshctl")
+}
+
+/// Fails where something else has the gateway's port; better before a build than after it.
+pub(super) fn check_port() -> Result<()> {
+    let address = SocketAddr::from(([127, 0, 0, 1], GATEWAY_PORT));
+    let taken = || format!("the demo's gateway listens on {address} ({MESH_FILE}): end what has that port");
+    TcpListener::bind(address).map(drop).with_context(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mesh_file_has_the_port_and_the_fault_that_the_demo_tells_of() {
+        let file = fs::read_to_string(workspace::root().join(MESH_FILE)).unwrap();
+        assert!(file.contains(&format!("ports: {{80: {GATEWAY_PORT}}}")));
+        let failing: Vec<&str> = file.lines().filter(|line| line.contains("--fail-percent")).collect();
+        assert_eq!(failing.len(), 1);
+        assert!(failing[0].contains("\"80\""), "four in five, as graph::PLANTED says");
+    }
 }

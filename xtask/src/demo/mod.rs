@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: a whole mesh on this machine under steady traffic, to look at or to check its promises.
 
+mod graph;
 mod mesh;
 mod table;
 mod tally;
@@ -11,14 +12,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use self::graph::{Graph, PLANTED};
 use self::mesh::Mesh;
 use self::table::Table;
 use self::tally::{Findings, Tally};
 use self::traffic::Traffic;
-use crate::process;
+use crate::process::Profile;
+use crate::{prerequisites, workspace};
 
 /// How long the collector may take to have counted the last requests.
 const GRAPH_LIMIT: Duration = Duration::from_secs(10);
+/// Seconds that rates and latencies of edges are of, while the table lives and at the end.
+const LIVE_WINDOW: u64 = 10;
+const WHOLE_WINDOW: u64 = 60;
 
 /// How the findings are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -31,6 +37,10 @@ pub(crate) enum Format {
 
 /// What to run.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cargo xtask demo                             # until Ctrl-C
+  cargo xtask demo --once --seconds 20 -o json # checks what the demo promises
+  /usr/bin/time -v cargo xtask demo --no-run   # what the build costs")]
 pub(crate) struct Arguments {
     /// End after some seconds and fail if a promise is broken, instead of running until Ctrl-C.
     #[arg(long)]
@@ -38,6 +48,9 @@ pub(crate) struct Arguments {
     /// How long traffic is sent with --once.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
+    /// Only build what the demo runs.
+    #[arg(long, conflicts_with = "once")]
+    no_run: bool,
     /// Form of the findings on stdout.
     #[arg(short, long, default_value = "table")]
     output: Format,
@@ -45,8 +58,15 @@ pub(crate) struct Arguments {
 
 /// Builds, runs and always ends the mesh.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    eprintln!("demo: building");
-    process::build_release()?;
+    if !arguments.no_run {
+        mesh::check_port()?;
+    }
+    prerequisites::check()?;
+    eprintln!("demo: building; from nothing that takes some minutes, and tests and scenarios use the same build");
+    Profile::Dev.build()?;
+    if arguments.no_run {
+        return Ok(());
+    }
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
@@ -60,6 +80,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         mesh.gateway()?,
         mesh.page()?
     );
+    eprintln!("{PLANTED}");
+    eprintln!("{}", next_steps());
     let length = arguments.once.then(|| Duration::from_secs(arguments.seconds));
     let tally = send_traffic(&mut mesh, length, &is_interrupted)?;
     if !arguments.once {
@@ -68,8 +90,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if is_interrupted() {
         bail!("interrupted");
     }
+    let graph = settled(&mesh, &tally)?;
+    Table::new().finish(&graph);
     let findings = Findings {
-        mtls_share: settled_share(&mesh)?,
+        graph,
         tally,
         seconds: arguments.seconds,
         ready_seconds,
@@ -104,20 +128,40 @@ fn send_traffic(mesh: &mut Mesh, length: Option<Duration>, is_interrupted: &dyn 
             // Without an end, latencies would fill the memory; the table shows the last second's.
             total.micros.clear();
         }
-        table.draw(&total, &recent, mesh.mtls_share().ok().flatten());
+        table.draw(&total, &recent, &mesh.graph(LIVE_WINDOW).unwrap_or_default());
     }
     total.add(traffic.finish()?);
     Ok(total)
 }
 
 /// Access logs reach the collector a little later than answers reach the client.
-fn settled_share(mesh: &Mesh) -> Result<Option<f64>> {
+fn settled(mesh: &Mesh, tally: &Tally) -> Result<Graph> {
     let deadline = Instant::now() + GRAPH_LIMIT;
     loop {
-        let share = mesh.mtls_share().context("the collector's graph")?;
-        if share.is_some() || Instant::now() > deadline {
-            return Ok(share);
+        let graph = mesh.graph(WHOLE_WINDOW).context("the collector's graph")?;
+        if graph.has_all(tally.requests + tally.canary, tally.retries) || Instant::now() > deadline {
+            return Ok(graph);
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// What to look at while traffic flows.
+fn next_steps() -> String {
+    let meshctl = mesh::meshctl();
+    // The workspace is where most are; from elsewhere only the whole path leads there.
+    let here = std::env::current_dir().is_ok_and(|dir| dir == workspace::root());
+    let meshctl = here
+        .then(|| meshctl.strip_prefix(workspace::root()).ok())
+        .flatten()
+        .unwrap_or(&meshctl);
+    let steps = [
+        ("status", "processes and workloads"),
+        ("proxy-status", "what each proxy has been told"),
+        ("graph", "who calls whom, with the errors of callme-v2"),
+        ("logs callme-v2", "what that workload and its sidecar say"),
+        ("dashboard", "the same graph as a page, and traces"),
+    ];
+    let steps = steps.map(|(verb, what)| format!("\ndemo:   {} {verb:<16}{what}", meshctl.display()));
+    format!("demo: next, in another terminal while this runs:{}", steps.concat())
 }

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use super::graph::{Edge, Graph};
+
 /// Share of version 2 in percent, and how far from it the count may be.
 const V2_PERCENT: f64 = 20.0;
 const SPLIT_TOLERANCE: f64 = 3.0;
@@ -36,8 +38,8 @@ pub(super) struct Findings {
     pub(super) tally: Tally,
     pub(super) seconds: u64,
     pub(super) ready_seconds: f64,
-    /// From the collector's graph; `None` if it has no edge.
-    pub(super) mtls_share: Option<f64>,
+    /// The collector's, when all had reached it.
+    pub(super) graph: Graph,
 }
 
 // === impl Tally ===
@@ -81,10 +83,12 @@ impl Findings {
             "versions": {"v1": tally.v1, "v2": tally.v2},
             "client_errors": tally.client_errors,
             "retries": tally.retries,
-            "mtls_share": self.mtls_share,
+            "mtls_share": self.graph.mtls_share,
             "p50_ms": tally.percentile_ms(50),
             "p99_ms": tally.percentile_ms(99),
             "ready_seconds": self.ready_seconds,
+            "edges": self.graph.edges.iter().map(Edge::json).collect::<Vec<_>>(),
+            "fault": self.graph.faulty().map(|edge| json!({"edge": edge.name(), "error_rate": edge.error_rate})),
         })
     }
 
@@ -93,7 +97,8 @@ impl Findings {
         let tally = &self.tally;
         let least = REQUESTS_PER_SECOND_MIN * self.seconds;
         let v2 = tally.v2_percent();
-        let mtls = self.mtls_share.unwrap_or(0.0);
+        let mtls = self.graph.mtls_share.unwrap_or(0.0);
+        let fault = self.graph.broken();
         let last = tally.last_error.as_deref().unwrap_or_default();
         let promises = [
             (
@@ -123,6 +128,7 @@ impl Findings {
                 ),
             ),
             (tally.canary > 0, "no canary request was sent".to_owned()),
+            (fault.is_none(), fault.unwrap_or_default()),
             (
                 mtls >= 1.0,
                 format!(
@@ -148,6 +154,7 @@ impl Findings {
 
 #[cfg(test)]
 mod tests {
+    use super::super::graph;
     use super::*;
 
     fn good() -> Findings {
@@ -164,27 +171,36 @@ mod tests {
             tally,
             seconds: 20,
             ready_seconds: 4.0,
-            mtls_share: Some(1.0),
+            graph: graph::tests::graph(110, 0, 0),
         }
     }
 
     #[test]
     fn the_object_has_the_documented_fields() {
-        let expected = r#"{"requests":2500,"versions":{"v1":2000,"v2":500},"client_errors":0,"retries":9,"mtls_share":1.0,"p50_ms":2.0,"p99_ms":9.0,"ready_seconds":4.0}"#;
-        assert_eq!(good().json().to_string(), expected);
+        let expected = r#"{"requests":2500,"versions":{"v1":2000,"v2":500},"client_errors":0,"retries":9,"mtls_share":1.0,"p50_ms":2.0,"p99_ms":9.0,"ready_seconds":4.0,"fault":{"edge":"caller -> callme-v2","error_rate":0.11}}"#;
+        let mut found = good().json();
+        let edges = found
+            .as_object_mut()
+            .and_then(|object| object.shift_remove("edges"))
+            .unwrap();
+        assert_eq!(found.to_string(), expected);
+        let edge = r#"{"source":"outside","destination":"ingress","requests":1000,"errors":0,"error_rate":0.0,"p50_ms":1.0,"p99_ms":2.5,"mtls_share":1.0}"#;
+        assert_eq!(edges[0].to_string(), edge);
     }
 
     #[test]
     fn each_promise_can_break() {
         assert_eq!(good().broken(), Vec::<String>::new());
-        let breaks: [fn(&mut Findings); 8] = [
+        let breaks: [fn(&mut Findings); 10] = [
             |f| f.tally.requests = 1999,
             |f| f.tally.v2 = 400,
             |f| f.tally.client_errors = 1,
             |f| f.tally.retries = 0,
             |f| f.tally.canary_lost = 1,
-            |f| f.mtls_share = Some(0.999),
-            |f| f.mtls_share = None,
+            |f| f.graph.mtls_share = Some(0.999),
+            |f| f.graph.mtls_share = None,
+            |f| f.graph = graph::tests::graph(0, 0, 0),
+            |f| f.graph = graph::tests::graph(110, 9, 0),
             |f| f.ready_seconds = 15.1,
         ];
         for (index, change) in breaks.into_iter().enumerate() {

@@ -15,7 +15,8 @@ use anyhow::{Context, Result, bail, ensure};
 use self::recipe::Recipe;
 use crate::cluster::packages;
 use crate::cluster::steps::Steps;
-use crate::{process, workspace};
+use crate::process::{self, Profile};
+use crate::workspace;
 
 /// What a released image may have at most.
 const BYTES_MAX: u64 = 30_000_000;
@@ -44,19 +45,12 @@ pub(crate) struct Arguments {
     tag: String,
 }
 
-/// How programs are built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Profile {
-    Release,
-    Dev,
-}
-
 /// Builds the programs and writes the images, below `target/images`.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let recipes = chosen(&arguments.names)?;
     // Before the long build: what is missing is known now.
     packages::ensure_for_images(&Steps::new("images"))?;
-    build(arguments.profile)?;
+    arguments.profile.build()?;
     let folder = folder();
     fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for recipe in recipes {
@@ -107,21 +101,9 @@ fn chosen(names: &[String]) -> Result<Vec<Recipe>> {
     Ok(all.into_iter().filter(is_chosen).collect())
 }
 
-fn build(profile: Profile) -> Result<()> {
-    match profile {
-        Profile::Release => process::build_release(),
-        // What the tests build, with the same features.
-        Profile::Dev => process::run(&mut process::cargo(&["build", "--workspace", "--all-targets"])),
-    }
-}
-
 /// A copy of the program without names that only a debugger reads.
 fn stripped(recipe: &Recipe, profile: Profile, folder: &Path) -> Result<PathBuf> {
-    let built = match profile {
-        Profile::Release => "release",
-        Profile::Dev => "debug",
-    };
-    let built = workspace::binaries(built).join(recipe.program);
+    let built = profile.folder().join(recipe.program);
     let copy = folder.join(format!("{}.stripped", recipe.name));
     let mut strip = Command::new("strip");
     strip.args(["--strip-all", "-o"]).arg(&copy).arg(&built);

@@ -7,6 +7,7 @@ use super::source::Finding;
 /// Every crate with what it depends on; ARCHITECTURE.md explains the edges.
 const EDGES: &[(&str, &[&str])] = &[
     ("weft-proto", &[]),
+    ("weft-codegen", &[]),
     ("weft-base", &["weft-proto"]),
     ("weft-api", &[]),
     ("weft-proxy", &["weft-base", "weft-proto"]),

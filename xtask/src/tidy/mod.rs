@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+use serde_json::Value;
 
 use self::source::{Finding, Source};
-use crate::workspace;
+use crate::{process, workspace};
 
 /// A check of one source file.
 type Check = fn(&Source) -> Vec<Finding>;
@@ -67,7 +67,8 @@ fn findings(root: &Path) -> Result<Vec<Finding>> {
             .iter()
             .flat_map(|source| CHECKS.iter().flat_map(|check| check(source))),
     );
-    let metadata = MetadataCommand::new().no_deps().current_dir(root).exec()?;
+    let metadata = ["metadata", "--format-version", "1", "--no-deps", "--offline"];
+    let metadata: Value = serde_json::from_str(&process::output(&mut process::cargo(&metadata))?)?;
     found.extend(modules::orphans(&sources, &target_roots(root, &metadata)));
     found.extend(edges::edges(&graph(&metadata)));
     found.sort();
@@ -81,27 +82,33 @@ fn relative(root: &Path, file: &Path) -> String {
         .replace('\\', "/")
 }
 
+/// The members of the workspace, as `cargo metadata` describes them.
+fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
+    metadata["packages"].as_array().into_iter().flatten()
+}
+
 /// The first file of every target of the workspace.
-fn target_roots(root: &Path, metadata: &Metadata) -> Vec<String> {
-    let targets = metadata.packages.iter().flat_map(|package| &package.targets);
-    targets
-        .map(|target| relative(root, target.src_path.as_std_path()))
-        .collect()
+fn target_roots(root: &Path, metadata: &Value) -> Vec<String> {
+    let targets = packages(metadata)
+        .filter_map(|package| package["targets"].as_array())
+        .flatten();
+    let files = targets.filter_map(|target| target["src_path"].as_str());
+    files.map(|file| relative(root, Path::new(file))).collect()
 }
 
 /// Normal dependencies between members of the workspace.
-fn graph(metadata: &Metadata) -> BTreeMap<String, BTreeSet<String>> {
-    let names: BTreeSet<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
+fn graph(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let names: BTreeSet<&str> = packages(metadata)
+        .filter_map(|package| package["name"].as_str())
+        .collect();
     let mut graph = BTreeMap::new();
-    for package in &metadata.packages {
-        let normal = package
-            .dependencies
-            .iter()
-            .filter(|dependency| dependency.kind == DependencyKind::Normal);
-        let members = normal
-            .map(|dependency| dependency.name.clone())
-            .filter(|name| names.contains(name.as_str()));
-        graph.insert(package.name.to_string(), members.collect());
+    for package in packages(metadata) {
+        let dependencies = package["dependencies"].as_array().into_iter().flatten();
+        let normal = dependencies.filter(|dependency| dependency["kind"].is_null());
+        let members = normal.filter_map(|dependency| dependency["name"].as_str());
+        let members = members.filter(|name| names.contains(name)).map(str::to_owned);
+        let name = package["name"].as_str().unwrap_or_default();
+        graph.insert(name.to_owned(), members.collect());
     }
     graph
 }

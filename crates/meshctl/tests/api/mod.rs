@@ -11,14 +11,23 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+type WebSocket = WebSocketStream<TokioIo<Upgraded>>;
 
 /// What a port of a pod answers: a body by path. A pod without the port refuses the connection.
 type Pages = BTreeMap<(String, u16), BTreeMap<String, String>>;
@@ -155,18 +164,33 @@ async fn log(Path((_, pod)): Path<(String, String)>, Query(query): Query<BTreeMa
     format!("{pod} {}\nlast line", asked.join(" "))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the task ends with its connection")]
 async fn forward(
     State(world): State<Arc<World>>,
     Path((_, pod)): Path<(String, String)>,
     Query(query): Query<BTreeMap<String, String>>,
-    upgrade: WebSocketUpgrade,
+    mut request: Request,
 ) -> Response {
     let port: u16 = query["ports"].parse().unwrap();
-    let upgrade = upgrade.protocols(["v4.channel.k8s.io"]);
     let pages = world.pages.get(&(pod, port)).cloned();
-    upgrade
-        .on_upgrade(move |socket| carry(socket, port, pages))
-        .into_response()
+    let key = &request.headers()[header::SEC_WEBSOCKET_KEY];
+    let headers = [
+        (header::CONNECTION, "upgrade".to_owned()),
+        (header::UPGRADE, "websocket".to_owned()),
+        (header::SEC_WEBSOCKET_ACCEPT, derive_accept_key(key.as_bytes())),
+        (header::SEC_WEBSOCKET_PROTOCOL, "v4.channel.k8s.io".to_owned()),
+    ];
+    let upgraded = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let stream = TokioIo::new(upgraded.await.unwrap());
+        carry(
+            WebSocketStream::from_raw_socket(stream, Role::Server, None).await,
+            port,
+            pages,
+        )
+        .await;
+    });
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
 }
 
 /// Channel 0 has the bytes, channel 1 the error; the first message of each is the port, least byte first.
@@ -182,7 +206,7 @@ async fn carry(mut socket: WebSocket, port: u16, pages: Option<BTreeMap<String, 
         return close(socket).await;
     };
     let mut request = Vec::new();
-    while let Some(Ok(message)) = socket.recv().await {
+    while let Some(Ok(message)) = socket.next().await {
         let Message::Binary(bytes) = message else { continue };
         request.extend_from_slice(&bytes[1..]);
         let text = String::from_utf8_lossy(&request);
@@ -210,5 +234,5 @@ async fn carry(mut socket: WebSocket, port: u16, pages: Option<BTreeMap<String, 
 /// Closes as a kubelet does, which says so before the connection ends.
 async fn close(mut socket: WebSocket) {
     let _ = socket.send(Message::Close(None)).await;
-    while let Some(Ok(_)) = socket.recv().await {}
+    while let Some(Ok(_)) = socket.next().await {}
 }

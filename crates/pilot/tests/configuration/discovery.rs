@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::Streaming;
-use tonic::transport::Server;
+use tonic::transport::{Endpoint, Server};
 use weft_base::shutdown::{Drained, Shutdown};
 use weft_pilot::metrics::Metrics;
 use weft_pilot::snapshot::MeshSnapshot;
@@ -59,9 +59,8 @@ impl Proxy {
             .add_service(AggregatedDiscoveryServiceServer::new(server))
             .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { stop.cancelled().await });
         shutdown.spawn(serving);
-        let mut client = AggregatedDiscoveryServiceClient::connect(format!("http://{address}"))
-            .await
-            .unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let mut client = AggregatedDiscoveryServiceClient::new(endpoint.connect().await.unwrap());
         let (requests, outgoing) = mpsc::channel(4);
         let node = core::Node {
             id: "sidecar~10.0.0.5~a.default~default.svc.cluster.local".to_owned(),

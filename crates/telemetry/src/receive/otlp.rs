@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tonic::{Request, Response, Status};
-use weft_proto::otlp::collector::trace_service_server::TraceService;
-use weft_proto::otlp::collector::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse};
-use weft_proto::otlp::common::any_value::Value;
-use weft_proto::otlp::common::{AnyValue, KeyValue};
-use weft_proto::otlp::trace::span::SpanKind as WireKind;
-use weft_proto::otlp::trace::status::StatusCode;
-use weft_proto::otlp::trace::{ResourceSpans, Span as WireSpan};
+use weft_proto::otlp::any_value::Value;
+use weft_proto::otlp::span::SpanKind as WireKind;
+use weft_proto::otlp::status::StatusCode;
+use weft_proto::otlp::trace_service_server::TraceService;
+use weft_proto::otlp::{AnyValue, KeyValue};
+use weft_proto::otlp::{ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse};
+use weft_proto::otlp::{ResourceSpans, Span as WireSpan};
 
 use crate::span::{Span, SpanKind, TraceId, short};
 use crate::traces::Traces;
@@ -142,8 +142,8 @@ fn show(value: &AnyValue, depth: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use weft_proto::otlp::common::ArrayValue;
-    use weft_proto::otlp::trace::ScopeSpans;
+    use weft_proto::otlp::ArrayValue;
+    use weft_proto::otlp::ScopeSpans;
 
     use super::*;
     use crate::traces::Limits;

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use prost::Message;
-use weft_proto::otlp::collector::ExportTraceServiceRequest;
+use weft_proto::otlp::ExportTraceServiceRequest;
 
 use super::otlp::Otlp;
 

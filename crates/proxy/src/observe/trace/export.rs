@@ -10,11 +10,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use weft_base::shutdown::Shutdown;
-use weft_proto::otlp::collector::ExportTraceServiceRequest;
-use weft_proto::otlp::collector::trace_service_client::TraceServiceClient;
-use weft_proto::otlp::common::InstrumentationScope;
-use weft_proto::otlp::resource::Resource;
-use weft_proto::otlp::trace::{ResourceSpans, ScopeSpans, Span};
+use weft_proto::otlp::ExportTraceServiceRequest;
+use weft_proto::otlp::InstrumentationScope;
+use weft_proto::otlp::Resource;
+use weft_proto::otlp::trace_service_client::TraceServiceClient;
+use weft_proto::otlp::{ResourceSpans, ScopeSpans, Span};
 
 use super::span::text;
 use crate::observe::collector::{self, Collector};

@@ -4,11 +4,11 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue, Version};
-use weft_proto::otlp::common::any_value::Value;
-use weft_proto::otlp::common::{AnyValue, KeyValue};
-use weft_proto::otlp::trace::span::SpanKind;
-use weft_proto::otlp::trace::status::StatusCode;
-use weft_proto::otlp::trace::{Span, Status};
+use weft_proto::otlp::any_value::Value;
+use weft_proto::otlp::span::SpanKind;
+use weft_proto::otlp::status::StatusCode;
+use weft_proto::otlp::{AnyValue, KeyValue};
+use weft_proto::otlp::{Span, Status};
 
 use super::CLIENT_TRACE_ID;
 use super::context::TraceContext;
