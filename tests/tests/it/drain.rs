@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::task::JoinSet;
@@ -89,6 +90,56 @@ async fn http2_is_served_once(target: SocketAddr) -> Result<()> {
         .context("the connection stays open")?
         .context("no connection")???;
     Ok(())
+}
+
+/// A server that takes one upgrade after the other.
+fn upgrade_on(listener: TcpListener, tasks: &mut JoinSet<()>) {
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 1024];
+            let answer = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+            // A client that has gone is another test's business.
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(answer).await;
+        }
+    });
+}
+
+/// What an upgraded connection carries is no HTTP any more, so that the proxy's end does not close it.
+#[tokio::test]
+async fn upgrades_are_made_while_clients_are_sent_away() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    let mut backend = JoinSet::new();
+    let (listen, upstream) = (ports::free()?, ports::free()?);
+    upgrade_on(TcpListener::bind(upstream).await?, &mut backend);
+    let route = json!({"cluster": "a", "upgrade_configs": [{"upgrade_type": "websocket"}]});
+    let routes = json!([{"match": {"prefix": "/"}, "route": route}]);
+    let file = dir.path().join("bootstrap.json");
+    std::fs::write(
+        &file,
+        bootstrap(&[http_listener("front", listen, &routes)], &[cluster("a", upstream)]),
+    )?;
+    let mut command = Command::new(built("weft-proxy")?);
+    command.args(["run", "--drain-time", "0s", "--minimum-drain-time", "300s", "-c"]);
+    let mut proxy = Process::start("weft-proxy", command.arg(&file), dir.path())?;
+    let listens = || async { Http1::connect(listen).await.is_ok() };
+    proxy.wait_until("its listener", LIMIT, listens).await?;
+    proxy.signal("TERM").await?;
+    let log = dir.path().join("weft-proxy.log");
+    let drains = || async { std::fs::read_to_string(&log).is_ok_and(|log| log.contains("draining")) };
+    proxy.wait_until("its drain", LIMIT, drains).await?;
+    let mut client = TcpStream::connect(listen).await?;
+    let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    client.write_all(request).await?;
+    let mut head = vec![0; 1024];
+    let length = tokio::time::timeout(LIMIT, client.read(&mut head)).await??;
+    let head = String::from_utf8_lossy(&head[..length]).to_ascii_lowercase();
+    ensure!(
+        head.starts_with("http/1.1 101") && head.contains("\r\nconnection: upgrade\r\n"),
+        "{head}"
+    );
+    drop(client);
+    proxy.stop(LIMIT).await
 }
 
 /// Idle connections to an upstream, over HTTP/1.1 and HTTP/2, do not use up the drain time.

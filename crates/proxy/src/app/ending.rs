@@ -67,11 +67,12 @@ impl Proxy {
 
 /// Whether anybody may call the workload: a service leads to it, or somebody has come. The end of a Job mostly concerns nobody.
 fn has_callers(runtime: &Runtime) -> bool {
-    let inbound = |direction| direction == Direction::Inbound;
     let has_service = runtime.clusters.keys().any(|name| name.starts_with(INBOUND_CLUSTER));
+    let mut listeners = runtime.listeners.values();
     has_service
-        || runtime.listeners.values().any(|listener| {
-            inbound(listener.model.direction) && listener.stats.connections_total.load(Ordering::Relaxed) > 0
+        || listeners.any(|listener| {
+            let is_inbound = listener.model.direction == Direction::Inbound;
+            is_inbound && listener.stats.connections_total.load(Ordering::Relaxed) > 0
         })
 }
 

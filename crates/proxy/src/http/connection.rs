@@ -114,7 +114,8 @@ impl HttpConnection {
         let status = response.status();
         let switched = status == StatusCode::SWITCHING_PROTOCOLS || (switches && status.is_success());
         let broken = version <= Version::HTTP_11 && (early || closes_itself || (switches && !switched));
-        if broken || respond::close_after(version, draining) {
+        // What comes after an upgrade is no HTTP/1.1 that a field could end.
+        if broken || (!switched && respond::close_after(version, draining)) {
             response
                 .headers_mut()
                 .insert(header::CONNECTION, HeaderValue::from_static("close"));
