@@ -247,6 +247,9 @@ fn perform(cluster: &Cluster, scenario: &Scenario, keep: bool, missed: &RefCell<
         load::end(&scene.kube)?;
     }
     if result.is_ok() || !keep {
+        if scenario.mesh != Mesh::None {
+            mesh::remove_routes(&scene.kube)?;
+        }
         // The next scenario has another.
         scene.kube.delete_namespace(false)?;
     }

@@ -60,9 +60,10 @@ impl ClusterArguments {
 async fn of_file(path: &Path, options: &KubeConfigOptions) -> anyhow::Result<Config> {
     let cannot = |error: KubeconfigError| {
         let text = format!("cannot use the kubeconfig {}: {}", path.display(), reason(&error));
-        match error {
-            KubeconfigError::ReadConfig(..) | KubeconfigError::Parse(_) => anyhow!(Failure::bad_data(text)),
-            _ => anyhow!(text),
+        if matches!(error, KubeconfigError::ReadConfig(..) | KubeconfigError::Parse(_)) {
+            anyhow!(Failure::bad_data(text))
+        } else {
+            anyhow!(text)
         }
     };
     let file = Kubeconfig::read_from(path).map_err(cannot)?;
@@ -95,6 +96,10 @@ async fn of_environment(options: &KubeConfigOptions) -> anyhow::Result<Config> {
 }
 
 /// What is wrong with a kubeconfig, without the name of the file, which is said beside it.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the crate's own words are good for what is not named here, later variants included"
+)]
 fn reason(error: &KubeconfigError) -> String {
     match error {
         KubeconfigError::ReadConfig(error, _) => error.to_string(),

@@ -54,7 +54,7 @@ fn through_sidecar(snapshot: &MeshSnapshot, member: &Member) -> Option<String> {
     let mut services = snapshot.services.visible_from(&member.namespace);
     services.find_map(|service| {
         let port = http_port(snapshot, service)?;
-        let host = match (&*service.key.namespace == member.namespace, service.kind) {
+        let host = match (*service.key.namespace == *member.namespace, service.kind) {
             (true, ServiceKind::Kubernetes) => &service.name,
             _ => &service.key.hostname,
         };

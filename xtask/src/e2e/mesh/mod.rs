@@ -117,6 +117,29 @@ fn meshctl(cluster: &Cluster, arguments: &[&str]) -> Result<String> {
     process::output(&mut command)
 }
 
+/// Takes a scenario's routes from the gateway, which all scenarios share: Kubernetes deletes what is in a namespace only when its pods
+/// have ended, some seconds later.
+pub(super) fn remove_routes(kube: &Kube<'_>) -> Result<()> {
+    let kinds = ["gateways.networking.istio.io", "virtualservices.networking.istio.io"];
+    let known = kube.run(
+        &[
+            &[
+                "get",
+                "customresourcedefinitions",
+                "--ignore-not-found",
+                "--output=name",
+            ],
+            &kinds[..],
+        ]
+        .concat(),
+    )?;
+    // The last scenario takes the kinds away.
+    if known.trim().is_empty() {
+        return Ok(());
+    }
+    kube.run(&["delete", &kinds.join(","), "--all"]).map(drop)
+}
+
 /// The control plane's namespace.
 pub(super) fn system<'a>(scene: &Scene<'a>) -> Kube<'a> {
     Kube::new(scene.cluster, SYSTEM)
