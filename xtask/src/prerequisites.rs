@@ -53,7 +53,7 @@ fn space() -> Result<()> {
     let there = target
         .ancestors()
         .find(|folder| folder.is_dir())
-        .unwrap_or(Path::new("/"));
+        .unwrap_or_else(|| Path::new("/"));
     let disk = rustix::fs::statvfs(there).with_context(|| format!("cannot look at the disk of {}", there.display()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     ensure!(

@@ -140,7 +140,6 @@ pub(super) fn text(key: &str, value: impl Into<String>) -> KeyValue {
         value: Some(AnyValue {
             value: Some(Value::StringValue(value.into())),
         }),
-        ..KeyValue::default()
     }
 }
 
