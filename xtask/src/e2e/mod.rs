@@ -47,6 +47,9 @@ const PROGRAMS: &[&str] = &["meshctl"];
 pub(crate) struct Arguments {
     /// Only scenarios whose name contains this.
     filter: Option<String>,
+    /// No scenarios whose name contains this; may be given several times.
+    #[arg(long)]
+    skip: Vec<String>,
     /// What runs the cluster. Default: kind where Docker can run it, otherwise local.
     #[arg(long, env = "WEFT_CLUSTER_PROVIDER")]
     provider: Option<Provider>,
@@ -126,6 +129,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let chosen: Vec<Scenario> = all()
         .into_iter()
         .filter(|scenario| scenario.name.contains(filter))
+        .filter(|scenario| !arguments.skip.iter().any(|skip| scenario.name.contains(skip.as_str())))
         .collect();
     if arguments.list {
         chosen.iter().for_each(|scenario| println!("{}", scenario.name));

@@ -47,13 +47,15 @@ pub(super) async fn findings(client: &Client) -> anyhow::Result<Vec<Finding>> {
     let of_namespaces: BTreeMap<String, BTreeMap<String, String>> = all::<Namespace>(client)
         .await?
         .into_iter()
+        // What is in a namespace that is being deleted ends by intention, its pods first.
+        .filter(|namespace| namespace.meta().deletion_timestamp.is_none())
         .map(|namespace| (namespace.name_any(), namespace.labels().clone()))
         .collect();
-    let none = BTreeMap::new();
     let mut workloads = workloads(client).await?;
     workloads.retain(|workload| {
-        let labels = of_namespaces.get(&workload.namespace).unwrap_or(&none);
-        !workload.is_ours && workload.wanted > 0 && has_proxy(workload, labels, &hooks)
+        let labels = of_namespaces.get(&workload.namespace);
+        let has_proxy = |labels| has_proxy(workload, labels, &hooks);
+        !workload.is_ours && workload.wanted > 0 && labels.is_some_and(has_proxy)
     });
     let mut findings = Vec::new();
     let mut ready = 0;
