@@ -27,7 +27,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             body = json.dumps([{"proxy": name, "generation": 1} for name in names]).encode()
         elif self.path == "/debug/registryz":
             body = b"[]"
-        elif self.path == "/debug/diagnosticsz":
+        elif self.path.startswith("/debug/diagnosticsz"):
             told = sys.argv[0] + ".finds"
             body = open(told, "rb").read() if os.path.exists(told) else b"[]"
         elif self.path.startswith("/debug/config_dump"):
