@@ -59,7 +59,7 @@ pub(super) fn serve_on(listener: TcpListener, tasks: &mut JoinSet<()>) {
 /// Asks, and tells whether the answer ends the connection.
 pub(super) async fn get(client: &mut Http1, path: &str) -> Result<bool> {
     let answer = ask(client, path).await?;
-    ensure!(answer.status() == 200, "got {}", answer.start);
+    ensure!(answer.status() == 200, "got {answer:?}");
     Ok(answer.header("connection") == Some("close"))
 }
 

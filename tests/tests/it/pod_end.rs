@@ -1,11 +1,17 @@
-//! The end of a Job: the sidecar of a pod ends by itself once discovery says that the pod's other containers have ended.
+//! The end of a pod: whom its sidecar waits for. That of a Job ends by itself once discovery says that the pod's other containers have
+//! ended; one whose workload has callers sends them away, and serves them until they can know.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::process::Command;
+use tokio::task::JoinSet;
 
+use crate::drain::{ask, get as answered_last, serve_on};
+use crate::support::client::Http1;
 use crate::support::mesh::get;
 use crate::support::ports::free;
 use crate::support::process::{Process, built};
@@ -21,6 +27,27 @@ fn pods(first: &str, second: &str) -> String {
         )
     };
     pod("first", first) + &pod("second", second)
+}
+
+/// A workload that a Service names; its application is at 127.0.0.1.
+fn called(app: u16, mesh: SocketAddr) -> String {
+    format!(
+        "apiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: called-0, labels: {{app: called}}}}\nspec:\n  serviceAccount: called\n  address: {}\n  ready: true\n  ports: [{{name: http, appPort: {}, meshPort: {}}}]\n---\napiVersion: v1\nkind: Service\nmetadata: {{name: called}}\nspec:\n  selector: {{app: called}}\n  ports: [{{name: http, port: 80}}]\n",
+        mesh.ip(),
+        app,
+        mesh.port()
+    )
+}
+
+async fn is_ready(readiness: SocketAddr) -> bool {
+    let answer = get(readiness, "/healthz/ready", "localhost").await;
+    answer.is_ok_and(|answer| answer.status() == 200)
+}
+
+struct Sidecar {
+    process: Process,
+    status: SocketAddr,
+    readiness: SocketAddr,
 }
 
 /// The parts of a mesh that are started one by one.
@@ -96,9 +123,10 @@ impl Parts<'_> {
         Ok([citadel, Process::start("pilot", &mut command, self.dir)?])
     }
 
-    async fn sidecar(&self, name: &str) -> Result<Process> {
+    /// A sidecar that gives callers more time than a test may take.
+    async fn sidecar(&self, name: &str) -> Result<Sidecar> {
         let token = self.token("default", name).await?;
-        let readiness = free()?;
+        let (status, readiness) = (free()?, free()?);
         let mut command = Command::new(built("weft-proxy")?);
         command.args(["sidecar", "--service-account", name, "--name", &format!("{name}-0")]);
         command.args([
@@ -111,17 +139,19 @@ impl Parts<'_> {
             "--admin-listen",
             &free()?.to_string(),
             "--status-listen",
-            &free()?.to_string(),
+            &status.to_string(),
         ]);
         command.args(["--readiness-listen", &readiness.to_string(), "--drain-time", "1s"]);
+        command.args(["--minimum-drain-time", "300s"]);
         command.args(self.identity(&token));
         let mut process = Process::start(name, &mut command, self.dir)?;
-        let ready = || async {
-            let answer = get(readiness, "/healthz/ready", "localhost").await;
-            answer.is_ok_and(|answer| answer.status() == 200)
-        };
+        let ready = || async { is_ready(readiness).await };
         process.wait_until("readiness", READY_LIMIT, ready).await?;
-        Ok(process)
+        Ok(Sidecar {
+            process,
+            status,
+            readiness,
+        })
     }
 }
 
@@ -136,10 +166,10 @@ async fn a_sidecar_ends_with_the_application_of_its_own_pod() -> Result<()> {
     };
     parts.configure(&pods("running: {}", "running: {}"))?;
     let [citadel, pilot] = parts.control().await?;
-    let first = parts.sidecar("first").await?;
-    let second = parts.sidecar("second").await?;
+    let first = parts.sidecar("first").await?.process;
+    let second = parts.sidecar("second").await?.process;
 
-    // One has ended, the other is started again: only the first proxy ends, and without an error.
+    // One has ended, the other is started again: only the first proxy ends, without an error, and at once: nobody calls it.
     parts.configure(&pods("terminated: {exitCode: 0}", "terminated: {exitCode: 1}"))?;
     first.wait(END_LIMIT).await?;
 
@@ -149,6 +179,67 @@ async fn a_sidecar_ends_with_the_application_of_its_own_pod() -> Result<()> {
     ensure!(!log.contains("draining"), "the other pod's proxy ended too:\n{log}");
     parts.configure(&pods("terminated: {exitCode: 0}", "terminated: {exitCode: 0}"))?;
     second.wait(END_LIMIT).await?;
+    pilot.stop(END_LIMIT).await?;
+    citadel.stop(END_LIMIT).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_are_sent_away_from_the_begin_of_an_end_and_served_until_they_can_know() -> Result<()> {
+    let dir = tempfile::tempdir()?;
+    std::fs::create_dir(dir.path().join("config"))?;
+    let parts = Parts {
+        dir: dir.path(),
+        authority: free()?.to_string(),
+        discovery: free()?.to_string(),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let (app, mesh) = (listener.local_addr()?, free()?);
+    parts.configure(&called(app.port(), mesh))?;
+    let mut application = JoinSet::new();
+    serve_on(listener, &mut application);
+    let [citadel, pilot] = parts.control().await?;
+    let Sidecar {
+        mut process,
+        status,
+        readiness,
+    } = parts.sidecar("called").await?;
+    let mut kept = Http1::connect(mesh).await?;
+    ensure!(
+        !answered_last(&mut kept, "/").await?,
+        "a connection is closed before the end"
+    );
+
+    // The pod is deleted: its hook runs, and the application is still there.
+    let mut hook = Command::new(built("weft-proxy")?);
+    hook.args(["drain", "--address", &status.to_string()]);
+    let hooked = hook.output().await?;
+    ensure!(hooked.status.success(), "{}", String::from_utf8_lossy(&hooked.stderr));
+    ensure!(is_ready(readiness).await, "it is still served");
+    let mut new = Http1::connect(mesh).await?;
+    for (name, client) in [("kept", &mut kept), ("new", &mut new)] {
+        let last = answered_last(client, "/").await.context(name)?;
+        ensure!(last, "the {name} connection is not closed");
+    }
+
+    // The application has gone, so the proxy is asked to end. Whoever still comes learns that nothing was delivered.
+    application.shutdown().await;
+    // Nobody else gets its port, and nobody listens there.
+    let port = TcpSocket::new_v4()?;
+    port.set_reuseaddr(true)?;
+    port.bind(app)?;
+    process.signal("TERM").await?;
+    let drains = || async { !is_ready(readiness).await };
+    process.wait_until("its drain", END_LIMIT, drains).await?;
+    let answer = ask(&mut Http1::connect(mesh).await?, "/").await?;
+    let said = ["x-weft-undelivered", "connection"].map(|name| answer.header(name));
+    ensure!(
+        answer.status() == 503 && said == [Some("true"), Some("close")],
+        "{} {said:?}",
+        answer.start
+    );
+
+    process.stop(END_LIMIT).await?;
+    ensure!(Http1::connect(mesh).await.is_err(), "the listener is still there");
     pilot.stop(END_LIMIT).await?;
     citadel.stop(END_LIMIT).await
 }
