@@ -64,6 +64,24 @@ fn everything_is_read() {
     );
 }
 
+/// The state of a mesh lies in a directory of its name.
+#[test]
+fn names_are_no_paths() {
+    for (name, expected) in [
+        ("demo", 0),
+        ("a.b-1", 0),
+        ("../x", 1),
+        (".elsewhere", 1),
+        ("a/b", 1),
+        ("Demo", 1),
+    ] {
+        let text = MESH.replace("{name: demo}", &format!("{{name: '{name}'}}"));
+        let found = parse("mesh.yaml", &text).diagnostics;
+        let named = found.iter().filter(|found| found.field == "metadata.name");
+        assert_eq!(named.count(), expected, "{name}: {found:?}");
+    }
+}
+
 #[test]
 fn what_is_not_said_has_its_default() {
     let mesh = mesh();

@@ -109,8 +109,9 @@ impl State {
         };
         let moved = !new.inputs.same_configuration(&old.inputs);
         new.told = keep(self.settling.told(&new.diagnostics, moved, now), Some(&old.told));
-        let same_findings =
-            Arc::ptr_eq(&new.source_diagnostics, &old.source_diagnostics) && Arc::ptr_eq(&new.told, &old.told);
+        let same_findings = Arc::ptr_eq(&new.source_diagnostics, &old.source_diagnostics)
+            && Arc::ptr_eq(&new.diagnostics, &old.diagnostics)
+            && Arc::ptr_eq(&new.told, &old.told);
         if new.change == Change::Nothing && same_findings && old.generation > 0 {
             // Only places of unused parts moved: keep the generation, remember the objects.
             new.generation = old.generation;
@@ -329,6 +330,22 @@ mod tests {
             ..SourceEvent::default()
         };
         check(gone, [0, 0]);
+    }
+
+    /// Whoever waits until a finding is settled hears that it is gone, though nothing that is served has changed.
+    #[test]
+    fn what_is_gone_before_it_was_told_is_news() {
+        const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec: {selector: {istio: a}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}\n";
+        const STARTING: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {istio: a}}\nspec: {containers: [{name: istio-proxy, args: [gateway]}]}\nstatus: {phase: Pending}\n";
+        let now = Instant::now();
+        let mut state = State::new(MeshSettings::default(), Patience::default());
+        state.apply(event(GATEWAY));
+        let first = state.snapshot(now);
+        assert_eq!(first.unsettled().count(), 1);
+        state.apply(event(STARTING));
+        let second = state.snapshot(now);
+        assert_eq!((second.unsettled().count(), second.change), (0, Change::Nothing));
+        assert_eq!(second.generation, first.generation + 1);
     }
 
     /// How many services the published state has.

@@ -280,6 +280,14 @@ fn spec(fields: &mut Fields<'_, '_>, header: Header) -> Option<Resource> {
             finish(fields, header, spec, Resource::LocalWorkload)
         }
         Kind::LocalMesh => {
+            // Its state lies in a directory of that name.
+            let name = &header.meta.name;
+            if !name.is_empty() && !name.split('.').all(check::is_dns_label) {
+                let (at, message) = (header.place.at, format!("{name:?} is not a name"));
+                fields.report().field("metadata.name", |report| {
+                    report.invalid(at, message, "use lower-case letters, digits and dashes");
+                });
+            }
             let spec = fields.map("spec", local::mesh);
             finish(fields, header, spec, Resource::LocalMesh)
         }

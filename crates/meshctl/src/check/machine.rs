@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use weft_api::diagnostic::{Diagnostic, Severity, code};
 
-use super::NAMED_MAX;
+use super::{Look, NAMED_MAX};
 use crate::fetch::Server;
 use crate::install::{Finding, Mark};
 use crate::mesh::Record;
@@ -12,8 +12,8 @@ use crate::mesh::record::{Phase, ProcessState};
 use crate::proxy_status::{self, ProxyState};
 use crate::{output, told};
 
-/// Looks at everything that the record and pilot say.
-pub(super) async fn findings(record: &Record) -> Vec<Finding> {
+/// Looks at everything that the record and pilot say, and whether pilot has made up its mind about the configuration.
+pub(super) async fn look(record: &Record) -> Look {
     let mut findings = vec![phase(record)];
     findings.extend(processes(record));
     findings.extend(workloads(record));
@@ -23,12 +23,22 @@ pub(super) async fn findings(record: &Record) -> Vec<Finding> {
         |error| vec![silent("proxies", &error)],
         |states| proxies(record, &states),
     ));
-    let told = told::findings(&record.addresses.pilot_monitoring).await;
-    findings.extend(told.map_or_else(
-        |error| vec![silent("configuration", &error)],
-        |told| configuration(&told),
-    ));
-    findings
+    let pilot = &record.addresses.pilot_monitoring;
+    // What is told is asked for last: what holds and is not among it came between the two.
+    let (now, told) = match told::now(pilot).await {
+        Ok(now) => (now, told::findings(pilot).await),
+        Err(error) => (Vec::new(), Err(error)),
+    };
+    let mut settled = true;
+    match told {
+        Ok(told) => {
+            let unsettled: Vec<&Diagnostic> = now.iter().filter(|found| !told.contains(found)).collect();
+            settled = unsettled.is_empty();
+            findings.extend(configuration(&told, &unsettled));
+        }
+        Err(error) => findings.push(silent("configuration", &error)),
+    }
+    Look { findings, settled }
 }
 
 /// Pilot cannot be asked; that it ended is a finding beside this one.
@@ -127,7 +137,7 @@ fn proxies(record: &Record, states: &[ProxyState]) -> Vec<Finding> {
     findings
 }
 
-fn configuration(told: &[Diagnostic]) -> Vec<Finding> {
+fn configuration(told: &[Diagnostic], unsettled: &[&Diagnostic]) -> Vec<Finding> {
     const CATEGORY: &str = "configuration";
     let line = |found: &Diagnostic| {
         // What is without effect is as bad as what is refused.
@@ -135,10 +145,18 @@ fn configuration(told: &[Diagnostic]) -> Vec<Finding> {
         let mark = if is_bad { Mark::Bad } else { Mark::Doubtful };
         Finding::new(CATEGORY, mark, found.to_string(), "")
     };
-    if told.is_empty() {
+    if told.is_empty() && unsettled.is_empty() {
         return vec![Finding::new(CATEGORY, Mark::Good, "every object is in use", "")];
     }
     let mut findings: Vec<Finding> = told.iter().take(NAMED_MAX).map(line).collect();
+    if let Some(first) = unsettled.first() {
+        let number = match unsettled.len() {
+            1 => "1 finding".to_owned(),
+            number => format!("{number} findings"),
+        };
+        let text = format!("{number} may be gone in a moment: {first}");
+        findings.push(Finding::new(CATEGORY, Mark::Doubtful, text, ""));
+    }
     let more = told.len().saturating_sub(NAMED_MAX);
     if more > 0 {
         let is_bad = told.iter().skip(NAMED_MAX).any(|found| line(found).mark == Mark::Bad);
@@ -184,5 +202,37 @@ mod tests {
             × the proxy of ingress.default is not connected to pilot; see meshctl logs ingress.default
         "#]]
         .assert_eq(&lines(&record));
+    }
+
+    #[test]
+    fn all_objects_are_in_use_only_once_pilot_has_made_up_its_mind() {
+        let found = |severity: Severity| Diagnostic {
+            file: "a.yaml".into(),
+            line: 3,
+            column: 1,
+            severity,
+            code: "IST0101".into(),
+            object: "VirtualService/default/a".to_owned(),
+            field: "spec.gateways[0]".to_owned(),
+            message: "no Gateway default/b exists".to_owned(),
+            hint: String::new(),
+        };
+        let lines = |told: &[Diagnostic], unsettled: &[&Diagnostic]| -> String {
+            let found = configuration(told, unsettled);
+            found.iter().map(|finding| finding.line() + "\n").collect()
+        };
+        let (error, warning) = (found(Severity::Error), found(Severity::Warning));
+        let text = [
+            lines(&[], &[]),
+            lines(&[], &[&error]),
+            lines(&[error.clone(), warning], &[]),
+        ];
+        expect![[r#"
+            √ every object is in use
+            ‼ 1 finding may be gone in a moment: a.yaml:3:1: error [IST0101] VirtualService/default/a spec.gateways[0]: no Gateway default/b exists
+            × a.yaml:3:1: error [IST0101] VirtualService/default/a spec.gateways[0]: no Gateway default/b exists
+            ‼ a.yaml:3:1: warning [IST0101] VirtualService/default/a spec.gateways[0]: no Gateway default/b exists
+        "#]]
+        .assert_eq(&text.concat());
     }
 }

@@ -42,7 +42,7 @@ enum Subject {
 /// What was seen in one try.
 struct Look {
     findings: Vec<Finding>,
-    /// Nothing of it is about to change by itself: the control plane has looked at every object.
+    /// Whether the control plane has looked at every object, and waits with nothing.
     settled: bool,
 }
 
@@ -113,36 +113,34 @@ async fn subject(arguments: &CheckArguments) -> anyhow::Result<Subject> {
 /// A server that cannot be asked is found like anything else, so that readers of JSON see it and `--wait` waits for it.
 fn unanswered(text: &str) -> Look {
     let hint = "see whether kubectl version reaches it with the same kubeconfig and context";
-    Look {
-        findings: vec![Finding::new("kubernetes", Mark::Bad, text, hint)],
-        settled: true,
-    }
+    Look::settled(vec![Finding::new("kubernetes", Mark::Bad, text, hint)])
 }
 
 async fn look(subject: &Subject) -> anyhow::Result<Look> {
-    let findings = match subject {
-        Subject::Cluster(plane) => return cluster(plane).await,
+    match subject {
+        Subject::Cluster(plane) => cluster(plane).await,
         Subject::Bare(plane) => {
             let wish = Wish {
                 namespace: &plane.namespace,
                 revision: "default",
                 gateway_namespaces: &[],
             };
-            examine(&plane.client, wish).await?.findings
+            Ok(Look::settled(examine(&plane.client, wish).await?.findings))
         }
         Subject::Machine(record) => {
             // The record changes while one waits; where it is gone, so is the mesh.
             let state = StateDir::of_mesh(&record.name, Some(&record.state_directory))?;
             match state.running_record() {
-                Ok(record) => machine::findings(&record).await,
-                Err(error) => vec![Finding::new("mesh", Mark::Bad, error.to_string(), "")],
+                Ok(record) => Ok(machine::look(&record).await),
+                Err(error) => Ok(Look::settled(vec![Finding::new(
+                    "mesh",
+                    Mark::Bad,
+                    error.to_string(),
+                    "",
+                )])),
             }
         }
-    };
-    Ok(Look {
-        findings,
-        settled: true,
-    })
+    }
 }
 
 async fn cluster(plane: &ControlPlane) -> anyhow::Result<Look> {
@@ -154,10 +152,7 @@ async fn cluster(plane: &ControlPlane) -> anyhow::Result<Look> {
         let (finding, is_here) = control_plane::place(pilots, namespace);
         findings.push(finding);
         if !is_here {
-            return Ok(Look {
-                findings,
-                settled: true,
-            });
+            return Ok(Look::settled(findings));
         }
         for pilot in pilots.iter().filter(|pilot| pilot.namespace == namespace) {
             revisions.insert(pilot.revision.as_str());
@@ -177,6 +172,17 @@ async fn cluster(plane: &ControlPlane) -> anyhow::Result<Look> {
     let settled = looked.as_ref().is_ok_and(|looked| looked.settled);
     findings.extend(allowed("objects", looked.map(|looked| looked.findings))?);
     Ok(Look { findings, settled })
+}
+
+// === impl Look ===
+
+impl Look {
+    fn settled(findings: Vec<Finding>) -> Self {
+        Self {
+            findings,
+            settled: true,
+        }
+    }
 }
 
 /// One line for each finding that is not good.

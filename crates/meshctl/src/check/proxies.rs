@@ -60,6 +60,8 @@ enum Trouble {
     Foreign,
     /// Pilot does not serve it.
     Apart,
+    /// The same, of a pilot that has just started.
+    Late,
     /// It is older than the root certificate, and did not say which one it has.
     Unknown,
 }
@@ -87,7 +89,12 @@ pub(super) async fn findings(plane: &ControlPlane) -> anyhow::Result<Vec<Finding
         !is_served && !pod.is_young(now)
     };
     let apart: BTreeSet<usize> = (0..proxied.len()).filter(|index| is_apart(&proxied[*index])).collect();
-    troubles.extend(apart.iter().map(|index| (*index, Trouble::Apart)));
+    let trouble = if pilot_is_young(&pods, &plane.namespace, now) {
+        Trouble::Late
+    } else {
+        Trouble::Apart
+    };
+    troubles.extend(apart.iter().map(|index| (*index, trouble)));
     match root(&plane.client, &plane.namespace).await? {
         Some(root) => {
             let older = (0..proxied.len()).filter(|index| proxied[*index].started < root.since);
@@ -223,6 +230,15 @@ fn describe(trouble: Trouble, namespace: &str, (kind, name): (&str, &str), pods:
             let hint = format!("meshctl logs {first}.{namespace} says why; where nothing else helps: {restart}");
             Finding::new(CATEGORY, Mark::Bad, text, hint)
         }
+        Trouble::Late => {
+            let text = format!("{subject}: not connected to pilot yet");
+            Finding::new(
+                CATEGORY,
+                Mark::Doubtful,
+                text,
+                "a pilot has just started; check again in half a minute",
+            )
+        }
         Trouble::Unknown => {
             let text =
                 format!("{subject}: older than the mesh's root certificate, and did not say which one it trusts");
@@ -261,9 +277,31 @@ impl Proxied {
     }
 
     fn is_young(&self, now: Timestamp) -> bool {
-        let age = now.duration_since(self.started);
-        Duration::try_from(age).is_ok_and(|age| age < YOUNG)
+        is_young(self.started, now)
     }
+}
+
+fn is_young(since: Timestamp, now: Timestamp) -> bool {
+    Duration::try_from(now.duration_since(since)).is_ok_and(|age| age < YOUNG)
+}
+
+/// Whether a pilot became ready so recently that proxies of another one may still be on their way to it.
+fn pilot_is_young(pods: &[Pod], namespace: &str, now: Timestamp) -> bool {
+    let is_pilot = |pod: &&Pod| {
+        pod.metadata.namespace.as_deref() == Some(namespace)
+            && pod.labels().get("istio").is_some_and(|role| role == "pilot")
+    };
+    let conditions = pods.iter().filter(is_pilot).flat_map(|pod| {
+        let status = pod.status.as_ref();
+        status
+            .and_then(|status| status.conditions.as_ref())
+            .into_iter()
+            .flatten()
+    });
+    let mut since = conditions
+        .filter(|condition| condition.type_ == "Ready")
+        .filter_map(|condition| condition.last_transition_time.as_ref());
+    since.any(|since| is_young(since.0, now))
 }
 
 // === impl Root ===
@@ -289,5 +327,36 @@ impl Root {
             serials,
         })
         .filter(|root| !root.serials.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Proxies need a moment to come back to a pilot that has just started.
+    #[test]
+    fn a_pilot_is_young_for_half_a_minute() {
+        let pod = |namespace: &str, role: &str| -> Pod {
+            let pod = json!({
+                "metadata": {"name": "a", "namespace": namespace, "labels": {"istio": role}},
+                "status": {"conditions": [
+                    {"type": "Initialized", "status": "True", "lastTransitionTime": "2026-01-01T00:01:00Z"},
+                    {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+            });
+            serde_json::from_value(pod).unwrap()
+        };
+        #[track_caller]
+        fn check(pod: Pod, seconds: i64, expected: bool) {
+            let now = Timestamp::from_second(1_767_225_600 + seconds).unwrap();
+            assert_eq!(pilot_is_young(&[pod], "weft-system", now), expected, "{seconds}");
+        }
+        check(pod("weft-system", "pilot"), 1, true);
+        check(pod("weft-system", "pilot"), 29, true);
+        check(pod("weft-system", "pilot"), 31, false);
+        check(pod("shop", "pilot"), 1, false);
+        check(pod("weft-system", "ingressgateway"), 1, false);
     }
 }
