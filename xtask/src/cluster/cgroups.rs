@@ -11,6 +11,9 @@ use anyhow::{Context, Result, bail};
 use super::layout::{Layout, Node};
 
 const ROOT: &str = "/sys/fs/cgroup";
+/// What a node's pods together weigh beside one busy thread of this machine: a node of its own would not share its cores with builds.
+/// Version 1 counts from 1024, version 2 from 100.
+const WEIGHTS: [(&str, &str); 2] = [("cpu.shares", "4096"), ("cpu.weight", "400")];
 /// How long the kernel may take to see that a cgroup's last process has ended.
 const EMPTY_LIMIT: Duration = Duration::from_secs(10);
 
@@ -28,6 +31,11 @@ pub(crate) fn create(node: &Node) -> Result<()> {
         }
         if tree == Path::new(ROOT) {
             enable_controllers(&tree, &cgroup)?;
+        }
+        for (file, weight) in WEIGHTS {
+            if cgroup.join(file).exists() {
+                fs::write(cgroup.join(file), weight)?;
+            }
         }
     }
     Ok(())

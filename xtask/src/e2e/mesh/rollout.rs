@@ -10,7 +10,7 @@ use crate::e2e::objects::{self, CHANGE_LIMIT, SAMPLE, only_v2_answers};
 use crate::e2e::sidecar::{self, Sidecar};
 
 /// Requests between two restarts: two seconds of them.
-const BETWEEN: u64 = 400;
+const BETWEEN: u64 = 200;
 
 /// Sidecars as the cluster has them, and then the control plane and the gateway as well.
 pub(super) fn native(scene: &Scene<'_>) -> Result<()> {
