@@ -80,13 +80,13 @@ pub struct Token {
     /// Trust domain.
     #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = weft_base::identity::DEFAULT_TRUST_DOMAIN)]
     pub trust_domain: TrustDomain,
-    /// How long the token is good, in hours.
-    #[arg(long, default_value = "24h", value_parser = parse_hours)]
+    /// How long the token is good: hours or minutes.
+    #[arg(long, default_value = "24h", value_parser = parse_lifetime)]
     pub ttl: Duration,
 }
 
 /// Hours such as `24h`, or minutes such as `10m`.
-fn parse_hours(text: &str) -> Result<Duration, String> {
+fn parse_lifetime(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration such as 24h or 10m");
     let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
     let number: u64 = number.parse().map_err(|_| wrong())?;

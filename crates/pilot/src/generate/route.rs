@@ -355,7 +355,7 @@ pub(super) fn block_all() -> pb::VirtualHost {
     }
 }
 
-/// Whether headers may be truthy; shared by hosts of gateways and sidecars.
+/// A virtual host as gateways and sidecars have it: endpoints are told how often a request was tried (`x-envoy-attempt-count`).
 pub(super) fn virtual_host(name: String, domains: Vec<String>, routes: Vec<pb::Route>) -> pb::VirtualHost {
     pb::VirtualHost {
         name,
