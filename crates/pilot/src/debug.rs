@@ -17,10 +17,10 @@ use weft_api::resource::Resource;
 use weft_proto::descriptors;
 
 use crate::generate::{Generated, generate};
+use crate::resource::layer::Resources;
+use crate::resource::{self, KINDS, Kind};
 use crate::snapshot::MeshSnapshot;
 use crate::view::{ProxySettings, ProxyView};
-use crate::xds::layer::Resources;
-use crate::xds::resource::{self, KINDS, Kind};
 use crate::xds::server::{Connected, Connections};
 
 /// What the pages report on.
@@ -102,8 +102,8 @@ async fn syncz(State(debug): State<Debug>) -> Json<Value> {
         json!({
             "proxy": format!("{}.{}", proxy.node.pod, proxy.node.namespace),
             "proxy_type": match proxy.node.role {
-                crate::xds::node::Role::Sidecar => "sidecar",
-                crate::xds::node::Role::Router => "router",
+                crate::node::Role::Sidecar => "sidecar",
+                crate::node::Role::Router => "router",
             },
             "cluster_id": "Kubernetes",
             "istio_version": proxy.node.version,

@@ -1,12 +1,13 @@
 //! Discovery server: reads users' objects, resolves them to one snapshot of the mesh, and serves it over xDS.
 
 pub mod app;
-pub mod cache;
 pub mod config;
 pub mod debug;
 pub mod generate;
 pub mod inject;
 pub mod metrics;
+pub mod node;
+pub mod resource;
 pub mod settle;
 pub mod snapshot;
 pub mod source;

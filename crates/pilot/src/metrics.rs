@@ -12,8 +12,8 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
 
+use crate::resource::Kind;
 use crate::snapshot::{Change, MeshSnapshot};
-use crate::xds::resource::Kind;
 
 /// Buckets of times in seconds (Istio's, for pushes and convergence).
 const SECONDS: [f64; 9] = [0.01, 0.1, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0];

@@ -8,8 +8,8 @@ use weft_api::matching::Locality;
 use weft_api::meta::{Kind, Object, ObjectKey, Place, Position};
 use weft_api::sidecar::{EgressListener, OutboundPolicy, Sidecar};
 
+use crate::node::{Dialect, ProxyNode};
 use crate::snapshot::{Interception, MeshService, MeshSnapshot, Origin, Workload, WorkloadKey};
-use crate::xds::node::{Dialect, ProxyNode};
 
 /// Settings of generated configuration that are the same for every proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]

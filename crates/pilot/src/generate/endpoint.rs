@@ -10,9 +10,9 @@ use weft_proto::xds::envoy::config::endpoint::v3 as endpoint;
 
 use super::wire::{address, ip_address, structure, text, uint32};
 use super::{cluster, encoded};
+use crate::resource::ResourceSet;
 use crate::snapshot::{EndpointAddress, Endpoints, Health, MeshEndpoint, Resolution};
 use crate::view::ProxyView;
-use crate::xds::resource::ResourceSet;
 
 /// One assignment for every EDS cluster. Those of services whose endpoints are the same as in `before` are taken from there.
 pub(super) fn assignments(view: &ProxyView, before: Option<(&Endpoints, &ResourceSet)>) -> ResourceSet {

@@ -7,8 +7,8 @@ use weft_proto::xds::google::protobuf as pb;
 
 use super::http::{Side, filter};
 use super::wire::{any, list, nested, structure, truth};
+use crate::node::Dialect;
 use crate::view::ProxyView;
-use crate::xds::node::Dialect;
 
 /// Name of the filter that counts.
 const STATS: &str = "istio.stats";

@@ -36,11 +36,11 @@ use std::sync::Arc;
 use prost::{Message, Name};
 
 pub use self::shared::{ScopeKey, Shared, relevant_labels};
+use crate::node::Dialect;
+use crate::resource::layer::{Layer, Resources};
+use crate::resource::{Kind, Resource, ResourceSet};
 use crate::snapshot::Change;
 use crate::view::ProxyView;
-use crate::xds::layer::{Layer, Resources};
-use crate::xds::node::Dialect;
-use crate::xds::resource::{Kind, Resource, ResourceSet};
 
 /// Everything one proxy is served, by type.
 #[derive(Clone, Debug, Default)]

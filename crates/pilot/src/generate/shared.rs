@@ -9,10 +9,10 @@ use std::sync::Arc;
 use weft_api::meta::Labels;
 
 use super::{capture, capture_outbound, cluster, encode, endpoint, grpc, outbound};
+use crate::node::Dialect;
+use crate::resource::layer::Layer;
 use crate::snapshot::{MeshSnapshot, Resolution};
 use crate::view::ProxyView;
-use crate::xds::layer::Layer;
-use crate::xds::node::Dialect;
 
 /// What makes the shared part of two proxies the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

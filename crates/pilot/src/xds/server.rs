@@ -21,12 +21,12 @@ use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service
 
 use super::identities::Identities;
 use super::message::{read_delta, read_sotw, write_delta, write_sotw};
-use super::node::{NodeError, ProxyNode};
-use super::resource::{KINDS, Kind};
+use super::scopes::Cache;
 use super::stream::{Mode, Progress, Push, Request, TypeStream};
-use crate::cache::Cache;
 use crate::generate::{Generated, compose};
 use crate::metrics::Metrics;
+use crate::node::{NodeError, ProxyNode};
+use crate::resource::{KINDS, Kind};
 use crate::snapshot::MeshSnapshot;
 use crate::view::{ProxySettings, ProxyView};
 

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::layer::Resources;
-use super::resource::{Kind, Resource};
+use crate::resource::layer::Resources;
+use crate::resource::{Kind, Resource};
 
 /// Which variant of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -270,9 +270,9 @@ impl TypeStream {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::layer::Layer;
-    use super::super::resource::ResourceSet;
     use super::*;
+    use crate::resource::ResourceSet;
+    use crate::resource::layer::Layer;
 
     fn resources(entries: &[(u8, u8)]) -> ResourceSet {
         let entry = |(name, content): &(u8, u8)| {

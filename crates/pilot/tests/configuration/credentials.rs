@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use weft_api::parse::parse;
 use weft_pilot::generate::generate;
+use weft_pilot::resource::Kind;
 use weft_pilot::snapshot::{Answer, Inputs, MeshSettings, MeshSnapshot, build};
 use weft_pilot::view::{ProxySettings, ProxyView};
-use weft_pilot::xds::resource::Kind;
 
 /// A gateway's pod, a pod beside it with the same label, and a Gateway with a credential.
 const MESH: &str = "apiVersion: v1

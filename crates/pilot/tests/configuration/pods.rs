@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use weft_pilot::generate::generate;
+use weft_pilot::node::Dialect;
+use weft_pilot::resource::Kind;
 use weft_pilot::snapshot::{EndpointAddress, Health, Interception, MeshSnapshot, Protocol};
 use weft_pilot::view::{ProxySettings, ProxyView};
-use weft_pilot::xds::node::Dialect;
-use weft_pilot::xds::resource::Kind;
 
 use super::snapshot;
 

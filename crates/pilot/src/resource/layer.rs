@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, Weak};
 
-use super::resource::{Resource, ResourceSet};
+use super::{Resource, ResourceSet};
 
 /// An immutable set and its difference to the one before.
 #[derive(Debug, Default)]

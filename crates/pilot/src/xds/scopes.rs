@@ -12,7 +12,7 @@ use crate::view::ProxyView;
 ///
 /// Bounded by the scopes that connected proxies have: an entry that nobody asked for during a whole generation is dropped.
 #[derive(Clone, Debug, Default)]
-pub struct Cache {
+pub(super) struct Cache {
     state: Arc<Mutex<State>>,
 }
 
@@ -37,7 +37,7 @@ struct Entry {
 impl Cache {
     /// The shared part of a proxy's configuration. Makes it, in some milliseconds for a thousand services, where it is not
     /// there yet.
-    pub fn shared(&self, view: &ProxyView) -> Arc<Shared> {
+    pub(super) fn shared(&self, view: &ProxyView) -> Arc<Shared> {
         let generation = view.snapshot.generation;
         let made = {
             let mut state = self.state.lock();
@@ -57,11 +57,6 @@ impl Cache {
                 shared
             }
         }
-    }
-
-    /// How many scopes there are.
-    pub fn scopes(&self) -> usize {
-        self.state.lock().scopes.len()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Encoded resources and the types they are of.
 
+pub mod layer;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
