@@ -8,8 +8,9 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use owo_colors::OwoColorize;
 
-use crate::cli::{Arguments, ManifestVerb, Verb};
+use crate::cli::{Arguments, Verb};
 use crate::exit::Exit;
+use crate::install::ManifestVerb;
 use crate::{
     check, completion, dashboard, down, graph, inject, install, logs, output, proxy_config, proxy_status, status, up,
     version,

@@ -1,21 +1,21 @@
-//! The command line: verbs, flags and their help. Every help text opens with examples.
-
-mod look;
+//! The command line: the verbs and their help, which opens with examples. Flags of a verb are beside what it does.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
-pub(crate) use self::look::{DashboardArguments, LogsArguments, Part, ProxyConfigArguments};
-use crate::cluster::ClusterArguments;
-use crate::output::Format;
-use crate::target::TargetArguments;
-use crate::up::Shown;
+use crate::check::CheckArguments;
+use crate::dashboard::DashboardArguments;
+use crate::flags::{OutputArguments, StateArguments};
+use crate::inject::InjectArguments;
+use crate::install::{InstallArguments, ManifestVerb, UninstallArguments, UpgradeArguments};
+use crate::logs::LogsArguments;
+use crate::mesh_target::TargetArguments;
+use crate::proxy_config::ProxyConfigArguments;
+use crate::up::UpArguments;
 
-/// The rule of [`crate::target`], for people.
+/// The rule of [`crate::mesh_target`], for people.
 const WHICH_MESH: &str = "Which mesh: --mesh and --state-dir mean one of this machine; --kubernetes, --kubeconfig, --context and\n--system-namespace that of a cluster. Without them a mesh that runs on this machine, else the cluster of the kubeconfig.";
 
 /// Starts a mesh on this machine and looks into it.
@@ -184,169 +184,6 @@ pub(crate) enum Verb {
     },
 }
 
-/// How to start a mesh.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct UpArguments {
-    /// The mesh file.
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Return when the mesh is ready and leave it running in the background.
-    #[arg(short, long)]
-    pub(crate) detach: bool,
-    /// The stock Envoy for workloads with `dataPlane: envoy`; otherwise `envoy` on PATH.
-    #[arg(long, value_name = "PATH", env = "WEFT_ENVOY")]
-    pub(crate) envoy: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) state: StateArguments,
-    /// Where weft-pilot, weft-citadel, weft-telemetry and weft-proxy lie; otherwise beside meshctl, then on PATH.
-    #[arg(long, value_name = "DIR", env = "WEFT_BIN_DIR")]
-    pub(crate) bin_dir: Option<PathBuf>,
-    /// How long everything may take to get ready.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
-    pub(crate) timeout: Duration,
-    /// Leave a process that ends down instead of starting it again.
-    #[arg(long)]
-    pub(crate) no_restart: bool,
-    /// Whose output is shown. Everything is in the log files of the state directory as well.
-    #[arg(long, default_value = "all")]
-    pub(crate) logs: Shown,
-    /// Log level of the mesh's own processes, in RUST_LOG syntax.
-    #[arg(long, value_name = "LEVEL", default_value = "info", env = "WEFT_LOG_LEVEL")]
-    pub(crate) log_level: String,
-    #[command(flatten)]
-    pub(crate) output: OutputArguments,
-    /// This is the process that `--detach` leaves in the background.
-    #[arg(long, hide = true)]
-    pub(crate) background: bool,
-}
-
-/// What is different from the profile.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct ValueArguments {
-    /// One value, by its path; `profile=default|demo|minimal` chooses where all others start. May be given several times.
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// File with values as YAML. May be given several times; `--set` is stronger.
-    #[arg(short, long, value_name = "FILE")]
-    pub(crate) file: Vec<PathBuf>,
-    /// Revision of the control plane; another one than the installed runs beside it.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) revision: Option<String>,
-}
-
-/// How to install.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct InstallArguments {
-    #[command(flatten)]
-    pub(crate) values: ValueArguments,
-    #[command(flatten)]
-    pub(crate) cluster: ClusterArguments,
-    /// How long everything may take to get ready.
-    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = duration)]
-    pub(crate) timeout: Duration,
-    /// Return when the objects are stored, before anything runs.
-    #[arg(long)]
-    pub(crate) skip_wait: bool,
-}
-
-/// How to upgrade.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct UpgradeArguments {
-    #[command(flatten)]
-    pub(crate) install: InstallArguments,
-    /// Leave out the values that the installation was given.
-    #[arg(long)]
-    pub(crate) reset_values: bool,
-}
-
-/// What to take away.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct UninstallArguments {
-    #[command(flatten)]
-    pub(crate) cluster: ClusterArguments,
-    /// Only the control plane of this revision.
-    #[arg(long, value_name = "NAME", conflicts_with = "purge")]
-    pub(crate) revision: Option<String>,
-    /// Also the definitions with all their objects, the namespace and the root certificate.
-    #[arg(long)]
-    pub(crate) purge: bool,
-}
-
-/// What to print.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ManifestVerb {
-    /// All objects of an installation.
-    #[command(before_help = "Examples:\n  meshctl manifest generate --set profile=demo")]
-    Generate(ValueArguments),
-    /// The definitions of Istio's kinds alone.
-    #[command(before_help = "Examples:\n  meshctl manifest crds")]
-    Crds,
-}
-
-/// What to check.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct CheckArguments {
-    #[command(flatten)]
-    pub(crate) target: TargetArguments,
-    /// Only whether the cluster can be installed to.
-    #[arg(long)]
-    pub(crate) pre: bool,
-    /// The older name of `--system-namespace`.
-    #[arg(short, long, value_name = "NAME", hide = true, conflicts_with = "system_namespace")]
-    pub(crate) namespace: Option<String>,
-    /// Try again until all is well, at most so long.
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
-    pub(crate) wait: Duration,
-    #[command(flatten)]
-    pub(crate) output: OutputArguments,
-}
-
-/// What to inject, and how.
-#[derive(Args, Clone, Debug)]
-pub(crate) struct InjectArguments {
-    /// File with YAML documents; `-` reads from stdin. May be given several times.
-    #[arg(short, long, value_name = "FILE", required = true)]
-    pub(crate) file: Vec<PathBuf>,
-    /// Settings of the injector as YAML; otherwise those of a default installation.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) settings: Option<PathBuf>,
-    /// Revision of the control plane that the pods belong to.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) revision: Option<String>,
-}
-
-/// Which mesh is meant, by name or by state directory.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct MeshArguments {
-    /// Name of the mesh; may be left out if only one runs.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) mesh: Option<String>,
-    #[command(flatten)]
-    pub(crate) state: StateArguments,
-}
-
-/// Where a mesh keeps its state.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct StateArguments {
-    /// State directory of the mesh; otherwise ${XDG_STATE_HOME:-~/.local/state}/weft/NAME.
-    #[arg(long, value_name = "DIR", env = "WEFT_STATE_DIR")]
-    pub(crate) state_dir: Option<PathBuf>,
-}
-
-/// Form of what is printed on stdout.
-#[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct OutputArguments {
-    /// Form of the output.
-    #[arg(short, long, value_enum, default_value = "table")]
-    pub(crate) output: Format,
-}
-
-/// A time such as `500ms`, `30s` or `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let found = weft_api::duration::parse(text);
-    found.ok_or_else(|| format!("{text:?} is no time; write for example 500ms, 30s or 2m"))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -371,20 +208,5 @@ mod tests {
             let help = command.render_long_help().to_string();
             assert!(help.starts_with("Examples:"), "{}: {help}", command.get_name());
         }
-    }
-
-    #[test]
-    fn times_have_units() {
-        #[track_caller]
-        fn check(text: &str, expected: Option<Duration>) {
-            assert_eq!(duration(text).ok(), expected, "{text}");
-        }
-        check("500ms", Some(Duration::from_millis(500)));
-        check("30s", Some(Duration::from_secs(30)));
-        check("2m", Some(Duration::from_secs(120)));
-        check("30", None);
-        check("s", None);
-        check("1.5s", Some(Duration::from_millis(1500)));
-        check("-1s", None);
     }
 }

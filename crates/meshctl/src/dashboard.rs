@@ -5,19 +5,38 @@ use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
 use anyhow::Context;
+use clap::Args;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::cli::DashboardArguments;
-use crate::cluster::{ControlPlane, PodConnection, PodPort};
+use crate::cluster::ControlPlane;
 use crate::exit::Exit;
+use crate::mesh_target::{Target, TargetArguments};
 use crate::output;
+use crate::pod_port::{PodConnection, PodPort};
 use crate::proxy_config::admin_of_replica;
-use crate::target::Target;
 
 /// Most connections that are carried into a cluster at a time; a browser makes about six.
 const CONNECTIONS_MAX: usize = 64;
+
+/// Which page to open.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DashboardArguments {
+    /// A workload or pod whose proxy's admin pages to open; otherwise the page of telemetry.
+    pub(crate) workload: Option<String>,
+    /// Namespace of the workload, instead of one after a dot.
+    #[arg(short, long, value_name = "NAME", requires = "workload")]
+    pub(crate) namespace: Option<String>,
+    /// Port on this machine that leads into a cluster; 0 takes a free one.
+    #[arg(short, long, value_name = "PORT", default_value = "20001")]
+    pub(crate) port: u16,
+    /// Only print the address.
+    #[arg(long)]
+    pub(crate) no_browser: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
 
 /// Prints the address and opens it. That of a cluster works until the verb is ended.
 pub(crate) async fn run(arguments: &DashboardArguments) -> anyhow::Result<Exit> {

@@ -6,8 +6,8 @@ use anyhow::bail;
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use crate::cli::StateArguments;
 use crate::exit::Exit;
+use crate::flags::StateArguments;
 use crate::mesh::{Record, StateDir};
 use crate::output;
 

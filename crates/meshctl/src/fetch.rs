@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use crate::cluster::{PodConnection, PodPort};
+use crate::pod_port::{PodConnection, PodPort};
 
 /// Largest answer that is read; a configuration dump of a big mesh has tens of megabytes.
 const ANSWER_BYTES: usize = 512 << 20;

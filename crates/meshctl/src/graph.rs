@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::exit::{Exit, Failure};
 use crate::fetch::Server;
+use crate::mesh_target::TargetArguments;
 use crate::output::{self, Format, Table};
-use crate::target::TargetArguments;
 
 /// Limit of the question to telemetry.
 const DEADLINE: Duration = Duration::from_secs(10);

@@ -1,12 +1,26 @@
 //! `meshctl inject`: the webhook's injection as a filter over YAML text.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use weft_pilot::inject::{Settings, inject_documents};
 
-use crate::cli::InjectArguments;
 use crate::exit::{Exit, Failure};
 use crate::{input, output};
+
+/// What to inject, and how.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct InjectArguments {
+    /// File with YAML documents; `-` reads from stdin. May be given several times.
+    #[arg(short, long, value_name = "FILE", required = true)]
+    pub(crate) file: Vec<PathBuf>,
+    /// Settings of the injector as YAML; otherwise those of a default installation.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
+    /// Revision of the control plane that the pods belong to.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) revision: Option<String>,
+}
 
 /// Prints the injected documents; what the user should know goes to stderr.
 pub(crate) fn run(arguments: &InjectArguments) -> anyhow::Result<Exit> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::exit::Exit;
+use crate::mesh_target::{Target, TargetArguments};
 use crate::output::{self, Format};
 use crate::proxy_status;
-use crate::target::{Target, TargetArguments};
 
 /// Limit of the question to pilot.
 const DEADLINE: Duration = Duration::from_secs(5);

@@ -10,15 +10,34 @@ mod workloads;
 
 use std::collections::BTreeSet;
 
+use clap::Args;
 use tokio::time::{Duration, Instant, sleep, timeout};
 
-use crate::cli::CheckArguments;
 use crate::cluster::ControlPlane;
 use crate::exit::Exit;
+use crate::flags::{OutputArguments, duration};
 use crate::install::{Finding, Mark, Wish, allowed, examine, survey};
 use crate::mesh::{Record, StateDir};
+use crate::mesh_target::{Target, TargetArguments};
 use crate::output::{self, Format};
-use crate::target::Target;
+
+/// What to check.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CheckArguments {
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+    /// Only whether the cluster can be installed to.
+    #[arg(long)]
+    pub(crate) pre: bool,
+    /// The older name of `--system-namespace`.
+    #[arg(short, long, value_name = "NAME", hide = true, conflicts_with = "system_namespace")]
+    pub(crate) namespace: Option<String>,
+    /// Try again until all is well, at most so long.
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    pub(crate) wait: Duration,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
 
 /// Pause between two tries.
 const INTERVAL: Duration = Duration::from_secs(1);

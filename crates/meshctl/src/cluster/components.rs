@@ -4,9 +4,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
+use weft_base::kubernetes::OWNED;
 
 use super::pods::trouble;
-use crate::install::OWNED;
 
 /// One Deployment.
 #[derive(Clone, Debug, Serialize)]

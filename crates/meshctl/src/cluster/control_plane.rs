@@ -5,11 +5,11 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
-use super::forward::PodPort;
 use super::pods::is_ready;
 use crate::exit::Failure;
 use crate::fetch::Server;
 use crate::output;
+use crate::pod_port::PodPort;
 
 /// Selector of pilots of all revisions.
 const PILOT: &str = "istio=pilot";

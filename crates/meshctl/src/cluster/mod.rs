@@ -2,7 +2,6 @@
 
 mod components;
 mod control_plane;
-mod forward;
 mod kinds;
 mod pods;
 
@@ -20,7 +19,6 @@ use crate::exit::Failure;
 
 pub(crate) use self::components::{Component, components};
 pub(crate) use self::control_plane::{ControlPlane, PROXY_CONTAINER, PodName, containers, owner};
-pub(crate) use self::forward::{PodConnection, PodPort};
 pub(crate) use self::kinds::{Installed, KINDS, api_of};
 pub(crate) use self::pods::{stuck, trouble, trouble_of};
 

@@ -2,6 +2,7 @@
 
 mod apply;
 mod crds;
+mod flags;
 mod kept;
 mod preflight;
 mod remove;
@@ -14,10 +15,11 @@ use anyhow::{Context, bail};
 use kube::Client;
 use serde_json::Value;
 
+use self::flags::ValueArguments;
+pub(crate) use self::flags::{InstallArguments, ManifestVerb, UninstallArguments, UpgradeArguments};
 pub(crate) use self::preflight::{Finding, Mark};
 use self::render::Part;
 use self::values::Values;
-use crate::cli::{InstallArguments, UninstallArguments, UpgradeArguments, ValueArguments};
 use crate::exit::{Exit, Failure};
 use crate::output;
 

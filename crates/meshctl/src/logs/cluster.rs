@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, LogParams};
 
+use super::LogsArguments;
 use super::print;
-use crate::cli::LogsArguments;
 use crate::cluster::{ControlPlane, PROXY_CONTAINER, PodName, containers};
 use crate::exit::Failure;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::LogsArguments;
 use super::print;
-use crate::cli::LogsArguments;
 use crate::exit::Failure;
 use crate::mesh::Record;
 use crate::mesh::record::{Kind, ProcessRecord};

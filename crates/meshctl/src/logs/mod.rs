@@ -3,10 +3,35 @@
 mod cluster;
 mod machine;
 
-use crate::cli::LogsArguments;
+use clap::Args;
+
 use crate::exit::Exit;
+use crate::mesh_target::{Target, TargetArguments};
 use crate::output;
-use crate::target::Target;
+
+/// Whose logs to print.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct LogsArguments {
+    /// pilot, citadel, telemetry, or workloads, pods, processes; otherwise the control plane.
+    pub(crate) names: Vec<String>,
+    /// Namespace of the workloads, instead of one after a dot.
+    #[arg(short, long, value_name = "NAME", requires = "names")]
+    pub(crate) namespace: Option<String>,
+    /// Container of the pods; otherwise the proxy, or the first where there is none.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) container: Option<String>,
+    /// Go on with what is written from now on.
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only the last lines of each.
+    #[arg(long, value_name = "LINES")]
+    pub(crate) tail: Option<u32>,
+    /// What the container wrote before it was restarted.
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) previous: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+}
 
 /// Prints logs; with `--follow` until Ctrl-C or until there is nothing left to follow.
 pub(crate) async fn run(arguments: &LogsArguments) -> anyhow::Result<Exit> {

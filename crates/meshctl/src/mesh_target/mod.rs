@@ -7,9 +7,9 @@ use std::path::Path;
 use clap::Args;
 
 use self::choice::{Asked, Choice, Place, Seen, choose};
-use crate::cli::MeshArguments;
 use crate::cluster::{ClusterArguments, ControlPlane};
 use crate::fetch::Server;
+use crate::flags::MeshArguments;
 use crate::mesh::{Record, StateDir};
 use crate::output;
 

@@ -1,19 +1,20 @@
 //! `meshctl proxy-config`: what a proxy has, read from the admin pages that every Envoy has.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use clap::{Args, ValueEnum};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::cli::{Part, ProxyConfigArguments};
 use crate::exit::{Exit, Failure};
 use crate::fetch::Server;
+use crate::flags::OutputArguments;
 use crate::input;
 use crate::mesh::Record;
+use crate::mesh_target::{Target, TargetArguments};
 use crate::output::{self, Format};
-use crate::target::Target;
 
 mod cluster;
 mod dump;
@@ -23,6 +24,51 @@ mod route;
 mod secret;
 
 use dump::Dump;
+
+/// Which proxy's configuration to show, and which part.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ProxyConfigArguments {
+    /// Which part.
+    pub(crate) part: Part,
+    /// A workload, one of its replicas or pods, or a gateway; a namespace can follow after a dot.
+    #[arg(required_unless_present_any = ["admin", "file"])]
+    pub(crate) workload: Option<String>,
+    /// Admin address of a proxy, instead of a workload of a mesh.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["workload", "file"])]
+    pub(crate) admin: Option<String>,
+    /// A saved /config_dump (or /clusters?format=json for endpoints), instead of a running proxy.
+    #[arg(long, value_name = "FILE", conflicts_with = "workload")]
+    pub(crate) file: Option<PathBuf>,
+    /// Namespace of the workload, instead of one after a dot.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    #[command(flatten)]
+    pub(crate) target: TargetArguments,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+}
+
+/// A part of a proxy's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Where it listens.
+    #[value(aliases = ["listeners", "l"])]
+    Listener,
+    /// Its routes.
+    #[value(aliases = ["routes", "r"])]
+    Route,
+    /// What it can call.
+    #[value(aliases = ["clusters", "c"])]
+    Cluster,
+    /// Addresses behind its clusters.
+    #[value(aliases = ["endpoints", "ep"])]
+    Endpoint,
+    /// Its certificates.
+    #[value(aliases = ["secrets", "s"])]
+    Secret,
+    /// Everything.
+    All,
+}
 
 /// Limit of one admin page.
 const DEADLINE: Duration = Duration::from_secs(30);

@@ -4,8 +4,8 @@ mod cluster;
 mod machine;
 
 use crate::exit::Exit;
+use crate::mesh_target::{Target, TargetArguments};
 use crate::output::Format;
-use crate::target::{Target, TargetArguments};
 
 /// Shows a mesh; a name means one of this machine.
 pub(crate) async fn run(name: Option<String>, mut target: TargetArguments, format: Format) -> anyhow::Result<Exit> {

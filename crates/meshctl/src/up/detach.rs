@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::process::{Child, Command};
 
-use crate::cli::UpArguments;
+use super::UpArguments;
 use crate::exit::{Exit, Failure};
 use crate::mesh::record::Phase;
 use crate::mesh::{Record, StateDir};

@@ -1,15 +1,16 @@
 //! `meshctl up`: a whole mesh on this machine from one file, as ordinary processes without root or containers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 use weft_api::local_mesh::DataPlane;
 
-use crate::cli::UpArguments;
 use crate::down;
 use crate::exit::{Exit, Failure};
+use crate::flags::{OutputArguments, StateArguments, duration};
 use crate::mesh::StateDir;
 use crate::output;
 
@@ -50,7 +51,7 @@ use supervise::Policy;
 use tools::{Binaries, Tools};
 
 /// How long a process may take to end when asked to, before it is killed. Above the proxies' drain time.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(8);
+const GRACE: Duration = Duration::from_secs(8);
 
 /// Whose output is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -61,6 +62,42 @@ pub enum Shown {
     Apps,
     /// Of none.
     None,
+}
+
+/// How to start a mesh.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct UpArguments {
+    /// The mesh file.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Return when the mesh is ready and leave it running in the background.
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// The stock Envoy for workloads with `dataPlane: envoy`; otherwise `envoy` on PATH.
+    #[arg(long, value_name = "PATH", env = "WEFT_ENVOY")]
+    pub(crate) envoy: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) state: StateArguments,
+    /// Where weft-pilot, weft-citadel, weft-telemetry and weft-proxy lie; otherwise beside meshctl, then on PATH.
+    #[arg(long, value_name = "DIR", env = "WEFT_BIN_DIR")]
+    pub(crate) bin_dir: Option<PathBuf>,
+    /// How long everything may take to get ready.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub(crate) timeout: Duration,
+    /// Leave a process that ends down instead of starting it again.
+    #[arg(long)]
+    pub(crate) no_restart: bool,
+    /// Whose output is shown. Everything is in the log files of the state directory as well.
+    #[arg(long, default_value = "all")]
+    pub(crate) logs: Shown,
+    /// Log level of the mesh's own processes, in RUST_LOG syntax.
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "WEFT_LOG_LEVEL")]
+    pub(crate) log_level: String,
+    #[command(flatten)]
+    pub(crate) output: OutputArguments,
+    /// This is the process that `--detach` leaves in the background.
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
 }
 
 /// Starts a mesh and keeps it running until it is asked to end; with `--detach` until it is ready.
