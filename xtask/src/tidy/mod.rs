@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: rules of the house that no compiler checks. Plain scans of text; nothing is compiled.
 
 mod edges;
+mod layers;
 mod modules;
 mod shape;
 mod source;
@@ -71,6 +72,8 @@ fn findings(root: &Path) -> Result<Vec<Finding>> {
     let metadata: Value = serde_json::from_str(&process::output(&mut process::cargo(&metadata))?)?;
     found.extend(modules::orphans(&sources, &target_roots(root, &metadata)));
     found.extend(edges::edges(&graph(&metadata)));
+    let architecture = std::fs::read_to_string(root.join("ARCHITECTURE.md")).context("cannot read ARCHITECTURE.md")?;
+    found.extend(layers::layers(&sources, &architecture));
     found.sort();
     Ok(found)
 }
