@@ -1,13 +1,16 @@
 //! What is known of one accepted connection, for routing, policy, logs and metrics.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use tokio::time::Instant;
 use weft_base::identity::SpiffeId;
 
 use crate::model::listener::Direction;
+use crate::model::metadata::WorkloadRef;
 use crate::model::tls::TlsVersion;
 use crate::observe::istio::shard::Identity;
 
@@ -38,7 +41,13 @@ pub struct ConnectionInfo {
     pub tls: Option<TlsInfo>,
     /// URI names of both certificates, for metrics.
     pub identity: Option<Rc<Identity>>,
+    /// Whom the client's proxy says that it is.
+    pub told: Told,
 }
+
+/// What the client's proxy told last, and who that is: it tells the same with every request.
+#[derive(Clone, Debug, Default)]
+pub struct Told(RefCell<Option<(HeaderValue, Option<Arc<WorkloadRef>>)>>);
 
 /// Facts of a downstream TLS session.
 #[derive(Clone, Debug)]
@@ -81,5 +90,24 @@ impl ConnectionInfo {
     /// The verified mesh identity of the peer.
     pub fn peer_identity(&self) -> Option<&SpiffeId> {
         self.tls.as_ref()?.peer.as_ref()?.identity.as_ref()
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    /// The workload that a peer metadata header is about; `decode` is asked where it is not the header of the time before.
+    pub fn workload(
+        &self,
+        header: &HeaderValue,
+        decode: impl FnOnce(&HeaderValue) -> Option<Arc<WorkloadRef>>,
+    ) -> Option<Arc<WorkloadRef>> {
+        let mut told = self.0.borrow_mut();
+        if let Some((_, workload)) = told.as_ref().filter(|(known, _)| known == header) {
+            return workload.clone();
+        }
+        let workload = decode(header);
+        *told = Some((header.clone(), workload.clone()));
+        workload
     }
 }

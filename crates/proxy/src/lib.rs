@@ -4,6 +4,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod body;
 pub mod bootstrap;
 pub mod capture;
 pub mod compile;
@@ -11,6 +12,7 @@ pub mod config;
 pub mod connection;
 pub mod drain;
 pub mod error;
+pub mod filters;
 pub mod hooks;
 pub mod http;
 pub mod listen;
@@ -18,6 +20,7 @@ pub mod mesh;
 pub mod model;
 pub mod names;
 pub mod observe;
+pub mod random;
 pub mod request;
 pub mod route;
 pub mod runtime;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::error::ErrorKind;
+use crate::filters::{FilterList, FilterRoutes, Slots};
 use crate::http::chain::HttpChain;
 use crate::listen::chain_match::ChainIndex;
 use crate::model::access_log::Format;
@@ -15,7 +16,7 @@ use crate::model::listener::Listener;
 use crate::model::route::{HeaderMutations, Route, RouteAction, Target, VirtualHost};
 use crate::observe::stats::ListenerStats;
 use crate::request::RequestHead;
-use crate::route::table::RouteTable;
+use crate::route::table::{Found, RouteTable};
 use crate::secrets::SecretStore;
 use crate::tcp::chain::TcpChain;
 use crate::tls::server::ServerContext;
@@ -93,6 +94,7 @@ pub struct CompiledRoutes {
     pub table: RouteTable,
     /// Bytes of a request body kept for retries.
     pub replay_bytes_max: usize,
+    filters: FilterRoutes,
     targets: Vec<Vec<Targets>>,
     clusters: HashMap<Arc<str>, Arc<Cluster>>,
 }
@@ -232,7 +234,7 @@ impl Runtime {
 
 impl CompiledRoutes {
     /// Looks the clusters of a table up.
-    pub fn new(table: RouteTable, clusters: &HashMap<Arc<str>, Arc<Cluster>>) -> Self {
+    pub fn new(table: RouteTable, clusters: &HashMap<Arc<str>, Arc<Cluster>>, filters: &FilterList) -> Self {
         let find = |name: &Arc<str>| clusters.get(name).cloned();
         let mut by_header = false;
         let mut targets_of = |route: &Route| match &route.action {
@@ -259,6 +261,7 @@ impl CompiledRoutes {
             .map(|host| host.routes.iter().map(&mut targets_of).collect())
             .collect();
         Self {
+            filters: FilterRoutes::new(table.config(), filters),
             table,
             replay_bytes_max: REPLAY_BYTES_MAX,
             targets,
@@ -274,6 +277,12 @@ impl CompiledRoutes {
     /// A route by position.
     pub fn route(&self, host_index: usize, route_index: usize) -> &Route {
         &self.host(host_index).routes[route_index]
+    }
+
+    /// What the filters are told of a request on a route, with the cluster that was chosen for it.
+    pub fn filter_slots(&self, found: &Found<'_>, chosen: Option<&Chosen>) -> Option<&Arc<Slots>> {
+        let weighted = chosen.and_then(|chosen| chosen.weighted);
+        self.filters.find(found.host_index, found.route_index, weighted)
     }
 
     /// The cluster that takes a request. `random` is uniform over all 64-bit numbers.

@@ -1,6 +1,5 @@
 //! One traffic thread: a current-thread runtime with its own listening sockets, upstream pools and random numbers.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use crate::drain::Drain;
 use crate::observe::access_log::{LineBuffers, LogWriter};
 use crate::observe::istio::registry::Registry;
 use crate::observe::istio::shard::Shard;
+use crate::random::Random;
 use crate::runtime::RuntimeHandle;
 use crate::upstream::originals::Originals;
 use crate::upstream::pool::Pools;
@@ -42,7 +42,8 @@ pub struct Worker {
     pub istio: Shard,
     /// Whether clients are to be sent away.
     pub drain: Drain,
-    rng: RefCell<fastrand::Rng>,
+    /// Random numbers of the thread.
+    pub random: Random,
     tasks: TaskTracker,
 }
 
@@ -85,14 +86,14 @@ impl Worker {
             originals: Originals::default(),
             shutdown,
             log: LineBuffers::new(log),
-            rng: RefCell::new(fastrand::Rng::with_seed(seed)),
+            random: Random::new(seed),
             tasks: TaskTracker::new(),
         })
     }
 
     /// A uniform random number.
     pub fn random(&self) -> u64 {
-        self.rng.borrow_mut().u64(..)
+        self.random.next()
     }
 
     /// Starts a task on this thread; it ends by itself or with the worker.

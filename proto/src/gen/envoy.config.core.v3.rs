@@ -670,6 +670,126 @@ impl ::prost::Name for RuntimeFeatureFlag {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeyValue {
+    #[deprecated]
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[deprecated]
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: ::prost::alloc::vec::Vec<u8>,
+}
+impl ::prost::Name for KeyValue {
+    const NAME: &'static str = "KeyValue";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.KeyValue".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.KeyValue".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeyValuePair {
+    #[prost(string, tag = "1")]
+    pub key: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "2")]
+    pub value: ::core::option::Option<
+        super::super::super::super::google::protobuf::Value,
+    >,
+}
+impl ::prost::Name for KeyValuePair {
+    const NAME: &'static str = "KeyValuePair";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.KeyValuePair".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.KeyValuePair".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeyValueAppend {
+    #[prost(message, optional, tag = "3")]
+    pub record: ::core::option::Option<KeyValuePair>,
+    #[deprecated]
+    #[prost(message, optional, tag = "1")]
+    pub entry: ::core::option::Option<KeyValue>,
+    #[prost(enumeration = "key_value_append::KeyValueAppendAction", tag = "2")]
+    pub action: i32,
+}
+/// Nested message and enum types in `KeyValueAppend`.
+pub mod key_value_append {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum KeyValueAppendAction {
+        AppendIfExistsOrAdd = 0,
+        AddIfAbsent = 1,
+        OverwriteIfExistsOrAdd = 2,
+        OverwriteIfExists = 3,
+    }
+    impl KeyValueAppendAction {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::AppendIfExistsOrAdd => "APPEND_IF_EXISTS_OR_ADD",
+                Self::AddIfAbsent => "ADD_IF_ABSENT",
+                Self::OverwriteIfExistsOrAdd => "OVERWRITE_IF_EXISTS_OR_ADD",
+                Self::OverwriteIfExists => "OVERWRITE_IF_EXISTS",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "APPEND_IF_EXISTS_OR_ADD" => Some(Self::AppendIfExistsOrAdd),
+                "ADD_IF_ABSENT" => Some(Self::AddIfAbsent),
+                "OVERWRITE_IF_EXISTS_OR_ADD" => Some(Self::OverwriteIfExistsOrAdd),
+                "OVERWRITE_IF_EXISTS" => Some(Self::OverwriteIfExists),
+                _ => None,
+            }
+        }
+    }
+}
+impl ::prost::Name for KeyValueAppend {
+    const NAME: &'static str = "KeyValueAppend";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.KeyValueAppend".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.KeyValueAppend".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct KeyValueMutation {
+    #[prost(message, optional, tag = "1")]
+    pub append: ::core::option::Option<KeyValueAppend>,
+    #[prost(string, tag = "2")]
+    pub remove: ::prost::alloc::string::String,
+}
+impl ::prost::Name for KeyValueMutation {
+    const NAME: &'static str = "KeyValueMutation";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.KeyValueMutation".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.KeyValueMutation".into()
+    }
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HeaderValue {
     #[prost(string, tag = "1")]
     pub key: ::prost::alloc::string::String,
@@ -2849,6 +2969,41 @@ impl ::prost::Name for SocketCmsgHeaders {
     }
     fn type_url() -> ::prost::alloc::string::String {
         "type.googleapis.com/envoy.config.core.v3.SocketCmsgHeaders".into()
+    }
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GrpcMethodList {
+    #[prost(message, repeated, tag = "1")]
+    pub services: ::prost::alloc::vec::Vec<grpc_method_list::Service>,
+}
+/// Nested message and enum types in `GrpcMethodList`.
+pub mod grpc_method_list {
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    pub struct Service {
+        #[prost(string, tag = "1")]
+        pub name: ::prost::alloc::string::String,
+        #[prost(string, repeated, tag = "2")]
+        pub method_names: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    }
+    impl ::prost::Name for Service {
+        const NAME: &'static str = "Service";
+        const PACKAGE: &'static str = "envoy.config.core.v3";
+        fn full_name() -> ::prost::alloc::string::String {
+            "envoy.config.core.v3.GrpcMethodList.Service".into()
+        }
+        fn type_url() -> ::prost::alloc::string::String {
+            "type.googleapis.com/envoy.config.core.v3.GrpcMethodList.Service".into()
+        }
+    }
+}
+impl ::prost::Name for GrpcMethodList {
+    const NAME: &'static str = "GrpcMethodList";
+    const PACKAGE: &'static str = "envoy.config.core.v3";
+    fn full_name() -> ::prost::alloc::string::String {
+        "envoy.config.core.v3.GrpcMethodList".into()
+    }
+    fn type_url() -> ::prost::alloc::string::String {
+        "type.googleapis.com/envoy.config.core.v3.GrpcMethodList".into()
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]

@@ -89,6 +89,51 @@ pub mod envoy {
                 }
             }
         }
+        pub mod common {
+            pub mod ratelimit {
+                pub mod v3 {
+                    include!("envoy.extensions.common.ratelimit.v3.rs");
+                }
+            }
+        }
+        pub mod compression {
+            pub mod brotli {
+                pub mod compressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.brotli.compressor.v3.rs");
+                    }
+                }
+                pub mod decompressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.brotli.decompressor.v3.rs");
+                    }
+                }
+            }
+            pub mod gzip {
+                pub mod compressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.gzip.compressor.v3.rs");
+                    }
+                }
+                pub mod decompressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.gzip.decompressor.v3.rs");
+                    }
+                }
+            }
+            pub mod zstd {
+                pub mod compressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.zstd.compressor.v3.rs");
+                    }
+                }
+                pub mod decompressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.compression.zstd.decompressor.v3.rs");
+                    }
+                }
+            }
+        }
         pub mod filters {
             pub mod common {
                 pub mod fault {
@@ -103,9 +148,29 @@ pub mod envoy {
                 }
             }
             pub mod http {
+                pub mod buffer {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.buffer.v3.rs");
+                    }
+                }
+                pub mod compressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.compressor.v3.rs");
+                    }
+                }
                 pub mod cors {
                     pub mod v3 {
                         include!("envoy.extensions.filters.http.cors.v3.rs");
+                    }
+                }
+                pub mod csrf {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.csrf.v3.rs");
+                    }
+                }
+                pub mod decompressor {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.decompressor.v3.rs");
                     }
                 }
                 pub mod fault {
@@ -113,9 +178,44 @@ pub mod envoy {
                         include!("envoy.extensions.filters.http.fault.v3.rs");
                     }
                 }
+                pub mod grpc_stats {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.grpc_stats.v3.rs");
+                    }
+                }
+                pub mod grpc_web {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.grpc_web.v3.rs");
+                    }
+                }
+                pub mod header_mutation {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.header_mutation.v3.rs");
+                    }
+                }
+                pub mod health_check {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.health_check.v3.rs");
+                    }
+                }
+                pub mod local_ratelimit {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.local_ratelimit.v3.rs");
+                    }
+                }
                 pub mod router {
                     pub mod v3 {
                         include!("envoy.extensions.filters.http.router.v3.rs");
+                    }
+                }
+                pub mod set_filter_state {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.set_filter_state.v3.rs");
+                    }
+                }
+                pub mod set_metadata {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.set_metadata.v3.rs");
                     }
                 }
             }

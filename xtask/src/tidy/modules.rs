@@ -22,6 +22,9 @@ pub(crate) fn orphans(sources: &[Source], roots: &[String]) -> Vec<Finding> {
                 module_files(Path::new(&path), is_root, &name).map(|file| file.to_string_lossy().into_owned());
             waiting.extend(candidates.into_iter().map(|file| (file, false)));
         }
+        // A file that is named by its path looks for its own modules beside itself, as a root does.
+        let named = paths(&source.text).map(|file| beside(Path::new(&path), file));
+        waiting.extend(named.map(|file| (file, true)));
     }
     let lost = sources
         .iter()
@@ -37,13 +40,40 @@ fn declared(code: &str) -> Vec<String> {
         let line = line.trim();
         let line = line
             .strip_prefix("pub")
-            .map_or(line, |rest| rest.trim_start_matches(|c| c != ' ').trim_start());
+            .map_or(line, |rest| match rest.split_once(')') {
+                Some((visibility, rest)) if visibility.starts_with('(') => rest.trim_start(),
+                _ => rest.trim_start(),
+            });
         let Some(name) = line.strip_prefix("mod ").and_then(|rest| rest.split_once(';')) else {
             continue;
         };
         names.push(name.0.trim().to_owned());
     }
     names
+}
+
+/// Files of `#[path = "..."]` attributes.
+fn paths(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("#[path = \"")?.strip_suffix("\"]"))
+}
+
+/// A path that is told relative to the folder of a file.
+fn beside(file: &Path, told: &str) -> String {
+    let mut parts: Vec<&str> = file
+        .parent()
+        .into_iter()
+        .flat_map(Path::iter)
+        .filter_map(|part| part.to_str())
+        .collect();
+    for part in told.split('/') {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts.join("/")
 }
 
 /// Where a module declared in `file` may be (Rust reference, module source filenames).
@@ -65,11 +95,13 @@ mod tests {
     #[test]
     fn files_outside_the_module_tree_are_found() {
         let sources = [
-            Source::new("c/src/lib.rs", "mod a;\npub(crate) mod b;\n// mod lost;\n"),
+            Source::new("c/src/lib.rs", "mod a;\npub(in crate::x) mod b;\n// mod lost;\n"),
             Source::new("c/src/a.rs", "pub mod inner;\n"),
             Source::new("c/src/a/inner.rs", ""),
             Source::new("c/src/b/mod.rs", "mod x;\n"),
-            Source::new("c/src/b/x.rs", ""),
+            Source::new("c/src/b/x.rs", "#[path = \"../named/one.rs\"]\nmod one;\n"),
+            Source::new("c/src/named/one.rs", "mod other;\n"),
+            Source::new("c/src/named/other.rs", ""),
             Source::new("c/src/lost.rs", ""),
             Source::new("c/src/inner.rs", ""),
         ];

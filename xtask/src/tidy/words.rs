@@ -37,6 +37,9 @@ const PROTOBUF_FOLDERS: &[&str] = &[
     "crates/proxy/src/observe",
 ];
 
+/// Files of other folders in which protobuf ends, too: what a filter is told.
+const PROTOBUF_FILTERS: (&str, &str) = ("crates/proxy/src/filters/", "config.rs");
+
 /// Pure modules: all they know comes as arguments.
 const PURE_FOLDERS: &[&str] = &[
     "crates/api/src/",
@@ -70,7 +73,12 @@ pub(crate) fn impure(source: &Source) -> Vec<Finding> {
 
 /// Protobuf types outside the folders that end them.
 pub(crate) fn protobuf(source: &Source) -> Vec<Finding> {
-    if starts_with_any(&source.path, PROTOBUF_FOLDERS) {
+    let (folder, file) = PROTOBUF_FILTERS;
+    let of_filter = source
+        .path
+        .strip_prefix(folder)
+        .is_some_and(|rest| rest.ends_with(file));
+    if of_filter || starts_with_any(&source.path, PROTOBUF_FOLDERS) {
         return Vec::new();
     }
     let fix = "convert it to the checked model at the edge (crates/proxy/src/model/convert)";
@@ -113,6 +121,11 @@ mod tests {
         let text = "use weft_proto::xds::Cluster;\n";
         assert_eq!(protobuf(&Source::new("crates/proxy/src/http/mod.rs", text)).len(), 1);
         assert!(protobuf(&Source::new("crates/proxy/src/model/convert/mod.rs", text)).is_empty());
+        assert!(protobuf(&Source::new("crates/proxy/src/filters/cors/config.rs", text)).is_empty());
+        assert_eq!(
+            protobuf(&Source::new("crates/proxy/src/filters/cors/mod.rs", text)).len(),
+            1
+        );
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Proxy {
             Stat::counter(&log, "dropped_entries", compiler.dropped_entries()),
             Stat::counter(&tracing, "dropped_spans", compiler.dropped_spans()),
         ]);
+        stats.extend(compiler.filter_stats());
         drop(compiler);
         let runtime = self.runtime.load();
         for listener in runtime.listeners.values() {

@@ -24,6 +24,9 @@ const TYPE: &str = "envoy.config.bootstrap.v3.Bootstrap";
 /// Largest bootstrap file in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
+/// Nesting deeper than this is not looked at for filters without a configuration; it is refused later.
+const DEPTH_MAX: usize = 128;
+
 /// Why a bootstrap cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BootstrapError {
@@ -103,10 +106,11 @@ pub fn load(path: &Path, tolerate: bool) -> Result<Loaded, BootstrapError> {
 
 /// Checks the text of a bootstrap; `file` names it in errors.
 pub fn parse(file: &Path, text: &str, tolerate: bool) -> Result<Loaded, BootstrapError> {
-    let value: Value = serde_saphyr::from_str(text).map_err(|error| BootstrapError::Syntax {
+    let mut value: Value = serde_saphyr::from_str(text).map_err(|error| BootstrapError::Syntax {
         path: file.to_owned(),
         reason: error.to_string(),
     })?;
+    name_nothing(&mut value, 0);
     let (message, tolerated) = checked(file, &value)?;
     if !tolerated.is_empty() && !tolerate {
         return Err(BootstrapError::Unsupported {
@@ -115,6 +119,29 @@ pub fn parse(file: &Path, text: &str, tolerate: bool) -> Result<Loaded, Bootstra
         });
     }
     decode(file, message.encode_to_vec().into(), tolerated)
+}
+
+/// Gives the empty `config` of a route's `FilterConfig`, which turns a filter on and says nothing else, the type that stands for nothing:
+/// protobuf's JSON form wants a type for every `Any`, and Envoy takes one without.
+fn name_nothing(value: &mut Value, depth: usize) {
+    if depth > DEPTH_MAX {
+        return;
+    }
+    match value {
+        Value::Object(fields) => {
+            let of_filter = fields.get("@type").and_then(Value::as_str) == Some(convert::FILTER_CONFIG_URL);
+            let config = fields.get_mut("config").filter(|_| of_filter);
+            if let Some(Value::Object(config)) = config
+                && config.is_empty()
+            {
+                config.insert("@type".to_owned(), Value::from(convert::NOTHING_URL));
+                config.insert("value".to_owned(), Value::Object(serde_json::Map::new()));
+            }
+            fields.values_mut().for_each(|value| name_nothing(value, depth + 1));
+        }
+        Value::Array(values) => values.iter_mut().for_each(|value| name_nothing(value, depth + 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The checked form of an encoded bootstrap whose fields have been walked.

@@ -1,14 +1,16 @@
 //! Listeners: chain index, TLS contexts, and the action of each chain.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{Compiler, Resources};
+use crate::filters::{FilterList, Making};
 use crate::http::chain::HttpChain;
 use crate::listen::chain_match::ChainIndex;
 use crate::model::access_log::AccessLog;
-use crate::model::http::{RouteSource, Tracing};
+use crate::model::http::{HttpConnectionManager, RouteSource, Tracing};
 use crate::model::listener::{ChainAction, FilterChain, Listener};
+use crate::model::route::RouteConfig;
 use crate::observe::access_log::CompiledLog;
 use crate::observe::trace::Tracer;
 use crate::route::table::RouteTable;
@@ -75,12 +77,17 @@ impl Compiler {
                     RouteSource::Inline(config) => Some(config.clone()),
                     RouteSource::Rds(name) => resources.routes.get(name).cloned(),
                 };
-                let routes = config.map(|config| Arc::new(CompiledRoutes::new(RouteTable::new(config), clusters)));
+                let filters = self.filters(manager);
+                let routes = config.map(|config| {
+                    self.tell_of_filters(manager, &filters, &config);
+                    Arc::new(CompiledRoutes::new(RouteTable::new(config), clusters, &filters))
+                });
                 let logs = self.logs(&manager.access_logs)?;
                 let tracer = manager.tracing.as_ref().map(|tracing| self.tracer(tracing));
                 let stats = self.stats(&manager.stat_prefix);
                 Ok(ActionRuntime::Http(Arc::new(HttpChain::new(
                     (**manager).clone(),
+                    filters,
                     routes,
                     logs,
                     tracer,
@@ -95,6 +102,35 @@ impl Compiler {
                     logs,
                     find,
                 ))))
+            }
+        }
+    }
+
+    fn filters(&self, manager: &HttpConnectionManager) -> FilterList {
+        let making = Making {
+            prefix: &manager.stat_prefix,
+            counters: &self.counters,
+        };
+        FilterList::new(&manager.filters, &making)
+    }
+
+    /// Says once which filters are left out, and what routes say about filters that are not listed, which does nothing (as in Envoy).
+    fn tell_of_filters(&mut self, manager: &HttpConnectionManager, filters: &FilterList, routes: &RouteConfig) {
+        let prefix = &manager.stat_prefix;
+        for name in &manager.left_out {
+            if self.told.insert(format!("{prefix} {name}")) {
+                tracing::warn!(stat_prefix = %prefix, filter = %name, "an optional filter of an unknown type is left out");
+            }
+        }
+        let named: BTreeSet<&Arc<str>> = routes.filter_names().collect();
+        for name in named {
+            if !filters.names().any(|listed| listed == name)
+                && self.told.insert(format!("{prefix} {} {name}", routes.name))
+            {
+                tracing::warn!(
+                    stat_prefix = %prefix, routes = %routes.name, filter = %name,
+                    "routes configure a filter that http_filters does not list by this name: it does nothing"
+                );
             }
         }
     }

@@ -6,7 +6,7 @@
 mod carry;
 mod listener;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
@@ -15,7 +15,9 @@ use crate::model::cluster::{Cluster as ClusterModel, LoadAssignment};
 use crate::model::listener::Listener;
 use crate::model::route::RouteConfig;
 use crate::observe::als::Exporters;
+use crate::observe::counters::Counters;
 use crate::observe::http_stats::HttpStats;
+use crate::observe::stats::Stat;
 use crate::observe::trace::export::SpanExporters;
 use crate::runtime::Runtime;
 use crate::secrets::SecretStore;
@@ -42,6 +44,9 @@ pub struct Reject {
     pub reason: String,
 }
 
+/// Most sentences that are remembered to have been told; after that they are told again.
+const TOLD_MAX: usize = 1024;
+
 /// What compiling needs beside the resources; lives as long as the process.
 #[derive(Debug)]
 pub struct Compiler {
@@ -50,7 +55,13 @@ pub struct Compiler {
     exporters: Exporters,
     spans: SpanExporters,
     stats: HashMap<Arc<str>, Arc<HttpStats>>,
+    counters: Arc<Counters>,
+    told: Told,
 }
+
+/// What the log was told once.
+#[derive(Debug, Default)]
+struct Told(HashSet<String>);
 
 // === impl Compiler ===
 
@@ -68,6 +79,8 @@ impl Compiler {
             exporters,
             spans,
             stats: HashMap::new(),
+            counters: Arc::default(),
+            told: Told::default(),
         }
     }
 
@@ -110,8 +123,25 @@ impl Compiler {
         self.spans.dropped()
     }
 
+    /// Everything that filters count.
+    pub fn filter_stats(&self) -> Vec<Stat> {
+        self.counters.stats()
+    }
+
     /// All counters by prefix.
     pub fn all_stats(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<HttpStats>)> {
         self.stats.iter()
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    /// Whether this was not told yet.
+    fn insert(&mut self, what: String) -> bool {
+        if self.0.len() >= TOLD_MAX {
+            self.0.clear();
+        }
+        self.0.insert(what)
     }
 }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
-use http::{Response, Version};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::time::Instant;
@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use super::body::RequestBody;
 use super::finish::Finish;
 use super::forward::Exchange;
-use super::{message, pause, peers};
+use super::{message, pause};
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
+use crate::filters::peer_metadata;
 use crate::model::cluster::Discovery;
 use crate::model::route::{HostRewrite, RetryPolicy};
 use crate::request::RequestHead;
@@ -183,6 +184,24 @@ impl Attempt<'_> {
         Some(address)
     }
 
+    /// What an endpoint is sent.
+    fn message(
+        &self,
+        endpoint: &Endpoint,
+        http2: bool,
+        body: RequestBody,
+        finish: &Finish,
+    ) -> Result<Request<RequestBody>, ErrorKind> {
+        let host = Some(&endpoint.model.hostname).filter(|name| self.endpoint_host && !name.is_empty());
+        let host = host.and_then(|name| HeaderValue::from_str(name).ok());
+        let mut message = message::build(self.head, host.as_ref(), self.count, http2, body)?;
+        let of_mesh = endpoint.tls.is_some() && endpoint.model.workload.is_some();
+        if of_mesh && finish.chain.filters.propagates(&finish.filters) {
+            peer_metadata::propagate(message.headers_mut(), &finish.worker.istio);
+        }
+        Ok(message)
+    }
+
     async fn exchange(&self, body: RequestBody, tried: &[u64], finish: &mut Box<Finish>) -> Result<Answer, Failure> {
         let avoid = if self.policy.is_some_and(|policy| policy.avoid_previous_hosts) {
             tried
@@ -230,13 +249,8 @@ impl Attempt<'_> {
                 (Some(request), _) => request,
                 (None, body) => {
                     let body = body.unwrap_or(RequestBody::Empty);
-                    let host = Some(&endpoint.model.hostname).filter(|name| self.endpoint_host && !name.is_empty());
-                    let host = host.and_then(|name| HeaderValue::from_str(name).ok());
-                    let message =
-                        message::build(self.head, host.as_ref(), self.count, lent.connection.is_http2(), body);
-                    let mut message = message.map_err(|kind| before(kind.into(), Some(&endpoint)))?;
-                    peers::propagate(message.headers_mut(), finish, &endpoint);
-                    message
+                    let message = self.message(&endpoint, lent.connection.is_http2(), body, finish);
+                    message.map_err(|kind| before(kind.into(), Some(&endpoint)))?
                 }
             };
             match lent.connection.send(message).await {

@@ -1,6 +1,5 @@
 //! Bodies on their way through the proxy: counted, bounded where they are kept, and with back-pressure from end to end.
 
-use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,39 +12,14 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::finish::Finish;
-use super::grpc::{MessageCounter, MessageMeter};
 use super::replay::Kept;
+use crate::body::messages::MessageCounter;
+use crate::body::{BodyError, Progress};
 use crate::error::{ErrorKind, ResponseFlags};
+use crate::filters::istio_stats::MessageMeter;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::connection::{Http1, StreamGuard};
 use crate::upstream::pool::Pool;
-
-/// Why a body ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum BodyError {
-    /// The side that sends it failed.
-    #[error(transparent)]
-    Transport(#[from] hyper::Error),
-    /// Nothing flowed for too long, or it took too long.
-    #[error("timed out")]
-    TimedOut,
-    /// More than may be kept for another attempt had been sent when one became necessary.
-    #[error("body cannot be sent again")]
-    NotReplayable,
-}
-
-/// How far a request body has come; shared by its attempts and the log.
-#[derive(Debug, Default)]
-pub struct Progress {
-    /// Bytes received from the client.
-    pub received: Cell<u64>,
-    /// When the last of it came.
-    pub done_at: Cell<Option<Instant>>,
-    /// When something of it came last.
-    pub active_at: Cell<Option<Instant>>,
-    /// Counts gRPC messages, where it is gRPC.
-    pub grpc: Cell<Option<MessageCounter>>,
-}
 
 /// A request body on its way upstream.
 #[derive(Debug)]
@@ -93,7 +67,7 @@ pub struct UpstreamBody {
     idle: Option<Pin<Box<Sleep>>>,
     due: Option<Instant>,
     deadline: Option<Pin<Box<Sleep>>>,
-    grpc: Option<Box<(MessageCounter, MessageMeter)>>,
+    grpc: Option<Box<(MessageCounter, Option<MessageMeter>)>>,
 }
 
 /// Returns an HTTP/1.1 connection to its pool.
@@ -153,31 +127,6 @@ impl Body for RequestBody {
     }
 }
 
-// === impl Progress ===
-
-impl Progress {
-    /// Notes a frame. `ended` tells whether it was the last: the codec does not ask for more where the length was announced.
-    pub fn observe<E>(&self, polled: &Poll<Option<Result<Frame<Bytes>, E>>>, ended: bool) {
-        if let Poll::Ready(Some(Ok(frame))) = polled {
-            let length = frame.data_ref().map_or(0, Bytes::len);
-            self.received.set(self.received.get() + length as u64);
-            if let (Some(mut counter), Some(data)) = (self.grpc.get(), frame.data_ref()) {
-                counter.feed(data);
-                self.grpc.set(Some(counter));
-            }
-            self.active_at.set(Some(Instant::now()));
-        }
-        if (ended || matches!(polled, Poll::Ready(None))) && self.done_at.get().is_none() {
-            self.done_at.set(Some(Instant::now()));
-        }
-    }
-
-    /// gRPC messages so far.
-    pub fn messages(&self) -> u64 {
-        self.grpc.get().map_or(0, |counter| counter.messages)
-    }
-}
-
 // === impl ResponseBody ===
 
 impl ResponseBody {
@@ -191,6 +140,14 @@ impl ResponseBody {
 }
 
 impl ResponseBody {
+    /// The record of the request, where it is kept here.
+    pub fn finish(&mut self) -> Option<&mut Box<Finish>> {
+        match self {
+            Self::Local { finish, .. } => finish.as_mut(),
+            Self::Upstream(body) => Some(&mut body.finish),
+        }
+    }
+
     /// Whether it is an answer of the proxy's own that did not wait for the request's end.
     pub fn is_before_request_end(&self) -> bool {
         match self {
@@ -247,7 +204,8 @@ impl UpstreamBody {
         idle_timeout: Duration,
         due: Option<Instant>,
     ) -> Box<Self> {
-        let grpc = finish.meter().map(|meter| Box::new((MessageCounter::default(), meter)));
+        let counted = finish.progress.grpc.get().is_some();
+        let grpc = counted.then(|| Box::new((MessageCounter::default(), finish.meter())));
         let mut body = Box::new(Self {
             grpc,
             incoming,
@@ -273,8 +231,8 @@ impl UpstreamBody {
                     self.finish.info.bytes_sent += data.len() as u64;
                     if let Some(grpc) = &mut self.grpc {
                         grpc.0.feed(data);
-                        grpc.1.report(grpc.0.messages);
                     }
+                    self.report_messages();
                 } else if let Some(trailers) = frame.trailers_ref() {
                     self.finish.trailers(trailers);
                     let from_http1 = self.give_back.is_some();
@@ -334,6 +292,17 @@ impl UpstreamBody {
         Poll::Pending
     }
 
+    fn report_messages(&mut self) {
+        let Some(grpc) = &mut self.grpc else {
+            return;
+        };
+        let messages = grpc.0.messages;
+        self.finish.progress.answered.set(messages);
+        if let Some(meter) = &mut grpc.1 {
+            meter.report(messages);
+        }
+    }
+
     fn ended(&mut self) {
         self.stream = None;
         if let Some(back) = self.give_back.take() {
@@ -351,9 +320,7 @@ impl UpstreamBody {
 
 impl Drop for UpstreamBody {
     fn drop(&mut self) {
-        if let Some(grpc) = &mut self.grpc {
-            grpc.1.report(grpc.0.messages);
-        }
+        self.report_messages();
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::filters::FilterList;
 use crate::model::access_log::{AccessLog, Format, FormatPart, JsonValue, LogFormat, LogSink, Operator};
-use crate::model::http::{HttpConnectionManager, HttpFilter, ServerHeader};
-use crate::model::istio::{IstioStats, PeerExchange};
+use crate::model::http::{HttpConnectionManager, ServerHeader};
 use crate::model::matcher::HeaderKey;
 use crate::observe::access_log::CompiledLog;
 use crate::observe::http_stats::HttpStats;
@@ -35,10 +35,8 @@ pub struct HttpChain {
     pub via: Option<HeaderValue>,
     /// Counters, shared by all chains of one `stat_prefix`.
     pub stats: Arc<HttpStats>,
-    /// Istio's standard metrics, where the filter is there.
-    pub istio_stats: Option<IstioStats>,
-    /// Peer metadata.
-    pub peers: PeerExchange,
+    /// Filters before the router.
+    pub filters: FilterList,
 }
 
 /// Headers whose values outlive the messages they came with.
@@ -58,6 +56,7 @@ impl HttpChain {
     /// Compiles a connection manager.
     pub fn new(
         manager: HttpConnectionManager,
+        filters: FilterList,
         routes: Option<Arc<CompiledRoutes>>,
         logs: Vec<CompiledLog>,
         tracer: Option<Tracer>,
@@ -80,15 +79,6 @@ impl HttpChain {
             ServerHeader::Overwrite(name) | ServerHeader::AppendIfAbsent(name) => HeaderValue::from_str(name).ok(),
             ServerHeader::PassThrough => None,
         };
-        let mut istio_stats = None;
-        let mut peers = PeerExchange::default();
-        for filter in &manager.filters {
-            match filter {
-                HttpFilter::GrpcStats => {}
-                HttpFilter::IstioStats(stats) => istio_stats = Some(*stats),
-                HttpFilter::PeerExchange(exchange) => peers = *exchange,
-            }
-        }
         let via = manager.via.as_ref().and_then(|via| HeaderValue::from_str(via).ok());
         Self {
             manager,
@@ -99,8 +89,7 @@ impl HttpChain {
             server,
             via,
             stats,
-            istio_stats,
-            peers,
+            filters,
         }
     }
 

@@ -19,7 +19,6 @@ use super::chain::HttpChain;
 use super::{request, respond};
 use crate::connection::ConnectionInfo;
 use crate::model::http::Codec;
-use crate::model::metadata::WorkloadRef;
 use crate::runtime::ChainRef;
 use crate::stream::Stream;
 use crate::worker::{LocalExecutor, Worker};
@@ -43,8 +42,6 @@ pub struct HttpConnection {
     last_active: Cell<Instant>,
     /// Wakes [`Self::end`] after each answer of a connection that drains.
     answered: Notify,
-    /// What the client's proxy told last, and who that is: it tells the same with every request.
-    told: RefCell<Option<(HeaderValue, Option<Arc<WorkloadRef>>)>>,
 }
 
 /// Why a connection should end.
@@ -70,17 +67,6 @@ impl HttpConnection {
             current.0 = runtime.generation;
         }
         current.1.clone()
-    }
-
-    /// The workload that a peer metadata header is about.
-    pub fn client_workload(&self, header: &HeaderValue) -> Option<Arc<WorkloadRef>> {
-        let mut told = self.told.borrow_mut();
-        if let Some((_, workload)) = told.as_ref().filter(|(known, _)| known == header) {
-            return workload.clone();
-        }
-        let workload = self.worker.istio.peer(header);
-        *told = Some((header.clone(), workload.clone()));
-        workload
     }
 
     fn spent(&self, chain: &HttpChain) -> bool {
@@ -194,7 +180,6 @@ pub async fn serve(
         active: Cell::new(0),
         last_active: Cell::new(info.accepted_at),
         answered: Notify::new(),
-        told: RefCell::default(),
         info,
         worker,
     });

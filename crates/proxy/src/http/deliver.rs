@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{self, HeaderValue};
-use http::{Response, StatusCode, Version};
+use http::{StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
@@ -11,8 +11,9 @@ use super::attempt::Answer;
 use super::body::{GiveBack, ResponseBody, UpstreamBody};
 use super::finish::Finish;
 use super::forward::Exchange;
+use super::reply::{Reply, ReplyBody};
 use super::timeouts::TimeLimits;
-use super::{headers, respond, upgrade};
+use super::{headers, respond};
 use crate::error::ErrorKind;
 use crate::model::route::HeaderMutations;
 use crate::request::RequestHead;
@@ -30,7 +31,7 @@ pub fn pass_on(
     client: OnUpgrade,
     mut finish: Box<Finish>,
     limits: &TimeLimits,
-) -> Response<ResponseBody> {
+) -> Reply {
     let Answer { mut response, lent, .. } = answer;
     finish.info.response_began_at = Some(Instant::now());
     finish.info.details = Some("via_upstream".into());
@@ -56,23 +57,27 @@ pub fn pass_on(
     respond::head(response.status(), response.headers(), &mut finish);
     let attempts = host.include_attempt_count_in_response.then_some(finish.info.attempts);
     respond::from_upstream(response.headers_mut(), head, &levels, attempts, &finish);
-    let (parts, incoming) = response.into_parts();
-    let mut out = Response::from_parts(parts, ResponseBody::bare(bytes::Bytes::new()));
-    *out.version_mut() = if exchange.http2 {
+    let (mut parts, incoming) = response.into_parts();
+    parts.version = if exchange.http2 {
         Version::HTTP_2
     } else {
         Version::HTTP_11
     };
-    respond::head(out.status(), out.headers(), &mut finish);
     if let Some(upstream) = upstream {
-        out.headers_mut()
+        parts
+            .headers
             .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         if let Some(protocol) = protocol {
-            out.headers_mut().insert(header::UPGRADE, protocol);
+            parts.headers.insert(header::UPGRADE, protocol);
         }
-        let worker = finish.worker.clone();
-        upgrade::join(&worker, client, upstream, finish);
-        return out;
+        return Reply::from_parts(
+            parts,
+            ReplyBody::Upgrade {
+                client,
+                upstream,
+                finish,
+            },
+        );
     }
     let cluster = chosen.cluster.clone();
     let (give_back, stream) = match lent.connection {
@@ -92,17 +97,11 @@ pub fn pass_on(
     let arrived = finish.progress.done_at.get().unwrap_or_else(Instant::now);
     let due = limits.answer_due(finish.info.started_at, arrived);
     let body = UpstreamBody::new(incoming, give_back, stream, finish, limits.idle, due);
-    *out.body_mut() = ResponseBody::Upstream(body);
-    out
+    Reply::from_parts(parts, ReplyBody::Body(ResponseBody::Upstream(body)))
 }
 
 /// Answers a CONNECT by joining the client with a connection to the cluster.
-pub async fn tunnel(
-    cluster: &Arc<Cluster>,
-    head: &RequestHead,
-    client: OnUpgrade,
-    mut finish: Box<Finish>,
-) -> Response<ResponseBody> {
+pub async fn tunnel(cluster: &Arc<Cluster>, head: &RequestHead, client: OnUpgrade, mut finish: Box<Finish>) -> Reply {
     let worker = finish.worker.clone();
     let Some(endpoint) = cluster.endpoint(&[], 0, || worker.random()).await else {
         return respond::failure(&ErrorKind::NoHealthyUpstream.into(), head.grpc, finish);
@@ -114,12 +113,10 @@ pub async fn tunnel(
         Ok(stream) => stream,
         Err(error) => return respond::failure(&error, head.grpc, finish),
     };
-    let mut out = Response::new(ResponseBody::bare(bytes::Bytes::new()));
-    respond::head(out.status(), out.headers(), &mut finish);
     finish.info.details = Some("via_upstream".into());
-    if let Some(server) = &finish.chain.server {
-        out.headers_mut().insert(header::SERVER, server.clone());
-    }
-    upgrade::join_stream(&worker, client, stream, finish);
-    out
+    Reply::new(ReplyBody::Tunnel {
+        client,
+        upstream: Box::new(stream),
+        finish,
+    })
 }

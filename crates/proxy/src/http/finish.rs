@@ -6,10 +6,11 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::body::Progress;
 use super::chain::HttpChain;
-use super::grpc::MessageMeter;
+use crate::body::Progress;
 use crate::error::ResponseFlags;
+use crate::filters::istio_stats::MessageMeter;
+use crate::filters::{End, Passage};
 use crate::observe::stream_info::StreamInfo;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::limits::Guard;
@@ -26,6 +27,8 @@ pub struct Finish {
     pub worker: Rc<Worker>,
     /// The request body.
     pub progress: Rc<Progress>,
+    /// Its way through the filters.
+    pub filters: Passage,
     /// Circuit-breaker units of the request, given back with it.
     pub guards: Vec<Guard>,
     /// The endpoint whose requests in flight this is one of.
@@ -43,6 +46,7 @@ impl Finish {
             chain,
             worker,
             progress,
+            filters: Passage::default(),
             guards: Vec::new(),
             endpoint: None,
             completed: false,
@@ -64,10 +68,9 @@ impl Finish {
         self.info.response_trailers.extend(found);
     }
 
-    /// What counts the gRPC messages, where they are counted; call it when the endpoint is known.
+    /// What counts the gRPC messages of Istio's metrics; call it when the endpoint is known.
     pub fn meter(&self) -> Option<MessageMeter> {
-        self.progress.grpc.get()?;
-        let stats = self.chain.istio_stats.as_ref()?;
+        let stats = self.chain.filters.istio_stats(&self.filters)?;
         let series = self.worker.istio.messages(stats, &self.info);
         Some(MessageMeter::new(series, self.progress.clone()))
     }
@@ -98,9 +101,12 @@ impl Drop for Finish {
         self.info.request_done_at = self.info.request_done_at.or_else(|| self.progress.done_at.get());
         self.info.finished_at = Some(Instant::now());
         self.chain.stats.finish(&self.info);
-        if let Some(stats) = &self.chain.istio_stats {
-            self.worker.istio.request(stats, &self.info);
-        }
+        let mut end = End {
+            info: &mut self.info,
+            progress: &self.progress,
+            istio: &self.worker.istio,
+        };
+        self.chain.filters.on_end(&mut self.filters, &mut end);
         self.chain.log(&self.info, &self.worker);
     }
 }

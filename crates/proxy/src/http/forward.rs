@@ -4,18 +4,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Response;
 use http::header::HeaderValue;
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::attempt::attempts;
-use super::body::{RequestBody, ResponseBody};
+use super::body::RequestBody;
 use super::chain::HttpChain;
 use super::finish::Finish;
-use super::grpc::MessageCounter;
 use super::replay::Kept;
+use super::reply::Reply;
 use super::request::{fail, mutate_request, note, upgrade_enabled};
 use super::timeouts::TimeLimits;
 use super::{deliver, headers, respond};
@@ -72,21 +71,17 @@ impl Exchange {
 /// Forwards a request and gives the head of the answer, with a body that goes on by itself.
 pub async fn forward(
     exchange: Exchange,
+    chosen: Result<Chosen, ErrorKind>,
     mut head: RequestHead,
     body: Incoming,
     client: OnUpgrade,
     mut finish: Box<Finish>,
-) -> Response<ResponseBody> {
-    let worker = finish.worker.clone();
-    let chosen = match exchange
-        .routes
-        .choose(exchange.host_index, exchange.route_index, &head, worker.random())
-    {
+) -> Reply {
+    let chosen = match chosen {
         Ok(chosen) => chosen,
         Err(kind) => return fail(kind, &head, finish),
     };
     let cluster = chosen.cluster.clone();
-    finish.info.upstream_cluster = Some(cluster.model.clone());
     if let Some(protocol) = &head.upgrade
         && !upgrade_enabled(protocol, &exchange.action().upgrades, &exchange.chain.manager.upgrades)
     {
@@ -104,9 +99,6 @@ pub async fn forward(
     let mut finish = note(&head, &exchange.chain, finish);
     if head.upgrade.as_deref() == Some("connect") {
         return deliver::tunnel(&cluster, &head, client, finish).await;
-    }
-    if head.grpc && exchange.chain.istio_stats.is_some() {
-        finish.progress.grpc.set(Some(MessageCounter::default()));
     }
     let mut body = request_body(&exchange, body, &head, &finish);
     let progress = Rc::clone(&finish.progress);

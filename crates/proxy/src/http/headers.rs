@@ -120,7 +120,12 @@ pub fn prepare_request(
     request.headers.remove(header::EXPECT);
     let client = client_address(&request.headers, manager, connection);
     // Nobody is trusted with these: without a list of internal addresses every client is an outsider.
-    if request.headers.keys().any(|name| name.as_str().starts_with("x-envoy-")) {
+    // What proxies of the mesh tell each other is no such header, and comes with every request.
+    let steers = |name: &HeaderName| {
+        let rest = name.as_str().strip_prefix("x-envoy-");
+        rest.is_some_and(|rest| !rest.starts_with("peer-metadata"))
+    };
+    if request.headers.keys().any(steers) {
         for name in STEERING {
             request.headers.remove(name);
         }

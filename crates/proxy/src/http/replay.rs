@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::body::{BodyError, Progress};
+use crate::body::{BodyError, Progress};
 
 /// A request body of which the beginning is kept so that it can be sent again.
 #[derive(Debug)]

@@ -10,15 +10,17 @@ use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
-use super::body::{Progress, ResponseBody};
+use super::body::ResponseBody;
 use super::chain::HttpChain;
 use super::connection::HttpConnection;
-use super::filters::{self, Before};
 use super::finish::Finish;
 use super::forward;
 use super::intake::{Intake, intake};
-use super::{headers, peers, respond};
+use super::reply::{self, Reply};
+use super::{headers, respond};
+use crate::body::Progress;
 use crate::error::{BadRequest, ErrorKind, ProxyError, grpc_status_of};
+use crate::filters::{Answer, Passage, RequestPass};
 use crate::model::http::Upgrade;
 use crate::model::route::{RequireTls, RouteAction};
 use crate::observe::stream_info::{Captured, RequestFacts, StreamInfo};
@@ -26,23 +28,36 @@ use crate::request::{RequestHead, Scheme};
 use crate::route::headers::{apply_to_request, apply_to_response, ordered};
 use crate::route::rewrite;
 use crate::route::table::Found;
-use crate::runtime::CompiledRoutes;
+use crate::runtime::{Chosen, CompiledRoutes};
 
 /// Serves one request. Never fails: what goes wrong becomes an answer.
-pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+pub async fn serve(connection: Rc<HttpConnection>, request: Request<Incoming>) -> Response<ResponseBody> {
     // Stage 1: the configuration of this request, fixed until its end.
     let chain = connection.chain();
-    let worker = connection.worker.clone();
     let progress = Rc::new(Progress::default());
     let info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
     chain.stats.begin();
-    let mut finish = Finish::new(info, chain.clone(), worker.clone(), progress);
+    let finish = Finish::new(info, chain.clone(), connection.worker.clone(), progress);
 
+    // Stages 2 to 5: an answer.
+    let answer = answer(&connection, &chain, request, finish).await;
+
+    // Stage 6: up the filters, to the client.
+    reply::send(&chain, answer).await
+}
+
+async fn answer(
+    connection: &HttpConnection,
+    chain: &Arc<HttpChain>,
+    mut request: Request<Incoming>,
+    mut finish: Box<Finish>,
+) -> Reply {
     // Stage 2: one normalised form.
+    let worker = &connection.worker;
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let facts = raw_facts(&parts);
-    let mut head = match intake(parts, &chain, &connection.info) {
+    let mut head = match intake(parts, chain, &connection.info) {
         Intake::Request(head) => head,
         Intake::Redirect(path) => {
             finish.info.request = Some(facts);
@@ -50,10 +65,9 @@ pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming
         }
         Intake::Answer(status, kind) => {
             finish.info.request = Some(facts);
-            return refuse(status, kind, &connection, finish);
+            return refuse(status, kind, connection, finish);
         }
     };
-    finish.info.client_workload = peers::discover(&mut head.headers, &chain.peers, &connection);
     let client = headers::prepare_request(&mut head, &chain.manager, &connection.info, || worker.random());
     if let Some(via) = &chain.via {
         headers::append_to_list(&mut head.headers, &header::VIA, via);
@@ -66,45 +80,105 @@ pub async fn serve(connection: Rc<HttpConnection>, mut request: Request<Incoming
         finish.info.trace = Some(tracer.begin(&mut head.headers, || worker.random()));
     }
 
-    // Stage 3: the route.
-    let Some(routes) = chain.routes.clone() else {
-        return fail(ErrorKind::RouteNotFound, &head, finish);
-    };
+    // Stage 3: the route, and its cluster.
     let random = worker.random();
-    let Some(found) = routes.table.find(&head, random) else {
-        return fail(ErrorKind::RouteNotFound, &head, finish);
-    };
-    finish.info.route_name = Some(found.route.name.clone()).filter(|name| !name.is_empty());
-    finish.info.virtual_host = Some(found.host.name.clone());
-    finish.info.route_origin = found.route.origin.clone();
-    if found.host.require_tls != RequireTls::None && head.scheme == Scheme::Http {
-        let location = format!("https://{}{}", head.host(), head.path);
-        return redirect_to(&location, StatusCode::MOVED_PERMANENTLY, note(&head, &chain, finish));
+    let routed = chain.routes.as_ref().and_then(|routes| {
+        let found = routes.table.find(&head, random)?;
+        Some(Routed::new(routes, found, &head, worker.random()))
+    });
+    if let Some(routed) = &routed {
+        routed.tell(&mut finish);
     }
 
-    // Stage 4: the filters before the router.
-    let (finish, opened) = match filters::before(&chain, &routes, &found, &head, finish).await {
-        Before::Go { finish, opened } => (finish, opened),
-        Before::Answer(answer) => return *answer,
-    };
+    // Stage 4: down the filters before the router.
+    if !chain.filters.is_empty() {
+        let Finish {
+            info,
+            progress,
+            filters,
+            worker,
+            ..
+        } = &mut *finish;
+        let mut pass = RequestPass {
+            head: &mut head,
+            info,
+            progress,
+            istio: &worker.istio,
+            random: &worker.random,
+        };
+        if let Some(answer) = chain.filters.on_request(filters, &mut pass).await {
+            return filtered(answer, &head, note(&head, chain, finish));
+        }
+    }
 
     // Stage 5: what the route does.
-    let mut answer = act(&connection, &routes, &found, (head, body, on_upgrade), finish).await;
-    if let Some(opened) = opened {
-        opened.apply(answer.headers_mut());
+    let Some(routed) = routed else {
+        return fail(ErrorKind::RouteNotFound, &head, finish);
+    };
+    if routed.needs_tls {
+        let location = format!("https://{}{}", head.host(), head.path);
+        return redirect_to(&location, StatusCode::MOVED_PERMANENTLY, note(&head, chain, finish));
     }
-    answer
+    act(connection, routed, (head, body, on_upgrade), finish).await
+}
+
+/// A request's route and, where it forwards, the cluster that takes the request.
+#[derive(Debug)]
+struct Routed<'a> {
+    routes: &'a Arc<CompiledRoutes>,
+    found: Found<'a>,
+    chosen: Result<Chosen, ErrorKind>,
+    /// The request came without TLS, and the virtual host sends such ones to where it is.
+    needs_tls: bool,
+}
+
+// === impl Routed ===
+
+impl<'a> Routed<'a> {
+    fn new(routes: &'a Arc<CompiledRoutes>, found: Found<'a>, head: &RequestHead, random: u64) -> Self {
+        Self {
+            chosen: routes.choose(found.host_index, found.route_index, head, random),
+            needs_tls: found.host.require_tls != RequireTls::None && head.scheme == Scheme::Http,
+            routes,
+            found,
+        }
+    }
+
+    /// Notes what logs and filters want to know of it.
+    fn tell(&self, finish: &mut Finish) {
+        let found = &self.found;
+        finish.info.route_name = Some(found.route.name.clone()).filter(|name| !name.is_empty());
+        finish.info.virtual_host = Some(found.host.name.clone());
+        finish.info.route_origin = found.route.origin.clone();
+        if self.needs_tls {
+            return;
+        }
+        let chosen = self.chosen.as_ref().ok();
+        finish.info.upstream_cluster = chosen.map(|chosen| chosen.cluster.model.clone());
+        finish.filters = Passage::new(self.routes.filter_slots(found, chosen).cloned());
+    }
+}
+
+/// A filter's own answer.
+fn filtered(answer: Answer, head: &RequestHead, finish: Box<Finish>) -> Reply {
+    match answer {
+        Answer::Told { status, grpc, text } => {
+            let grpc = head.grpc.then(|| grpc.unwrap_or_else(|| grpc_status_of(status)));
+            respond::local(status, text, grpc, finish)
+        }
+        Answer::Plain { status, headers, body } => respond::with_body(status, headers, body, finish),
+    }
 }
 
 /// Does what the route says.
 async fn act(
     connection: &HttpConnection,
-    routes: &Arc<CompiledRoutes>,
-    found: &Found<'_>,
+    routed: Routed<'_>,
     (head, body, on_upgrade): (RequestHead, Incoming, OnUpgrade),
     finish: Box<Finish>,
-) -> Response<ResponseBody> {
+) -> Reply {
     let chain = finish.chain.clone();
+    let found = &routed.found;
     match &found.route.action {
         RouteAction::Direct(direct) => {
             if head.grpc {
@@ -131,23 +205,18 @@ async fn act(
         RouteAction::Forward(_) => {
             let exchange = forward::Exchange {
                 chain: chain.clone(),
-                routes: routes.clone(),
+                routes: routed.routes.clone(),
                 host_index: found.host_index,
                 route_index: found.route_index,
                 http2: connection.http2,
             };
-            forward::forward(exchange, head, body, on_upgrade, finish).await
+            forward::forward(exchange, routed.chosen, head, body, on_upgrade, finish).await
         }
     }
 }
 
 /// Answers a request that breaks the protocol.
-fn refuse(
-    status: StatusCode,
-    kind: ErrorKind,
-    connection: &HttpConnection,
-    mut finish: Box<Finish>,
-) -> Response<ResponseBody> {
+fn refuse(status: StatusCode, kind: ErrorKind, connection: &HttpConnection, mut finish: Box<Finish>) -> Reply {
     finish.info.details = Some(kind.details().into());
     let mut body = String::new();
     // What the codec would refuse is answered as Envoy's codec does: with the reason as text.
@@ -186,7 +255,7 @@ fn raw_facts(parts: &http::request::Parts) -> RequestFacts {
 }
 
 /// Answers with what an error kind says.
-pub fn fail(kind: ErrorKind, head: &RequestHead, finish: Box<Finish>) -> Response<ResponseBody> {
+pub fn fail(kind: ErrorKind, head: &RequestHead, finish: Box<Finish>) -> Reply {
     let chain = finish.chain.clone();
     respond::failure(&ProxyError::from(kind), head.grpc, note(head, &chain, finish))
 }
@@ -219,16 +288,11 @@ pub fn note(head: &RequestHead, chain: &Arc<HttpChain>, mut finish: Box<Finish>)
     finish
 }
 
-fn redirect_to(location: &str, status: StatusCode, finish: Box<Finish>) -> Response<ResponseBody> {
+fn redirect_to(location: &str, status: StatusCode, finish: Box<Finish>) -> Reply {
     redirect_with(HeaderMap::new(), location, status, finish)
 }
 
-fn redirect_with(
-    mut answer: HeaderMap,
-    location: &str,
-    status: StatusCode,
-    mut finish: Box<Finish>,
-) -> Response<ResponseBody> {
+fn redirect_with(mut answer: HeaderMap, location: &str, status: StatusCode, mut finish: Box<Finish>) -> Reply {
     if let Ok(location) = HeaderValue::try_from(location) {
         answer.insert(header::LOCATION, location);
     }

@@ -1,12 +1,13 @@
 //! Answers: the proxy's own, and what is changed on those of upstreams.
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Response, StatusCode, Version};
+use http::{StatusCode, Version};
 
 use super::body::ResponseBody;
 use super::chain::HttpChain;
 use super::finish::Finish;
-use super::{headers, peers};
+use super::headers;
+use super::reply::{Reply, ReplyBody};
 use crate::error::{ErrorKind, ProxyError};
 use crate::model::http::{LocalReply, ServerHeader};
 use crate::model::route::HeaderMutations;
@@ -15,7 +16,7 @@ use crate::request::RequestHead;
 use crate::route::headers::{add_to_response, apply_to_response};
 
 /// Answers instead of an upstream because something failed.
-pub fn failure(error: &ProxyError, grpc: bool, mut finish: Box<Finish>) -> Response<ResponseBody> {
+pub fn failure(error: &ProxyError, grpc: bool, mut finish: Box<Finish>) -> Reply {
     finish.info.flags.insert(error.kind.flag());
     finish.info.details = Some(error.kind.details().into());
     if let Some(reason) = &error.reason {
@@ -38,7 +39,7 @@ pub fn failure(error: &ProxyError, grpc: bool, mut finish: Box<Finish>) -> Respo
 }
 
 /// An answer of the proxy's own with a text body. A gRPC client gets the status (`grpc`) and message its protocol wants.
-pub fn local(status: StatusCode, body: String, grpc: Option<u32>, mut finish: Box<Finish>) -> Response<ResponseBody> {
+pub fn local(status: StatusCode, body: String, grpc: Option<u32>, mut finish: Box<Finish>) -> Reply {
     let mut answer = HeaderMap::new();
     if let Some(code) = grpc {
         finish.info.grpc_status = Some(code);
@@ -56,39 +57,23 @@ pub fn local(status: StatusCode, body: String, grpc: Option<u32>, mut finish: Bo
 }
 
 /// An answer of the proxy's own.
-pub fn with_body(
-    status: StatusCode,
-    headers: HeaderMap,
-    body: bytes::Bytes,
-    mut finish: Box<Finish>,
-) -> Response<ResponseBody> {
+pub fn with_body(status: StatusCode, headers: HeaderMap, body: bytes::Bytes, mut finish: Box<Finish>) -> Reply {
     let chain = finish.chain.clone();
-    let mut response = Response::new(ResponseBody::bare(bytes::Bytes::new()));
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
+    let mut headers = headers;
     finish.info.response_code = status.as_u16();
     let replies = &chain.manager.local_replies;
     let random = if replies.is_empty() { 0 } else { finish.worker.random() };
     let fits = |reply: &&LocalReply| log_filter::passes(&reply.filter, &finish.info, random);
     if let Some(reply) = replies.iter().find(fits) {
-        add_to_response(&reply.headers, response.headers_mut(), &finish.info);
+        add_to_response(&reply.headers, &mut headers, &finish.info);
     }
-    common(response.headers_mut(), &chain, false);
-    head(response.status(), response.headers(), &mut finish);
-    let to_head = finish
-        .info
-        .request
-        .as_ref()
-        .is_some_and(|request| request.method == Method::HEAD);
-    let bytes = Some(body).filter(|body| !body.is_empty());
-    if bytes.is_none() || to_head {
-        finish.complete();
-    }
-    *response.body_mut() = ResponseBody::Local {
-        bytes,
+    let mut reply = Reply::new(ReplyBody::Body(ResponseBody::Local {
+        bytes: Some(body).filter(|body| !body.is_empty()),
         finish: Some(finish),
-    };
-    response
+    }));
+    *reply.status_mut() = status;
+    *reply.headers_mut() = headers;
+    reply
 }
 
 /// Notes what the log wants of the head of an answer.
@@ -114,16 +99,12 @@ pub fn from_upstream(
     finish: &Finish,
 ) {
     headers::strip_hop_by_hop(response);
-    if finish.chain.peers.propagate {
-        peers::strip(response);
-    }
     for level in levels.iter().flatten() {
         apply_to_response(level, response, &finish.info);
     }
     if let Some(count) = attempt_count {
         response.insert(headers::ATTEMPT_COUNT, HeaderValue::from(count));
     }
-    common(response, &finish.chain, true);
     if finish.chain.manager.always_set_request_id_in_response
         && let Some(id) = request.headers.get(headers::REQUEST_ID)
     {
@@ -132,7 +113,7 @@ pub fn from_upstream(
 }
 
 /// `server` and `via`, which every answer has.
-fn common(response: &mut HeaderMap, chain: &HttpChain, upstream: bool) {
+pub fn common(response: &mut HeaderMap, chain: &HttpChain, upstream: bool) {
     match (&chain.manager.server_header, &chain.server) {
         (ServerHeader::Overwrite(_), Some(name)) => {
             response.insert(header::SERVER, name.clone());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::body::Progress;
+use crate::body::Progress;
 use crate::error::ErrorKind;
 use crate::model::http::HttpConnectionManager;
 use crate::model::route::Forward;

@@ -18,7 +18,7 @@ use super::chain_match::Facts;
 use super::inspect::{Inspect, Inspected, http2_preface, inspect};
 use super::sockets::{Command, SocketKey};
 use super::{original_dst, proxy_protocol};
-use crate::connection::{ConnectionInfo, TlsInfo};
+use crate::connection::{ConnectionInfo, TlsInfo, Told};
 use crate::http::connection as http_connection;
 use crate::model::http::Codec;
 use crate::model::listener::{Listener, TransportProtocol};
@@ -158,6 +158,7 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
         server_name: found.server_name,
         tls,
         identity,
+        told: Told::default(),
     });
 
     // Stage 6: whoever serves it, as it is now: the client may have waited long before its first byte.

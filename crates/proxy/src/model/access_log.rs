@@ -191,6 +191,20 @@ pub enum Operator {
     Environment(Arc<str>),
     /// `%METADATA(ROUTE:weft:object)%`: the rule that decided, as `object rule[n] file:line`.
     RouteOrigin,
+    /// `%DYNAMIC_METADATA(NAMESPACE:KEY*)%`.
+    DynamicMetadata {
+        /// Its namespace.
+        namespace: Arc<str>,
+        /// Keys down to the value; none is all of the namespace.
+        path: Vec<Arc<str>>,
+    },
+    /// `%FILTER_STATE(KEY:PLAIN|TYPED)%`.
+    FilterState {
+        /// Its key.
+        key: Arc<str>,
+        /// As JSON instead of text.
+        typed: bool,
+    },
     /// `%PROTOCOL%`-like text of the peer's principal (weft's own `%PEER_PRINCIPAL%`).
     PeerPrincipal,
     /// `%%`.

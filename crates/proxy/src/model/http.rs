@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::access_log::{AccessLog, LogFilter};
-use super::filters::FilterRules;
-use super::istio::{IstioStats, PeerExchange};
+use super::filters::ListedFilter;
 use super::matcher::Fraction;
 use super::route::{HeaderAdd, RouteConfig};
 
@@ -19,9 +18,9 @@ pub struct HttpConnectionManager {
     /// Where routes come from.
     pub routes: RouteSource,
     /// Filters before the router, in order.
-    pub filters: Vec<HttpFilter>,
-    /// Filters that routes may have rules for; those not listed do nothing, whatever routes say.
-    pub rules: FilterRules,
+    pub filters: Vec<ListedFilter>,
+    /// Names of filters that nobody knows and that are marked optional: they are left out.
+    pub left_out: Vec<Arc<str>>,
     /// Access logs.
     pub access_logs: Vec<AccessLog>,
     /// Spans of requests.
@@ -115,17 +114,6 @@ pub enum RouteSource {
     Inline(Arc<RouteConfig>),
     /// A route configuration by name over RDS (ADS).
     Rds(Arc<str>),
-}
-
-/// HTTP filters before the router.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HttpFilter {
-    /// `envoy.filters.http.grpc_stats`: counts gRPC messages.
-    GrpcStats,
-    /// `istio.stats`: Istio's standard metrics.
-    IstioStats(IstioStats),
-    /// `istio.metadata_exchange`: who the peers are.
-    PeerExchange(PeerExchange),
 }
 
 /// Spans of requests (Envoy `HttpConnectionManager.Tracing` with an OpenTelemetry provider).

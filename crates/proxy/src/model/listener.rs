@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::access_log::AccessLog;
+use super::filters::istio_stats::Config as IstioStats;
 use super::http::{HttpConnectionManager, RouteSource};
-use super::istio::IstioStats;
 use super::metadata::Origin;
 use super::route::VirtualHost;
 use super::tls::DownstreamTls;

@@ -7,9 +7,9 @@ pub mod access_log;
 pub mod bootstrap;
 pub mod cluster;
 pub mod convert;
+#[path = "../filters/config.rs"]
 pub mod filters;
 pub mod http;
-pub mod istio;
 pub mod listener;
 pub mod matcher;
 pub mod metadata;

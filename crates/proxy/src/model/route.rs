@@ -7,7 +7,7 @@ use bytes::Bytes;
 use regex::Regex;
 
 use super::access_log::Format;
-use super::filters::FilterRules;
+use super::filters::Override;
 use super::listener::WeightedTarget;
 use super::matcher::{Fraction, HeaderMatcher, QueryMatcher};
 use super::metadata::Origin;
@@ -29,6 +29,8 @@ pub struct RouteConfig {
     pub validate_clusters: bool,
     /// The port of the host plays no part in choosing a virtual host.
     pub ignore_port_in_host_matching: bool,
+    /// What filters are told of every request.
+    pub filters: Vec<Override>,
 }
 
 /// A virtual host.
@@ -50,8 +52,8 @@ pub struct VirtualHost {
     pub include_request_attempt_count: bool,
     /// Tell the client.
     pub include_attempt_count_in_response: bool,
-    /// What filters do with its requests.
-    pub filters: FilterRules,
+    /// What filters are told of its requests.
+    pub filters: Vec<Override>,
     /// Where it comes from.
     pub origin: Option<Origin>,
 }
@@ -79,8 +81,8 @@ pub struct Route {
     pub action: RouteAction,
     /// Header changes.
     pub headers: HeaderMutations,
-    /// What filters do with its requests.
-    pub filters: FilterRules,
+    /// What filters are told of its requests.
+    pub filters: Vec<Override>,
     /// Where it comes from.
     pub origin: Option<Origin>,
 }
@@ -188,6 +190,8 @@ pub struct WeightedCluster {
     pub headers: HeaderMutations,
     /// Change of the host.
     pub host_rewrite: Option<Arc<str>>,
+    /// What filters are told of requests that go there.
+    pub filters: Vec<Override>,
 }
 
 /// Change of a path.
@@ -354,6 +358,21 @@ pub struct RetryOn {
     pub grpc_resource_exhausted: bool,
     /// gRPC `unavailable`.
     pub grpc_unavailable: bool,
+}
+
+// === impl RouteAction ===
+
+impl RouteAction {
+    /// The clusters that requests are spread over by weight; empty where they are not.
+    pub fn weighted(&self) -> &[WeightedCluster] {
+        match self {
+            Self::Forward(forward) => match &forward.target {
+                Target::Weighted(clusters) => clusters,
+                Target::Cluster(_) | Target::Header(_) => &[],
+            },
+            Self::Redirect(_) | Self::Direct(_) => &[],
+        }
+    }
 }
 
 // === impl VirtualHost ===

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::als::{Exporter, Exporters, LogKind};
 use super::log_filter;
-use super::render::{Headers, write_format, write_operator};
+use super::render::{Headers, noted, write_format, write_operator};
 use super::stream_info::StreamInfo;
 use crate::model::access_log::{AccessLog, Format, FormatPart, JsonValue, LogFormat, LogSink, Operator};
 use crate::worker::Worker;
@@ -261,6 +261,9 @@ fn json_text(format: &Format, info: &StreamInfo) -> Option<Value> {
         },
     ] = format.parts.as_slice()
     {
+        if let Some(value) = noted(operator, info) {
+            return Some(value);
+        }
         if !write_operator(operator, info, Headers::Kept, &mut out) {
             return (!format.omit_empty).then_some(Value::Null);
         }

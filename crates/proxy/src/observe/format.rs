@@ -199,6 +199,30 @@ fn with_argument(name: &str, argument: &str) -> Result<Option<Operator>, &'stati
         },
         "ENVIRONMENT" => Operator::Environment(Arc::from(argument)),
         "METADATA" if argument == "ROUTE:weft:object" => Operator::RouteOrigin,
+        "DYNAMIC_METADATA" => {
+            let mut keys = argument.split(':').map(Arc::from);
+            let namespace: Arc<str> = keys
+                .next()
+                .filter(|name: &Arc<str>| !name.is_empty())
+                .ok_or("it needs a namespace")?;
+            Operator::DynamicMetadata {
+                namespace,
+                path: keys.collect(),
+            }
+        }
+        "FILTER_STATE" => {
+            let (key, form) = argument.split_once(':').unwrap_or((argument, "TYPED"));
+            let typed = match form {
+                _ if key.is_empty() => return Err("it needs a key"),
+                "TYPED" => true,
+                "PLAIN" => false,
+                _ => return Err("only PLAIN and TYPED are supported"),
+            };
+            Operator::FilterState {
+                key: Arc::from(key),
+                typed,
+            }
+        }
         _ => return Ok(None),
     }))
 }
@@ -250,6 +274,12 @@ mod tests {
             ),
             ("%RESP(:status)%", "ResponseHeader(Status, None)"),
             ("%GRPC_STATUS(NUMBER)%", "GrpcStatus { number: true }"),
+            (
+                "%DYNAMIC_METADATA(a.b:c:d):5%",
+                "DynamicMetadata { namespace: \"a.b\", path: [\"c\", \"d\"] }:5",
+            ),
+            ("%FILTER_STATE(a.b)%", "FilterState { key: \"a.b\", typed: true }"),
+            ("%FILTER_STATE(a:PLAIN)%", "FilterState { key: \"a\", typed: false }"),
         ] {
             assert_eq!(shape(source).as_deref(), Ok(expected), "{source}");
         }
@@ -266,6 +296,10 @@ mod tests {
             (
                 "x%REQ(a b)%",
                 "operator %REQ(a b)% at byte 1: that is not a header name",
+            ),
+            (
+                "%FILTER_STATE(a:FIELD:b)%",
+                "operator %FILTER_STATE(a:FIELD:b)% at byte 0: only PLAIN and TYPED are supported",
             ),
             (
                 "%REQ(a):x%",

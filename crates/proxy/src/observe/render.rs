@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::SocketAddr;
 
 use http::{HeaderMap, Version};
+use serde_json::Value;
 
 use super::stream_info::{Captured, StreamInfo, millis};
 use super::{digits, time_format};
@@ -129,6 +130,7 @@ pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'
             .route_origin
             .as_ref()
             .is_some_and(|origin| write!(out, "{origin}").is_ok()),
+        Operator::DynamicMetadata { .. } | Operator::FilterState { .. } => note(operator, info, out),
         Operator::PeerPrincipal => connection.peer_identity().is_some_and(|id| text(out, &id.principal())),
         Operator::Percent => text(out, "%"),
     }
@@ -220,6 +222,33 @@ fn kept(key: &HeaderKey, values: &Captured, out: &mut String) -> bool {
     };
     let value = values.iter().find(|(name, _)| name == wanted);
     value.is_some_and(|(_, value)| safe(out, value.as_bytes()))
+}
+
+/// What a filter left, as JSON; `None` for any other operator as well.
+pub fn noted(operator: &Operator, info: &StreamInfo) -> Option<Value> {
+    let notes = info.notes.as_deref()?;
+    if let Operator::DynamicMetadata { namespace, path } = operator {
+        notes.find(namespace, path).filter(|value| !value.is_null()).cloned()
+    } else if let Operator::FilterState { key, typed } = operator {
+        let value = notes.state(key)?;
+        Some(if *typed {
+            value.typed()
+        } else {
+            Value::from(value.plain())
+        })
+    } else {
+        None
+    }
+}
+
+/// The same in text: JSON, but for a text of metadata and for filter state that is to be plain.
+fn note(operator: &Operator, info: &StreamInfo, out: &mut String) -> bool {
+    let is_json = matches!(operator, Operator::FilterState { typed: true, .. });
+    match noted(operator, info) {
+        None => false,
+        Some(Value::String(text)) if !is_json => safe(out, text.as_bytes()),
+        Some(value) => safe(out, value.to_string().as_bytes()),
+    }
 }
 
 fn text(out: &mut String, value: &str) -> bool {

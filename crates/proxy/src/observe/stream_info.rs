@@ -16,6 +16,7 @@ use crate::error::ResponseFlags;
 use crate::model::cluster::Cluster;
 use crate::model::metadata::{Origin, WorkloadRef};
 use crate::observe::istio::shard::Identity;
+use crate::observe::notes::Notes;
 use crate::observe::trace::context::TraceContext;
 use crate::request::Scheme;
 
@@ -75,6 +76,8 @@ pub struct StreamInfo {
     pub virtual_host: Option<Arc<str>>,
     /// Where the route comes from.
     pub route_origin: Option<Origin>,
+    /// What filters leave for later ones and for the log; `None` where that is nothing.
+    pub notes: Option<Box<Notes>>,
     /// Its place in a trace, where the connection manager traces.
     pub trace: Option<TraceContext>,
     /// When the request had arrived whole.
@@ -136,11 +139,17 @@ impl StreamInfo {
             route_name: None,
             virtual_host: None,
             route_origin: None,
+            notes: None,
             trace: None,
             request_done_at: None,
             response_began_at: None,
             finished_at: None,
         }
+    }
+
+    /// Where filters leave something.
+    pub fn notes(&mut self) -> &mut Notes {
+        self.notes.get_or_insert_default()
     }
 
     /// Milliseconds from the beginning to `at`.

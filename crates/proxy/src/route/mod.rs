@@ -2,7 +2,6 @@
 //!
 //! No clock, no I/O, no randomness: random numbers are arguments.
 
-pub mod filters;
 pub mod headers;
 pub mod hosts;
 pub mod matcher;

@@ -188,7 +188,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::filters::FilterRules;
     use crate::model::route::{DirectResponse, HeaderMutations, RouteAction, RouteMatch};
     use crate::request::Scheme;
 
@@ -207,7 +206,7 @@ mod tests {
                 body: bytes::Bytes::new(),
             }),
             headers: HeaderMutations::default(),
-            filters: FilterRules::default(),
+            filters: Vec::new(),
             origin: None,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::time::{Instant, interval_at};
 
 use super::copy::Copied;
-use crate::model::istio::IstioStats;
+use crate::model::filters::istio_stats::Config as IstioStats;
 use crate::observe::istio::series::TcpSeries;
 use crate::observe::stream_info::StreamInfo;
 use crate::worker::Worker;

@@ -23,12 +23,16 @@ pub(crate) struct Addresses {
 
 /// The file as JSON.
 pub(crate) fn bootstrap(row: &Row, addresses: &Addresses, access_log: &Path) -> Value {
+    let format = row
+        .log
+        .as_ref()
+        .map_or_else(|| LOG_FORMAT.to_owned(), |format| format!("{format}\n"));
     let logs = json!([{
         "name": "envoy.access_loggers.file",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             "path": access_log,
-            "log_format": {"text_format_source": {"inline_string": LOG_FORMAT}},
+            "log_format": {"text_format_source": {"inline_string": format}},
         },
     }]);
     let filter = match &row.tcp_proxy {

@@ -12,7 +12,7 @@ mod run;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -31,8 +31,23 @@ macro_rules! tables {
 }
 
 tables!(
-    matching, hosts, rewriting, redirects, headers, forwarding, retries, timeouts, upgrades, protocols, bodies, limits,
-    tcp, tracing, filters
+    matching,
+    hosts,
+    rewriting,
+    redirects,
+    headers,
+    forwarding,
+    retries,
+    timeouts,
+    upgrades,
+    protocols,
+    bodies,
+    limits,
+    tcp,
+    tracing,
+    filters,
+    filter_list,
+    grpc_stats
 );
 
 /// Runs every row of a table and reports all that differ.
@@ -71,7 +86,24 @@ async fn check(file: &str, text: &str) {
     );
 }
 
+/// Both must end at once, and ours must say why.
+async fn check_refusal(row: &Row, reason: &str) -> Result<()> {
+    let theirs = run::refusal(row, run::Side::Envoy).await.context("envoy")?;
+    if std::env::var("WEFT_ORACLE_SIDE").is_ok_and(|side| side == "envoy") {
+        return Ok(());
+    }
+    let ours = run::refusal(row, run::Side::Weft).await.context("weft-proxy")?;
+    ensure!(
+        ours.contains(reason),
+        "weft-proxy should say {reason:?} and says:\n{ours}\nenvoy says:\n{theirs}"
+    );
+    Ok(())
+}
+
 async fn check_row(row: &Row) -> Result<()> {
+    if let Some(reason) = &row.refused {
+        return check_refusal(row, reason).await;
+    }
     let envoy = run::run(row, run::Side::Envoy).await.context("envoy")?;
     envoy.check_expectations(row)?;
     if std::env::var("WEFT_ORACLE_SIDE").is_ok_and(|side| side == "envoy") {

@@ -21,6 +21,7 @@ const BODY_SHOWN: usize = 400;
 pub(crate) struct Outcome {
     pub(crate) steps: Vec<Step>,
     pub(crate) access_log: Vec<String>,
+    pub(crate) stats: Vec<String>,
 }
 
 /// One request: what came back and what upstreams received.
@@ -76,6 +77,9 @@ impl Outcome {
         }
         for line in &self.access_log {
             let _ = writeln!(text, "log {}", flags_sorted(line));
+        }
+        for stat in &self.stats {
+            let _ = writeln!(text, "stat {stat}");
         }
         text
     }

@@ -35,6 +35,12 @@ pub(crate) struct Row {
     pub(crate) requests: Vec<Request>,
     /// The requests are sent that many times, and only the share of each upstream is compared, with this tolerance in percent.
     pub(crate) share: Option<Share>,
+    /// Statistics that are compared after the last request; one that is not there is zero.
+    pub(crate) stats: Vec<String>,
+    /// Format of the access log's lines instead of the usual one.
+    pub(crate) log: Option<String>,
+    /// Both refuse to start on this configuration, and ours says this.
+    pub(crate) refused: Option<String>,
     /// Our proxy differs on purpose, for this reason; the row fails when it no longer differs.
     pub(crate) differs: Option<String>,
     /// The same for the access log alone; everything else must agree.

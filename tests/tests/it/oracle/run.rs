@@ -53,10 +53,7 @@ pub(crate) async fn run(row: &Row, side: Side) -> Result<Outcome> {
         &config,
         serde_json::to_vec_pretty(&bootstrap::bootstrap(row, &addresses, &access_log))?,
     )?;
-    let mut proxy = match side {
-        Side::Envoy => envoy::start(&config, dir.path())?,
-        Side::Weft => weft::start(&config, dir.path())?,
-    };
+    let mut proxy = start(side, &config, dir.path())?;
     proxy
         .wait_until("readiness", START_LIMIT, || is_ready(addresses.admin))
         .await?;
@@ -64,9 +61,56 @@ pub(crate) async fn run(row: &Row, side: Side) -> Result<Outcome> {
         backends: BTreeMap::from([("a", a), ("b", b)]),
         listener: addresses.listener,
     };
-    let seen = bench.exchange_all(row).await;
+    let mut seen = bench.exchange_all(row).await;
+    if let Ok(outcome) = &mut seen {
+        outcome.stats = stats(addresses.admin, &row.stats).await?;
+    }
     let log = proxy.log();
     finish(proxy, seen, &log, &access_log).await
+}
+
+fn start(side: Side, config: &std::path::Path, dir: &std::path::Path) -> Result<Process> {
+    match side {
+        Side::Envoy => envoy::start(config, dir),
+        Side::Weft => weft::start(config, dir),
+    }
+}
+
+/// What a proxy says that ends at once because of its configuration.
+pub(crate) async fn refusal(row: &Row, side: Side) -> Result<String> {
+    let dir = tempfile::tempdir()?;
+    let addresses = Addresses {
+        listener: ports::free()?,
+        admin: ports::free()?,
+        a: ports::free()?,
+        b: ports::free()?,
+        down: ports::free()?,
+    };
+    let config = dir.path().join("bootstrap.json");
+    let file = bootstrap::bootstrap(row, &addresses, &dir.path().join("access.log"));
+    std::fs::write(&config, serde_json::to_vec_pretty(&file)?)?;
+    start(side, &config, dir.path())?.failure(START_LIMIT).await
+}
+
+/// The statistics of these names, in their order.
+async fn stats(admin: SocketAddr, names: &[String]) -> Result<Vec<String>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut stream = TcpStream::connect(admin).await?;
+    stream
+        .write_all(b"GET /stats HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        .await?;
+    let response = wire::read(&mut stream, &mut BytesMut::new(), Kind::Response).await?;
+    let page = response.context("no statistics")?;
+    let page = String::from_utf8_lossy(&page.body).into_owned();
+    let value = |name: &String| {
+        let found = page
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        format!("{name}: {}", found.unwrap_or("0"))
+    };
+    Ok(names.iter().map(value).collect())
 }
 
 /// The access log is complete once the proxy has ended.

@@ -82,6 +82,15 @@ impl Process {
         Ok(())
     }
 
+    /// Waits for a program that fails by itself, and gives what it has written.
+    pub(crate) async fn failure(mut self, limit: Duration) -> Result<String> {
+        let ended = tokio::time::timeout(limit, self.child.wait()).await;
+        let status =
+            ended.with_context(|| format!("{} did not end within {limit:?}:\n{}", self.name, self.log()))??;
+        ensure!(!status.success(), "{} did not fail:\n{}", self.name, self.log());
+        Ok(self.log())
+    }
+
     /// Sends a signal, without its SIG.
     pub(crate) async fn signal(&self, name: &str) -> Result<()> {
         let pid = self.id()?.to_string();

@@ -1,5 +1,6 @@
 //! The HTTP connection manager and protocol options.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use weft_proto::xds::envoy::config::core::v3 as core;
@@ -8,15 +9,13 @@ use weft_proto::xds::envoy::extensions::filters::network::http_connection_manage
 use weft_proto::xds::envoy::r#type::v3::Percent;
 
 use super::access_log::{access_logs, log_filter};
-use super::filters;
 use super::route_headers::additions;
 use super::secret::envoy_grpc_cluster;
-use super::typed_struct::{IstioFilter, istio_filter};
 use super::{
     Path, Result, boolean, duration, enumeration, header_name, holds, optional_duration, required, route_config, text,
     uint32, unpack,
 };
-use crate::model::filters::FilterRules;
+use crate::model::filters::{self, ListedFilter};
 use crate::model::http as model;
 use crate::model::matcher::Fraction;
 
@@ -31,7 +30,7 @@ pub(super) fn connection_manager(
     let time = |value: Option<&weft_proto::xds::google::protobuf::Duration>, default, field: &str| {
         duration(value, default, &at.field(field))
     };
-    let (router, filters, rules) = http_filters(source, at)?;
+    let filters = http_filters(source, at)?;
     Ok(model::HttpConnectionManager {
         stat_prefix: text(&source.stat_prefix),
         codec: match enumeration(source.codec_type, at, "codec_type")? {
@@ -41,8 +40,8 @@ pub(super) fn connection_manager(
             CodecType::Http3 => return Err(at.field("codec_type").error("HTTP3 is not supported")),
         },
         routes: route_source(source, at)?,
-        filters,
-        rules,
+        filters: filters.before,
+        left_out: filters.left_out,
         access_logs: access_logs(&source.access_log, &at.field("access_log"))?,
         tracing: source
             .tracing
@@ -93,7 +92,7 @@ pub(super) fn connection_manager(
             source.http2_protocol_options.as_ref(),
             &at.field("http2_protocol_options"),
         )?,
-        suppress_envoy_headers: router.suppress_envoy_headers,
+        suppress_envoy_headers: filters.router.suppress_envoy_headers,
         local_replies: local_replies(source, at)?,
     })
 }
@@ -113,15 +112,19 @@ fn local_replies(source: &hcm::HttpConnectionManager, at: &Path) -> Result<Vec<m
     { mappers }.enumerate().map(one).collect()
 }
 
+/// What `http_filters` says.
+struct Filters {
+    router: Router,
+    before: Vec<ListedFilter>,
+    left_out: Vec<Arc<str>>,
+}
+
 /// The router's options, and the filters before it; it must be there, and last, as in Envoy.
-fn http_filters(
-    source: &hcm::HttpConnectionManager,
-    at: &Path,
-) -> Result<(Router, Vec<model::HttpFilter>, FilterRules)> {
+fn http_filters(source: &hcm::HttpConnectionManager, at: &Path) -> Result<Filters> {
     let at = at.field("http_filters");
     let mut router = None;
     let mut before = Vec::new();
-    let mut rules = FilterRules::default();
+    let mut left_out = Vec::new();
     for (index, filter) in source.http_filters.iter().enumerate() {
         let at = at.index(index);
         let Some(hcm::http_filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
@@ -130,21 +133,33 @@ fn http_filters(
         if router.is_some() {
             return Err(at.error("the router must be the last filter"));
         }
+        let at_config = at.field("typed_config");
         if holds::<Router>(any) {
-            router = Some(unpack::<Router>(any, &at.field("typed_config"))?);
-        } else if let Some(istio) = istio_filter(any, &at.field("typed_config"))? {
-            before.push(match istio {
-                IstioFilter::Stats(stats) => model::HttpFilter::IstioStats(stats),
-                IstioFilter::PeerExchange(exchange) => model::HttpFilter::PeerExchange(exchange),
-            });
-        } else if !filters::listed(any, &mut rules, &at.field("typed_config"))? && !filter.is_optional {
-            return Err(at
-                .field("typed_config")
-                .error(format!("{} is not supported", any.type_url)));
+            if filter.disabled {
+                return Err(at.field("disabled").error("the last filter cannot be disabled"));
+            }
+            router = Some(unpack::<Router>(any, &at_config)?);
+            continue;
+        }
+        // A filter that is known is never left out, however optional it is.
+        match filters::read(any, &at_config)? {
+            Some(config) => before.push(ListedFilter {
+                name: text(&filter.name),
+                disabled: filter.disabled,
+                config,
+            }),
+            None if filters::is_for_routes(any, &at_config) => {
+                return Err(at_config.error(format!("{} is for routes, the list has another", any.type_url)));
+            }
+            None if filter.is_optional => left_out.push(text(&filter.name)),
+            None => return Err(at_config.error(format!("{} is not supported", any.type_url))),
         }
     }
-    let router = router.ok_or_else(|| at.error("the last filter must be envoy.filters.http.router"))?;
-    Ok((router, before, rules))
+    Ok(Filters {
+        router: router.ok_or_else(|| at.error("the last filter must be envoy.filters.http.router"))?,
+        before,
+        left_out,
+    })
 }
 
 fn route_source(source: &hcm::HttpConnectionManager, at: &Path) -> Result<model::RouteSource> {

@@ -16,11 +16,11 @@ use weft_proto::xds::google::protobuf::Any;
 
 use super::access_log::access_logs;
 use super::http::connection_manager;
-use super::typed_struct::{IstioFilter, istio_filter};
 use super::{
     Path, Result, boolean, duration, enumeration, holds, optional_duration, origin, socket_address, text, tls, uint32,
     unpack,
 };
+use crate::model::filters::istio_stats;
 use crate::model::listener as model;
 
 /// The filter state whose value Envoy offers to upstreams by ALPN.
@@ -221,7 +221,7 @@ fn action(filters: &[listener::Filter], at: &Path) -> Result<model::ChainAction>
             upstream_alpn.extend(filter_state(&unpack(any, &at)?, &at)?);
             continue;
         }
-        let Some(IstioFilter::Stats(own)) = istio_filter(any, &at)? else {
+        let Some(own) = istio_stats::read(any, &at)? else {
             let reason =
                 "only istio.stats and set_filter_state are supported before http_connection_manager or tcp_proxy";
             return Err(at.error(reason));

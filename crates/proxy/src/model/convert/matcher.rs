@@ -8,7 +8,7 @@ use weft_proto::xds::envoy::r#type::matcher::v3 as matcher;
 use super::{Path, Result, full_regex, header_key, text};
 use crate::model::matcher::{HeaderMatcher, HeaderValueMatcher, QueryMatcher, StringMatcher};
 
-pub(super) fn string_matcher(source: &matcher::StringMatcher, at: &Path) -> Result<StringMatcher> {
+pub(in crate::model) fn string_matcher(source: &matcher::StringMatcher, at: &Path) -> Result<StringMatcher> {
     use matcher::string_matcher::MatchPattern;
     let ignore_case = source.ignore_case;
     let value = |value: &str| -> Arc<str> { text(value) };
@@ -37,7 +37,7 @@ pub(super) fn string_matcher(source: &matcher::StringMatcher, at: &Path) -> Resu
     })
 }
 
-pub(super) fn header_matchers(source: &[route::HeaderMatcher], at: &Path) -> Result<Vec<HeaderMatcher>> {
+pub(in crate::model) fn header_matchers(source: &[route::HeaderMatcher], at: &Path) -> Result<Vec<HeaderMatcher>> {
     source
         .iter()
         .enumerate()
@@ -45,7 +45,7 @@ pub(super) fn header_matchers(source: &[route::HeaderMatcher], at: &Path) -> Res
         .collect()
 }
 
-pub(super) fn header_matcher(source: &route::HeaderMatcher, at: &Path) -> Result<HeaderMatcher> {
+pub(in crate::model) fn header_matcher(source: &route::HeaderMatcher, at: &Path) -> Result<HeaderMatcher> {
     use route::header_matcher::HeaderMatchSpecifier as Specifier;
     let plain = |value: &str| text(value);
     let string = |matcher| HeaderValueMatcher::String(matcher);

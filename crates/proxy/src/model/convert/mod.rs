@@ -12,17 +12,16 @@ mod access_log;
 mod cluster;
 mod descriptors;
 mod endpoint;
-mod filters;
 mod http;
 mod listener;
-mod matcher;
+pub(in crate::model) mod matcher;
 mod route;
 mod route_headers;
 mod route_retry;
 mod secret;
 mod supported;
 mod tls;
-mod typed_struct;
+pub(in crate::model) mod typed_struct;
 mod unsupported;
 
 use std::fmt;
@@ -43,6 +42,12 @@ pub use route_retry::parse_retry_on;
 pub use secret::{grpc_cluster, secret};
 pub use unsupported::{Unsupported, unsupported_fields};
 
+/// Type of what a route says about a filter.
+pub const FILTER_CONFIG_URL: &str = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
+
+/// Type that stands in files for a configuration without a type. Only the reader of files writes it: it is no type that anybody sends.
+pub const NOTHING_URL: &str = "nothing/google.protobuf.Empty";
+
 /// Why a resource cannot become part of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {reason}")]
@@ -57,7 +62,7 @@ pub struct ConvertError {
 #[derive(Clone, Debug, Default)]
 pub struct Path(String);
 
-type Result<T> = std::result::Result<T, ConvertError>;
+pub(in crate::model) type Result<T> = std::result::Result<T, ConvertError>;
 
 // === impl Path ===
 
@@ -67,22 +72,22 @@ impl Path {
         Self(name.to_owned())
     }
 
-    fn field(&self, name: &str) -> Self {
+    pub(in crate::model) fn field(&self, name: &str) -> Self {
         if self.0.is_empty() {
             return Self(name.to_owned());
         }
         Self(format!("{}.{name}", self.0))
     }
 
-    fn index(&self, index: usize) -> Self {
+    pub(in crate::model) fn index(&self, index: usize) -> Self {
         Self(format!("{}[{index}]", self.0))
     }
 
-    fn key(&self, key: &str) -> Self {
+    pub(in crate::model) fn key(&self, key: &str) -> Self {
         Self(format!("{}[{key:?}]", self.0))
     }
 
-    fn error(&self, reason: impl fmt::Display) -> ConvertError {
+    pub(in crate::model) fn error(&self, reason: impl fmt::Display) -> ConvertError {
         ConvertError {
             path: self.0.clone(),
             reason: reason.to_string(),
@@ -97,12 +102,12 @@ impl fmt::Display for Path {
 }
 
 /// The value of a message field that must be there.
-fn required<'a, T>(value: Option<&'a T>, at: &Path, field: &str) -> Result<&'a T> {
+pub(in crate::model) fn required<'a, T>(value: Option<&'a T>, at: &Path, field: &str) -> Result<&'a T> {
     value.ok_or_else(|| at.field(field).error("is required"))
 }
 
 /// Decodes an `Any` that must hold `T`.
-fn unpack<T: Message + Name + Default>(any: &pb::Any, at: &Path) -> Result<T> {
+pub(in crate::model) fn unpack<T: Message + Name + Default>(any: &pb::Any, at: &Path) -> Result<T> {
     if any.type_url != T::type_url() {
         return Err(at.error(format!("holds {}, expected {}", any.type_url, T::type_url())));
     }
@@ -110,15 +115,15 @@ fn unpack<T: Message + Name + Default>(any: &pb::Any, at: &Path) -> Result<T> {
 }
 
 /// Whether an `Any` holds `T`.
-fn holds<T: Name>(any: &pb::Any) -> bool {
+pub(in crate::model) fn holds<T: Name>(any: &pb::Any) -> bool {
     any.type_url == T::type_url()
 }
 
-fn duration(value: Option<&pb::Duration>, default: Duration, at: &Path) -> Result<Duration> {
+pub(in crate::model) fn duration(value: Option<&pb::Duration>, default: Duration, at: &Path) -> Result<Duration> {
     optional_duration(value, at).map(|value| value.unwrap_or(default))
 }
 
-fn optional_duration(value: Option<&pb::Duration>, at: &Path) -> Result<Option<Duration>> {
+pub(in crate::model) fn optional_duration(value: Option<&pb::Duration>, at: &Path) -> Result<Option<Duration>> {
     let Some(value) = value else {
         return Ok(None);
     };
@@ -127,16 +132,16 @@ fn optional_duration(value: Option<&pb::Duration>, at: &Path) -> Result<Option<D
     Ok(Some(Duration::new(seconds, nanos)))
 }
 
-fn uint32(value: Option<&pb::UInt32Value>, default: u32) -> u32 {
+pub(in crate::model) fn uint32(value: Option<&pb::UInt32Value>, default: u32) -> u32 {
     value.map_or(default, |value| value.value)
 }
 
-fn boolean(value: Option<&pb::BoolValue>, default: bool) -> bool {
+pub(in crate::model) fn boolean(value: Option<&pb::BoolValue>, default: bool) -> bool {
     value.map_or(default, |value| value.value)
 }
 
 /// An enum field, refused when its number is unknown.
-fn enumeration<E: TryFrom<i32>>(value: i32, at: &Path, field: &str) -> Result<E> {
+pub(in crate::model) fn enumeration<E: TryFrom<i32>>(value: i32, at: &Path, field: &str) -> Result<E> {
     E::try_from(value).map_err(|_| at.field(field).error(format!("has the unknown value {value}")))
 }
 
@@ -178,7 +183,7 @@ fn port(socket: &core::SocketAddress, at: &Path) -> Result<u16> {
 }
 
 /// A name as shared text.
-fn text(value: &str) -> Arc<str> {
+pub(in crate::model) fn text(value: &str) -> Arc<str> {
     Arc::from(value)
 }
 
@@ -218,13 +223,13 @@ fn substitution(source: &str, at: &Path) -> Result<Arc<str>> {
     Ok(Arc::from(out))
 }
 
-fn header_name(value: &str, at: &Path) -> Result<::http::HeaderName> {
+pub(in crate::model) fn header_name(value: &str, at: &Path) -> Result<::http::HeaderName> {
     value
         .parse()
         .map_err(|_| at.error(format!("{value:?} is not a header name")))
 }
 
-fn header_key(value: &str, at: &Path) -> Result<super::matcher::HeaderKey> {
+pub(in crate::model) fn header_key(value: &str, at: &Path) -> Result<super::matcher::HeaderKey> {
     use super::matcher::HeaderKey;
     Ok(match value.to_ascii_lowercase().as_str() {
         ":method" => HeaderKey::Method,
@@ -236,7 +241,7 @@ fn header_key(value: &str, at: &Path) -> Result<super::matcher::HeaderKey> {
     })
 }
 
-fn status(code: u32, at: &Path) -> Result<::http::StatusCode> {
+pub(in crate::model) fn status(code: u32, at: &Path) -> Result<::http::StatusCode> {
     let code16 = u16::try_from(code).ok();
     code16
         .and_then(|code| ::http::StatusCode::from_u16(code).ok())
@@ -245,7 +250,7 @@ fn status(code: u32, at: &Path) -> Result<::http::StatusCode> {
 }
 
 /// Inline bytes or a file's path.
-fn data_source(source: &core::DataSource, at: &Path) -> Result<super::secret::DataSource> {
+pub(in crate::model) fn data_source(source: &core::DataSource, at: &Path) -> Result<super::secret::DataSource> {
     use core::data_source::Specifier;
 
     use super::secret::DataSource;
@@ -262,7 +267,7 @@ fn data_source(source: &core::DataSource, at: &Path) -> Result<super::secret::Da
     })
 }
 
-fn fraction(
+pub(in crate::model) fn fraction(
     percent: &weft_proto::xds::envoy::r#type::v3::FractionalPercent,
     at: &Path,
 ) -> Result<super::matcher::Fraction> {

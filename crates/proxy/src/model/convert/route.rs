@@ -6,7 +6,6 @@ use std::time::Duration;
 use weft_proto::xds::envoy::config::route::v3 as route;
 use weft_proto::xds::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 
-use super::filters;
 use super::matcher::{header_matchers, query_matchers};
 use super::route_headers::mutations;
 use super::route_retry::retry;
@@ -14,6 +13,7 @@ use super::{
     Path, Result, boolean, compile_regex, data_source, duration, enumeration, fraction, full_regex, header_name,
     optional_duration, origin, required, status, substitution, text, uint32,
 };
+use crate::model::filters::overrides;
 use crate::model::http::Upgrade;
 use crate::model::listener::WeightedTarget;
 use crate::model::route as model;
@@ -51,6 +51,7 @@ pub fn route_config(source: &route::RouteConfiguration, at: &Path) -> Result<mod
         most_specific_header_mutations_wins: source.most_specific_header_mutations_wins,
         validate_clusters: boolean(source.validate_clusters.as_ref(), false),
         ignore_port_in_host_matching: source.ignore_port_in_host_matching,
+        filters: overrides(&source.typed_per_filter_config, at)?,
     })
 }
 
@@ -104,7 +105,7 @@ fn virtual_host(source: &route::VirtualHost, body_max: usize, at: &Path) -> Resu
         retry: retry(source.retry_policy.as_ref(), &at.field("retry_policy"))?,
         include_request_attempt_count: source.include_request_attempt_count,
         include_attempt_count_in_response: source.include_attempt_count_in_response,
-        filters: filters::per_route(&source.typed_per_filter_config, at)?,
+        filters: overrides(&source.typed_per_filter_config, at)?,
         origin: origin(source.metadata.as_ref()),
     })
 }
@@ -133,7 +134,7 @@ fn one_route(source: &route::Route, body_max: usize, at: &Path) -> Result<model:
             &source.response_headers_to_remove,
             at,
         )?,
-        filters: filters::per_route(&source.typed_per_filter_config, at)?,
+        filters: overrides(&source.typed_per_filter_config, at)?,
         origin: origin(source.metadata.as_ref()),
     })
 }
@@ -284,6 +285,7 @@ fn weighted_cluster(source: &route::weighted_cluster::ClusterWeight, at: &Path) 
         )?,
         host_rewrite: (source.host_rewrite_specifier.as_ref())
             .map(|HostRewriteSpecifier::HostRewriteLiteral(host)| text(host)),
+        filters: overrides(&source.typed_per_filter_config, at)?,
     })
 }
 

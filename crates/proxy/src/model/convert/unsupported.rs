@@ -19,6 +19,9 @@ const DEPTH_MAX: usize = 64;
 /// The entry of an HTTP connection manager's filter list.
 const HTTP_FILTER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter";
 
+/// What a route says about a filter.
+const ROUTE_FILTER: &str = "envoy.config.route.v3.FilterConfig";
+
 /// Every field below `message` that is set and not carried, in the order of the fields.
 pub fn unsupported_fields(message: &DynamicMessage, path: &str) -> Vec<Unsupported> {
     let mut found = Vec::new();
@@ -41,7 +44,16 @@ fn walk(message: &DynamicMessage, path: &str, depth: usize, found: &mut Vec<Unsu
     let Some(carried) = carried_fields(type_name) else {
         return found.push(refuse(path, &format!("{type_name} is not supported")));
     };
-    if type_name == HTTP_FILTER && is_skipped_filter(message) {
+    let skipped = match type_name {
+        HTTP_FILTER => is_left_out(message, &type_within(message, "typed_config")),
+        ROUTE_FILTER => {
+            let config = type_within(message, "config");
+            // One without a type says no more than that the filter is on.
+            config.is_empty() || is_set(message, "disabled") || is_left_out(message, &config)
+        }
+        _ => false,
+    };
+    if skipped {
         return;
     }
     for (field, value) in message.fields() {
@@ -62,22 +74,23 @@ fn walk(message: &DynamicMessage, path: &str, depth: usize, found: &mut Vec<Unsu
     }
 }
 
-/// Whether an HTTP filter may be left out: it says so itself, and its type is not carried (Envoy does the same for unknown types).
-fn is_skipped_filter(filter: &DynamicMessage) -> bool {
-    let optional = filter
-        .get_field_by_name("is_optional")
-        .and_then(|value| value.as_bool());
-    let config = filter.get_field_by_name("typed_config");
-    let config = config.as_deref().and_then(Value::as_message);
-    let type_url = config.and_then(|any| {
-        any.get_field_by_name("type_url")
-            .and_then(|url| url.as_str().map(str::to_owned))
-    });
-    let type_name = type_url
-        .as_deref()
-        .and_then(|url| url.rsplit('/').next())
-        .unwrap_or_default();
-    optional == Some(true) && carried_fields(type_name).is_none()
+/// Whether what a filter is told may be left out: it says so itself, and its type is not carried (Envoy does the same for unknown types).
+fn is_left_out(filter: &DynamicMessage, type_name: &str) -> bool {
+    is_set(filter, "is_optional") && carried_fields(type_name).is_none()
+}
+
+/// Name of the type of the message that a field of type `Any` holds; empty where it holds none.
+fn type_within(message: &DynamicMessage, field: &str) -> String {
+    let held = message.get_field_by_name(field);
+    let held = held.as_deref().and_then(Value::as_message);
+    let type_url = held.and_then(|any| any.get_field_by_name("type_url"));
+    let type_url = type_url.as_deref().and_then(Value::as_str).unwrap_or_default();
+    type_url.rsplit('/').next().unwrap_or_default().to_owned()
+}
+
+fn is_set(message: &DynamicMessage, field: &str) -> bool {
+    let value = message.get_field_by_name(field);
+    value.and_then(|value| value.as_bool()) == Some(true)
 }
 
 fn walk_value(value: &Value, path: &str, depth: usize, found: &mut Vec<Unsupported>) {

@@ -17,7 +17,7 @@ use super::series::{HttpSeries, MessageSeries, TcpSeries};
 use crate::connection::ConnectionInfo;
 use crate::error::ResponseFlags;
 use crate::model::cluster::Cluster;
-use crate::model::istio::IstioStats;
+use crate::model::filters::istio_stats::Config as IstioStats;
 use crate::model::listener::Direction;
 use crate::model::metadata::WorkloadRef;
 use crate::observe::prometheus::label;

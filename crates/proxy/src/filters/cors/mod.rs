@@ -1,55 +1,73 @@
-//! Decisions of the HTTP filters before the router, as pure functions.
+//! Cross-origin requests: preflights are answered, and answers opened to the origins that may read them (`envoy.filters.http.cors`).
 
-use std::time::Duration;
-
-use http::Method;
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
 
-use crate::model::filters::{AbortStatus, Cors, Fault};
-use crate::model::matcher::Fraction;
+use super::{Answer, AnswerPass, HttpFilter, Making, Next, RequestPass, Route};
+use crate::model::filters::cors::{Config, RouteConfig};
 use crate::request::RequestHead;
 
-/// Policies of a route and its virtual host.
-pub type CorsLevels<'a> = [Option<&'a Cors>; 2];
+/// Answers preflights.
+#[derive(Debug)]
+pub struct Filter;
 
-/// What a fault does with one request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Injected {
-    /// How long it waits.
-    pub delay: Option<Duration>,
-    /// What is answered then.
-    pub abort: Option<AbortStatus>,
-}
+/// The origin that the answer of upstream is opened to.
+#[derive(Debug)]
+pub struct Opened(HeaderValue);
 
-/// What CORS does with one request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CorsOutcome {
-    /// Headers of an answer that needs no upstream.
-    pub preflight: Option<HeaderMap>,
-    /// The origin that the answer of upstream is opened to.
-    pub origin: Option<HeaderValue>,
-}
+/// Policies of a route, its virtual host and so on.
+type Policies<'a> = Route<'a, RouteConfig>;
 
-/// Draws what happens to a request. The random numbers are uniform over all 64-bit numbers.
-pub fn inject(fault: &Fault, random: [u64; 2]) -> Injected {
-    let hits = |share: Fraction, random: u64| random % 1_000_000 < u64::from(share.parts_per_million);
-    let drawn = |share: &Fraction, random| hits(*share, random);
-    Injected {
-        delay: fault
-            .delay
-            .filter(|(_, share)| drawn(share, random[0]))
-            .map(|(delay, _)| delay),
-        abort: fault
-            .abort
-            .filter(|(_, share)| drawn(share, random[1]))
-            .map(|(status, _)| status),
+// === impl Filter ===
+
+impl HttpFilter for Filter {
+    type Config = Config;
+    type RouteConfig = RouteConfig;
+    type State = Opened;
+
+    fn new(_config: &Config, _making: &Making<'_>) -> Self {
+        Self
+    }
+
+    async fn on_request(&self, request: &mut RequestPass<'_>, policies: Policies<'_>) -> Next<Opened> {
+        if policies.levels().next().is_none() {
+            return Next::go();
+        }
+        let outcome = look(policies, request.head);
+        if let Some(headers) = outcome.preflight {
+            request.info.details = Some("cors_response".into());
+            return Next::answer(Answer::Plain {
+                status: StatusCode::OK,
+                headers,
+                body: Bytes::new(),
+            });
+        }
+        outcome
+            .origin
+            .map_or_else(Next::go, |origin| Next::keep(Opened(origin)))
+    }
+
+    async fn on_answer(&self, state: Option<&mut Opened>, answer: &mut AnswerPass<'_>, policies: Policies<'_>) {
+        if let Some(Opened(origin)) = state {
+            expose(policies, origin, answer.headers);
+        }
     }
 }
 
+/// What CORS does with one request.
+#[derive(Debug, Default)]
+struct Outcome {
+    /// Headers of an answer that needs no upstream.
+    preflight: Option<HeaderMap>,
+    /// The origin that the answer of upstream is opened to.
+    origin: Option<HeaderValue>,
+}
+
 /// Looks at the origin of a request.
-pub fn cors(policies: CorsLevels<'_>, request: &RequestHead) -> CorsOutcome {
+fn look(policies: Policies<'_>, request: &RequestHead) -> Outcome {
     let Some(origin) = request.headers.get(header::ORIGIN).filter(|origin| !origin.is_empty()) else {
-        return CorsOutcome::default();
+        return Outcome::default();
     };
     let text = String::from_utf8_lossy(origin.as_bytes());
     let origins = said(policies, |policy| {
@@ -60,7 +78,7 @@ pub fn cors(policies: CorsLevels<'_>, request: &RequestHead) -> CorsOutcome {
     let preflight = request.method == Method::OPTIONS && asked.is_some_and(|method| !method.is_empty());
     let forwards = said(policies, |policy| policy.forward_unmatched_preflights.as_ref()).copied();
     if !preflight || (!allowed && forwards.unwrap_or(true)) {
-        return CorsOutcome {
+        return Outcome {
             preflight: None,
             origin: allowed.then(|| origin.clone()),
         };
@@ -91,14 +109,14 @@ pub fn cors(policies: CorsLevels<'_>, request: &RequestHead) -> CorsOutcome {
             answer.insert(name, value.clone());
         }
     }
-    CorsOutcome {
+    Outcome {
         preflight: Some(answer),
         origin: None,
     }
 }
 
 /// Lets scripts of an origin read an answer.
-pub fn expose(policies: CorsLevels<'_>, origin: &HeaderValue, answer: &mut HeaderMap) {
+fn expose(policies: Policies<'_>, origin: &HeaderValue, answer: &mut HeaderMap) {
     answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     credentials(policies, answer);
     if let Some(names) = said(policies, |policy| policy.expose.as_ref()) {
@@ -106,7 +124,7 @@ pub fn expose(policies: CorsLevels<'_>, origin: &HeaderValue, answer: &mut Heade
     }
 }
 
-fn credentials(policies: CorsLevels<'_>, answer: &mut HeaderMap) {
+fn credentials(policies: Policies<'_>, answer: &mut HeaderMap) {
     if said(policies, |policy| policy.credentials.as_ref()) == Some(&true) {
         let name = header::ACCESS_CONTROL_ALLOW_CREDENTIALS;
         answer.insert(name, HeaderValue::from_static("true"));
@@ -114,28 +132,6 @@ fn credentials(policies: CorsLevels<'_>, answer: &mut HeaderMap) {
 }
 
 /// What the most specific policy says that says anything.
-fn said<'a, T>(policies: CorsLevels<'a>, field: impl Fn(&'a Cors) -> Option<&'a T>) -> Option<&'a T> {
-    policies.into_iter().flatten().find_map(field)
-}
-
-#[cfg(test)]
-mod tests {
-    use http::StatusCode;
-
-    use super::*;
-
-    #[test]
-    fn faults_hit_their_share() {
-        let share = |parts_per_million| Fraction { parts_per_million };
-        let fault = Fault {
-            delay: Some((Duration::from_secs(1), share(250_000))),
-            abort: Some((AbortStatus::Http(StatusCode::IM_A_TEAPOT), share(1_000_000))),
-        };
-        for (random, delayed) in [(0, true), (249_999, true), (250_000, false), (1_000_001, true)] {
-            let injected = inject(&fault, [random, 999_999]);
-            assert_eq!(injected.delay.is_some(), delayed, "{random}");
-            assert!(injected.abort.is_some());
-        }
-        assert_eq!(inject(&Fault::default(), [0, 0]), Injected::default());
-    }
+fn said<'a, T>(policies: Policies<'a>, field: impl Fn(&'a RouteConfig) -> Option<&'a T>) -> Option<&'a T> {
+    policies.levels().find_map(field)
 }

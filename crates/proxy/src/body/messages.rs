@@ -1,12 +1,6 @@
 //! Counting gRPC messages as they pass (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>: a message is a flag, its
 //! length in four bytes, and as many bytes).
 
-use std::rc::Rc;
-use std::sync::Arc;
-
-use super::body::Progress;
-use crate::observe::istio::series::MessageSeries;
-
 /// Bytes before each message.
 const PREFIX_BYTES: u8 = 5;
 
@@ -18,15 +12,6 @@ pub struct MessageCounter {
     prefix: u8,
     length: u32,
     left: u32,
-}
-
-/// Adds what both directions have counted to a series.
-#[derive(Debug)]
-pub struct MessageMeter {
-    series: Arc<MessageSeries>,
-    request: Rc<Progress>,
-    requests: u64,
-    responses: u64,
 }
 
 // === impl MessageCounter ===
@@ -53,28 +38,6 @@ impl MessageCounter {
                 (self.prefix, self.length) = (0, 0);
             }
         }
-    }
-}
-
-// === impl MessageMeter ===
-
-impl MessageMeter {
-    /// Reports to `series` the messages of a request and, as [`Self::report`] is told, of its answer.
-    pub fn new(series: Arc<MessageSeries>, request: Rc<Progress>) -> Self {
-        Self {
-            series,
-            request,
-            requests: 0,
-            responses: 0,
-        }
-    }
-
-    /// Adds what was counted since the last time. `responses` is the number of the answer's messages so far.
-    pub fn report(&mut self, responses: u64) {
-        let requests = self.request.messages();
-        self.series.requests.add(requests - self.requests);
-        self.series.responses.add(responses - self.responses);
-        (self.requests, self.responses) = (requests, responses);
     }
 }
 

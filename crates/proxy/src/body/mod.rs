@@ -1,0 +1,73 @@
+//! What every body on its way through the proxy has: how it fails, how far it has come, and the gRPC messages in it.
+
+pub mod messages;
+
+use std::cell::Cell;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::time::Instant;
+
+use self::messages::MessageCounter;
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The side that sends it failed.
+    #[error(transparent)]
+    Transport(#[from] hyper::Error),
+    /// Nothing flowed for too long, or it took too long.
+    #[error("timed out")]
+    TimedOut,
+    /// More than may be kept for another attempt had been sent when one became necessary.
+    #[error("body cannot be sent again")]
+    NotReplayable,
+}
+
+/// How far a request body has come; shared by its attempts and the log.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes received from the client.
+    pub received: Cell<u64>,
+    /// When the last of it came.
+    pub done_at: Cell<Option<Instant>>,
+    /// When something of it came last.
+    pub active_at: Cell<Option<Instant>>,
+    /// Counts gRPC messages, where a filter wants them counted.
+    pub grpc: Cell<Option<MessageCounter>>,
+    /// gRPC messages of the answer so far.
+    pub answered: Cell<u64>,
+}
+
+// === impl Progress ===
+
+impl Progress {
+    /// Notes a frame. `ended` tells whether it was the last: the codec does not ask for more where the length was announced.
+    pub fn observe<E>(&self, polled: &Poll<Option<Result<Frame<Bytes>, E>>>, ended: bool) {
+        if let Poll::Ready(Some(Ok(frame))) = polled {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            self.received.set(self.received.get() + length as u64);
+            if let (Some(mut counter), Some(data)) = (self.grpc.get(), frame.data_ref()) {
+                counter.feed(data);
+                self.grpc.set(Some(counter));
+            }
+            self.active_at.set(Some(Instant::now()));
+        }
+        if (ended || matches!(polled, Poll::Ready(None))) && self.done_at.get().is_none() {
+            self.done_at.set(Some(Instant::now()));
+        }
+    }
+
+    /// Counts gRPC messages of request and answer from now on.
+    pub fn count_messages(&self) {
+        if self.grpc.get().is_none() {
+            self.grpc.set(Some(MessageCounter::default()));
+        }
+    }
+
+    /// gRPC messages of the request so far.
+    pub fn messages(&self) -> u64 {
+        self.grpc.get().map_or(0, |counter| counter.messages)
+    }
+}
