@@ -97,7 +97,13 @@ impl Proxy {
         );
         let exporters = Exporters::new(node, runtime.clone(), shutdown.clone());
         let proxy = Self {
-            compiler: Mutex::new(Compiler::new(provider, secrets.clone(), exporters, spans)),
+            compiler: Mutex::new(Compiler::new(
+                provider,
+                secrets.clone(),
+                exporters,
+                spans,
+                loaded.bootstrap.node.cluster.clone(),
+            )),
             sockets: Mutex::new(Sockets::new(commands)),
             runtime,
             shutdown,

@@ -95,6 +95,8 @@ const FLAG_NAMES: &[(&str, &str)] = &[
     ("UPE", "UpstreamProtocolError"),
     ("DI", "DelayInjected"),
     ("FI", "FaultInjected"),
+    ("LH", "FailedLocalHealthCheck"),
+    ("RL", "RateLimited"),
 ];
 
 // === impl ResponseFlags ===
@@ -134,6 +136,10 @@ impl ResponseFlags {
     pub const DELAY_INJECTED: Self = Self(1 << 15);
     /// `FI`.
     pub const FAULT_INJECTED: Self = Self(1 << 16);
+    /// `LH`.
+    pub const FAILED_LOCAL_HEALTH_CHECK: Self = Self(1 << 17);
+    /// `RL`.
+    pub const RATE_LIMITED: Self = Self(1 << 18);
 
     /// Adds the flags of `other`.
     pub fn insert(&mut self, other: Self) {

@@ -25,8 +25,10 @@ pub struct RequestHead {
     pub headers: HeaderMap,
     /// Protocol of the client.
     pub version: Version,
-    /// `content-type: application/grpc`.
+    /// The client sent `content-type: application/grpc`.
     pub grpc: bool,
+    /// The request is gRPC as filters have left it.
+    pub grpc_upstream: bool,
     /// What the client wants instead of HTTP.
     pub upgrade: Option<Arc<str>>,
 }

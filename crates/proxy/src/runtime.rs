@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use crate::error::ErrorKind;
-use crate::filters::{FilterList, FilterRoutes, Slots};
+use crate::filters::{FilterList, FilterRoutes, Slots, route_answer_formats};
 use crate::http::chain::HttpChain;
 use crate::listen::chain_match::ChainIndex;
 use crate::model::access_log::Format;
@@ -332,7 +332,9 @@ impl CompiledRoutes {
         let levels = std::iter::once(&config.headers)
             .chain(hosts.map(|host| &host.headers))
             .chain(of_routes);
-        levels.flat_map(|level| level.response_add.iter().map(|add| &add.value))
+        let of_filters = config.filter_configs().flat_map(route_answer_formats);
+        let of_levels = levels.flat_map(|level| level.response_add.iter().map(|add| &add.value));
+        of_levels.chain(of_filters)
     }
 }
 

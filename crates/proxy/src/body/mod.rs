@@ -23,6 +23,9 @@ pub enum BodyError {
     /// More than may be kept for another attempt had been sent when one became necessary.
     #[error("body cannot be sent again")]
     NotReplayable,
+    /// A filter cannot make anything of it.
+    #[error("{0}")]
+    Filter(&'static str),
 }
 
 /// How far a request body has come; shared by its attempts and the log.
@@ -38,6 +41,10 @@ pub struct Progress {
     pub grpc: Cell<Option<MessageCounter>>,
     /// gRPC messages of the answer so far.
     pub answered: Cell<u64>,
+    /// gRPC status of the upstream's trailers, where filters make something else of them.
+    pub status: Cell<Option<u32>>,
+    /// Why a filter cannot make anything of the request's body.
+    pub refused: Cell<Option<&'static str>>,
 }
 
 // === impl Progress ===

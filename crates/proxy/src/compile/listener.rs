@@ -77,7 +77,7 @@ impl Compiler {
                     RouteSource::Inline(config) => Some(config.clone()),
                     RouteSource::Rds(name) => resources.routes.get(name).cloned(),
                 };
-                let filters = self.filters(manager);
+                let filters = self.filters(manager, clusters);
                 let routes = config.map(|config| {
                     self.tell_of_filters(manager, &filters, &config);
                     Arc::new(CompiledRoutes::new(RouteTable::new(config), clusters, &filters))
@@ -106,10 +106,12 @@ impl Compiler {
         }
     }
 
-    fn filters(&self, manager: &HttpConnectionManager) -> FilterList {
+    fn filters(&self, manager: &HttpConnectionManager, clusters: &Clusters) -> FilterList {
         let making = Making {
             prefix: &manager.stat_prefix,
             counters: &self.counters,
+            node_cluster: &self.node_cluster,
+            clusters,
         };
         FilterList::new(&manager.filters, &making)
     }

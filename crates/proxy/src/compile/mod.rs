@@ -56,6 +56,7 @@ pub struct Compiler {
     spans: SpanExporters,
     stats: HashMap<Arc<str>, Arc<HttpStats>>,
     counters: Arc<Counters>,
+    node_cluster: Arc<str>,
     told: Told,
 }
 
@@ -66,12 +67,14 @@ struct Told(HashSet<String>);
 // === impl Compiler ===
 
 impl Compiler {
-    /// A compiler that takes key material from `secrets` and sends access logs through `exporters`, spans through `spans`.
+    /// A compiler that takes key material from `secrets` and sends access logs through `exporters`, spans through `spans`. `node_cluster` is
+    /// what the bootstrap calls the proxies of this one's kind.
     pub fn new(
         provider: Arc<CryptoProvider>,
         secrets: SecretStore,
         exporters: Exporters,
         spans: SpanExporters,
+        node_cluster: Arc<str>,
     ) -> Self {
         Self {
             provider,
@@ -80,6 +83,7 @@ impl Compiler {
             spans,
             stats: HashMap::new(),
             counters: Arc::default(),
+            node_cluster,
             told: Told::default(),
         }
     }

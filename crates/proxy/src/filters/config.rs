@@ -14,16 +14,36 @@ use weft_proto::xds::google::protobuf::Any;
 use super::convert::{NOTHING_URL, Path, Result, holds, text, unpack};
 use super::route::RouteConfig;
 
+#[path = "buffer/config.rs"]
+pub mod buffer;
+#[path = "compressor/config.rs"]
+pub mod compressor;
 #[path = "cors/config.rs"]
 pub mod cors;
+#[path = "csrf/config.rs"]
+pub mod csrf;
+#[path = "decompressor/config.rs"]
+pub mod decompressor;
 #[path = "fault/config.rs"]
 pub mod fault;
 #[path = "grpc_stats/config.rs"]
 pub mod grpc_stats;
+#[path = "grpc_web/config.rs"]
+pub mod grpc_web;
+#[path = "header_mutation/config.rs"]
+pub mod header_mutation;
+#[path = "health_check/config.rs"]
+pub mod health_check;
 #[path = "istio_stats/config.rs"]
 pub mod istio_stats;
+#[path = "local_ratelimit/config.rs"]
+pub mod local_ratelimit;
 #[path = "peer_metadata/config.rs"]
 pub mod peer_metadata;
+#[path = "set_filter_state/config.rs"]
+pub mod set_filter_state;
+#[path = "set_metadata/config.rs"]
+pub mod set_metadata;
 
 /// A filter in the list of a connection manager.
 #[derive(Clone, Debug)]
@@ -96,16 +116,36 @@ macro_rules! table {
 }
 
 table! {
+    /// Bodies that are waited for.
+    Buffer(buffer),
+    /// Bodies that are compressed.
+    Compressor(compressor),
     /// Cross-origin requests.
     Cors(cors),
+    /// Requests forged on other sites.
+    Csrf(csrf),
+    /// Bodies that are decompressed.
+    Decompressor(decompressor),
     /// Injected faults.
     Fault(fault),
     /// gRPC messages.
     GrpcStats(grpc_stats),
+    /// gRPC for browsers.
+    GrpcWeb(grpc_web),
+    /// Changes of headers.
+    HeaderMutation(header_mutation),
+    /// Health checks of this proxy.
+    HealthCheck(health_check),
     /// Istio's standard metrics.
     IstioStats(istio_stats),
+    /// Limits on requests.
+    LocalRateLimit(local_ratelimit),
     /// Who the peers are.
     PeerMetadata(peer_metadata),
+    /// Filter state from formats.
+    SetFilterState(set_filter_state),
+    /// Dynamic metadata.
+    SetMetadata(set_metadata),
 }
 
 // === impl RouteConfig ===
@@ -114,6 +154,14 @@ impl RouteConfig {
     /// Names of the filters that any level says something about.
     pub fn filter_names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.overrides().map(|said| &said.name)
+    }
+
+    /// What any level tells filters.
+    pub fn filter_configs(&self) -> impl Iterator<Item = &RouteFilterConfig> {
+        self.overrides().filter_map(|said| match &said.says {
+            Says::On(config) => config.as_deref(),
+            Says::Off => None,
+        })
     }
 
     fn overrides(&self) -> impl Iterator<Item = &Override> {

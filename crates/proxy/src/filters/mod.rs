@@ -4,13 +4,25 @@
 //! The table below joins it. Filters are plain async functions behind an enum; what a filter remembers of a request until its answer is
 //! its `State`.
 
+pub mod buffer;
+pub mod client_body;
+pub mod compressor;
 pub mod cors;
+pub mod csrf;
+pub mod decompressor;
 pub mod fault;
 pub mod grpc_stats;
+pub mod grpc_web;
+pub mod header_mutation;
+pub mod health_check;
 pub mod istio_stats;
+pub mod local_ratelimit;
 mod pass;
 pub mod peer_metadata;
 mod routes;
+pub mod set_filter_state;
+pub mod set_metadata;
+pub mod stages;
 
 use std::sync::Arc;
 
@@ -18,6 +30,7 @@ use smallvec::SmallVec;
 
 pub use self::pass::{Answer, AnswerPass, End, Making, Next, RequestPass};
 pub use self::routes::{FilterRoutes, Route, Slot, Slots};
+use crate::model::access_log::Format;
 use crate::model::filters::istio_stats::Config as IstioStats;
 use crate::model::filters::{FilterConfig, ListedFilter, RouteFilterConfig};
 
@@ -29,6 +42,16 @@ pub(crate) trait HttpFilter: Sized {
     type RouteConfig;
     /// What it remembers of a request until its answer; `NoState` where that is nothing.
     type State;
+
+    /// Formats of what it adds to answers: the request headers that they name are kept until then.
+    fn answer_formats(_config: &Self::Config) -> Vec<&Format> {
+        Vec::new()
+    }
+
+    /// The same of what routes tell it.
+    fn route_answer_formats(_config: &Self::RouteConfig) -> Vec<&Format> {
+        Vec::new()
+    }
 
     /// Made once for each configuration.
     fn new(config: &Self::Config, making: &Making<'_>) -> Self;
@@ -91,8 +114,23 @@ macro_rules! table {
         }
 
         #[derive(Debug)]
+        #[allow(clippy::enum_variant_names, reason = "they are named as filters are")]
         enum State {
             $($kind(<$module::Filter as HttpFilter>::State),)*
+        }
+
+        /// Formats of what a filter adds to answers.
+        pub fn answer_formats(config: &FilterConfig) -> Vec<&Format> {
+            match config {
+                $(FilterConfig::$kind(config) => <$module::Filter as HttpFilter>::answer_formats(config),)*
+            }
+        }
+
+        /// The same of what routes tell it.
+        pub fn route_answer_formats(config: &RouteFilterConfig) -> Vec<&Format> {
+            match config {
+                $(RouteFilterConfig::$kind(config) => <$module::Filter as HttpFilter>::route_answer_formats(config),)*
+            }
         }
 
         impl Filter {
@@ -150,11 +188,29 @@ macro_rules! table {
 }
 
 table! {
+    Buffer(buffer),
+    Compressor(compressor),
     Cors(cors),
+    Csrf(csrf),
+    Decompressor(decompressor),
     Fault(fault),
     GrpcStats(grpc_stats),
+    GrpcWeb(grpc_web),
+    HeaderMutation(header_mutation),
+    HealthCheck(health_check),
     IstioStats(istio_stats),
+    LocalRateLimit(local_ratelimit),
     PeerMetadata(peer_metadata),
+    SetFilterState(set_filter_state),
+    SetMetadata(set_metadata),
+}
+
+stages::stage_table! {
+    Compress(Box<compressor::Compress>),
+    Decompress(Box<decompressor::Decompress>),
+    GrpcWebDecode(grpc_web::Decode),
+    GrpcWebEncode(grpc_web::Encode),
+    Trailers(header_mutation::Trailers),
 }
 
 // === impl FilterList ===

@@ -1,17 +1,22 @@
 //! What filters are given of a request and its answer, and what they say.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use super::client_body::{ClientBody, NotWhole, Patience};
+use super::stages::Stages;
 use crate::body::Progress;
-use crate::observe::counters::Counters;
+use crate::observe::counters::{Counter, Counters};
 use crate::observe::istio::shard::Shard;
+use crate::observe::stats::Scope;
 use crate::observe::stream_info::StreamInfo;
 use crate::random::Random;
 use crate::request::RequestHead;
+use crate::upstream::cluster::Cluster;
 
 /// What the filters of a configuration are made with.
 #[derive(Debug)]
@@ -20,6 +25,10 @@ pub struct Making<'a> {
     pub prefix: &'a Arc<str>,
     /// Where they count.
     pub counters: &'a Arc<Counters>,
+    /// What the bootstrap calls the proxies of this one's kind (`node.cluster`).
+    pub node_cluster: &'a Arc<str>,
+    /// Clusters by name.
+    pub clusters: &'a HashMap<Arc<str>, Arc<Cluster>>,
 }
 
 /// A request that passes a filter.
@@ -29,6 +38,10 @@ pub struct RequestPass<'a> {
     pub head: &'a mut RequestHead,
     /// Its facts.
     pub info: &'a mut StreamInfo,
+    /// Its body.
+    pub body: &'a mut ClientBody,
+    /// How long the body may take.
+    pub patience: Patience,
     /// How far its body has come.
     pub progress: &'a Rc<Progress>,
     /// Istio's metrics and peers of this thread.
@@ -44,6 +57,12 @@ pub struct AnswerPass<'a> {
     pub status: &'a mut StatusCode,
     /// Its headers.
     pub headers: &'a mut HeaderMap,
+    /// Whether a body follows.
+    pub has_body: bool,
+    /// What changes the body as it streams. What a filter adds sees what those before it on the way up made.
+    pub stages: &'a mut Stages,
+    /// The body is no body of the answer but the message of its gRPC status.
+    pub body_is_message: bool,
     /// The facts of the request.
     pub info: &'a mut StreamInfo,
 }
@@ -79,6 +98,8 @@ pub enum Answer {
         grpc: Option<u32>,
         /// Body.
         text: String,
+        /// Further headers.
+        headers: HeaderMap,
     },
     /// As it stands.
     Plain {
@@ -89,6 +110,63 @@ pub enum Answer {
         /// Body.
         body: Bytes,
     },
+}
+
+// === impl Making ===
+
+impl Making<'_> {
+    /// A counter of the connection manager's (`http.<stat_prefix>.<name>`).
+    pub fn counter(&self, name: &str) -> Arc<Counter> {
+        self.counters.get(&Scope::Http(self.prefix.clone()), name)
+    }
+}
+
+// === impl RequestPass ===
+
+impl RequestPass<'_> {
+    /// Whether it has a body that filters may keep or change: what follows an upgrade is none.
+    pub fn has_body(&self) -> bool {
+        self.head.upgrade.is_none() && !self.body.is_end_stream()
+    }
+
+    /// Waits for all of the body, so that it goes on only when it is there. Gives its length, or the answer to a request whose body is not.
+    pub async fn collect(&mut self, bytes_max: usize) -> Result<usize, Answer> {
+        let collected = self.body.collect(bytes_max, self.progress, self.patience).await;
+        collected.map_err(|reason| {
+            let (status, text, details) = match reason {
+                NotWhole::TooLarge => (
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    "Payload Too Large",
+                    "request_payload_too_large",
+                ),
+                NotWhole::TimedOut => (
+                    StatusCode::REQUEST_TIMEOUT,
+                    "request timeout",
+                    "request_overall_timeout",
+                ),
+                NotWhole::Failed(error) => {
+                    tracing::debug!(%error, "a request body that a filter waits for does not come");
+                    (StatusCode::BAD_REQUEST, "", "request_body_failed")
+                }
+            };
+            self.info.details = Some(details.into());
+            Answer::told(status, text)
+        })
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    /// A status with a text.
+    pub fn told(status: StatusCode, text: &str) -> Self {
+        Self::Told {
+            status,
+            grpc: None,
+            text: text.to_owned(),
+            headers: HeaderMap::new(),
+        }
+    }
 }
 
 // === impl Next ===

@@ -143,7 +143,7 @@ impl<'a, C: 'a> Route<'a, C> {
     }
 
     /// What every level tells, the most specific first.
-    pub fn levels(self) -> impl Iterator<Item = &'a C> {
+    pub fn levels(self) -> impl DoubleEndedIterator<Item = &'a C> {
         let configs = self.slot.map_or(&[][..], |slot| &slot.configs);
         let of = self.of;
         configs.iter().filter_map(move |config| of(config))

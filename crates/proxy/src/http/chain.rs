@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::filters::FilterList;
+use crate::filters::{FilterList, answer_formats};
 use crate::model::access_log::{AccessLog, Format, FormatPart, JsonValue, LogFormat, LogSink, Operator};
 use crate::model::http::{HttpConnectionManager, ServerHeader};
 use crate::model::matcher::HeaderKey;
@@ -71,6 +71,8 @@ impl HttpChain {
                 kept.of_format(format);
             }
         }
+        let of_filters = manager.filters.iter().flat_map(|listed| answer_formats(&listed.config));
+        of_filters.for_each(|format| kept.of_format(format));
         for reply in &manager.local_replies {
             add(&mut kept.request, log_filter::headers_of(Some(&reply.filter)));
             reply.headers.iter().for_each(|add| kept.of_format(&add.value));

@@ -8,11 +8,12 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::attempt::Answer;
-use super::body::{GiveBack, ResponseBody, UpstreamBody};
+use super::body::ResponseBody;
 use super::finish::Finish;
 use super::forward::Exchange;
 use super::reply::{Reply, ReplyBody};
 use super::timeouts::TimeLimits;
+use super::upstream_body::{GiveBack, UpstreamBody};
 use super::{headers, respond};
 use crate::error::ErrorKind;
 use crate::model::route::HeaderMutations;

@@ -58,6 +58,11 @@ impl Finish {
         self.completed = true;
     }
 
+    /// Whether all of the answer went out.
+    pub fn is_complete(&self) -> bool {
+        self.completed
+    }
+
     /// Takes what the log and the counters want of the trailers.
     pub fn trailers(&mut self, trailers: &HeaderMap) {
         if self.info.grpc_status.is_none() {

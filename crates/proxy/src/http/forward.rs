@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use http::header::HeaderValue;
-use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use super::request::{fail, mutate_request, note, upgrade_enabled};
 use super::timeouts::TimeLimits;
 use super::{deliver, headers, respond};
 use crate::error::ErrorKind;
+use crate::filters::client_body::ClientBody;
 use crate::model::http::XfccMode;
 use crate::model::route::{Forward, HostRewrite, RetryPolicy, RouteAction};
 use crate::request::RequestHead;
@@ -73,7 +74,7 @@ pub async fn forward(
     exchange: Exchange,
     chosen: Result<Chosen, ErrorKind>,
     mut head: RequestHead,
-    body: Incoming,
+    body: ClientBody,
     client: OnUpgrade,
     mut finish: Box<Finish>,
 ) -> Reply {
@@ -113,6 +114,11 @@ pub async fn forward(
         Ok(answer) => {
             cluster.state.stats().completed(answer.response.status());
             deliver::pass_on(&exchange, &chosen, answer, &head, client, finish, &limits)
+        }
+        Err(_) if progress.refused.get().is_some() => {
+            finish.info.details = Some("request_body_refused".into());
+            let reason = progress.refused.get().unwrap_or_default();
+            respond::local(StatusCode::BAD_REQUEST, reason.to_owned(), None, finish)
         }
         Err(error) => {
             if error.kind == ErrorKind::UpstreamTimeout {
@@ -204,17 +210,14 @@ fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout
 }
 
 /// The body, kept for other attempts only where a policy may want them.
-fn request_body(exchange: &Exchange, body: Incoming, head: &RequestHead, finish: &Finish) -> RequestBody {
+fn request_body(exchange: &Exchange, body: ClientBody, head: &RequestHead, finish: &Finish) -> RequestBody {
     if body.is_end_stream() || head.upgrade.is_some() {
         finish.progress.done_at.set(Some(Instant::now()));
         return RequestBody::Empty;
     }
     let progress = finish.progress.clone();
     if exchange.retries(head).is_none_or(|policy| policy.retries_max == 0) {
-        return RequestBody::Direct {
-            incoming: body,
-            progress,
-        };
+        return RequestBody::Direct { body, progress };
     }
     RequestBody::Kept {
         shared: Kept::new(body, exchange.routes.replay_bytes_max, progress),

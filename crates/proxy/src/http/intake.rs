@@ -96,6 +96,7 @@ pub fn intake(parts: Parts, chain: &HttpChain, connection: &ConnectionInfo) -> I
         headers,
         version,
         grpc,
+        grpc_upstream: grpc,
         upgrade,
     })
 }

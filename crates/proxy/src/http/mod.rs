@@ -17,3 +17,4 @@ pub mod request;
 pub mod respond;
 pub mod timeouts;
 pub mod upgrade;
+pub mod upstream_body;

@@ -2,20 +2,19 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 
 use crate::body::{BodyError, Progress};
+use crate::filters::client_body::ClientBody;
 
 /// A request body of which the beginning is kept so that it can be sent again.
 #[derive(Debug)]
 pub struct Kept {
-    incoming: RefCell<Incoming>,
+    incoming: RefCell<ClientBody>,
     frames: RefCell<VecDeque<Bytes>>,
     bytes: Cell<usize>,
     bytes_max: usize,
@@ -28,7 +27,7 @@ pub struct Kept {
 
 impl Kept {
     /// Keeps up to `bytes_max` bytes.
-    pub fn new(incoming: Incoming, bytes_max: usize, progress: Rc<Progress>) -> Rc<Self> {
+    pub fn new(incoming: ClientBody, bytes_max: usize, progress: Rc<Progress>) -> Rc<Self> {
         Rc::new(Self {
             incoming: RefCell::new(incoming),
             frames: RefCell::default(),
@@ -63,8 +62,7 @@ impl Kept {
             return Poll::Ready(None);
         }
         let mut incoming = self.incoming.borrow_mut();
-        let polled = Pin::new(&mut *incoming).poll_frame(cx);
-        self.progress.observe(&polled, incoming.is_end_stream());
+        let polled = incoming.poll_frame(cx, &self.progress);
         drop(incoming);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
@@ -75,7 +73,7 @@ impl Kept {
             Poll::Ready(None) => self.ended.set(true),
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
-        polled.map_err(BodyError::from)
+        polled
     }
 
     /// Keeps a chunk, or lets go of all where it becomes too much.

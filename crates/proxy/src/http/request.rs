@@ -20,6 +20,7 @@ use super::reply::{self, Reply};
 use super::{headers, respond};
 use crate::body::Progress;
 use crate::error::{BadRequest, ErrorKind, ProxyError, grpc_status_of};
+use crate::filters::client_body::{ClientBody, Patience};
 use crate::filters::{Answer, Passage, RequestPass};
 use crate::model::http::Upgrade;
 use crate::model::route::{RequireTls, RouteAction};
@@ -56,6 +57,7 @@ async fn answer(
     let worker = &connection.worker;
     let on_upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
+    let mut body = ClientBody::Direct(body);
     let facts = raw_facts(&parts);
     let mut head = match intake(parts, chain, &connection.info) {
         Intake::Request(head) => head,
@@ -101,6 +103,12 @@ async fn answer(
         } = &mut *finish;
         let mut pass = RequestPass {
             head: &mut head,
+            body: &mut body,
+            patience: Patience {
+                begun: info.started_at,
+                arrival: chain.manager.request_timeout,
+                idle: chain.manager.stream_idle_timeout,
+            },
             info,
             progress,
             istio: &worker.istio,
@@ -162,9 +170,16 @@ impl<'a> Routed<'a> {
 /// A filter's own answer.
 fn filtered(answer: Answer, head: &RequestHead, finish: Box<Finish>) -> Reply {
     match answer {
-        Answer::Told { status, grpc, text } => {
+        Answer::Told {
+            status,
+            grpc,
+            text,
+            headers,
+        } => {
             let grpc = head.grpc.then(|| grpc.unwrap_or_else(|| grpc_status_of(status)));
-            respond::local(status, text, grpc, finish)
+            let mut reply = respond::local(status, text, grpc, finish);
+            reply.headers_mut().extend(headers);
+            reply
         }
         Answer::Plain { status, headers, body } => respond::with_body(status, headers, body, finish),
     }
@@ -174,7 +189,7 @@ fn filtered(answer: Answer, head: &RequestHead, finish: Box<Finish>) -> Reply {
 async fn act(
     connection: &HttpConnection,
     routed: Routed<'_>,
-    (head, body, on_upgrade): (RequestHead, Incoming, OnUpgrade),
+    (head, body, on_upgrade): (RequestHead, ClientBody, OnUpgrade),
     finish: Box<Finish>,
 ) -> Reply {
     let chain = finish.chain.clone();
@@ -282,7 +297,7 @@ pub fn note(head: &RequestHead, chain: &Arc<HttpChain>, mut finish: Box<Finish>)
         authority: head.authority.clone(),
         scheme: head.scheme,
         version: head.version,
-        grpc: head.grpc,
+        grpc: head.grpc_upstream,
         headers: kept,
     });
     finish

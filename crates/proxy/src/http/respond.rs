@@ -45,7 +45,7 @@ pub fn local(status: StatusCode, body: String, grpc: Option<u32>, mut finish: Bo
         finish.info.grpc_status = Some(code);
         answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         answer.insert("grpc-status", HeaderValue::from(code));
-        if let Some(message) = grpc_message(&body) {
+        if let Some(message) = grpc_message(body.as_bytes()) {
             answer.insert("grpc-message", message);
         }
         return with_body(StatusCode::OK, answer, bytes::Bytes::new(), finish);
@@ -69,6 +69,7 @@ pub fn with_body(status: StatusCode, headers: HeaderMap, body: bytes::Bytes, mut
     }
     let mut reply = Reply::new(ReplyBody::Body(ResponseBody::Local {
         bytes: Some(body).filter(|body| !body.is_empty()),
+        sized: true,
         finish: Some(finish),
     }));
     *reply.status_mut() = status;
@@ -137,14 +138,14 @@ pub fn close_after(version: Version, draining: bool) -> bool {
 }
 
 /// `grpc-message` is percent-encoded (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
-fn grpc_message(text: &str) -> Option<HeaderValue> {
+pub fn grpc_message(text: &[u8]) -> Option<HeaderValue> {
     if text.is_empty() {
         return None;
     }
     let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
+    for byte in text {
         match byte {
-            b' '..=b'~' if byte != b'%' => out.push(char::from(byte)),
+            b' '..=b'~' if *byte != b'%' => out.push(char::from(*byte)),
             other => out.push_str(&format!("%{other:02X}")),
         }
     }

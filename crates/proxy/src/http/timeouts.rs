@@ -28,10 +28,13 @@ pub struct TimeLimits {
 impl TimeLimits {
     /// The limits of a request on a route.
     pub fn of(action: &Forward, manager: &HttpConnectionManager, head: &RequestHead) -> Self {
-        let asked = action.grpc_timeout_max.filter(|_| head.grpc).and_then(|longest| {
-            let asked = grpc_timeout(head.headers.get("grpc-timeout")?.as_bytes())?;
-            Some(if longest.is_zero() { asked } else { asked.min(longest) })
-        });
+        let asked = action
+            .grpc_timeout_max
+            .filter(|_| head.grpc_upstream)
+            .and_then(|longest| {
+                let asked = grpc_timeout(head.headers.get("grpc-timeout")?.as_bytes())?;
+                Some(if longest.is_zero() { asked } else { asked.min(longest) })
+            });
         let route = asked.or(action.stream_duration_max);
         // A route with a stream duration has no answer timeout (Envoy API, RouteAction.max_stream_duration).
         let by_duration = action.grpc_timeout_max.is_some() || action.stream_duration_max.is_some();

@@ -101,6 +101,15 @@ pub struct Fraction {
     pub parts_per_million: u32,
 }
 
+// === impl Fraction ===
+
+impl Fraction {
+    /// Whether a request is of the share. `random` is uniform over all 64-bit numbers.
+    pub fn includes(self, random: u64) -> bool {
+        random % 1_000_000 < u64::from(self.parts_per_million)
+    }
+}
+
 // === impl StringMatcher ===
 
 impl StringMatcher {

@@ -55,9 +55,9 @@ pub fn parse(source: &str, omit_empty: bool) -> Result<Format, FormatError> {
             if !literal.is_empty() {
                 parts.push(FormatPart::Literal(Arc::from(std::mem::take(&mut literal))));
             }
-            // A time format contains percent signs itself: the operator ends at `)%` then.
+            // A time format contains percent signs itself: the operator ends behind its parenthesis then.
             let end = match inside.find('(') {
-                Some(open) if open < end => inside.find(")%").map_or(end, |close| close + 1),
+                Some(open) if open < end => behind_parenthesis(inside).unwrap_or(end),
                 _ => end,
             };
             parts.push(operator_part(&inside[..end], at)?);
@@ -71,6 +71,18 @@ pub fn parse(source: &str, omit_empty: bool) -> Result<Format, FormatError> {
         parts.push(FormatPart::Literal(Arc::from(literal)));
     }
     Ok(Format { parts, omit_empty })
+}
+
+/// Where an operator ends whose parenthesis is closed: at `)%`, or at `):` with a length and `%`.
+fn behind_parenthesis(inside: &str) -> Option<usize> {
+    inside.match_indices(')').find_map(|(close, _)| {
+        let rest = &inside[close + 1..];
+        let length = rest.strip_prefix(':').unwrap_or(rest);
+        let digits = length.len() - length.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).len();
+        let end = close + 1 + (rest.len() - length.len()) + digits;
+        let ends = (digits == 0 || length.len() < rest.len()) && inside[end..].starts_with('%');
+        ends.then_some(end)
+    })
 }
 
 /// The format of a file log that names none.
@@ -273,6 +285,10 @@ mod tests {
                 "StartTime(Some(TimeFormat { source: \"%Y/%m %3f\" })) \".\"",
             ),
             ("%RESP(:status)%", "ResponseHeader(Status, None)"),
+            (
+                "%REQ(X-A):10% %REQ(X-B)%",
+                "RequestHeader(Name(\"x-a\"), None):10 \" \" RequestHeader(Name(\"x-b\"), None)",
+            ),
             ("%GRPC_STATUS(NUMBER)%", "GrpcStatus { number: true }"),
             (
                 "%DYNAMIC_METADATA(a.b:c:d):5%",

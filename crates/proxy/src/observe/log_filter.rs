@@ -12,8 +12,7 @@ pub fn passes(filter: &LogFilter, info: &StreamInfo, random: u64) -> bool {
     match filter {
         LogFilter::Status(comparison) => compare(*comparison, u64::from(info.response_code)),
         LogFilter::Duration(comparison) => compare(*comparison, info.millis_to(info.finished_at).unwrap_or(0)),
-        // Health checks are answered elsewhere, so nothing that comes here is one.
-        LogFilter::NotHealthCheck => true,
+        LogFilter::NotHealthCheck => !info.health_check,
         LogFilter::Fraction(share) => random % 1_000_000 < u64::from(share.parts_per_million),
         LogFilter::Header(matcher) => header_passes(matcher, info),
         LogFilter::ResponseFlags(names) if names.is_empty() => !info.flags.is_empty(),

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
-/// Both, of one request or connection. What a filter adds is bounded by its configuration.
+/// Both, of one request or connection, and what filters of one kind tell each other of it. What a filter adds is bounded by its configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
     /// Dynamic metadata: objects by namespace.
     metadata: Map<String, Value>,
     state: SmallVec<[(Arc<str>, StateValue); 2]>,
+    /// What filters of one kind tell each other, by its type.
+    pub shared: http::Extensions,
 }
 
 /// A value of filter state.

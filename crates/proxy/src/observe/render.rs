@@ -3,11 +3,12 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use http::{HeaderMap, Version};
+use http::{HeaderMap, StatusCode, Version};
 use serde_json::Value;
 
 use super::stream_info::{Captured, StreamInfo, millis};
 use super::{digits, time_format};
+use crate::error::grpc_status_of;
 use crate::model::access_log::{AddressPart, Format, FormatPart, Operator};
 use crate::model::matcher::HeaderKey;
 use crate::model::tls::TlsVersion;
@@ -90,11 +91,10 @@ pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'
             either(first, second.as_ref(), |key| kept(key, &info.response_trailers, out))
         }
         Operator::GrpcStatus { number: as_number } => {
-            info.grpc_status
-                .is_some_and(|status| match (*as_number, grpc_name(status)) {
-                    (false, Some(name)) => text(out, name),
-                    _ => number(out, status),
-                })
+            grpc_status(info).is_some_and(|status| match (*as_number, grpc_name(status)) {
+                (false, Some(name)) => text(out, name),
+                _ => number(out, status),
+            })
         }
         Operator::UpstreamHost | Operator::UpstreamRemoteAddress => {
             info.upstream_host.as_ref().is_some_and(|host| text(out, host))
@@ -246,8 +246,14 @@ fn note(operator: &Operator, info: &StreamInfo, out: &mut String) -> bool {
     let is_json = matches!(operator, Operator::FilterState { typed: true, .. });
     match noted(operator, info) {
         None => false,
-        Some(Value::String(text)) if !is_json => safe(out, text.as_bytes()),
-        Some(value) => safe(out, value.to_string().as_bytes()),
+        // An empty text is a value, too.
+        Some(value) => {
+            match value.as_str().filter(|_| !is_json) {
+                Some(text) => safe(out, text.as_bytes()),
+                None => safe(out, value.to_string().as_bytes()),
+            };
+            true
+        }
     }
 }
 
@@ -318,6 +324,19 @@ pub fn protocol(version: Version) -> &'static str {
         _ => "HTTP/1.1",
     }
 }
+
+/// The status of a gRPC request: its own, else the one that stands for that of HTTP.
+fn grpc_status(info: &StreamInfo) -> Option<u32> {
+    info.request.as_ref().filter(|request| request.grpc)?;
+    let of_http = || match StatusCode::from_u16(info.response_code) {
+        Ok(StatusCode::OK) | Err(_) => UNKNOWN,
+        Ok(status) => grpc_status_of(status),
+    };
+    Some(info.grpc_status.unwrap_or_else(of_http))
+}
+
+/// gRPC status of an answer that has none (`UNKNOWN`).
+const UNKNOWN: u32 = 2;
 
 /// Names of gRPC statuses (<https://grpc.io/docs/guides/status-codes/>).
 fn grpc_name(status: u32) -> Option<&'static str> {

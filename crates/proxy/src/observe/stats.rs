@@ -19,6 +19,8 @@ pub enum Scope {
     Http(Arc<str>),
     /// A listener, by its address or `stat_prefix`.
     Listener(Arc<str>),
+    /// A local limit on requests, by its `stat_prefix`.
+    LocalRateLimit(Arc<str>),
 }
 
 /// One statistic.
@@ -80,6 +82,7 @@ impl Scope {
             Self::Cluster(name) => format!("cluster.{name}"),
             Self::Http(name) => format!("http.{name}"),
             Self::Listener(name) => format!("listener.{name}"),
+            Self::LocalRateLimit(name) => name.to_string(),
         }
     }
 
@@ -90,6 +93,7 @@ impl Scope {
             Self::Cluster(name) => ("envoy_cluster".to_owned(), Some(("envoy_cluster_name", name))),
             Self::Http(name) => ("envoy_http".to_owned(), Some(("envoy_http_conn_manager_prefix", name))),
             Self::Listener(name) => ("envoy_listener".to_owned(), Some(("envoy_listener_address", name))),
+            Self::LocalRateLimit(name) => ("envoy".to_owned(), Some(("envoy_local_http_ratelimit_prefix", name))),
         }
     }
 }

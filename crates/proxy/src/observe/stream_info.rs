@@ -48,6 +48,8 @@ pub struct StreamInfo {
     pub details: Option<Cow<'static, str>>,
     /// Response flags.
     pub flags: ResponseFlags,
+    /// Whether it asks for this proxy's own health.
+    pub health_check: bool,
     /// Response headers that a log names.
     pub response_headers: Captured,
     /// Response trailers that a log names.
@@ -125,6 +127,7 @@ impl StreamInfo {
             grpc_status: None,
             details: None,
             flags: ResponseFlags::default(),
+            health_check: false,
             response_headers: Captured::new(),
             response_trailers: Captured::new(),
             upstream_host: None,

@@ -30,35 +30,37 @@ pub fn apply_to_request(changes: &HeaderMutations, request: &mut RequestHead, in
         request.headers.remove(name);
     }
     for add in &changes.request_add {
-        let Some(value) = evaluate(
-            add,
-            info,
-            Headers::Live {
-                request,
-                response: None,
-            },
-        ) else {
-            continue;
-        };
-        match &add.name {
-            HeaderKey::Name(name) => put(&mut request.headers, name, value, add.action),
-            HeaderKey::Authority => {
-                if add.action == AppendAction::OverwriteOrAdd || add.action == AppendAction::OverwriteIfExists {
-                    request.authority = value;
-                }
+        add_to_request(add, request, info);
+    }
+}
+
+/// Adds one header, or replaces what a pseudo header stands for.
+pub fn add_to_request(add: &HeaderAdd, request: &mut RequestHead, info: &StreamInfo) {
+    let live = Headers::Live {
+        request,
+        response: None,
+    };
+    let Some(value) = evaluate(add, info, live) else {
+        return;
+    };
+    match &add.name {
+        HeaderKey::Name(name) => put(&mut request.headers, name, value, add.action),
+        HeaderKey::Authority => {
+            if add.action == AppendAction::OverwriteOrAdd || add.action == AppendAction::OverwriteIfExists {
+                request.authority = value;
             }
-            HeaderKey::Path => {
-                if let Some(path) = value.to_str().ok().and_then(|path| path.parse::<PathAndQuery>().ok()) {
-                    request.path = path;
-                }
-            }
-            HeaderKey::Method => {
-                if let Ok(method) = value.as_bytes().try_into() {
-                    request.method = method;
-                }
-            }
-            HeaderKey::Scheme | HeaderKey::Status => {}
         }
+        HeaderKey::Path => {
+            if let Some(path) = value.to_str().ok().and_then(|path| path.parse::<PathAndQuery>().ok()) {
+                request.path = path;
+            }
+        }
+        HeaderKey::Method => {
+            if let Ok(method) = value.as_bytes().try_into() {
+                request.method = method;
+            }
+        }
+        HeaderKey::Scheme | HeaderKey::Status => {}
     }
 }
 
@@ -82,7 +84,8 @@ pub fn add_to_response(additions: &[HeaderAdd], response: &mut HeaderMap, info: 
     }
 }
 
-fn evaluate(add: &HeaderAdd, info: &StreamInfo, headers: Headers<'_>) -> Option<HeaderValue> {
+/// The value of a header to add; `None` where it is empty and an empty one is not wanted.
+pub fn evaluate(add: &HeaderAdd, info: &StreamInfo, headers: Headers<'_>) -> Option<HeaderValue> {
     let value = match constant(&add.value) {
         Some(text) => HeaderValue::from_str(text).ok()?,
         None => {
@@ -102,7 +105,8 @@ fn constant(format: &Format) -> Option<&str> {
     }
 }
 
-fn put(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, action: AppendAction) {
+/// Puts a value among others, as the action says.
+pub fn put(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, action: AppendAction) {
     match action {
         AppendAction::AppendOrAdd => {
             headers.append(name, value);

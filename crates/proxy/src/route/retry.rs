@@ -54,7 +54,7 @@ fn answer_wanted(policy: &RetryPolicy, request: &RequestHead, status: StatusCode
         || (on.retriable_4xx && code == 409)
         || (on.retriable_status_codes && policy.status_codes.contains(&status))
         || (on.retriable_headers && header_named(policy, status, headers))
-        || (request.grpc && grpc_wanted(policy, headers))
+        || (request.grpc_upstream && grpc_wanted(policy, headers))
 }
 
 fn header_named(policy: &RetryPolicy, status: StatusCode, headers: &HeaderMap) -> bool {
@@ -151,6 +151,7 @@ mod tests {
             headers: HeaderMap::new(),
             version: Version::HTTP_11,
             grpc,
+            grpc_upstream: grpc,
             upgrade: None,
         }
     }

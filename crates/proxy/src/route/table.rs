@@ -220,6 +220,7 @@ mod tests {
             headers: HeaderMap::new(),
             version: Version::HTTP_11,
             grpc: false,
+            grpc_upstream: false,
             upgrade: None,
         }
     }

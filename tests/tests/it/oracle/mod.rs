@@ -47,7 +47,16 @@ tables!(
     tracing,
     filters,
     filter_list,
-    grpc_stats
+    grpc_stats,
+    buffer,
+    csrf,
+    header_mutation,
+    health_check,
+    metadata,
+    compressor,
+    decompressor,
+    local_ratelimit,
+    grpc_web
 );
 
 /// Runs every row of a table and reports all that differ.

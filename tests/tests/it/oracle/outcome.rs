@@ -8,6 +8,7 @@ use anyhow::{Result, bail, ensure};
 
 use super::row::{Row, Share};
 use crate::support::client::Exchange;
+use crate::support::coding;
 use crate::support::wire::Message;
 
 /// The trace that rows continue.
@@ -132,9 +133,15 @@ fn write_message(text: &mut String, message: &Message) {
     };
     let _ = writeln!(text, "    {start}");
     let _ = write_fields(text, "", &message.headers);
-    let body = String::from_utf8_lossy(&message.body);
+    // Two compressors need not agree on more than what they compress.
+    let encoding = coding::named(message.headers.iter().cloned());
+    let decoded = encoding.filter(|_| !message.body.is_empty()).map(|name| {
+        coding::decode(&name, &message.body).unwrap_or_else(|error| format!("not encoded: {error}").into_bytes())
+    });
+    let bytes = decoded.as_ref().unwrap_or(&message.body);
+    let body = String::from_utf8_lossy(bytes);
     if body.len() > BODY_SHOWN {
-        let sum: u64 = message.body.iter().map(|byte| u64::from(*byte)).sum();
+        let sum: u64 = bytes.iter().map(|byte| u64::from(*byte)).sum();
         let _ = writeln!(text, "    body of {} bytes, sum {sum}", body.len());
     } else if !body.is_empty() {
         let _ = writeln!(text, "    body {body:?}");

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::support::script::Answer;
+use crate::support::{coding, wire};
 
 /// A config, requests, and what the upstreams do.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -70,6 +71,8 @@ pub(crate) struct Request {
     /// Lines `name: value`.
     pub(crate) headers: Vec<String>,
     pub(crate) body: String,
+    /// The body is compressed as `content-encoding` says.
+    pub(crate) encoded: bool,
     pub(crate) chunked: bool,
     pub(crate) trailers: Vec<String>,
     pub(crate) http2: bool,
@@ -94,6 +97,7 @@ impl Default for Request {
             host: "example.com".to_owned(),
             headers: Vec::new(),
             body: String::new(),
+            encoded: false,
             chunked: false,
             trailers: Vec::new(),
             http2: false,
@@ -117,11 +121,19 @@ impl Request {
         let mut headers = vec![format!("Host: {}", self.host)];
         headers.extend(self.header_lines());
         let chunked = self.chunked || !self.trailers.is_empty();
-        if !self.body.is_empty() && !chunked {
-            headers.push(format!("Content-Length: {}", self.body.len()));
+        let body = self.body_bytes();
+        if !body.is_empty() && !chunked {
+            headers.push(format!("Content-Length: {}", body.len()));
         }
         let start = format!("{} {} HTTP/1.1", self.method, self.get);
-        crate::support::wire::encode(&start, &headers, self.body.as_bytes(), &self.trailers, chunked)
+        wire::encode(&start, &headers, &body, &self.trailers, chunked)
+    }
+
+    /// The body as it is sent.
+    pub(crate) fn body_bytes(&self) -> Vec<u8> {
+        let fields = self.headers.iter().map(|line| wire::field(line));
+        let encoding = coding::named(fields);
+        coding::encode(encoding.as_deref().filter(|_| self.encoded), self.body.as_bytes())
     }
 
     /// The fields beside Host and those that frame the body.

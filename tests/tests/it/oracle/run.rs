@@ -186,7 +186,7 @@ impl Bench {
             return client::http2(
                 self.listener,
                 head.body(())?,
-                &request.body,
+                &request.body_bytes(),
                 &request.trailers,
                 EXCHANGE_LIMIT,
             )

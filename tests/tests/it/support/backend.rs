@@ -211,7 +211,7 @@ async fn answer_h2(
         response = response.header(name, value);
     }
     let mut frames = Vec::new();
-    let body = answer.body.clone().unwrap_or_else(|| state.name.clone());
+    let body = answer.bytes(&state.name);
     if answer.may_have_body(head.method.as_str()) && !body.is_empty() {
         frames.push(Ok(Frame::data(Bytes::from(body))));
     }
@@ -263,7 +263,7 @@ impl State {
 
     fn h1_bytes(&self, answer: &Answer, method: &str) -> Vec<u8> {
         let code = answer.code();
-        let body = answer.body.clone().unwrap_or_else(|| self.name.clone());
+        let body = answer.bytes(&self.name);
         let chunked = answer.chunked || !answer.trailers.is_empty();
         let mut headers = answer.headers.clone();
         let says_length = headers
@@ -279,11 +279,7 @@ impl State {
             .ok()
             .and_then(|code| code.canonical_reason())
             .unwrap_or("Unknown");
-        let body = if answer.may_have_body(method) {
-            body.as_bytes()
-        } else {
-            &[]
-        };
+        let body = if answer.may_have_body(method) { &body[..] } else { &[] };
         let chunked = chunked && answer.may_have_body(method);
         wire::encode(
             &format!("HTTP/1.1 {code} {reason}"),

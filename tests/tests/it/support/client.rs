@@ -119,7 +119,7 @@ impl Http1 {
 pub(crate) async fn http2(
     target: SocketAddr,
     request: hyper::Request<()>,
-    body: &str,
+    body: &[u8],
     trailers: &[String],
     limit: Duration,
 ) -> Result<Exchange> {
@@ -132,7 +132,7 @@ pub(crate) async fn http2(
 async fn http2_exchange(
     target: SocketAddr,
     request: hyper::Request<()>,
-    body: &str,
+    body: &[u8],
     trailers: &[String],
 ) -> Result<Exchange> {
     let stream = TcpStream::connect(target).await?;
@@ -142,7 +142,7 @@ async fn http2_exchange(
     connection_task.spawn(connection);
     let mut frames: Vec<Result<Frame<Bytes>, Infallible>> = Vec::new();
     if !body.is_empty() {
-        frames.push(Ok(Frame::data(Bytes::copy_from_slice(body.as_bytes()))));
+        frames.push(Ok(Frame::data(Bytes::copy_from_slice(body))));
     }
     if !trailers.is_empty() {
         let mut map = http::HeaderMap::new();

@@ -3,6 +3,7 @@
 pub(crate) mod backend;
 pub(crate) mod bootstrap;
 pub(crate) mod client;
+pub(crate) mod coding;
 pub(crate) mod envoy;
 pub(crate) mod exposition;
 pub(crate) mod mesh;

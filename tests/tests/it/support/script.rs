@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::{coding, wire};
+
 /// One answer. Without any field: 200, the server's name as the body.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -11,6 +13,8 @@ pub(crate) struct Answer {
     /// Lines `name: value`.
     pub(crate) headers: Vec<String>,
     pub(crate) body: Option<String>,
+    /// The body is compressed as `content-encoding` says.
+    pub(crate) encoded: bool,
     pub(crate) trailers: Vec<String>,
     pub(crate) chunked: bool,
     /// Milliseconds before the head is sent.
@@ -47,6 +51,14 @@ impl Answer {
     /// The status code to send.
     pub(crate) fn code(&self) -> u16 {
         if self.status == 0 { 200 } else { self.status }
+    }
+
+    /// The body, which is the server's name where the script has none.
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
+        let body = self.body.as_deref().unwrap_or(name).as_bytes();
+        let fields = self.headers.iter().map(|line| wire::field(line));
+        let encoding = coding::named(fields);
+        coding::encode(encoding.as_deref().filter(|_| self.encoded), body)
     }
 
     /// Whether a body is allowed at all.

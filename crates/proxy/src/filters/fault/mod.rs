@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::{Answer, HttpFilter, Making, Next, NoState, RequestPass, Route};
 use crate::error::ResponseFlags;
@@ -61,6 +61,7 @@ impl HttpFilter for Filter {
             status,
             grpc,
             text: ABORT_TEXT.to_owned(),
+            headers: HeaderMap::new(),
         })
     }
 }

@@ -73,7 +73,7 @@ impl HttpFilter for Filter {
     }
 
     async fn on_request(&self, request: &mut RequestPass<'_>, _route: Route<'_, RouteConfig>) -> Next<()> {
-        if !request.head.grpc {
+        if !request.head.grpc_upstream {
             return Next::go();
         }
         request.progress.count_messages();
@@ -96,7 +96,7 @@ impl HttpFilter for Filter {
         let stats = self.of_cluster(name);
         stats.requests.add(requests);
         stats.responses.add(responses);
-        let Some(status) = end.info.grpc_status else {
+        let Some(status) = end.progress.status.get().or(end.info.grpc_status) else {
             return;
         };
         stats.total.increment();

@@ -41,7 +41,7 @@ impl HttpFilter for Filter {
     }
 
     async fn on_request(&self, request: &mut RequestPass<'_>, _route: Route<'_, RouteConfig>) -> Next<NoState> {
-        if request.head.grpc {
+        if request.head.grpc_upstream {
             request.progress.count_messages();
         }
         Next::go()

@@ -120,7 +120,7 @@ fn file_format(log: &file::v3::FileAccessLog, at: &Path) -> Result<model::LogFor
     }
 }
 
-fn format_string(source: &core::SubstitutionFormatString, at: &Path) -> Result<model::LogFormat> {
+pub(in crate::model) fn format_string(source: &core::SubstitutionFormatString, at: &Path) -> Result<model::LogFormat> {
     use core::substitution_format_string::Format;
     let omit = source.omit_empty_values;
     match &source.format {

@@ -268,6 +268,12 @@ fn filter_state(source: &set_filter_state::Config, at: &Path) -> Result<Vec<Arc<
                 .field("object_key")
                 .error(format!("only {UPSTREAM_ALPN} is supported")));
         }
+        if !value.factory_key.is_empty() {
+            return Err(at.field("factory_key").error("is not supported here"));
+        }
+        if value.skip_if_empty {
+            return Err(at.field("skip_if_empty").error("is not supported here"));
+        }
         if value.shared_with_upstream == SharedWithUpstream::None as i32 {
             return Err(at.field("shared_with_upstream").error("NONE would have no effect"));
         }

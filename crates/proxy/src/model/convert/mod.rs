@@ -8,7 +8,7 @@
     reason = "users' files still set Envoy's deprecated fields, and those stay in force"
 )]
 
-mod access_log;
+pub(in crate::model) mod access_log;
 mod cluster;
 mod descriptors;
 mod endpoint;
@@ -16,7 +16,7 @@ mod http;
 mod listener;
 pub(in crate::model) mod matcher;
 mod route;
-mod route_headers;
+pub(in crate::model) mod route_headers;
 mod route_retry;
 mod secret;
 mod supported;
@@ -280,6 +280,39 @@ pub(in crate::model) fn fraction(
     Ok(super::matcher::Fraction {
         parts_per_million: percent.numerator.saturating_mul(scale).min(1_000_000),
     })
+}
+
+/// The share of requests that a runtime key has by default.
+pub(in crate::model) fn runtime_share(
+    source: Option<&core::RuntimeFractionalPercent>,
+    at: &Path,
+) -> Result<Option<super::matcher::Fraction>> {
+    let Some(source) = source else {
+        return Ok(None);
+    };
+    let share = required(source.default_value.as_ref(), at, "default_value")?;
+    fraction(share, &at.field("default_value")).map(Some)
+}
+
+/// Fields of a protobuf struct as JSON.
+pub(in crate::model) fn struct_json(source: &pb::Struct) -> serde_json::Map<String, serde_json::Value> {
+    let fields = source.fields.iter();
+    fields.map(|(key, value)| (key.clone(), value_json(value))).collect()
+}
+
+fn value_json(source: &pb::Value) -> serde_json::Value {
+    use pb::value::Kind;
+    use serde_json::Value;
+    match &source.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        // Numbers of protobuf are floating; whole ones are written without a point.
+        Some(Kind::NumberValue(number)) if number.fract() == 0.0 && number.abs() < 1e15 => Value::from(*number as i64),
+        Some(Kind::NumberValue(number)) => Value::from(*number),
+        Some(Kind::StringValue(text)) => Value::from(text.as_str()),
+        Some(Kind::BoolValue(value)) => Value::from(*value),
+        Some(Kind::StructValue(object)) => Value::Object(struct_json(object)),
+        Some(Kind::ListValue(list)) => Value::Array(list.values.iter().map(value_json).collect()),
+    }
 }
 
 /// Where a resource comes from (`filter_metadata["weft"]`).

@@ -15,12 +15,7 @@ pub(super) fn mutations(
 ) -> Result<model::HeaderMutations> {
     let remove = |names: &[String], field: &str| {
         let at = at.field(field);
-        let one = |(index, name): (usize, &String)| {
-            if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
-                return Err(at.index(index).error(format!("{name} must not be removed")));
-            }
-            header_name(name, &at.index(index))
-        };
+        let one = |(index, name): (usize, &String)| removable(name, &at.index(index));
         names.iter().enumerate().map(one).collect::<Result<Vec<_>>>()
     };
     Ok(model::HeaderMutations {
@@ -31,13 +26,22 @@ pub(super) fn mutations(
     })
 }
 
+/// A header that may be removed.
+pub(in crate::model) fn removable(name: &str, at: &Path) -> Result<::http::HeaderName> {
+    if name.starts_with(':') || name.eq_ignore_ascii_case("host") {
+        return Err(at.error(format!("{name} must not be removed")));
+    }
+    header_name(name, at)
+}
+
 /// Headers to add, in this order.
-pub(super) fn additions(options: &[core::HeaderValueOption], at: &Path) -> Result<Vec<model::HeaderAdd>> {
+pub(in crate::model) fn additions(options: &[core::HeaderValueOption], at: &Path) -> Result<Vec<model::HeaderAdd>> {
     let one = |(index, option): (usize, &core::HeaderValueOption)| header_add(option, &at.index(index));
     options.iter().enumerate().map(one).collect()
 }
 
-fn header_add(source: &core::HeaderValueOption, at: &Path) -> Result<model::HeaderAdd> {
+/// One header to add.
+pub(in crate::model) fn header_add(source: &core::HeaderValueOption, at: &Path) -> Result<model::HeaderAdd> {
     use core::header_value_option::HeaderAppendAction as Action;
     let header = required(source.header.as_ref(), at, "header")?;
     let at_header = at.field("header");

@@ -1,0 +1,247 @@
+//! The body of a request on its way through the filters: as it comes, kept by a filter that wanted all of it, or changed by some.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::Stage;
+use super::stages::Stages;
+use crate::body::{BodyError, Progress};
+
+/// A frame of a body, or its failure.
+type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
+/// The body of a request.
+#[derive(Debug)]
+pub enum ClientBody {
+    /// As it comes.
+    Direct(Incoming),
+    /// With something that filters did to it.
+    Staged(Box<Staged>),
+}
+
+/// A body that filters keep or change.
+#[derive(Debug, Default)]
+pub struct Staged {
+    /// What still comes; `None` when all is kept.
+    incoming: Option<Incoming>,
+    kept: VecDeque<Bytes>,
+    kept_trailers: Option<HeaderMap>,
+    stages: Stages,
+    hides_length: bool,
+    done: bool,
+}
+
+/// How long a filter waits for a body; zero is without bound.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// When the request began.
+    pub begun: Instant,
+    /// From then on for all of it.
+    pub arrival: Duration,
+    /// Without a byte.
+    pub idle: Duration,
+}
+
+/// Why a filter did not get a whole body.
+#[derive(Debug)]
+pub enum NotWhole {
+    /// It is longer than the limit.
+    TooLarge,
+    /// It did not come in time.
+    TimedOut,
+    /// The client failed, or a filter before this one.
+    Failed(BodyError),
+}
+
+// === impl ClientBody ===
+
+impl ClientBody {
+    /// Whether nothing (more) comes.
+    pub fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Direct(incoming) => incoming.is_end_stream(),
+            Self::Staged(staged) => staged.is_end(),
+        }
+    }
+
+    /// How much comes.
+    pub fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Direct(incoming) => incoming.size_hint(),
+            Self::Staged(staged) => staged.size_hint(),
+        }
+    }
+
+    /// The next frame; `progress` learns of what the client sent.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Polled {
+        match self {
+            Self::Direct(incoming) => poll_incoming(incoming, cx, progress),
+            Self::Staged(staged) => staged.poll_frame(cx, progress),
+        }
+    }
+
+    /// Has a stage change what comes from here on.
+    pub fn through(&mut self, stage: Stage) {
+        self.staged().stages.add(stage);
+    }
+
+    /// Has the body go on without its length being told ahead.
+    pub fn hide_length(&mut self) {
+        self.staged().hides_length = true;
+    }
+
+    /// Waits for all of the body and keeps it; what comes after this filter is what was kept. A body that is not whole is of no use any
+    /// more: the filter has to answer. Gives its length.
+    pub async fn collect(
+        &mut self,
+        bytes_max: usize,
+        progress: &Progress,
+        patience: Patience,
+    ) -> Result<usize, NotWhole> {
+        let mut kept = VecDeque::new();
+        let mut length = 0;
+        let mut trailers = None;
+        loop {
+            let frame = {
+                let next = poll_fn(|cx| self.poll_frame(cx, progress));
+                match patience.due(Instant::now()) {
+                    None => next.await,
+                    Some(due) => match tokio::time::timeout_at(due, next).await {
+                        Ok(frame) => frame,
+                        Err(_) => return Err(NotWhole::TimedOut),
+                    },
+                }
+            };
+            match frame {
+                None => break,
+                Some(Err(error)) => return Err(NotWhole::Failed(error)),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        length += data.len();
+                        if length > bytes_max {
+                            // Whether or not more comes, nobody reads it: the request does not end.
+                            progress.done_at.set(None);
+                            return Err(NotWhole::TooLarge);
+                        }
+                        kept.push_back(data);
+                    }
+                    Err(frame) => trailers = frame.into_trailers().ok(),
+                },
+            }
+            if self.is_end_stream() {
+                break;
+            }
+        }
+        *self.staged() = Staged {
+            kept,
+            kept_trailers: trailers,
+            ..Staged::default()
+        };
+        Ok(length)
+    }
+
+    /// The form in which filters do something to it.
+    fn staged(&mut self) -> &mut Staged {
+        if let Self::Direct(_) = self {
+            let before = std::mem::replace(self, Self::Staged(Box::default()));
+            if let (Self::Direct(incoming), Self::Staged(staged)) = (before, &mut *self) {
+                staged.incoming = Some(incoming);
+            }
+        }
+        match self {
+            Self::Staged(staged) => staged,
+            Self::Direct(_) => unreachable!("it was given another form above"),
+        }
+    }
+}
+
+// === impl Staged ===
+
+impl Staged {
+    fn is_end(&self) -> bool {
+        if !self.stages.is_empty() {
+            return self.done;
+        }
+        let more = self.incoming.as_ref().is_some_and(|incoming| !incoming.is_end_stream());
+        !more && self.kept.is_empty() && self.kept_trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.hides_length || !self.stages.keeps_length() {
+            return SizeHint::default();
+        }
+        match &self.incoming {
+            Some(incoming) => incoming.size_hint(),
+            None => SizeHint::with_exact(self.kept.iter().map(|chunk| chunk.len() as u64).sum()),
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Polled {
+        if self.stages.is_empty() {
+            return self.poll_source(cx, progress);
+        }
+        loop {
+            match self.stages.pull() {
+                Err(error) => {
+                    if let BodyError::Filter(reason) = &error {
+                        progress.refused.set(Some(*reason));
+                    }
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Ok(Some(chunk)) => return Poll::Ready(Some(Ok(Frame::data(chunk)))),
+                Ok(None) if self.stages.is_over() => {
+                    self.done = true;
+                    let trailers = self.stages.take_trailers();
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                Ok(None) => {}
+            }
+            match std::task::ready!(self.poll_source(cx, progress)) {
+                None => self.stages.end(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => self.stages.push(chunk),
+                    Err(frame) => self.stages.end(frame.into_trailers().ok()),
+                },
+            }
+        }
+    }
+
+    fn poll_source(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Polled {
+        if let Some(incoming) = &mut self.incoming {
+            return poll_incoming(incoming, cx, progress);
+        }
+        if let Some(chunk) = self.kept.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        Poll::Ready(self.kept_trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+    }
+}
+
+fn poll_incoming(incoming: &mut Incoming, cx: &mut Context<'_>, progress: &Progress) -> Polled {
+    let polled = Pin::new(&mut *incoming).poll_frame(cx);
+    progress.observe(&polled, incoming.is_end_stream());
+    polled.map_err(BodyError::from)
+}
+
+// === impl Patience ===
+
+impl Patience {
+    /// When it is over, if nothing comes from now on.
+    fn due(&self, now: Instant) -> Option<Instant> {
+        let after = |start: Instant, limit: Duration| (!limit.is_zero()).then(|| start + limit);
+        [after(self.begun, self.arrival), after(now, self.idle)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}

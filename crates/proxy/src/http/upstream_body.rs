@@ -1,0 +1,241 @@
+//! An upstream's answer on its way to the client, and what must happen when it ends.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::finish::{Finish, grpc_status};
+use crate::body::BodyError;
+use crate::body::messages::MessageCounter;
+use crate::error::{ErrorKind, ResponseFlags};
+use crate::filters::istio_stats::MessageMeter;
+use crate::filters::stages::Stages;
+use crate::upstream::cluster::Cluster;
+use crate::upstream::connection::{Http1, StreamGuard};
+use crate::upstream::pool::Pool;
+
+/// An upstream's answer with what must happen when it ends.
+#[derive(Debug)]
+pub struct UpstreamBody {
+    pub(super) incoming: Incoming,
+    give_back: Option<GiveBack>,
+    stream: Option<StreamGuard>,
+    pub(super) finish: Box<Finish>,
+    idle_timeout: Duration,
+    idle: Option<Pin<Box<Sleep>>>,
+    due: Option<Instant>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    grpc: Option<Box<(MessageCounter, Option<MessageMeter>)>>,
+    /// What filters do to it, where they do.
+    pub(super) stages: Option<Box<Stages>>,
+}
+
+/// Returns an HTTP/1.1 connection to its pool.
+#[derive(Debug)]
+pub struct GiveBack {
+    /// The connection.
+    pub connection: Http1,
+    /// Its pool.
+    pub pool: Rc<Pool>,
+    /// Its cluster.
+    pub cluster: Arc<Cluster>,
+}
+
+// === impl UpstreamBody ===
+
+impl UpstreamBody {
+    /// The body of an answer whose head was received. `due` is when all of it must have come.
+    pub fn new(
+        incoming: Incoming,
+        give_back: Option<GiveBack>,
+        stream: Option<StreamGuard>,
+        finish: Box<Finish>,
+        idle_timeout: Duration,
+        due: Option<Instant>,
+    ) -> Box<Self> {
+        let counted = finish.progress.grpc.get().is_some();
+        let grpc = counted.then(|| Box::new((MessageCounter::default(), finish.meter())));
+        let mut body = Box::new(Self {
+            grpc,
+            incoming,
+            give_back,
+            stream,
+            finish,
+            idle_timeout,
+            idle: None,
+            due,
+            deadline: None,
+            stages: None,
+        });
+        if body.incoming.is_end_stream() {
+            body.ended();
+        }
+        body
+    }
+
+    /// The next frame as filters leave it.
+    pub(super) fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        loop {
+            let Some(stages) = &mut self.stages else {
+                return Poll::Ready(None);
+            };
+            match stages.pull() {
+                Err(error) => {
+                    self.fail(ResponseFlags::LOCAL_RESET, "response_body_failed");
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Ok(Some(chunk)) => {
+                    self.finish.info.bytes_sent += chunk.len() as u64;
+                    return Poll::Ready(Some(Ok(Frame::data(chunk))));
+                }
+                Ok(None) if stages.is_over() => {
+                    let trailers = stages.take_trailers();
+                    if let Some(trailers) = &trailers {
+                        self.finish.trailers(trailers);
+                    }
+                    self.finish.complete();
+                    return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                }
+                Ok(None) => {}
+            }
+            let frame = ready!(self.poll_frame(cx));
+            let Some(stages) = &mut self.stages else {
+                return Poll::Ready(None);
+            };
+            match frame {
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => stages.end(None),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(chunk) => stages.push(chunk),
+                    Err(frame) => stages.end(frame.into_trailers().ok()),
+                },
+            }
+        }
+    }
+
+    /// The next frame as the upstream sent it.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.idle = None;
+                if let Some(data) = frame.data_ref() {
+                    if self.stages.is_none() {
+                        self.finish.info.bytes_sent += data.len() as u64;
+                    }
+                    if let Some(grpc) = &mut self.grpc {
+                        grpc.0.feed(data);
+                    }
+                    self.report_messages();
+                } else if let Some(trailers) = frame.trailers_ref() {
+                    if self.stages.is_none() {
+                        self.finish.trailers(trailers);
+                    } else {
+                        self.finish.progress.status.set(grpc_status(trailers));
+                    }
+                    let from_http1 = self.give_back.is_some();
+                    // Nothing follows trailers, and the codec does not ask again.
+                    self.ended();
+                    // Trailers of HTTP/1.1 are not passed on unless that is switched on (Envoy API, Http1ProtocolOptions).
+                    return Poll::Ready((!from_http1).then_some(Ok(frame)));
+                }
+                if self.incoming.is_end_stream() {
+                    self.ended();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(None) => {
+                self.ended();
+                Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                let (flag, details) = if is_cut_short(&error) {
+                    (
+                        ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
+                        "upstream_reset_after_response_started{protocol_error}",
+                    )
+                } else {
+                    let details = "upstream_reset_after_response_started{connection_termination}";
+                    (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, details)
+                };
+                self.fail(flag, details);
+                Poll::Ready(Some(Err(error.into())))
+            }
+            Poll::Pending => self.poll_timers(cx),
+        }
+    }
+
+    fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let due = self.due.map(|due| {
+            self.deadline
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)))
+        });
+        if let Some(deadline) = due
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            self.fail(
+                ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
+                ErrorKind::UpstreamTimeout.details(),
+            );
+            return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        }
+        if !self.idle_timeout.is_zero() {
+            let timeout = self.idle_timeout;
+            let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+            if idle.as_mut().poll(cx).is_ready() {
+                self.fail(ResponseFlags::STREAM_IDLE_TIMEOUT, ErrorKind::IdleTimeout.details());
+                return Poll::Ready(Some(Err(BodyError::TimedOut)));
+            }
+        }
+        Poll::Pending
+    }
+
+    fn report_messages(&mut self) {
+        let Some(grpc) = &mut self.grpc else {
+            return;
+        };
+        let messages = grpc.0.messages;
+        self.finish.progress.answered.set(messages);
+        if let Some(meter) = &mut grpc.1 {
+            meter.report(messages);
+        }
+    }
+
+    fn ended(&mut self) {
+        self.stream = None;
+        if let Some(back) = self.give_back.take() {
+            back.pool.give_back(&back.cluster, back.connection);
+        }
+        // What filters change is over when they have let go of the last of it.
+        if self.stages.is_none() {
+            self.finish.complete();
+        }
+    }
+
+    fn fail(&mut self, flag: ResponseFlags, details: &'static str) {
+        self.finish.info.flags.insert(flag);
+        self.finish.info.details = Some(details.into());
+        self.finish.complete();
+    }
+}
+
+impl Drop for UpstreamBody {
+    fn drop(&mut self) {
+        self.report_messages();
+    }
+}
+
+/// Whether an HTTP/1.1 connection was closed before the body's announced end.
+fn is_cut_short(error: &hyper::Error) -> bool {
+    use std::error::Error as _;
+    let io = error
+        .source()
+        .and_then(|source| source.downcast_ref::<std::io::Error>());
+    error.is_incomplete_message() || io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof)
+}
