@@ -58,6 +58,8 @@ pub enum NotWhole {
     TooLarge,
     /// It did not come in time.
     TimedOut,
+    /// Nothing of it came for too long.
+    Idle,
     /// The client failed, or a filter before this one.
     Failed(BodyError),
 }
@@ -117,7 +119,8 @@ impl ClientBody {
                     None => next.await,
                     Some(due) => match tokio::time::timeout_at(due, next).await {
                         Ok(frame) => frame,
-                        Err(_) => return Err(NotWhole::TimedOut),
+                        Err(_) if patience.is_over(Instant::now()) => return Err(NotWhole::TimedOut),
+                        Err(_) => return Err(NotWhole::Idle),
                     },
                 }
             };
@@ -238,10 +241,19 @@ fn poll_incoming(incoming: &mut Incoming, cx: &mut Context<'_>, progress: &Progr
 impl Patience {
     /// When it is over, if nothing comes from now on.
     fn due(&self, now: Instant) -> Option<Instant> {
-        let after = |start: Instant, limit: Duration| (!limit.is_zero()).then(|| start + limit);
         [after(self.begun, self.arrival), after(now, self.idle)]
             .into_iter()
             .flatten()
             .min()
     }
+
+    /// Whether all of it should have come by now.
+    fn is_over(&self, now: Instant) -> bool {
+        after(self.begun, self.arrival).is_some_and(|due| due <= now)
+    }
+}
+
+/// A limit's end; `None` for a limit of zero, which is none.
+fn after(start: Instant, limit: Duration) -> Option<Instant> {
+    (!limit.is_zero()).then(|| start + limit)
 }

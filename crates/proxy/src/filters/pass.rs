@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use super::client_body::{ClientBody, NotWhole, Patience};
 use super::stages::Stages;
 use crate::body::Progress;
+use crate::error::ResponseFlags;
 use crate::observe::counters::{Counter, Counters};
 use crate::observe::istio::shard::Shard;
 use crate::observe::stats::Scope;
@@ -144,6 +145,10 @@ impl RequestPass<'_> {
                     "request timeout",
                     "request_overall_timeout",
                 ),
+                NotWhole::Idle => {
+                    self.info.flags.insert(ResponseFlags::STREAM_IDLE_TIMEOUT);
+                    (StatusCode::REQUEST_TIMEOUT, "stream timeout", "stream_idle_timeout")
+                }
                 NotWhole::Failed(error) => {
                     tracing::debug!(%error, "a request body that a filter waits for does not come");
                     (StatusCode::BAD_REQUEST, "", "request_body_failed")
