@@ -5,6 +5,7 @@
 //! contains the text, `WEFT_ORACLE_SIDE=envoy` leaves our proxy out (to try new rows).
 
 mod bootstrap;
+mod chains;
 mod outcome;
 mod row;
 mod run;
@@ -62,6 +63,15 @@ tables!(
 /// Runs every row of a table and reports all that differ.
 async fn check(file: &str, text: &str) {
     let rows: Vec<Row> = serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{file}: {error}"));
+    check_rows(file, rows).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn generated_chains() {
+    check_rows("chains.rs", chains::rows()).await;
+}
+
+async fn check_rows(file: &str, rows: Vec<Row>) {
     let only = std::env::var("WEFT_ORACLE_ROW").unwrap_or_default();
     let limit = Arc::new(Semaphore::new(PARALLEL));
     let mut running = JoinSet::new();
@@ -114,7 +124,9 @@ async fn check_row(row: &Row) -> Result<()> {
         return check_refusal(row, reason).await;
     }
     let envoy = run::run(row, run::Side::Envoy).await.context("envoy")?;
-    envoy.check_expectations(row)?;
+    if !row.generated {
+        envoy.check_expectations(row)?;
+    }
     if std::env::var("WEFT_ORACLE_SIDE").is_ok_and(|side| side == "envoy") {
         return Ok(());
     }

@@ -46,6 +46,9 @@ pub(crate) struct Row {
     pub(crate) differs: Option<String>,
     /// The same for the access log alone; everything else must agree.
     pub(crate) log_differs: Option<String>,
+    /// Made up: what is expected is what Envoy does.
+    #[serde(skip)]
+    pub(crate) generated: bool,
 }
 
 /// A comparison of counts instead of exact equality.

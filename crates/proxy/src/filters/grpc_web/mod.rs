@@ -97,6 +97,9 @@ impl HttpFilter for Filter {
                 status => grpc_status_of(status),
             };
             answer.headers.insert("grpc-status", HeaderValue::from(code));
+            // What is left for filters after this one is an answer without a body.
+            answer.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(0));
+            answer.has_body = false;
             answer.body_is_message = true;
         }
     }
