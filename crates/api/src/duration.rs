@@ -5,8 +5,14 @@ use std::time::Duration;
 /// Nothing in a mesh lasts longer; keeps arithmetic on durations from overflowing.
 const MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+/// Longest text of a duration.
+pub(crate) const LENGTH_MAX: usize = 64;
+
 /// Reads a duration; `None` if it is none, is negative, or is longer than a hundred years.
 pub fn parse(text: &str) -> Option<Duration> {
+    if text.len() > LENGTH_MAX {
+        return None;
+    }
     if text == "0" {
         return Some(Duration::ZERO);
     }
@@ -37,6 +43,20 @@ pub fn parse(text: &str) -> Option<Duration> {
         rest = tail;
     }
     Some(total)
+}
+
+/// What is said of a text that is no duration of at least so many milliseconds, and what to do.
+pub(crate) fn refusal(min: u64) -> (String, &'static str) {
+    match min {
+        0 => (
+            "is not a duration".to_owned(),
+            "write a number with a unit, such as 500ms, 2s, 1m30s",
+        ),
+        min => (
+            format!("is not a duration of at least {min}ms"),
+            "write a number with a unit, such as 500ms, 2s, 1m30s, or leave the field out",
+        ),
+    }
 }
 
 #[cfg(test)]

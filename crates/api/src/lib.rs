@@ -3,6 +3,7 @@
 //! Knows nothing of xDS, of other objects or of sockets; `weft-pilot` resolves references between objects.
 
 pub mod authorization_policy;
+mod cel;
 pub mod cluster;
 pub mod crd;
 pub mod destination_rule;
@@ -23,6 +24,7 @@ pub mod pod;
 pub mod protocol;
 pub mod request_authentication;
 pub mod resource;
+pub mod rule;
 pub mod schema;
 pub mod secret;
 pub mod service;

@@ -4,13 +4,20 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::duration;
 use crate::meta::Kind;
+use crate::rule::Rule;
 
 /// What may stand at one place of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// Known fields.
-    Object(BTreeMap<String, Self>),
+    /// Known fields, and rules between them.
+    Object {
+        /// The fields.
+        fields: BTreeMap<String, Self>,
+        /// The rules, in the order in which they are asked.
+        rules: Vec<&'static Rule>,
+    },
     /// Items of one shape.
     List(Box<Self>),
     /// Free keys with values of one shape.
@@ -23,12 +30,14 @@ pub enum Shape {
     Integer(i64, i64),
     /// A number or a text.
     IntegerOrText,
-    /// Any number.
-    Number,
-    /// A duration such as `1m30s`.
-    Duration,
+    /// Any number within bounds.
+    Number(i64, i64),
+    /// A duration such as `1m30s`, of at least so many milliseconds.
+    Duration(u64),
     /// One of some words.
     Choice(Vec<String>),
+    /// A list, map or text with so many items, entries or characters at most.
+    AtMost(Box<Self>, usize),
     /// Not said.
     Any,
 }
@@ -46,16 +55,35 @@ impl Shape {
     /// Fields that are not known are kept, not pruned: pruning would drop a misspelt field without a word, while what is kept is refused with
     /// its name by the validation webhook and reported in the status.
     pub fn schema(&self) -> Value {
+        self.within(0)
+    }
+
+    /// The schema within so many lists and maps.
+    fn within(&self, lists: usize) -> Value {
         match self {
-            Self::Object(fields) => {
+            Self::Object { fields, rules } => {
                 let properties: Map<String, Value> = fields
                     .iter()
-                    .map(|(name, field)| (name.clone(), field.schema()))
+                    .map(|(name, field)| (name.clone(), field.within(lists)))
                     .collect();
-                json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": properties})
+                let mut schema =
+                    json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": properties});
+                for rule in rules.iter().filter(|rule| lists == 0 || !rule.costly) {
+                    let place = match rule.each() {
+                        Some((list, _)) => &mut schema["properties"][list]["items"],
+                        None => &mut schema,
+                    };
+                    let validations = &mut place["x-kubernetes-validations"];
+                    if let Some(validations) = validations.as_array_mut() {
+                        validations.push(rule.validation());
+                    } else {
+                        *validations = json!([rule.validation()]);
+                    }
+                }
+                schema
             }
-            Self::List(item) => json!({"type": "array", "items": item.schema()}),
-            Self::Map(value) => json!({"type": "object", "additionalProperties": value.schema()}),
+            Self::List(item) => json!({"type": "array", "items": item.within(lists + 1)}),
+            Self::Map(value) => json!({"type": "object", "additionalProperties": value.within(lists + 1)}),
             Self::Text => json!({"type": "string"}),
             Self::Flag => json!({"type": "boolean"}),
             Self::Integer(min, max) => {
@@ -66,9 +94,32 @@ impl Shape {
                 schema
             }
             Self::IntegerOrText => json!({"x-kubernetes-int-or-string": true}),
-            Self::Number => json!({"type": "number"}),
-            Self::Duration => json!({"type": "string", "description": "A duration such as 500ms, 2s or 1m30s."}),
+            Self::Number(min, max) => json!({"type": "number", "minimum": min, "maximum": max}),
+            Self::Duration(min) => {
+                let (message, hint) = duration::refusal(*min);
+                json!({
+                    "type": "string",
+                    "description": "A duration such as 500ms, 2s or 1m30s.",
+                    "maxLength": duration::LENGTH_MAX,
+                    "x-kubernetes-validations": [{
+                        "rule": format!("duration(self) >= duration('{min}ms')"),
+                        "message": format!("{message}; {hint}"),
+                    }],
+                })
+            }
             Self::Choice(names) => json!({"type": "string", "enum": names}),
+            Self::AtMost(bounded, max) => {
+                let mut schema = bounded.within(lists);
+                let key = if matches!(**bounded, Self::List(_)) {
+                    "maxItems"
+                } else if matches!(**bounded, Self::Map(_)) {
+                    "maxProperties"
+                } else {
+                    "maxLength"
+                };
+                schema[key] = json!(max);
+                schema
+            }
             Self::Any => json!({"x-kubernetes-preserve-unknown-fields": true}),
         }
     }

@@ -50,11 +50,10 @@ fn wrong_types_and_values() {
         ),
         0,
         expect![[r#"
-            f.yaml:8:12: error [IST0106] VirtualService/default/a spec.http[0].match[0].uri: exact and prefix exclude each other; keep one of them
+            f.yaml:8:12: error [IST0106] VirtualService/default/a spec.http[0].match[0].uri: exact, prefix and regex exclude each other; keep one of them
             f.yaml:9:28: error [IST0106] VirtualService/default/a spec.http[0].match[1].headers.x.regex: "a(" is not a regular expression: unclosed group; use RE2 syntax (no look-around, no back-references)
             f.yaml:10:12: error [IST0106] VirtualService/default/a spec.http[0].match[2].uri: is text, but must be an object
             f.yaml:11:13: error [IST0106] VirtualService/default/a spec.http[0].match[3].port: is text, but must be a whole number
-            f.yaml:13:7: warning [IST0133] VirtualService/default/a spec.http[0].route: a destination without a weight gets no traffic beside others; give each destination a weight
             f.yaml:13:44: error [IST0106] VirtualService/default/a spec.http[0].route[0].destination.subset: is a number, but must be text; put it in quotes: "1"
             f.yaml:14:15: error [IST0106] VirtualService/default/a spec.http[0].route[0].weight: -1 is out of range; use a whole number of at least 0
             f.yaml:15:27: error [IST0106] VirtualService/default/a spec.http[0].route[1].destination.host: "bad host" is not a host name
@@ -98,7 +97,7 @@ fn actions_exclude_each_other() {
         ),
         0,
         expect![[r#"
-            f.yaml:7:5: error [IST0106] VirtualService/default/a spec.http[0]: route and redirect exclude each other; keep one of them
+            f.yaml:7:5: error [IST0106] VirtualService/default/a spec.http[0]: route, redirect and directResponse exclude each other; keep one of them
             f.yaml:7:39: error [IST0106] VirtualService/default/a spec.http[0].redirect.redirectCode: 304 is not supported; use 301, 302, 303, 307 or 308
             f.yaml:9:21: error [IST0106] VirtualService/default/a spec.http[1].directResponse.status: is required; give the HTTP status
             f.yaml:10:14: error [IST0106] VirtualService/default/a spec.http[1].timeout: has no effect beside redirect or directResponse; remove it
@@ -167,17 +166,17 @@ fn destination_rules() {
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec:\n  host: reviews\n  subsets:\n  - {name: v1, labels: {version: v1}}\n  - {name: v1, labels: {version: v2}}\n  - {labels: {version: 3}}\n  trafficPolicy:\n    connectionPool: {tcp: {connectTimeout: 0s, maxConnections: 0}, http: {h2UpgradePolicy: UPGRAD}}\n    outlierDetection: {maxEjectionPercent: 101, consecutiveErrors: 3}\n    tls: {mode: MUTUAL}\n    portLevelSettings:\n    - {port: {number: 80}}\n    - {port: {number: 80}}\n",
         0,
         expect![[r#"
-            f.yaml:8:5: error [IST0106] DestinationRule/default/a spec.subsets[1]: a subset named v1 exists already; give each subset its own name
+            f.yaml:8:5: error [IST0106] DestinationRule/default/a spec.subsets[1]: two subsets have the same name, v1; give each subset its own name
             f.yaml:9:5: error [IST0106] DestinationRule/default/a spec.subsets[2].name: is required; routes refer to subsets by name
             f.yaml:9:24: error [IST0106] DestinationRule/default/a spec.subsets[2].labels.version: is a number, but must be text; put it in quotes: "3"
-            f.yaml:11:44: error [IST0106] DestinationRule/default/a spec.trafficPolicy.connectionPool.tcp.connectTimeout: is shorter than 1ms; use at least 1ms, or leave the field out
+            f.yaml:11:44: error [IST0106] DestinationRule/default/a spec.trafficPolicy.connectionPool.tcp.connectTimeout: 0s is not a duration of at least 1ms; write a number with a unit, such as 500ms, 2s, 1m30s, or leave the field out
             f.yaml:11:64: error [IST0106] DestinationRule/default/a spec.trafficPolicy.connectionPool.tcp.maxConnections: 0 is out of range; use a whole number of at least 1
             f.yaml:11:92: error [IST0106] DestinationRule/default/a spec.trafficPolicy.connectionPool.http.h2UpgradePolicy: "UPGRAD" is not allowed here; did you mean UPGRADE?
             f.yaml:12:44: error [IST0106] DestinationRule/default/a spec.trafficPolicy.outlierDetection.maxEjectionPercent: 101 is out of range; use a whole number from 0 to 100
             f.yaml:12:68: error [WEFT0003] DestinationRule/default/a spec.trafficPolicy.outlierDetection.consecutiveErrors: is not supported by this mesh yet, so the object is not applied; use consecutive5xxErrors or consecutiveGatewayErrors
             f.yaml:13:10: error [IST0106] DestinationRule/default/a spec.trafficPolicy.tls.clientCertificate: is required; MUTUAL needs a certificate and its key
             f.yaml:13:10: error [IST0106] DestinationRule/default/a spec.trafficPolicy.tls.privateKey: is required; MUTUAL needs a certificate and its key
-            f.yaml:16:7: error [IST0106] DestinationRule/default/a spec.trafficPolicy.portLevelSettings[1]: port 80 has settings already; join the two
+            f.yaml:16:7: error [IST0106] DestinationRule/default/a spec.trafficPolicy.portLevelSettings[1]: two settings are for the same port, 80; join the two
         "#]],
     );
 }
@@ -189,7 +188,7 @@ fn gateways_service_entries_and_sidecars() {
         0,
         expect![[r#"
             f.yaml:5:3: error [IST0106] Gateway/default/g spec.selector: is required; name the labels of the gateway workloads, for example istio: ingressgateway
-            f.yaml:6:5: error [IST0106] Gateway/default/g spec.servers[0].tls: is required; https needs a mode
+            f.yaml:6:5: error [IST0106] Gateway/default/g spec.servers[0].tls: is required; HTTPS and TLS need a mode
             f.yaml:8:20: error [IST0106] Gateway/default/g spec.servers[1].port.number: 70000 is out of range; use a whole number from 1 to 65535
             f.yaml:8:46: error [IST0106] Gateway/default/g spec.servers[1].port.protocol: "HTPP" is not a protocol; did you mean HTTP?
             f.yaml:9:13: error [IST0106] Gateway/default/g spec.servers[1].hosts[0]: "a.*.com" is not a host name
@@ -197,7 +196,8 @@ fn gateways_service_entries_and_sidecars() {
             f.yaml:12:39: error [WEFT0003] Gateway/default/g spec.servers[2].tls.cipherSuites: is not supported by this mesh yet, so the object is not applied; remove it
             f.yaml:18:10: error [IST0106] ServiceEntry/default/s spec.hosts: have a wildcard, but no endpoints; DNS cannot resolve a wildcard: name endpoints
             f.yaml:19:15: error [IST0106] ServiceEntry/default/s spec.addresses[0]: "example.com" is neither an IP address nor a CIDR prefix; names belong into hosts
-            f.yaml:22:5: error [IST0106] ServiceEntry/default/s spec.ports[1]: port 80 is given twice; numbers and names of ports are unique
+            f.yaml:22:5: error [IST0106] ServiceEntry/default/s spec.ports[1]: two ports have the same number, 80; numbers and names of ports are unique
+            f.yaml:22:5: error [IST0106] ServiceEntry/default/s spec.ports[1]: two ports have the same name, http; numbers and names of ports are unique
             f.yaml:28:7: error [IST0106] ServiceEntry/default/t spec.endpoints: is required; resolution STATIC needs endpoints or a workloadSelector
             f.yaml:34:12: error [WEFT0003] Sidecar/default/s spec.ingress: is not supported by this mesh yet, so the object is not applied; remove it; inbound listeners follow from the workload's ports
             f.yaml:36:5: error [IST0106] Sidecar/default/s spec.egress[0].port: is required; bind and captureMode NONE need a port to bind
@@ -214,7 +214,7 @@ fn peer_authentication_and_services() {
         expect![[r#"
             f.yaml:4:21: error [IST0106] PeerAuthentication/default/p spec.mtls.mode: "STRIKT" is not allowed here; did you mean STRICT?
             f.yaml:4:45: error [IST0106] PeerAuthentication/default/p spec.portLevelMtls: needs a selector; select the workloads that the ports belong to
-            f.yaml:4:52: error [IST0106] PeerAuthentication/default/p spec.portLevelMtls: "http" is not a port; use the workload's port, from 1 to 65535
+            f.yaml:4:52: error [IST0106] PeerAuthentication/default/p spec.portLevelMtls.http: the key is not a port; use the workload's port, from 1 to 65535
             f.yaml:12:22: info [IST0118] Service/default/s spec.ports[0].name: "web" names no protocol, so the protocol is detected; start the name with http-, grpc-, tcp- or the like, or set appProtocol to one of these
             f.yaml:13:28: error [IST0106] Service/default/s spec.ports[1].targetPort: 0 is out of range; use a whole number from 1 to 65535
             f.yaml:14:20: warning [IST0133] Service/default/s spec.sessionAffinity: ClientIP has no effect inside the mesh; remove it

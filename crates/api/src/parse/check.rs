@@ -1,9 +1,15 @@
-//! Rules for single values: host names, label values, header names, regular expressions.
-
-use crate::meta::Labels;
+//! Rules for single values: host names, labels of DNS names, header names, regular expressions.
 
 /// Longest DNS name (RFC 1035, 2.3.4).
 const HOST_LENGTH_MAX: usize = 253;
+
+/// What is said of a text that is no host name, wherever a wildcard may stand.
+const NO_HOST: &str = "is not a host name";
+
+/// Whether a text is a host name, or one but for its wildcard.
+pub(super) fn is_host(text: &str) -> bool {
+    host(text, true) != Err(NO_HOST)
+}
 
 /// What is wrong with a host name, if anything. `wildcard` allows `*` and `*.suffix`.
 pub(super) fn host(host: &str, wildcard: bool) -> Result<(), &'static str> {
@@ -20,7 +26,7 @@ pub(super) fn host(host: &str, wildcard: bool) -> Result<(), &'static str> {
         return Ok(());
     }
     if name.is_empty() || name.len() > HOST_LENGTH_MAX {
-        return Err("is not a host name");
+        return Err(NO_HOST);
     }
     for label in name.split('.') {
         let fits = (1..=63).contains(&label.len())
@@ -30,7 +36,7 @@ pub(super) fn host(host: &str, wildcard: bool) -> Result<(), &'static str> {
             && !label.starts_with('-')
             && !label.ends_with('-');
         if !fits {
-            return Err("is not a host name");
+            return Err(NO_HOST);
         }
     }
     Ok(())
@@ -104,14 +110,6 @@ pub(super) fn is_dns_label(name: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !name.starts_with('-')
         && !name.ends_with('-')
-}
-
-/// The first label whose key or value is empty or has a wildcard.
-pub(super) fn bad_label(labels: &Labels) -> Option<&str> {
-    labels
-        .iter()
-        .find(|(key, value)| key.is_empty() || key.contains('*') || value.contains('*'))
-        .map(|(key, _)| key.as_str())
 }
 
 #[cfg(test)]

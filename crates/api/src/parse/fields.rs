@@ -7,10 +7,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::report::Report;
+use super::rules::{self, Broken};
 use super::trace::Question;
 use super::tree::{Entry, Node, Value};
 use crate::diagnostic::{Severity, code};
 use crate::meta::{Labels, Position};
+use crate::rule::{REQUIRED, Rule};
 
 /// The fields of one map while they are read.
 #[derive(Debug)]
@@ -150,17 +152,12 @@ impl<'n, 'r> Fields<'n, 'r> {
     }
 
     pub(super) fn duration(&mut self, name: &'static str) -> Option<Duration> {
-        self.with(name, |report, node| report.duration(node)).flatten()
+        self.with(name, |report, node| report.duration(node, 0)).flatten()
     }
 
     /// A duration of at least a millisecond, as most of Istio's durations must be.
     pub(super) fn positive_duration(&mut self, name: &'static str) -> Option<Duration> {
-        let duration = self.duration(name)?;
-        if duration < Duration::from_millis(1) {
-            self.invalid(name, "is shorter than 1ms", "use at least 1ms, or leave the field out");
-            return None;
-        }
-        Some(duration)
+        self.with(name, |report, node| report.duration(node, 1)).flatten()
     }
 
     pub(super) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
@@ -241,6 +238,46 @@ impl<'n, 'r> Fields<'n, 'r> {
         self.entries = &[];
     }
 
+    /// The same for a field that a rule asks for, so that its type has to be known.
+    pub(super) fn refuse_typed(&mut self, name: &'static str, question: Question, hint: &str) {
+        self.with(name, |report, _| report.asked(|| question));
+        self.refuse(name, hint);
+    }
+
+    /// Bounds the length of a list, a map or a text.
+    pub(super) fn at_most(&mut self, name: &'static str, max: usize) {
+        self.with(name, |report, node| report.at_most(node, max));
+    }
+
+    /// Asks rules between these fields, and reports what breaks one; whether all hold.
+    pub(super) fn rules(&mut self, rules: &'static [Rule]) -> bool {
+        let mut hold = true;
+        for rule in rules {
+            self.report.asked_rule(rule);
+            for broken in rules::broken(rule, self.entries) {
+                hold = false;
+                self.broken(rule, &broken);
+            }
+        }
+        hold
+    }
+
+    fn broken(&mut self, rule: &'static Rule, broken: &Broken<'_>) {
+        let message = match rule.message {
+            Some(message) => broken.says(rule, message),
+            // Told at the end, unless it is misspelt.
+            None if broken.field == rule.field => return self.missing(rule.field, rule.hint),
+            None => REQUIRED.to_owned(),
+        };
+        let at = broken.node.map_or_else(|| self.place(rule.field), |node| node.at);
+        if broken.field.is_empty() {
+            self.report.invalid(at, message, rule.hint);
+        } else {
+            self.report
+                .field(&broken.field, |report| report.invalid(at, message, rule.hint));
+        }
+    }
+
     /// A switch of Istio that this mesh does not carry out: `false` is what it does anyway, `true` is refused.
     pub(super) fn refuse_true(&mut self, name: &'static str, hint: &str) {
         if self.flag(name) == Some(true) {
@@ -283,8 +320,7 @@ impl<'n, 'r> Fields<'n, 'r> {
         }
         for (name, hint) in self.missing {
             let at = self.at;
-            self.report
-                .field(name, |report| report.invalid(at, "is required", hint));
+            self.report.field(name, |report| report.invalid(at, REQUIRED, hint));
         }
     }
 }

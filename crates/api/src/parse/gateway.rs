@@ -2,23 +2,21 @@
 
 use super::fields::Fields;
 use super::report::Report;
+use super::rules::gateway as rules;
 use super::tree::Node;
 use super::{check, values};
 use crate::gateway::{Gateway, Server, ServerHost, ServerTls, ServerTlsMode, TlsVersion};
 use crate::matching::NamespaceScope;
-use crate::meta::Position;
 use crate::protocol::Protocol;
+
+/// Most servers of one gateway.
+const SERVERS_MAX: usize = 4096;
 
 /// Reads `spec`.
 pub(super) fn read(fields: &mut Fields<'_, '_>) -> Gateway {
     let selector = values::labels(fields, "selector");
-    if selector.is_empty() {
-        let hint = "name the labels of the gateway workloads, for example istio: ingressgateway";
-        fields.missing("selector", hint);
-    }
-    if fields.get("servers").is_none() {
-        fields.missing("servers", "give at least one server");
-    }
+    fields.rules(rules::SPEC);
+    fields.at_most("servers", SERVERS_MAX);
     Gateway {
         selector,
         servers: fields.list("servers", |report, node| report.map(node, server)),
@@ -27,6 +25,7 @@ pub(super) fn read(fields: &mut Fields<'_, '_>) -> Gateway {
 
 fn server(fields: &mut Fields<'_, '_>) -> Server {
     let at = fields.at;
+    fields.rules(rules::SERVER);
     fields.refuse("defaultEndpoint", "route with a VirtualService");
     if fields.get("port").is_none() {
         fields.missing("port", "give number, name and protocol");
@@ -37,7 +36,7 @@ fn server(fields: &mut Fields<'_, '_>) -> Server {
     if fields.get("hosts").is_none() {
         fields.missing("hosts", "name at least one host, or \"*\"");
     }
-    let server = Server {
+    Server {
         at,
         name: fields.text("name"),
         port: port.0,
@@ -46,11 +45,7 @@ fn server(fields: &mut Fields<'_, '_>) -> Server {
         bind: bind(fields),
         hosts,
         tls,
-    };
-    if port.2.is_some() {
-        protocol_fits_tls(fields, &server);
     }
-    server
 }
 
 fn port(fields: &mut Fields<'_, '_>) -> (u16, String, Option<Protocol>) {
@@ -60,15 +55,8 @@ fn port(fields: &mut Fields<'_, '_>) -> (u16, String, Option<Protocol>) {
     if fields.get("protocol").is_none() {
         fields.missing("protocol", "use HTTP, HTTPS, GRPC, HTTP2, TCP or TLS");
     }
-    let protocol = values::protocol(fields, "protocol");
-    if protocol == Some(Protocol::Udp) {
-        fields.invalid(
-            "protocol",
-            "UDP is not carried by gateways",
-            "use HTTP, HTTPS, GRPC, HTTP2, TCP or TLS",
-        );
-    }
-    (number, name, protocol)
+    fields.rules(rules::PORT);
+    (number, name, values::protocol(fields, "protocol"))
 }
 
 /// The address to listen on. Where a gateway listens on this machine is the workload's matter, so only "everywhere" fits.
@@ -78,26 +66,6 @@ fn bind(fields: &mut Fields<'_, '_>) -> Option<String> {
         fields.refuse("bind", "remove it; the gateway workload says where it listens");
     }
     None
-}
-
-fn protocol_fits_tls(fields: &mut Fields<'_, '_>, server: &Server) {
-    let secure = server.protocol.is_tls();
-    match &server.tls {
-        None if secure => fields.missing("tls", format!("{} needs a mode", server.protocol)),
-        Some(tls) if !secure && !tls.https_redirect && server.protocol != Protocol::Tcp => {
-            let message = format!("has no effect on protocol {}", server.protocol);
-            fields.invalid("tls", message, "use protocol HTTPS or TLS");
-        }
-        Some(tls) if tls.https_redirect && server.protocol != Protocol::Http => {
-            fields.invalid(
-                "tls",
-                "httpsRedirect is for protocol HTTP",
-                "move it to the HTTP server",
-            );
-        }
-        Some(tls) if server.protocol == Protocol::Https && tls.mode == ServerTlsMode::Passthrough => {}
-        _ => {}
-    }
 }
 
 /// `host` or `namespace/host`.
@@ -119,6 +87,7 @@ fn server_host(report: &mut Report, node: &Node) -> Option<ServerHost> {
 
 fn tls(fields: &mut Fields<'_, '_>) -> ServerTls {
     let at = fields.at;
+    fields.rules(rules::TLS);
     for name in [
         "credentialNames",
         "caCertCredentialName",
@@ -161,55 +130,19 @@ fn tls(fields: &mut Fields<'_, '_>) -> ServerTls {
         min_version: version(fields, "minProtocolVersion"),
         max_version: version(fields, "maxProtocolVersion"),
     };
-    certificates(fields, &tls, at);
-    if let (Some(min), Some(max)) = (tls.min_version, tls.max_version)
-        && min > max
-    {
-        fields.invalid("minProtocolVersion", "is above maxProtocolVersion", "swap the two");
-    }
+    without_effect(fields, &tls);
     tls
 }
 
-/// Every mode has what it terminates with, and nothing that it does not use.
-fn certificates(fields: &mut Fields<'_, '_>, tls: &ServerTls, at: Position) {
-    let files = fields.set_of(&["serverCertificate", "privateKey"]);
-    match tls.mode {
-        ServerTlsMode::Simple | ServerTlsMode::Mutual => {
-            if tls.credential_name.is_none() && files.len() < 2 {
-                let hint = "or serverCertificate and privateKey with paths";
-                fields.missing("credentialName", hint);
-            }
-            if tls.credential_name.is_some() && !files.is_empty() {
-                fields.invalid(
-                    "credentialName",
-                    "excludes serverCertificate and privateKey",
-                    "keep one of them",
-                );
-            }
-            if tls.mode == ServerTlsMode::Mutual && tls.credential_name.is_none() && tls.ca_certificates.is_none() {
-                fields.missing("caCertificates", "MUTUAL needs a CA for client certificates");
-            }
-            if tls.mode == ServerTlsMode::Mutual && tls.credential_name.is_some() {
-                for name in fields.set_of(&["caCertificates"]) {
-                    fields.warn(
-                        name,
-                        "has no effect beside credentialName",
-                        "put ca.crt into the Secret",
-                    );
-                }
-            }
-        }
-        ServerTlsMode::Passthrough | ServerTlsMode::IstioMutual => {
-            if tls.credential_name.is_some() || !files.is_empty() {
-                let message = "a certificate has no effect in this mode";
-                fields.report().invalid(at, message, "remove it, or use mode SIMPLE");
-            }
-        }
-    }
-    if matches!(tls.mode, ServerTlsMode::Simple | ServerTlsMode::Passthrough) && !tls.https_redirect {
-        for name in fields.set_of(&["subjectAltNames", "caCertificates"]) {
-            let message = "checks no client: this mode asks for no client certificate";
-            fields.invalid(name, message, "remove it, or use mode MUTUAL");
+/// What is harmless, but not what its author thinks.
+fn without_effect(fields: &mut Fields<'_, '_>, tls: &ServerTls) {
+    if tls.mode == ServerTlsMode::Mutual && tls.credential_name.is_some() {
+        for name in fields.set_of(&["caCertificates"]) {
+            fields.warn(
+                name,
+                "has no effect beside credentialName",
+                "put ca.crt into the Secret",
+            );
         }
     }
     if matches!(tls.mode, ServerTlsMode::IstioMutual | ServerTlsMode::Passthrough) && !tls.https_redirect {

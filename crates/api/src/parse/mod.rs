@@ -15,6 +15,7 @@ mod mesh_config;
 mod pod;
 mod policy;
 mod report;
+mod rules;
 mod security;
 mod service_entry;
 mod sidecar;

@@ -2,6 +2,7 @@
 
 use super::fields::Fields;
 use super::report::Report;
+use super::rules::policy as rules;
 use super::tree::Node;
 use super::values;
 use crate::authorization_policy::{Action, AuthorizationPolicy, Condition, OneOf, Operation, Rule, Source};
@@ -109,9 +110,7 @@ pub(super) fn request_authentication(fields: &mut Fields<'_, '_>) -> RequestAuth
 
 fn jwt_rule(fields: &mut Fields<'_, '_>) -> JwtRule {
     fields.ignore(&["timeout", "spaceDelimitedClaims", "presence"]);
-    if !fields.set_of(&["jwks"]).is_empty() && !fields.set_of(&["jwksUri"]).is_empty() {
-        fields.invalid("jwks", "excludes jwksUri", "keep one of them");
-    }
+    fields.rules(rules::JWT_RULE);
     JwtRule {
         issuer: fields.required_text("issuer", "name the issuer of the tokens"),
         audiences: fields.texts("audiences"),

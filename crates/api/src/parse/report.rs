@@ -10,6 +10,10 @@ use super::tree::{Node, Value};
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::duration;
 use crate::meta::Position;
+use crate::rule::Rule;
+
+/// Most characters that are shown of a value.
+pub(super) const SHOWN_MAX: usize = 60;
 
 /// Most findings reported of one document.
 const FINDINGS_MAX: usize = 100;
@@ -48,6 +52,13 @@ impl Report {
     pub(super) fn asked(&mut self, question: impl FnOnce() -> Question) {
         if let Some(trace) = &mut self.trace {
             trace.note(&self.path, question());
+        }
+    }
+
+    /// Notes a rule between the fields of the object at the current path.
+    pub(super) fn asked_rule(&mut self, rule: &'static Rule) {
+        if let Some(trace) = &mut self.trace {
+            trace.note_rule(&self.path, rule);
         }
     }
 
@@ -195,21 +206,34 @@ impl Report {
         }
     }
 
-    /// A duration.
-    pub(super) fn duration(&mut self, node: &Node) -> Option<Duration> {
-        self.asked(|| Question::Duration);
+    /// A duration of at least so many milliseconds.
+    pub(super) fn duration(&mut self, node: &Node, min: u64) -> Option<Duration> {
+        self.asked(|| Question::Duration(min));
         let parsed = match &node.value {
             Value::Scalar { text, .. } => duration::parse(text),
             Value::List(_) | Value::Map(_) => None,
         };
+        let parsed = parsed.filter(|duration| *duration >= Duration::from_millis(min));
         if parsed.is_none() {
-            self.invalid(
-                node.at,
-                format!("{} is not a duration", shown(node)),
-                "write a number with a unit, such as 500ms, 2s, 1m30s",
-            );
+            let (message, hint) = duration::refusal(min);
+            self.invalid(node.at, format!("{} {message}", shown(node)), hint);
         }
         parsed
+    }
+
+    /// Bounds the length of a list, a map or a text: a definition needs bounds of what its rules go over (Kubernetes, "Resource use by
+    /// validation functions").
+    pub(super) fn at_most(&mut self, node: &Node, max: usize) {
+        self.asked(|| Question::AtMost(max));
+        let (length, what) = match &node.value {
+            Value::Scalar { text, .. } => (text.chars().count(), "characters"),
+            Value::List(items) => (items.len(), "items"),
+            Value::Map(entries) => (entries.len(), "entries"),
+        };
+        if length > max {
+            let message = format!("has {length} {what}");
+            self.invalid(node.at, message, format!("at most {max} are possible"));
+        }
     }
 
     /// One of several words.
@@ -263,7 +287,7 @@ impl Report {
 pub(super) fn shown(node: &Node) -> String {
     match &node.value {
         Value::Scalar { text, plain } => {
-            let short: String = text.chars().take(60).collect();
+            let short: String = text.chars().take(SHOWN_MAX).collect();
             if *plain { short } else { format!("{short:?}") }
         }
         Value::List(_) | Value::Map(_) => node.describe().to_owned(),

@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 
 use super::fields::Fields;
 use super::report::Report;
+use super::rules::policy as rules;
 use super::tree::Node;
 use super::values;
 use crate::peer_authentication::{MtlsMode, PeerAuthentication};
+
+/// Most ports with a mode of their own.
+const PORTS_MAX: usize = 1024;
 
 /// A PeerAuthentication without `spec`: inherits everything.
 pub(super) fn empty() -> PeerAuthentication {
@@ -21,27 +25,11 @@ pub(super) fn empty() -> PeerAuthentication {
 pub(super) fn peer_authentication(fields: &mut Fields<'_, '_>) -> PeerAuthentication {
     let selector = values::selector(fields, "selector", "matchLabels");
     let mode = fields.with("mtls", mtls).flatten();
+    fields.rules(rules::PEER_AUTHENTICATION);
+    fields.at_most("portLevelMtls", PORTS_MAX);
     let mut ports = BTreeMap::new();
-    for (text, (at, mode)) in fields.entries("portLevelMtls", |report, _, node| Some((node.at, mtls(report, node)))) {
-        match text.parse::<u16>() {
-            Ok(port) if port > 0 => {
-                ports.insert(port, mode);
-            }
-            _ => fields.report().field("portLevelMtls", |report| {
-                report.invalid(
-                    at,
-                    format!("{text:?} is not a port"),
-                    "use the workload's port, from 1 to 65535",
-                );
-            }),
-        }
-    }
-    if !ports.is_empty() && selector.is_none() {
-        fields.invalid(
-            "portLevelMtls",
-            "needs a selector",
-            "select the workloads that the ports belong to",
-        );
+    for (text, mode) in fields.entries("portLevelMtls", |report, _, node| Some(mtls(report, node))) {
+        ports.extend(text.parse::<u16>().ok().map(|port| (port, mode)));
     }
     PeerAuthentication { selector, mode, ports }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::fields::Fields;
 use super::report::Report;
+use super::rules::{service_entry as rules, shared};
 use super::tree::Node;
 use super::{check, values};
 use crate::matching::Locality;
@@ -11,9 +12,24 @@ use crate::meta::Labels;
 use crate::protocol::Protocol;
 use crate::service_entry::{EntryPort, Location, Resolution, ServiceEntry, WorkloadEntry};
 
+/// Most addresses and ports of one entry, and the longest address (Istio's limits).
+const ADDRESSES_MAX: usize = 256;
+const PORTS_MAX: usize = 256;
+const ADDRESS_LENGTH_MAX: usize = 64;
+/// Most endpoints of one entry (Istio's limit).
+const ENDPOINTS_MAX: usize = 4096;
+/// Longest name of a port, as in Kubernetes' names.
+const NAME_LENGTH_MAX: usize = 63;
+/// Longest address of an endpoint, which may be a name (Istio's limit).
+const HOST_LENGTH_MAX: usize = 256;
+
 /// Reads `spec` of a ServiceEntry.
 pub(super) fn service_entry(fields: &mut Fields<'_, '_>) -> ServiceEntry {
-    let hosts = values::hosts(fields, "hosts");
+    let hosts = values::hosts(fields, "hosts", shared::HOSTS);
+    fields.rules(rules::SERVICE_ENTRY);
+    fields.at_most("addresses", ADDRESSES_MAX);
+    fields.at_most("ports", PORTS_MAX);
+    fields.at_most("endpoints", ENDPOINTS_MAX);
     let resolution = resolution(fields);
     let location = fields.choice(
         "location",
@@ -22,24 +38,17 @@ pub(super) fn service_entry(fields: &mut Fields<'_, '_>) -> ServiceEntry {
             ("MESH_INTERNAL", Location::Internal),
         ],
     );
-    let dns = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
-    let entry = ServiceEntry {
+    ServiceEntry {
         addresses: fields.list("addresses", address),
         ports: fields.list("ports", |report, node| report.map(node, entry_port)),
         location: location.unwrap_or(Location::External),
         resolution,
-        endpoints: fields.list("endpoints", |report, node| report.map(node, |f| endpoint(f, dns))),
+        endpoints: fields.list("endpoints", |report, node| report.map(node, workload_entry)),
         workload_selector: values::selector(fields, "workloadSelector", "labels"),
         subject_alt_names: fields.texts("subjectAltNames"),
         export_to: values::export_to(fields),
         hosts,
-    };
-    if entry.ports.is_empty() && fields.get("ports").is_none() {
-        fields.missing("ports", "give at least one port with number, name and protocol");
     }
-    unique_ports(fields, &entry);
-    endpoints_fit(fields, &entry);
-    entry
 }
 
 fn resolution(fields: &mut Fields<'_, '_>) -> Resolution {
@@ -60,79 +69,15 @@ fn resolution(fields: &mut Fields<'_, '_>) -> Resolution {
     resolution.unwrap_or(Resolution::None)
 }
 
-fn unique_ports(fields: &mut Fields<'_, '_>, entry: &ServiceEntry) {
-    for (i, port) in entry.ports.iter().enumerate() {
-        let earlier = &entry.ports[..i];
-        let message = if port.number != 0 && earlier.iter().any(|other| other.number == port.number) {
-            format!("port {} is given twice", port.number)
-        } else if !port.name.is_empty() && earlier.iter().any(|other| other.name == port.name) {
-            format!("a port named {} exists already", port.name)
-        } else {
-            continue;
-        };
-        fields.report().field(&format!("ports[{i}]"), |report| {
-            report.invalid(port.at, message, "numbers and names of ports are unique");
-        });
-    }
-}
-
-/// Endpoints, selector and wildcard hosts fit the resolution (istio.io, "Service Entry").
-fn endpoints_fit(fields: &mut Fields<'_, '_>, entry: &ServiceEntry) {
-    if !entry.endpoints.is_empty() && entry.workload_selector.is_some() {
-        fields.invalid("workloadSelector", "excludes endpoints", "keep one of them");
-    }
-    let wildcard = entry.hosts.iter().any(|host| host.starts_with('*'));
-    match entry.resolution {
-        Resolution::None => {
-            if !entry.endpoints.is_empty() {
-                fields.invalid(
-                    "endpoints",
-                    "have no effect with resolution NONE",
-                    "use resolution STATIC or DNS",
-                );
-            }
-        }
-        Resolution::Static => {
-            if entry.endpoints.is_empty() && entry.workload_selector.is_none() {
-                fields.missing("endpoints", "resolution STATIC needs endpoints or a workloadSelector");
-            }
-            for (i, endpoint) in entry.endpoints.iter().enumerate() {
-                if !endpoint.address.is_empty() && endpoint.address.parse::<std::net::IpAddr>().is_err() {
-                    fields.report().field(&format!("endpoints[{i}].address"), |report| {
-                        let message = format!("{:?} is not an IP address", endpoint.address);
-                        report.invalid(endpoint.at, message, "use resolution DNS for names");
-                    });
-                }
-            }
-        }
-        Resolution::Dns | Resolution::DnsRoundRobin => {
-            if wildcard && entry.endpoints.is_empty() {
-                let hint = "DNS cannot resolve a wildcard: name endpoints";
-                fields.invalid("hosts", "have a wildcard, but no endpoints", hint);
-            }
-            if entry.resolution == Resolution::DnsRoundRobin && entry.endpoints.len() > 1 {
-                fields.invalid(
-                    "endpoints",
-                    "has more than one with DNS_ROUND_ROBIN",
-                    "use resolution DNS",
-                );
-            }
-        }
-    }
-}
-
-/// An address or CIDR prefix.
+/// An address or CIDR prefix; the rules of the entry say so.
 fn address(report: &mut Report, node: &Node) -> Option<String> {
     let text = report.text(node)?;
-    if text.parse::<std::net::IpAddr>().is_err() && text.parse::<ipnet::IpNet>().is_err() {
-        let message = format!("{text:?} is neither an IP address nor a CIDR prefix");
-        report.invalid(node.at, message, "names belong into hosts");
-        return None;
-    }
+    report.at_most(node, ADDRESS_LENGTH_MAX);
     Some(text)
 }
 
 fn entry_port(fields: &mut Fields<'_, '_>) -> EntryPort {
+    fields.at_most("name", NAME_LENGTH_MAX);
     let name = fields.required_text("name", "name the port, for example http");
     let protocol = match fields.get("protocol") {
         Some(_) => values::protocol(fields, "protocol").unwrap_or(Protocol::Tcp),
@@ -147,36 +92,22 @@ fn entry_port(fields: &mut Fields<'_, '_>) -> EntryPort {
     }
 }
 
-/// An endpoint inside a ServiceEntry; with DNS its address may be left out.
-fn endpoint(fields: &mut Fields<'_, '_>, dns: bool) -> WorkloadEntry {
-    let entry = workload_entry(fields);
-    if entry.address.is_empty() && !dns {
-        fields.missing("address", "give an IP address, or a name with resolution DNS");
-    }
-    entry
-}
-
 /// Reads `spec` of a WorkloadEntry object; the object's labels count as its own.
 pub(super) fn workload_entry_object(fields: &mut Fields<'_, '_>, labels: &Labels) -> WorkloadEntry {
     let mut entry = workload_entry(fields);
     for (key, value) in labels {
         entry.labels.entry(key.clone()).or_insert_with(|| value.clone());
     }
-    if entry.address.is_empty() {
-        fields.missing("address", "give an IP address or a name");
-    }
+    fields.rules(rules::WORKLOAD_ENTRY);
     entry
 }
 
 fn workload_entry(fields: &mut Fields<'_, '_>) -> WorkloadEntry {
+    fields.rules(rules::ENDPOINT);
+    fields.at_most("address", HOST_LENGTH_MAX);
     let address = fields.text("address").unwrap_or_default();
-    if address.starts_with("unix:") {
-        fields.invalid(
-            "address",
-            "Unix sockets are not supported",
-            "use an IP address or a name",
-        );
-    } else if !address.is_empty()
+    if !address.is_empty()
+        && !address.starts_with("unix:")
         && let Err(reason) = check::host(&address, false)
         && address.parse::<std::net::IpAddr>().is_err()
     {

@@ -4,11 +4,17 @@ use std::net::IpAddr;
 
 use super::fields::Fields;
 use super::report::Report;
+use super::rules::sidecar as rules;
 use super::tree::Node;
 use super::{check, values};
 use crate::matching::NamespaceScope;
 use crate::protocol::Protocol;
 use crate::sidecar::{CaptureMode, EgressHost, EgressListener, OutboundPolicy, Sidecar, SidecarPort};
+
+/// Most listeners of one object.
+const LISTENERS_MAX: usize = 128;
+/// Longest address to bind.
+const ADDRESS_LENGTH_MAX: usize = 64;
 
 /// A Sidecar without `spec`: for the whole namespace, everything visible.
 pub(super) fn empty() -> Sidecar {
@@ -26,7 +32,9 @@ pub(super) fn read(fields: &mut Fields<'_, '_>) -> Sidecar {
         "remove it; inbound listeners follow from the workload's ports",
     );
     fields.refuse("inboundConnectionPool", "remove it");
-    let sidecar = Sidecar {
+    fields.rules(rules::SPEC);
+    fields.at_most("egress", LISTENERS_MAX);
+    Sidecar {
         workload_selector: values::selector(fields, "workloadSelector", "labels"),
         egress: fields.list("egress", |report, node| report.map(node, egress)),
         outbound_policy: fields
@@ -41,33 +49,12 @@ pub(super) fn read(fields: &mut Fields<'_, '_>) -> Sidecar {
                 )
             })
             .flatten(),
-    };
-    for (i, listener) in sidecar.egress.iter().enumerate() {
-        let earlier = &sidecar.egress[..i];
-        let message = match &listener.port {
-            None if earlier.iter().any(|other| other.port.is_none()) => {
-                "a listener without a port exists already".to_owned()
-            }
-            Some(port)
-                if port.number != 0
-                    && earlier.iter().any(|other| {
-                        other.bind == listener.bind
-                            && other.port.as_ref().is_some_and(|other| other.number == port.number)
-                    }) =>
-            {
-                format!("port {} is given twice", port.number)
-            }
-            _ => continue,
-        };
-        fields.report().field(&format!("egress[{i}]"), |report| {
-            report.invalid(listener.at, message, "join the two");
-        });
     }
-    sidecar
 }
 
 fn egress(fields: &mut Fields<'_, '_>) -> EgressListener {
     let at = fields.at;
+    fields.rules(rules::EGRESS);
     let port = fields.map("port", |f| {
         f.refuse("targetPort", "remove it");
         SidecarPort {
@@ -76,13 +63,7 @@ fn egress(fields: &mut Fields<'_, '_>) -> EgressListener {
             name: f.text("name").unwrap_or_default(),
         }
     });
-    if port.as_ref().is_some_and(|port| port.protocol == Protocol::Udp) {
-        fields.invalid(
-            "port",
-            "UDP is not carried",
-            "use TCP, TLS, HTTP, HTTP2, GRPC or another protocol over TCP",
-        );
-    }
+    fields.at_most("bind", ADDRESS_LENGTH_MAX);
     let given = fields.text("bind");
     let bind = given.as_ref().and_then(|bind| bind.parse::<IpAddr>().ok());
     if let (Some(text), None) = (&given, bind) {
@@ -99,9 +80,6 @@ fn egress(fields: &mut Fields<'_, '_>) -> EgressListener {
             ],
         )
         .unwrap_or_default();
-    if port.is_none() && (given.is_some() || capture == CaptureMode::None) {
-        fields.missing("port", "bind and captureMode NONE need a port to bind");
-    }
     let hosts = fields.list("hosts", egress_host);
     if fields.get("hosts").is_none() {
         fields.missing(

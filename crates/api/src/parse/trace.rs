@@ -9,6 +9,7 @@ use super::fields::Fields;
 use super::report::Report;
 use super::tree::{Entry, Node, Value};
 use crate::meta::Position;
+use crate::rule::Rule;
 use crate::schema::Shape;
 
 /// Deepest shape; nothing that users write is half as deep.
@@ -25,9 +26,13 @@ pub(super) enum Question {
     Text,
     Flag,
     Integer(i64, i64),
-    Number,
-    Duration,
+    /// A number from one to another.
+    Number(i64, i64),
+    /// A duration of at least so many milliseconds.
+    Duration(u64),
     Choice(Vec<String>),
+    /// A list, map or text, at most so long.
+    AtMost(usize),
     List,
     Map,
     Object,
@@ -37,6 +42,7 @@ pub(super) enum Question {
 #[derive(Debug, Default)]
 pub(super) struct Trace {
     questions: BTreeMap<String, BTreeSet<Question>>,
+    rules: BTreeMap<String, Vec<&'static Rule>>,
 }
 
 // === impl Trace ===
@@ -46,8 +52,18 @@ impl Trace {
         self.questions.entry(path.to_owned()).or_default().insert(question);
     }
 
+    pub(super) fn note_rule(&mut self, path: &str, rule: &'static Rule) {
+        let known = self.rules.entry(path.to_owned()).or_default();
+        if !known.contains(&rule) {
+            known.push(rule);
+        }
+    }
+
     fn merge(&mut self, other: Self) -> bool {
         let mut news = false;
+        for (path, rules) in &other.rules {
+            rules.iter().for_each(|rule| self.note_rule(path, rule));
+        }
         for (path, questions) in other.questions {
             let known = self.questions.entry(path).or_default();
             for question in questions {
@@ -62,17 +78,28 @@ impl Trace {
         let Some(questions) = self.questions.get(path).filter(|_| depth < DEPTH_MAX) else {
             return Shape::Any;
         };
-        let has = |question: &Question| questions.contains(question);
-        let (mut integer, mut choice) = (None, None);
-        for question in questions {
-            if let Question::Integer(min, max) = question {
-                integer = Some((*min, *max));
-            } else if let Question::Choice(names) = question {
-                choice = Some(names.clone());
+        let bare = self.bare_shape(questions, path, depth);
+        let bound = questions.iter().find_map(|question| {
+            if let Question::AtMost(max) = question {
+                Some(*max)
+            } else {
+                None
             }
+        });
+        match bound {
+            Some(max) => Shape::AtMost(Box::new(bare), max),
+            None => bare,
         }
+    }
+
+    /// The shape without a bound of its length.
+    fn bare_shape(&self, questions: &BTreeSet<Question>, path: &str, depth: usize) -> Shape {
+        let has = |question: &Question| questions.contains(question);
         if has(&Question::Object) {
-            return Shape::Object(self.fields(path, depth));
+            return Shape::Object {
+                fields: self.fields(path, depth),
+                rules: self.rules.get(path).cloned().unwrap_or_default(),
+            };
         }
         if has(&Question::List) {
             return Shape::List(Box::new(self.shape(&format!("{path}[0]"), depth + 1)));
@@ -80,15 +107,25 @@ impl Trace {
         if has(&Question::Map) {
             return Shape::Map(Box::new(self.shape(&join(path, PROBE_KEY), depth + 1)));
         }
-        match (integer, choice) {
-            (Some(_), _) if has(&Question::Text) => Shape::IntegerOrText,
-            (Some((min, max)), _) => Shape::Integer(min, max),
-            (None, Some(names)) => Shape::Choice(names),
-            (None, None) if has(&Question::Flag) => Shape::Flag,
-            (None, None) if has(&Question::Number) => Shape::Number,
-            (None, None) if has(&Question::Duration) => Shape::Duration,
-            (None, None) if has(&Question::Text) => Shape::Text,
-            (None, None) => Shape::Any,
+        let exact = questions.iter().find_map(|question| match question {
+            Question::Integer(..) if has(&Question::Text) => Some(Shape::IntegerOrText),
+            Question::Integer(min, max) => Some(Shape::Integer(*min, *max)),
+            Question::Number(min, max) => Some(Shape::Number(*min, *max)),
+            Question::Duration(min) => Some(Shape::Duration(*min)),
+            Question::Choice(names) => Some(Shape::Choice(names.clone())),
+            Question::Field
+            | Question::Text
+            | Question::Flag
+            | Question::AtMost(_)
+            | Question::List
+            | Question::Map
+            | Question::Object => None,
+        });
+        match exact {
+            Some(shape) => shape,
+            None if has(&Question::Flag) => Shape::Flag,
+            None if has(&Question::Text) => Shape::Text,
+            None => Shape::Any,
         }
     }
 
@@ -148,7 +185,7 @@ fn paths(shape: &Shape) -> Vec<Vec<String>> {
 
 fn collect(shape: &Shape, at: &mut Vec<String>, all: &mut Vec<Vec<String>>) {
     match shape {
-        Shape::Object(fields) => {
+        Shape::Object { fields, .. } => {
             for (name, field) in fields {
                 at.push(name.clone());
                 all.push(at.clone());
@@ -156,13 +193,13 @@ fn collect(shape: &Shape, at: &mut Vec<String>, all: &mut Vec<Vec<String>>) {
                 at.pop();
             }
         }
-        Shape::List(item) | Shape::Map(item) => collect(item, at, all),
+        Shape::List(item) | Shape::Map(item) | Shape::AtMost(item, _) => collect(item, at, all),
         Shape::Text
         | Shape::Flag
         | Shape::Integer(..)
         | Shape::IntegerOrText
-        | Shape::Number
-        | Shape::Duration
+        | Shape::Number(..)
+        | Shape::Duration(_)
         | Shape::Choice(_)
         | Shape::Any => {}
     }
@@ -175,7 +212,8 @@ fn probe(shape: &Shape, only: Option<&[String]>) -> Node {
         plain: true,
     };
     let value = match shape {
-        Shape::Object(fields) => {
+        Shape::AtMost(bounded, _) => return probe(bounded, only),
+        Shape::Object { fields, .. } => {
             let (first, rest) = match only {
                 Some([first, rest @ ..]) => (Some(first), Some(rest)),
                 Some([]) | None => (None, None),
@@ -189,8 +227,8 @@ fn probe(shape: &Shape, only: Option<&[String]>) -> Node {
         Shape::Map(item) => Value::Map(vec![entry(PROBE_KEY, probe(item, only))]),
         Shape::Flag => plain("true"),
         Shape::Integer(min, _) => plain(&min.max(&1).to_string()),
-        Shape::IntegerOrText | Shape::Number => plain("1"),
-        Shape::Duration => plain("1s"),
+        Shape::IntegerOrText | Shape::Number(..) => plain("1"),
+        Shape::Duration(_) => plain("1s"),
         Shape::Choice(names) => plain(names.first().map_or("", String::as_str)),
         Shape::Text => plain("x"),
         // Neither a list nor an object is expected where text is, so that the reader says what it expects.

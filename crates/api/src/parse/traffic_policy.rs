@@ -1,9 +1,7 @@
 //! Reader of `trafficPolicy`: load balancing, limits, outlier detection and TLS towards a host.
 
-use std::collections::BTreeMap;
-
 use super::fields::Fields;
-use super::report::Report;
+use super::rules::destination_rule as rules;
 use super::values;
 use crate::destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, PolicySettings, RetryBudget,
@@ -11,32 +9,25 @@ use crate::destination_rule::{
 };
 use crate::matching::Percent;
 
+/// Most ports with settings of their own.
+const PORTS_MAX: usize = 128;
+
 pub(super) fn read(fields: &mut Fields<'_, '_>) -> TrafficPolicy {
     let settings = settings(fields);
+    fields.rules(rules::TRAFFIC_POLICY);
+    fields.at_most("portLevelSettings", PORTS_MAX);
     let ports = fields.list("portLevelSettings", |report, node| {
         report.map(node, |f| {
+            f.rules(rules::PORT_SETTINGS);
             let port = f.map("port", |f| f.required_port("number"));
-            if port.is_none() && f.get("port").is_none() {
-                f.missing("port", "name the port that the settings are for");
-            }
-            (port.unwrap_or_default(), f.at, self::settings(f))
+            (port.unwrap_or_default(), self::settings(f))
         })
     });
-    let mut by_port = BTreeMap::new();
-    for (i, (port, at, settings)) in ports.into_iter().enumerate() {
-        if by_port.insert(port, settings).is_some() && port != 0 {
-            fields
-                .report()
-                .field(&format!("portLevelSettings[{i}]"), |report: &mut Report| {
-                    report.invalid(at, format!("port {port} has settings already"), "join the two");
-                });
-        }
-    }
     fields.refuse("tunnel", "remove it");
     fields.refuse("proxyProtocol", "remove it");
     TrafficPolicy {
         settings,
-        ports: by_port,
+        ports: ports.into_iter().collect(),
         retry_budget: fields.map("retryBudget", |f| RetryBudget {
             percent: values::percent(f, "percent").unwrap_or(Percent(20.0)),
             min_concurrency: f.count("minRetryConcurrency").unwrap_or(3),
@@ -100,6 +91,7 @@ fn connection_pool(fields: &mut Fields<'_, '_>) -> ConnectionPool {
         });
     });
     fields.map("http", |f| {
+        f.rules(rules::HTTP_POOL);
         f.refuse("http2KeepAlive", "use tcp.tcpKeepalive");
         pool.http1_max_pending_requests = f.number("http1MaxPendingRequests", 1, u32::MAX);
         pool.http2_max_requests = f.number("http2MaxRequests", 1, u32::MAX);
@@ -118,13 +110,6 @@ fn connection_pool(fields: &mut Fields<'_, '_>) -> ConnectionPool {
             .unwrap_or_default();
         pool.use_client_protocol = f.flag("useClientProtocol").unwrap_or(false);
         pool.max_concurrent_streams = f.number("maxConcurrentStreams", 1, u32::MAX);
-        if pool.use_client_protocol && pool.h2_upgrade == H2Upgrade::Upgrade {
-            f.invalid(
-                "useClientProtocol",
-                "excludes h2UpgradePolicy: UPGRADE",
-                "keep one of them",
-            );
-        }
     });
     pool
 }
@@ -153,9 +138,7 @@ fn client_tls(fields: &mut Fields<'_, '_>) -> ClientTls {
         "use clientCertificate, privateKey and caCertificates with paths",
     );
     fields.refuse("caCrl", "remove it");
-    if fields.get("mode").is_none() {
-        fields.missing("mode", "use DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL");
-    }
+    fields.rules(rules::TLS);
     let mode = fields.choice(
         "mode",
         &[
@@ -175,28 +158,7 @@ fn client_tls(fields: &mut Fields<'_, '_>) -> ClientTls {
         subject_alt_names: fields.texts("subjectAltNames"),
         insecure_skip_verify: fields.flag("insecureSkipVerify").unwrap_or(false),
     };
-    if tls.mode == ClientTlsMode::Mutual {
-        for name in ["clientCertificate", "privateKey"] {
-            if fields.set_of(&[name]).is_empty() {
-                fields.missing(name, "MUTUAL needs a certificate and its key");
-            }
-        }
-    } else {
-        let files: &[&'static str] = match tls.mode {
-            ClientTlsMode::IstioMutual => &["clientCertificate", "privateKey", "caCertificates"],
-            ClientTlsMode::Disable | ClientTlsMode::Simple | ClientTlsMode::Mutual => {
-                &["clientCertificate", "privateKey"]
-            }
-        };
-        for name in fields.set_of(files) {
-            fields.invalid(name, "has no effect in this mode", "remove it, or use mode MUTUAL");
-        }
-        without_effect(fields, tls.mode);
-    }
-    if tls.insecure_skip_verify && (tls.ca_certificates.is_some() || !tls.subject_alt_names.is_empty()) {
-        let hint = "remove caCertificates and subjectAltNames, or verify";
-        fields.invalid("insecureSkipVerify", "contradicts the other fields", hint);
-    }
+    without_effect(fields, tls.mode);
     tls
 }
 

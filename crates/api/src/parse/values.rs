@@ -3,40 +3,57 @@
 use super::check;
 use super::fields::Fields;
 use super::report::Report;
+use super::rules::shared;
 use super::tree::{Node, Value};
 use crate::diagnostic::{Severity, code};
 use crate::matching::{Destination, ExportTo, HeaderOps, Headers, NamespaceScope, Percent, StringMatch, ValueMatch};
 use crate::meta::Labels;
 use crate::protocol::Protocol;
+use crate::rule::Rule;
+
+/// Most hosts of one object (Istio's limit).
+const HOSTS_MAX: usize = 256;
+/// Longest host: a DNS name with a wildcard in front and a dot at the end.
+const HOST_LENGTH_MAX: usize = 256;
+/// Most labels of one selector (Istio's limit).
+const LABELS_MAX: usize = 256;
+/// Longest value of a label (Kubernetes, "Labels and Selectors").
+const LABEL_LENGTH_MAX: usize = 63;
+/// No protocol has a longer name.
+const PROTOCOL_LENGTH_MAX: usize = 16;
 
 /// `{exact|prefix|regex: text}`.
 pub(super) fn string_match(report: &mut Report, node: &Node) -> Option<StringMatch> {
-    match value_match(report, node)? {
+    string_match_by(report, node, &[])
+}
+
+/// Like [`string_match`], with further rules.
+pub(super) fn string_match_by(report: &mut Report, node: &Node, further: &'static [Rule]) -> Option<StringMatch> {
+    let read = report.map(node, |f| {
+        f.rules(shared::STRING_MATCH);
+        f.rules(further);
+        matched(f)
+    });
+    match read? {
         ValueMatch::Value(value) => Some(value),
-        ValueMatch::Present => {
-            report.invalid(node.at, "is empty", "set one of exact, prefix, regex");
-            None
-        }
+        ValueMatch::Present => None,
     }
 }
 
 /// Like [`string_match`]; an empty object means: present.
 pub(super) fn value_match(report: &mut Report, node: &Node) -> Option<ValueMatch> {
-    report.map(node, |f| {
-        let set = f.set_of(&["exact", "prefix", "regex"]);
-        if set.len() > 1 {
-            let at = f.at;
-            let message = format!("{} exclude each other", set.join(" and "));
-            f.report().invalid(at, message, "keep one of them");
-        }
-        let exact = f.text("exact").map(StringMatch::Exact);
-        let prefix = f.text("prefix").map(StringMatch::Prefix);
-        let regex = pattern(f, "regex").map(StringMatch::Regex);
-        match exact.or(prefix).or(regex) {
-            Some(value) => ValueMatch::Value(value),
-            None => ValueMatch::Present,
-        }
-    })
+    report.map(node, matched)
+}
+
+fn matched(fields: &mut Fields<'_, '_>) -> ValueMatch {
+    fields.rules(shared::VALUE_MATCH);
+    let exact = fields.text("exact").map(StringMatch::Exact);
+    let prefix = fields.text("prefix").map(StringMatch::Prefix);
+    let regex = pattern(fields, "regex").map(StringMatch::Regex);
+    match exact.or(prefix).or(regex) {
+        Some(value) => ValueMatch::Value(value),
+        None => ValueMatch::Present,
+    }
 }
 
 /// A regular expression, checked to compile.
@@ -138,23 +155,24 @@ pub(super) fn host(fields: &mut Fields<'_, '_>, name: &'static str, wildcard: bo
     host
 }
 
-/// A list of hosts, wildcards allowed; at least one.
-pub(super) fn hosts(fields: &mut Fields<'_, '_>, name: &'static str) -> Vec<String> {
-    let given = fields.get(name).is_some();
-    let hosts = fields.list(name, |report, node| {
+/// A list of hosts, wildcards allowed; at least one. What is no host at all is a matter of `rules`.
+pub(super) fn hosts(fields: &mut Fields<'_, '_>, name: &'static str, rules: &'static [Rule]) -> Vec<String> {
+    if fields.get(name).is_none() {
+        fields.missing(name, "name at least one host");
+    }
+    fields.rules(rules);
+    fields.at_most(name, HOSTS_MAX);
+    fields.list(name, |report, node| {
         let host = report.text(node)?;
+        report.at_most(node, HOST_LENGTH_MAX);
         if let Err(reason) = check::host(&host, true) {
-            report.invalid(node.at, format!("{host:?} {reason}"), "");
+            if check::is_host(&host) {
+                report.invalid(node.at, format!("{host:?} {reason}"), "");
+            }
             return None;
         }
         Some(host)
-    });
-    if !given {
-        fields.missing(name, "name at least one host");
-    } else if hosts.is_empty() {
-        fields.invalid(name, "names no host", "name at least one");
-    }
-    hosts
+    })
 }
 
 /// `exportTo`.
@@ -181,20 +199,20 @@ pub(super) fn selector(fields: &mut Fields<'_, '_>, name: &'static str, inner: &
 
 /// Labels without wildcards; none where one is wrong, since what stands in for the object must not select less than was meant.
 pub(super) fn labels(fields: &mut Fields<'_, '_>, name: &'static str) -> Labels {
-    let labels = fields.labels(name);
-    if let Some(key) = check::bad_label(&labels) {
-        let message = format!("the label {key:?} is empty or has a wildcard");
-        fields.invalid(name, message, "write labels out");
-        return Labels::new();
-    }
-    labels
+    let written_out = fields.rules(shared::labels(name));
+    fields.at_most(name, LABELS_MAX);
+    let labels = fields.entries(name, |report, _, node| {
+        report.at_most(node, LABEL_LENGTH_MAX);
+        report.text(node)
+    });
+    labels.into_iter().filter(|_| written_out).collect()
 }
 
 /// A percentage from 0 to 100.
 pub(super) fn percent(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<Percent> {
     fields
         .with(name, |report, node| {
-            report.asked(|| super::trace::Question::Number);
+            report.asked(|| super::trace::Question::Number(0, 100));
             let number = match &node.value {
                 Value::Scalar { text, plain: true } => text.parse::<f64>().ok(),
                 Value::Scalar { .. } | Value::List(_) | Value::Map(_) => None,
@@ -211,7 +229,7 @@ pub(super) fn percent(fields: &mut Fields<'_, '_>, name: &'static str) -> Option
         .flatten()
 }
 
-/// Weights of a split: present on all of several, and not all zero.
+/// Weights of a split: present on all of several.
 pub(super) fn weights(report: &mut Report, at: crate::meta::Position, weights: &[Option<u32>]) -> Vec<u32> {
     match weights {
         [] => Vec::new(),
@@ -219,15 +237,9 @@ pub(super) fn weights(report: &mut Report, at: crate::meta::Position, weights: &
         [single] => vec![single.filter(|weight| *weight > 0).unwrap_or(100)],
         several => {
             let total: u64 = several.iter().flatten().map(|weight| u64::from(*weight)).sum();
-            if total == 0 && !report.is_broken() {
-                report.invalid(
-                    at,
-                    "the weights of the destinations add up to 0",
-                    "give each destination a weight",
-                );
-            } else if total > u64::from(u32::MAX) {
+            if total > u64::from(u32::MAX) {
                 report.invalid(at, "the weights add up to more than 4294967295", "use smaller weights");
-            } else if several.contains(&None) {
+            } else if total > 0 && several.contains(&None) {
                 let message = "a destination without a weight gets no traffic beside others";
                 report.add(
                     Severity::Warning,
@@ -244,6 +256,7 @@ pub(super) fn weights(report: &mut Report, at: crate::meta::Position, weights: &
 
 /// A protocol name as Istio's ports have it, in any case.
 pub(super) fn protocol(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<Protocol> {
+    fields.at_most(name, PROTOCOL_LENGTH_MAX);
     let text = fields.text(name)?;
     let protocol = Protocol::parse(&text);
     if protocol.is_none() {

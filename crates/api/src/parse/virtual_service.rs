@@ -4,6 +4,8 @@ use base64::Engine as _;
 
 use super::fields::Fields;
 use super::report::Report;
+use super::rules::{shared, virtual_service as rules};
+use super::trace::Question;
 use super::tree::{Node, Value};
 use super::{values, virtual_service_filters as filters, virtual_service_l4 as l4};
 use crate::diagnostic::{Severity, code};
@@ -12,6 +14,13 @@ use crate::virtual_service::{
     DirectResponse, HttpAction, HttpDestination, HttpMatch, HttpRoute, MESH_GATEWAY, Redirect, RedirectPort, Retries,
     RetryOn, Rewrite, VirtualService,
 };
+
+/// Most rules of one protocol.
+const RULES_MAX: usize = 2048;
+/// Most matches of one rule.
+pub(super) const MATCHES_MAX: usize = 256;
+/// Most destinations of one rule.
+pub(super) const DESTINATIONS_MAX: usize = 128;
 
 /// Longest body of a direct response (Istio's limit).
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -38,7 +47,11 @@ const RETRY_CONDITIONS: &[&str] = &[
 
 /// Reads `spec`.
 pub(super) fn read(fields: &mut Fields<'_, '_>) -> VirtualService {
-    let hosts = values::hosts(fields, "hosts");
+    let hosts = values::hosts(fields, "hosts", shared::HOSTS);
+    fields.rules(rules::SPEC);
+    for name in ["http", "tls", "tcp"] {
+        fields.at_most(name, RULES_MAX);
+    }
     let mut gateways = fields.texts("gateways");
     if gateways.is_empty() {
         gateways.push(MESH_GATEWAY.to_owned());
@@ -51,9 +64,6 @@ pub(super) fn read(fields: &mut Fields<'_, '_>) -> VirtualService {
         hosts,
         gateways,
     };
-    if fields.set_of(&["http", "tls", "tcp"]).is_empty() {
-        fields.missing("http", "give at least one http, tls or tcp rule");
-    }
     hidden_rules(fields.report(), &virtual_service.http);
     virtual_service
 }
@@ -94,6 +104,8 @@ fn hidden_rules(report: &mut Report, rules: &[HttpRoute]) {
 
 fn http_route(fields: &mut Fields<'_, '_>) -> HttpRoute {
     let at = fields.at;
+    fields.rules(rules::HTTP);
+    fields.at_most("match", MATCHES_MAX);
     let matches = fields.list("match", |report, node| report.map(node, http_match));
     let rewrite = fields.map("rewrite", rewrite);
     let route = HttpRoute {
@@ -108,9 +120,6 @@ fn http_route(fields: &mut Fields<'_, '_>) -> HttpRoute {
         matches,
         rewrite,
     };
-    if fields.get("retries").is_some() || fields.get("timeout").is_some() || fields.get("rewrite").is_some() {
-        not_with_answers(fields, &route);
-    }
     for name in [
         "mirror",
         "mirrors",
@@ -120,46 +129,20 @@ fn http_route(fields: &mut Fields<'_, '_>) -> HttpRoute {
     ] {
         fields.refuse(name, "remove it");
     }
-    fields.refuse("delegate", "write the rules of the delegate into this object");
+    let hint = "write the rules of the delegate into this object";
+    fields.refuse_typed("delegate", Question::Object, hint);
     route
 }
 
-/// `timeout`, `retries` and `rewrite` mean nothing where nothing is forwarded.
-fn not_with_answers(fields: &mut Fields<'_, '_>, route: &HttpRoute) {
-    if matches!(route.action, HttpAction::Route(_)) {
-        return;
-    }
-    for name in fields.set_of(&["timeout", "retries", "rewrite"]) {
-        fields.invalid(name, "has no effect beside redirect or directResponse", "remove it");
-    }
-}
-
 fn action(fields: &mut Fields<'_, '_>) -> HttpAction {
-    let set = fields.set_of(&["route", "redirect", "directResponse"]);
-    let at = fields.at;
-    match set.as_slice() {
-        ["route"] | ["redirect"] | ["directResponse"] => {}
-        [] if !fields.set_of(&["delegate"]).is_empty() => {}
-        [] => fields.missing("route", "set one of route, redirect, directResponse"),
-        several => {
-            let message = format!("{} exclude each other", several.join(" and "));
-            fields.report().invalid(at, message, "keep one of them");
-        }
-    }
+    fields.rules(shared::WEIGHTS);
+    fields.at_most("route", DESTINATIONS_MAX);
     let routes_at = fields.place("route");
     let routes = fields.list("route", |report, node| report.map(node, http_destination).flatten());
     let given: Vec<Option<u32>> = routes.iter().map(|(_, weight)| *weight).collect();
     let weights = fields
         .report()
         .field("route", |report| values::weights(report, routes_at, &given));
-    if set.contains(&"route")
-        && fields.with(
-            "route",
-            |_, node| matches!(&node.value, Value::List(items) if items.is_empty()),
-        ) == Some(true)
-    {
-        fields.invalid("route", "has no destination", "name at least one");
-    }
     let destinations = routes
         .into_iter()
         .zip(weights)
@@ -194,7 +177,9 @@ fn http_match(fields: &mut Fields<'_, '_>) -> HttpMatch {
     let mut found = HttpMatch {
         at: fields.at,
         name: fields.text("name"),
-        uri: fields.with("uri", values::string_match).flatten(),
+        uri: fields
+            .with("uri", |report, node| values::string_match_by(report, node, rules::URI))
+            .flatten(),
         scheme: fields.with("scheme", values::string_match).flatten(),
         method: fields.with("method", values::string_match).flatten(),
         authority: fields.with("authority", values::string_match).flatten(),
@@ -211,14 +196,6 @@ fn http_match(fields: &mut Fields<'_, '_>) -> HttpMatch {
         name.make_ascii_lowercase();
     }
     fields.refuse("statPrefix", "remove it");
-    if matches!(&found.uri, Some(StringMatch::Exact(path) | StringMatch::Prefix(path)) if !path.starts_with('/') && path != "*")
-    {
-        fields.invalid(
-            "uri",
-            "does not start with /, so no request matches",
-            "start the path with /",
-        );
-    }
     found
 }
 
@@ -240,12 +217,7 @@ fn header_match(report: &mut Report, name: &str, node: &Node) -> Option<ValueMat
 }
 
 fn redirect(fields: &mut Fields<'_, '_>) -> Redirect {
-    if fields.set_of(&["port", "derivePort"]).len() > 1 {
-        fields.invalid("derivePort", "excludes port", "keep one of them");
-    }
-    if fields.set_of(&["uri", "prefixRewrite"]).len() > 1 {
-        fields.invalid("prefixRewrite", "excludes uri", "keep one of them");
-    }
+    fields.rules(rules::REDIRECT);
     let number = fields.port("port").map(RedirectPort::Number);
     let derived = fields.choice(
         "derivePort",
@@ -254,16 +226,7 @@ fn redirect(fields: &mut Fields<'_, '_>) -> Redirect {
             ("FROM_REQUEST_PORT", RedirectPort::Request),
         ],
     );
-    let code = fields.number("redirectCode", 300, 399);
-    if let Some(code) = code
-        && ![301, 302, 303, 307, 308].contains(&code)
-    {
-        fields.invalid(
-            "redirectCode",
-            format!("{code} is not supported"),
-            "use 301, 302, 303, 307 or 308",
-        );
-    }
+    let code = fields.number("redirectCode", 301, 308);
     let code = code.and_then(|code| u16::try_from(code).ok()).unwrap_or(301);
     Redirect {
         uri: fields.text("uri"),
@@ -278,16 +241,12 @@ fn redirect(fields: &mut Fields<'_, '_>) -> Redirect {
 }
 
 fn direct_response(fields: &mut Fields<'_, '_>) -> DirectResponse {
-    if fields.get("status").is_none() {
-        fields.missing("status", "give the HTTP status");
-    }
+    fields.rules(rules::DIRECT_RESPONSE);
     let status = fields
         .number("status", 200, 599)
         .and_then(|status| u16::try_from(status).ok());
     let body = fields.map("body", |f| {
-        if f.set_of(&["string", "bytes"]).len() > 1 {
-            f.invalid("bytes", "excludes string", "keep one of them");
-        }
+        f.rules(rules::BODY);
         let text = f.text("string").map(String::into_bytes);
         let bytes = f.text("bytes").and_then(|encoded| {
             let decoded = base64::engine::general_purpose::STANDARD.decode(encoded.trim());
@@ -313,18 +272,14 @@ fn direct_response(fields: &mut Fields<'_, '_>) -> DirectResponse {
 }
 
 fn rewrite(fields: &mut Fields<'_, '_>) -> Rewrite {
-    if fields.set_of(&["uri", "uriRegexRewrite"]).len() > 1 {
-        fields.invalid("uriRegexRewrite", "excludes uri", "keep one of them");
-    }
+    fields.rules(rules::REWRITE);
     let authority = fields.text("authority");
     Rewrite {
         uri: fields.text("uri"),
         authority,
         uri_regex: fields
             .map("uriRegexRewrite", |f| {
-                if f.get("match").is_none() {
-                    f.missing("match", "give a regular expression");
-                }
+                f.rules(rules::REGEX_REWRITE);
                 Some((values::pattern(f, "match")?, f.text("rewrite").unwrap_or_default()))
             })
             .flatten(),
@@ -332,27 +287,20 @@ fn rewrite(fields: &mut Fields<'_, '_>) -> Rewrite {
 }
 
 fn retries(fields: &mut Fields<'_, '_>) -> Retries {
+    fields.rules(rules::RETRIES);
     fields.refuse_true("retryRemoteLocalities", "remove it");
     let attempts = fields.with("attempts", |report, node| {
         report
             .integer(node, 0, i32::MAX.into())
             .and_then(|number| u32::try_from(number).ok())
     });
-    let retries = Retries {
+    Retries {
         attempts: attempts.flatten().unwrap_or(0),
         per_try_timeout: fields.duration("perTryTimeout").filter(|timeout| !timeout.is_zero()),
         on: fields.with("retryOn", retry_on).flatten(),
         ignore_previous_hosts: fields.flag("retryIgnorePreviousHosts"),
         backoff: fields.positive_duration("backoff"),
-    };
-    if retries.attempts == 0 && !fields.set_of(&["perTryTimeout", "retryOn", "backoff"]).is_empty() {
-        fields.invalid(
-            "attempts",
-            "is 0 or missing, which turns retries off",
-            "set attempts to at least 1",
-        );
     }
-    retries
 }
 
 fn retry_on(report: &mut Report, node: &Node) -> Option<RetryOn> {

@@ -1,6 +1,8 @@
 //! Reader of `fault` and `corsPolicy` of HTTP rules.
 
 use super::fields::Fields;
+use super::rules::virtual_service as rules;
+use super::trace::Question;
 use super::{check, values};
 use crate::matching::{Percent, StringMatch};
 use crate::virtual_service::{CorsPolicy, Fault, FaultAbort};
@@ -27,16 +29,12 @@ const GRPC_STATUS: &[&str] = &[
 ];
 
 pub(super) fn fault(fields: &mut Fields<'_, '_>) -> Fault {
-    if fields.set_of(&["delay", "abort"]).is_empty() {
-        fields.missing("delay", "set delay, abort or both");
-    }
+    fields.rules(rules::FAULT);
     Fault {
         delay: fields
             .map("delay", |f| {
-                f.refuse("exponentialDelay", "use fixedDelay");
-                if f.get("fixedDelay").is_none() {
-                    f.missing("fixedDelay", "say how long, for example 5s");
-                }
+                f.rules(rules::DELAY);
+                f.refuse_typed("exponentialDelay", Question::Text, "use fixedDelay");
                 let time = f.positive_duration("fixedDelay");
                 let share = share(f);
                 time.map(|time| (time, share))
@@ -44,16 +42,11 @@ pub(super) fn fault(fields: &mut Fields<'_, '_>) -> Fault {
             .flatten(),
         abort: fields
             .map("abort", |f| {
-                f.refuse("http2Error", "use httpStatus or grpcStatus");
-                if f.set_of(&["httpStatus", "grpcStatus"]).len() > 1 {
-                    f.invalid("grpcStatus", "excludes httpStatus", "keep one of them");
-                }
+                f.rules(rules::ABORT);
+                f.refuse_typed("http2Error", Question::Text, "use httpStatus or grpcStatus");
                 let http = f.number("httpStatus", 200, 599);
                 let http = http.and_then(|status| u16::try_from(status).ok()).map(FaultAbort::Http);
                 let grpc = grpc_status(f).map(FaultAbort::Grpc);
-                if f.set_of(&["httpStatus", "grpcStatus", "http2Error"]).is_empty() {
-                    f.missing("httpStatus", "say what is answered, for example 503");
-                }
                 let share = share(f);
                 http.or(grpc).map(|answer| (answer, share))
             })
@@ -100,9 +93,7 @@ pub(super) fn cors(fields: &mut Fields<'_, '_>) -> CorsPolicy {
             StringMatch::Exact(origin)
         }
     }));
-    if fields.set_of(&["allowOrigins", "allowOrigin"]).is_empty() {
-        fields.missing("allowOrigins", "name the origins whose scripts may call");
-    }
+    fields.rules(rules::CORS);
     let methods = tokens(fields, "allowMethods");
     let allow_headers = tokens(fields, "allowHeaders");
     let expose_headers = tokens(fields, "exposeHeaders");

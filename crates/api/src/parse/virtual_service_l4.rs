@@ -1,10 +1,13 @@
 //! Reader of the TLS and TCP rules of a VirtualService.
 
 use super::fields::Fields;
+use super::rules::shared;
 use super::values;
+use super::virtual_service::{DESTINATIONS_MAX, MATCHES_MAX};
 use crate::virtual_service::{L4Destination, L4Match, TcpRoute, TlsMatch, TlsRoute};
 
 pub(super) fn tls_route(fields: &mut Fields<'_, '_>) -> TlsRoute {
+    fields.at_most("match", MATCHES_MAX);
     let matches = fields.list("match", |report, node| report.map(node, tls_match));
     if fields.get("match").is_none() {
         fields.missing("match", "give at least one match with sniHosts");
@@ -17,6 +20,7 @@ pub(super) fn tls_route(fields: &mut Fields<'_, '_>) -> TlsRoute {
 }
 
 pub(super) fn tcp_route(fields: &mut Fields<'_, '_>) -> TcpRoute {
+    fields.at_most("match", MATCHES_MAX);
     TcpRoute {
         at: fields.at,
         matches: fields.list("match", |report, node| report.map(node, l4_match)),
@@ -26,7 +30,7 @@ pub(super) fn tcp_route(fields: &mut Fields<'_, '_>) -> TcpRoute {
 
 fn tls_match(fields: &mut Fields<'_, '_>) -> TlsMatch {
     TlsMatch {
-        sni_hosts: values::hosts(fields, "sniHosts"),
+        sni_hosts: values::hosts(fields, "sniHosts", shared::SNI_HOSTS),
         l4: l4_match(fields),
     }
 }
@@ -44,9 +48,9 @@ fn l4_match(fields: &mut Fields<'_, '_>) -> L4Match {
 }
 
 fn destinations(fields: &mut Fields<'_, '_>) -> Vec<L4Destination> {
-    if fields.get("route").is_none() {
-        fields.missing("route", "name at least one destination");
-    }
+    fields.rules(shared::DESTINATIONS);
+    fields.rules(shared::WEIGHTS);
+    fields.at_most("route", DESTINATIONS_MAX);
     let at = fields.place("route");
     let routes = fields.list("route", |report, node| {
         report

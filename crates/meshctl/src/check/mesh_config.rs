@@ -74,7 +74,7 @@ mod tests {
         ];
         expect![[r#"
             √ ConfigMap istio-system/istio is in use
-            × ConfigMap istio-system/istio, data.mesh.connectTimeout: soon is not a duration; write a number with a unit, such as 500ms, 2s, 1m30s; the defaults apply meanwhile
+            × ConfigMap istio-system/istio, data.mesh.connectTimeout: soon is not a duration of at least 1ms; write a number with a unit, such as 500ms, 2s, 1m30s, or leave the field out; the defaults apply meanwhile
             ‼ ConfigMap istio-system/istio, data.mesh.acessLogFile: is not carried out by this mesh and has no effect; the other settings apply
             × ConfigMap istio-system/istio, data.mesh: is not valid YAML: unclosed bracket '['; check indentation, quotes and colons near this line; the defaults apply meanwhile
         "#]].assert_eq(&text.concat());
