@@ -4,7 +4,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::cluster::handle::Cluster;
@@ -86,6 +86,27 @@ impl<'a> Kube<'a> {
             );
         }
         Ok(())
+    }
+
+    /// What the server would do with objects: kubectl's stdout and stderr. That some are refused is no error.
+    pub(crate) fn dry_run(&self, objects: &str) -> Result<(String, String)> {
+        let mut command = self.command(&["apply", "--dry-run=server", "-f", "-"])?;
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().context("cannot start kubectl")?;
+        let mut input = child.stdin.take().context("kubectl has no stdin")?;
+        // It answers before it has read everything.
+        let output = std::thread::scope(|scope| {
+            let written = scope.spawn(move || input.write_all(objects.as_bytes()));
+            let output = child.wait_with_output();
+            let written = written.join();
+            ensure!(matches!(written, Ok(Ok(()))), "kubectl does not read its stdin");
+            output.context("kubectl failed")
+        })?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok((text(&output.stdout), text(&output.stderr)))
     }
 
     /// Waits for a condition of objects, for example `pod/x` to be `Ready`.

@@ -1,4 +1,4 @@
-//! Broken objects: refused by the webhook with field and reason; one that was stored before is reported, and blocks no other.
+//! Broken objects: refused by the server or the webhook with field and reason; one that was stored before is reported, and blocks no other.
 
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Scenarios with the mesh, whose applications do not know of it.
 
 mod bad_input;
+mod crd_rules;
 mod egress;
 mod gateway;
 mod job;
@@ -63,6 +64,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         injected("mesh-push", push::run),
         labelled("mesh-startup", startup::run),
         injected("mesh-bad-input", bad_input::run),
+        labelled("mesh-crd-rules", crd_rules::run),
         labelled("mesh-revision", revision::run),
         labelled("mesh-uninstall", removal::run),
     ]
