@@ -1,5 +1,6 @@
 //! What every body on its way through the proxy has: how it fails, how far it has come, and the gRPC messages in it.
 
+pub mod chunks;
 pub mod messages;
 
 use std::cell::Cell;

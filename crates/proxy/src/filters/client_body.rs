@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::Stage;
 use super::stages::Stages;
-use crate::body::{BodyError, Progress};
+use crate::body::{BodyError, Progress, chunks};
 
 /// A frame of a body, or its failure.
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
@@ -135,7 +135,7 @@ impl ClientBody {
                             progress.done_at.set(None);
                             return Err(NotWhole::TooLarge);
                         }
-                        kept.push_back(data);
+                        chunks::keep(&mut kept, &data);
                     }
                     Err(frame) => trailers = frame.into_trailers().ok(),
                 },

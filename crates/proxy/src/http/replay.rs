@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-use crate::body::{BodyError, Progress};
+use crate::body::{BodyError, Progress, chunks};
 use crate::filters::client_body::ClientBody;
 
 /// A request body of which the beginning is kept so that it can be sent again.
@@ -91,8 +91,10 @@ impl Kept {
             return;
         }
         self.bytes.set(total);
-        self.frames.borrow_mut().push_back(data.clone());
-        *next += 1;
+        let mut frames = self.frames.borrow_mut();
+        chunks::keep(&mut frames, data);
+        // This attempt has all that is kept, however it was joined.
+        *next = frames.len();
     }
 
     /// What is left from the frame `next` on.

@@ -15,6 +15,9 @@ use crate::model::filters::decompressor::Library;
 /// Most that is decompressed at a time.
 const CHUNK_BYTES: usize = 16 << 10;
 
+/// Largest window of zstd, as a power of two: 8 MiB (RFC 9659, section 3). The decoder would take what a client asks for, up to 128 MiB.
+const WINDOW_LOG_MAX: u32 = 23;
+
 /// As much may a body become whatever the ratio is: a short one may be made of one letter.
 const FREE_BYTES: u64 = 64 << 10;
 
@@ -84,7 +87,11 @@ impl Decompress {
         let decoder = match library {
             Library::Gzip => Decoder::Gzip(Box::new(flate2::bufread::GzDecoder::new(Feed::default()))),
             Library::Brotli => Decoder::Brotli(Box::new(brotli::Decompressor::new(Feed::default(), CHUNK_BYTES))),
-            Library::Zstd => Decoder::Zstd(zstd::stream::raw::Decoder::new()?),
+            Library::Zstd => {
+                let mut decoder = zstd::stream::raw::Decoder::new()?;
+                decoder.set_parameter(zstd::stream::raw::DParameter::WindowLogMax(WINDOW_LOG_MAX))?;
+                Decoder::Zstd(decoder)
+            }
         };
         Ok(Self {
             decoder,
@@ -168,6 +175,8 @@ impl Transform for Decompress {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
     use crate::filters::compressor::Compress;
     use crate::model::filters::compressor::Library as Compression;
@@ -237,6 +246,19 @@ mod tests {
                 let wrong = decompress(library, &plain, size);
                 assert!(wrong.is_err(), "{library:?} {size}");
             }
+        }
+    }
+
+    /// What a client asks for is memory of this proxy.
+    #[test]
+    fn windows_have_a_limit() {
+        for (window_log, fits) in [(23, true), (24, false)] {
+            let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 3).unwrap();
+            encoder.window_log(window_log).unwrap();
+            encoder.write_all(&[0; 1000]).unwrap();
+            let compressed = encoder.finish().unwrap();
+            let got = decompress(Library::Zstd, &compressed, compressed.len());
+            assert_eq!(got.is_ok(), fits, "{window_log}: {got:?}");
         }
     }
 
