@@ -62,7 +62,7 @@ fn load(options: &Run, log: &LogFlags) -> Result<Option<Loaded>> {
     match bootstrap::load_apart(&options.config, tolerate, &log_flags) {
         Ok(loaded) => return Ok(Some(loaded)),
         Err(ApartError::Refused) => return Ok(None),
-        Err(error @ ApartError::Start(_)) => {
+        Err(error @ ApartError::Start(..)) => {
             tracing::warn!(%error, "the bootstrap is read by the proxy itself, which will take some mebibytes more");
         }
         Err(error) => return Err(error.into()),

@@ -7,20 +7,20 @@
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::{BootstrapError, FILE_BYTES_MAX, Loaded, decode};
 
 /// This program, also when its file has been replaced since.
-const PROGRAM: &str = "/proc/self/exe";
+const SELF: &str = "/proc/self/exe";
 
 /// Why a bootstrap was not read by another process.
 #[derive(Debug, thiserror::Error)]
 pub enum ApartError {
     /// There can be no other process. Nothing was read yet.
-    #[error("cannot start {PROGRAM}: {0}")]
-    Start(std::io::Error),
+    #[error("cannot start {}: {}", .0.display(), .1)]
+    Start(PathBuf, std::io::Error),
     /// The other process has said on stderr why the file cannot be used.
     #[error("the bootstrap was refused")]
     Refused,
@@ -35,7 +35,8 @@ pub enum ApartError {
 /// Reads and checks a bootstrap file in a process of its own, which logs with `log_flags` and inherits standard input and
 /// standard error. Unsupported fields have been logged where `tolerate` lets them pass.
 pub fn load_apart(path: &Path, tolerate: bool, log_flags: &[&str]) -> Result<Loaded, ApartError> {
-    let mut command = Command::new(PROGRAM);
+    let program = program();
+    let mut command = Command::new(&program);
     if let Some(name) = std::env::args_os().next() {
         command.arg0(name);
     }
@@ -50,7 +51,7 @@ pub fn load_apart(path: &Path, tolerate: bool, log_flags: &[&str]) -> Result<Loa
         .arg(config)
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(ApartError::Start)?;
+        .map_err(|error| ApartError::Start(program, error))?;
     let mut encoded = Vec::new();
     // Binary is shorter than text; twice as much as any text is not a bootstrap.
     let read = child
@@ -68,4 +69,11 @@ pub fn load_apart(path: &Path, tolerate: bool, log_flags: &[&str]) -> Result<Loa
         return Err(ApartError::Failed(error.to_string()));
     }
     Ok(decode(path, encoded.into(), Vec::new())?)
+}
+
+/// The file of this program: by its name while that is still its file, so that a tool that runs programs within itself
+/// (valgrind, a debugger) takes it for the same program.
+fn program() -> PathBuf {
+    let by_name = std::env::current_exe().ok();
+    by_name.filter(|path| path.exists()).unwrap_or_else(|| SELF.into())
 }
