@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Admin, ServerState, stopping};
-use crate::observe::prometheus::{Pieces, Type, head, sample};
-use crate::observe::stats::{Scope, Stat};
+use crate::stats::prometheus::{Pieces, Type, head, sample};
+use crate::stats::{Scope, Stat};
 
 /// Media type of Prometheus' text format.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Proxy;
 use crate::observe::istio::registry::Exposition;
-use crate::observe::stats::{Scope, Stat};
+use crate::stats::{Scope, Stat};
 use crate::upstream::cluster::Cluster;
 use crate::xds::kind::Kind;
 

@@ -15,12 +15,12 @@ use crate::model::cluster::{Cluster as ClusterModel, LoadAssignment};
 use crate::model::listener::Listener;
 use crate::model::route::RouteConfig;
 use crate::observe::als::Exporters;
-use crate::observe::counters::Counters;
 use crate::observe::http_stats::HttpStats;
-use crate::observe::stats::Stat;
 use crate::observe::trace::export::SpanExporters;
 use crate::runtime::Runtime;
 use crate::secrets::SecretStore;
+use crate::stats::Stat;
+use crate::stats::counters::Counters;
 
 /// All resources of one moment.
 #[derive(Clone, Debug, Default)]

@@ -11,12 +11,12 @@ use super::client_body::{ClientBody, NotWhole, Patience};
 use super::stages::Stages;
 use crate::body::Progress;
 use crate::error::ResponseFlags;
-use crate::observe::counters::{Counter, Counters};
 use crate::observe::istio::shard::Shard;
-use crate::observe::stats::Scope;
-use crate::observe::stream_info::StreamInfo;
 use crate::random::Random;
-use crate::request::RequestHead;
+use crate::stats::Scope;
+use crate::stats::counters::{Counter, Counters};
+use crate::stream_info::StreamInfo;
+use crate::stream_info::request::RequestHead;
 use crate::upstream::cluster::Cluster;
 
 /// What the filters of a configuration are made with.

@@ -11,9 +11,9 @@ use crate::model::matcher::HeaderKey;
 use crate::observe::access_log::CompiledLog;
 use crate::observe::http_stats::HttpStats;
 use crate::observe::log_filter;
-use crate::observe::stream_info::StreamInfo;
 use crate::observe::trace::Tracer;
 use crate::runtime::CompiledRoutes;
+use crate::stream_info::StreamInfo;
 use crate::worker::Worker;
 
 /// A connection manager of a filter chain.

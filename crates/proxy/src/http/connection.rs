@@ -17,10 +17,10 @@ use tokio::time::Instant;
 
 use super::chain::HttpChain;
 use super::{request, respond};
-use crate::connection::ConnectionInfo;
 use crate::model::http::Codec;
 use crate::runtime::ChainRef;
 use crate::stream::Stream;
+use crate::stream_info::connection::ConnectionInfo;
 use crate::worker::{LocalExecutor, Worker};
 
 /// Most buffered bytes of a connection that sends HTTP/1 headers.

@@ -17,9 +17,9 @@ use super::upstream_body::{GiveBack, UpstreamBody};
 use super::{headers, respond};
 use crate::error::ErrorKind;
 use crate::model::route::HeaderMutations;
-use crate::request::RequestHead;
 use crate::route::headers::ordered;
 use crate::runtime::Chosen;
+use crate::stream_info::request::RequestHead;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::connection::Connection;
 

@@ -11,7 +11,7 @@ use crate::body::Progress;
 use crate::error::ResponseFlags;
 use crate::filters::istio_stats::MessageMeter;
 use crate::filters::{End, Passage};
-use crate::observe::stream_info::StreamInfo;
+use crate::stream_info::StreamInfo;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::limits::Guard;
 use crate::worker::Worker;

@@ -22,9 +22,9 @@ use crate::error::ErrorKind;
 use crate::filters::client_body::ClientBody;
 use crate::model::http::XfccMode;
 use crate::model::route::{Forward, HostRewrite, RetryPolicy, RouteAction};
-use crate::request::RequestHead;
 use crate::route::{retry, rewrite};
 use crate::runtime::{Chosen, CompiledRoutes};
+use crate::stream_info::request::RequestHead;
 use crate::upstream::limits::Resource;
 
 /// The configuration that an exchange with upstream goes by.

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-use crate::connection::ConnectionInfo;
 use crate::model::http::{ForwardClientCert, HttpConnectionManager, XfccMode};
-use crate::request::RequestHead;
+use crate::stream_info::connection::ConnectionInfo;
+use crate::stream_info::request::RequestHead;
 
 /// `x-request-id`.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

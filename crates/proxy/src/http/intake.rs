@@ -8,9 +8,9 @@ use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
 
 use super::chain::HttpChain;
-use crate::connection::ConnectionInfo;
 use crate::error::{BadRequest, ErrorKind};
-use crate::request::{Normalisation, NormalisedPath, RequestHead, Scheme, is_grpc};
+use crate::stream_info::connection::ConnectionInfo;
+use crate::stream_info::request::{Normalisation, NormalisedPath, RequestHead, Scheme, is_grpc};
 
 /// What becomes of a request that was read.
 #[derive(Debug)]

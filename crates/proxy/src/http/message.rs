@@ -7,7 +7,7 @@ use http::{Method, Request, Uri, Version};
 use super::body::RequestBody;
 use super::headers;
 use crate::error::{BadRequest, ErrorKind};
-use crate::request::{RequestHead, Scheme};
+use crate::stream_info::request::{RequestHead, Scheme};
 
 /// The message that goes upstream, made from the normalised head alone. `endpoint_host` replaces the host where the route wants
 /// that of the endpoint.

@@ -24,12 +24,12 @@ use crate::filters::client_body::{ClientBody, Patience};
 use crate::filters::{Answer, Passage, RequestPass};
 use crate::model::http::Upgrade;
 use crate::model::route::{RequireTls, RouteAction};
-use crate::observe::stream_info::{Captured, RequestFacts, StreamInfo};
-use crate::request::{RequestHead, Scheme};
 use crate::route::headers::{apply_to_request, apply_to_response, ordered};
 use crate::route::rewrite;
 use crate::route::table::Found;
 use crate::runtime::{Chosen, CompiledRoutes};
+use crate::stream_info::request::{RequestHead, Scheme};
+use crate::stream_info::{Captured, RequestFacts, StreamInfo};
 
 /// Serves one request. Never fails: what goes wrong becomes an answer.
 pub async fn serve(connection: Rc<HttpConnection>, request: Request<Incoming>) -> Response<ResponseBody> {

@@ -12,8 +12,8 @@ use crate::error::{ErrorKind, ProxyError};
 use crate::model::http::{LocalReply, ServerHeader};
 use crate::model::route::HeaderMutations;
 use crate::observe::log_filter;
-use crate::request::RequestHead;
 use crate::route::headers::{add_to_response, apply_to_response};
+use crate::stream_info::request::RequestHead;
 
 /// Answers instead of an upstream because something failed.
 pub fn failure(error: &ProxyError, grpc: bool, mut finish: Box<Finish>) -> Reply {

@@ -8,7 +8,7 @@ use crate::body::Progress;
 use crate::error::ErrorKind;
 use crate::model::http::HttpConnectionManager;
 use crate::model::route::Forward;
-use crate::request::RequestHead;
+use crate::stream_info::request::RequestHead;
 
 /// The limits of one request; zero is without bound.
 #[derive(Clone, Copy, Debug)]

@@ -18,14 +18,14 @@ use super::chain_match::Facts;
 use super::inspect::{Inspect, Inspected, http2_preface, inspect};
 use super::sockets::{Command, SocketKey};
 use super::{original_dst, proxy_protocol};
-use crate::connection::{ConnectionInfo, TlsInfo, Told};
 use crate::http::connection as http_connection;
 use crate::model::http::Codec;
 use crate::model::listener::{Listener, TransportProtocol};
 use crate::observe::istio::shard::Identity;
-use crate::observe::stats::ListenerStats;
 use crate::runtime::{ActionRuntime, ChainRef, ChainRuntime, ListenerRuntime};
+use crate::stats::ListenerStats;
 use crate::stream::{Replay, Stream};
+use crate::stream_info::connection::{ConnectionInfo, TlsInfo, Told};
 use crate::tcp;
 use crate::worker::Worker;
 

@@ -16,9 +16,9 @@ use serde_json::Value;
 
 use super::als::{Exporter, Exporters, LogKind};
 use super::log_filter;
-use super::render::{Headers, noted, write_format, write_operator};
-use super::stream_info::StreamInfo;
 use crate::model::access_log::{AccessLog, Format, FormatPart, JsonValue, LogFormat, LogSink, Operator};
+use crate::stream_info::StreamInfo;
+use crate::stream_info::operators::{Headers, noted, write_format, write_operator};
 use crate::worker::Worker;
 
 /// Batches of lines that may wait for the writer.

@@ -19,8 +19,8 @@ use weft_proto::xds::envoy::service::accesslog::v3::stream_access_logs_message a
 
 use super::als_entry;
 use super::collector::{self, Collector};
-use super::stream_info::StreamInfo;
 use crate::runtime::RuntimeHandle;
+use crate::stream_info::StreamInfo;
 
 /// Entries that may wait to be sent.
 const QUEUE_MAX: usize = 8192;

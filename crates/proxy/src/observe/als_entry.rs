@@ -9,10 +9,10 @@ use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::data::accesslog::v3 as pb;
 use weft_proto::xds::google::protobuf as wkt;
 
-use super::stream_info::{RequestFacts, StreamInfo};
-use crate::connection::TlsInfo;
 use crate::error::ResponseFlags;
 use crate::model::tls::TlsVersion;
+use crate::stream_info::connection::TlsInfo;
+use crate::stream_info::{RequestFacts, StreamInfo};
 
 /// The entry of a request.
 pub(super) fn http(info: &StreamInfo) -> pb::HttpAccessLogEntry {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::stream_info::StreamInfo;
+use crate::stream_info::StreamInfo;
 
 /// Counters with Envoy's names (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/stats>).
 #[derive(Debug, Default)]

@@ -2,10 +2,10 @@
 
 use http::HeaderName;
 
-use super::stream_info::StreamInfo;
 use crate::error::ResponseFlags;
 use crate::model::access_log::{Comparison, ComparisonOp, LogFilter};
 use crate::model::matcher::{HeaderKey, HeaderMatcher, HeaderValueMatcher};
+use crate::stream_info::StreamInfo;
 
 /// Whether a finished request passes. `random` is uniform over all 64-bit numbers.
 pub fn passes(filter: &LogFilter, info: &StreamInfo, random: u64) -> bool {

@@ -7,9 +7,9 @@ use http::{HeaderName, HeaderValue};
 use crate::model::access_log::{Format, FormatPart};
 use crate::model::matcher::HeaderKey;
 use crate::model::route::{AppendAction, HeaderAdd, HeaderMutations};
-use crate::observe::render::{Headers, write_format};
-use crate::observe::stream_info::StreamInfo;
-use crate::request::RequestHead;
+use crate::stream_info::StreamInfo;
+use crate::stream_info::operators::{Headers, write_format};
+use crate::stream_info::request::RequestHead;
 
 /// The levels of changes in the order in which they apply: by default the most specific first, so that the least specific wins
 /// (Envoy API, `RouteConfiguration.most_specific_header_mutations_wins`).

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::request::split_port;
+use crate::stream_info::request::split_port;
 
 /// Look-ups by domain, each to the index of a virtual host.
 #[derive(Debug, Default)]

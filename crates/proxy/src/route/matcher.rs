@@ -6,7 +6,7 @@ use http::HeaderMap;
 
 use crate::model::matcher::{HeaderKey, HeaderMatcher, HeaderValueMatcher, QueryMatcher};
 use crate::model::route::RouteMatch;
-use crate::request::RequestHead;
+use crate::stream_info::request::RequestHead;
 
 /// Whether headers, query and share fit. `random` is uniform over all 64-bit numbers.
 pub fn criteria_fit(criteria: &RouteMatch, request: &RequestHead, random: u64) -> bool {

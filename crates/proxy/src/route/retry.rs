@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use super::matcher::{header_fits, response_header_fits};
 use crate::error::ErrorKind;
 use crate::model::route::RetryPolicy;
-use crate::request::RequestHead;
+use crate::stream_info::request::RequestHead;
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
     use crate::model::convert::parse_retry_on;
-    use crate::request::Scheme;
+    use crate::stream_info::request::Scheme;
 
     fn policy(on: &str) -> RetryPolicy {
         RetryPolicy {

@@ -1,7 +1,7 @@
 //! New paths and hosts, and the location of redirects.
 
 use crate::model::route::{HostRewrite, PathMatch, PathRewrite, Redirect};
-use crate::request::{RequestHead, Scheme, split_port};
+use crate::stream_info::request::{RequestHead, Scheme, split_port};
 
 /// The path (with query) that goes upstream; `None` leaves it.
 pub fn path(rewrite: &PathRewrite, matched: &PathMatch, request: &RequestHead) -> Option<String> {

@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use super::hosts::HostIndex;
 use super::matcher::criteria_fit;
 use crate::model::route::{PathMatch, Route, RouteConfig, VirtualHost};
-use crate::request::RequestHead;
+use crate::stream_info::request::RequestHead;
 
 /// A route configuration ready to be asked.
 #[derive(Debug)]
@@ -189,7 +189,7 @@ mod tests {
 
     use super::*;
     use crate::model::route::{DirectResponse, HeaderMutations, RouteAction, RouteMatch};
-    use crate::request::Scheme;
+    use crate::stream_info::request::Scheme;
 
     fn route(path: PathMatch) -> Route {
         Route {

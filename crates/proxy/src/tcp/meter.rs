@@ -7,7 +7,7 @@ use tokio::time::{Instant, interval_at};
 use super::copy::Copied;
 use crate::model::filters::istio_stats::Config as IstioStats;
 use crate::observe::istio::series::TcpSeries;
-use crate::observe::stream_info::StreamInfo;
+use crate::stream_info::StreamInfo;
 use crate::worker::Worker;
 
 /// Counts one connection.

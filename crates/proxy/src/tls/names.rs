@@ -7,8 +7,8 @@ use rustls::pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::connection::PeerCertificate;
 use crate::model::tls::{SanKind, SanMatcher};
+use crate::stream_info::connection::PeerCertificate;
 
 /// Why the names of a certificate could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -13,10 +13,10 @@ use tokio_rustls::LazyConfigAcceptor;
 use super::material::{self, Certificate};
 use super::verify::ClientRules;
 use super::{TlsError, names, version_of, versions};
-use crate::connection::TlsInfo;
 use crate::model::tls::{DownstreamTls, Validation};
 use crate::secrets::SecretStore;
 use crate::stream::{Replay, Stream};
+use crate::stream_info::connection::TlsInfo;
 
 /// The TLS of one filter chain. It can be used before its secrets are there: handshakes are refused until then.
 #[derive(Debug)]

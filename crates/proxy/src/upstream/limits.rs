@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::model::cluster::CircuitBreaker;
-use crate::observe::stats::ClusterStats;
+use crate::stats::ClusterStats;
 
 /// Counts of a cluster; carried over configuration changes by name.
 #[derive(Debug, Default)]

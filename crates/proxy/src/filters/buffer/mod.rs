@@ -7,7 +7,7 @@ use http::header::{CONTENT_LENGTH, HeaderValue};
 
 use super::{Answer, HttpFilter, Making, Next, NoState, RequestPass, Route};
 use crate::model::filters::buffer::{Config, RouteConfig};
-use crate::observe::counters::Counter;
+use crate::stats::counters::Counter;
 
 /// Waits for whole bodies.
 #[derive(Debug)]

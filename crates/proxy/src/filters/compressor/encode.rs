@@ -9,7 +9,7 @@ use http::HeaderMap;
 use crate::body::BodyError;
 use crate::filters::stages::Transform;
 use crate::model::filters::compressor::Library;
-use crate::observe::counters::Counter;
+use crate::stats::counters::Counter;
 
 /// Room that an encoder of brotli has for what it makes at a time.
 const BROTLI_BUFFER_BYTES: usize = 4096;

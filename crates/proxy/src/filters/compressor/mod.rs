@@ -12,7 +12,7 @@ pub use self::encode::Compress;
 pub(crate) use self::encode::Sizes;
 use super::{AnswerPass, HttpFilter, Making, Next, RequestPass, Route, Stage};
 use crate::model::filters::compressor::{Config, Direction, Library, Response, RouteConfig};
-use crate::observe::counters::Counter;
+use crate::stats::counters::Counter;
 
 /// Compresses bodies.
 #[derive(Debug)]

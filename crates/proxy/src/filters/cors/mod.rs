@@ -6,7 +6,7 @@ use http::{Method, StatusCode};
 
 use super::{Answer, AnswerPass, HttpFilter, Making, Next, RequestPass, Route};
 use crate::model::filters::cors::{Config, RouteConfig};
-use crate::request::RequestHead;
+use crate::stream_info::request::RequestHead;
 
 /// Answers preflights.
 #[derive(Debug)]

@@ -7,8 +7,8 @@ use http::{HeaderMap, Method, StatusCode};
 
 use super::{Answer, HttpFilter, Making, Next, NoState, RequestPass, Route};
 use crate::model::filters::csrf::{Config, RouteConfig};
-use crate::observe::counters::Counter;
-use crate::request::RequestHead;
+use crate::stats::counters::Counter;
+use crate::stream_info::request::RequestHead;
 
 /// Refuses requests from elsewhere.
 #[derive(Debug)]

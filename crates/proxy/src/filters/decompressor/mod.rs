@@ -10,7 +10,7 @@ pub use self::decode::Decompress;
 use super::compressor::{Sizes, no_transform};
 use super::{AnswerPass, HttpFilter, Making, Next, NoState, RequestPass, Route, Stage};
 use crate::model::filters::decompressor::{Config, Direction, RouteConfig};
-use crate::observe::counters::Counter;
+use crate::stats::counters::Counter;
 
 /// Decompresses bodies.
 #[derive(Debug)]

@@ -7,9 +7,9 @@ use arc_swap::ArcSwap;
 
 use super::{End, HttpFilter, Making, Next, RequestPass, Route};
 use crate::model::filters::grpc_stats::{Config, RouteConfig};
-use crate::observe::counters::{Counter, Counters};
-use crate::observe::notes::StateValue;
-use crate::observe::stats::Scope;
+use crate::stats::Scope;
+use crate::stats::counters::{Counter, Counters};
+use crate::stream_info::notes::StateValue;
 
 /// Statuses that there are (<https://grpc.io/docs/guides/status-codes/>); any other is an upstream's whim and counts with its like.
 const STATUSES: usize = 17;

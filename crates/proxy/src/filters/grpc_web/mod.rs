@@ -10,7 +10,7 @@ pub use self::stages::{Decode, Encode};
 use super::{AnswerPass, HttpFilter, Making, Next, RequestPass, Route, Stage};
 use crate::error::grpc_status_of;
 use crate::model::filters::grpc_web::{Config, RouteConfig};
-use crate::request::is_grpc;
+use crate::stream_info::request::is_grpc;
 
 const WEB: &str = "application/grpc-web";
 const WEB_PROTO: &str = "application/grpc-web+proto";

@@ -8,12 +8,12 @@ use weft_proto::xds::envoy::extensions::filters::http::header_mutation::v3 as pb
 use weft_proto::xds::google::protobuf::{Any, value::Kind};
 
 use crate::model::access_log::Format;
+use crate::model::convert::format;
 use crate::model::convert::matcher::string_matcher;
 use crate::model::convert::route_headers::{header_add, removable};
 use crate::model::convert::{Path, Result, enumeration, holds, required, text, unpack};
 use crate::model::matcher::StringMatcher;
 use crate::model::route::{AppendAction, HeaderAdd};
-use crate::observe::format;
 
 /// What changes (Envoy `header_mutation.v3.HeaderMutation`).
 #[derive(Clone, Debug, Default)]

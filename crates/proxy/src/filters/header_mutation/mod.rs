@@ -13,9 +13,9 @@ use crate::model::access_log::Format;
 use crate::model::filters::header_mutation::{Config, Mutation, Mutations, RouteConfig};
 use crate::model::matcher::{HeaderKey, StringMatcher};
 use crate::model::route::AppendAction;
-use crate::observe::render::Headers;
-use crate::observe::stream_info::StreamInfo;
 use crate::route::headers::{add_to_request, add_to_response, evaluate, put};
+use crate::stream_info::StreamInfo;
+use crate::stream_info::operators::Headers;
 
 /// Changes headers.
 #[derive(Debug)]

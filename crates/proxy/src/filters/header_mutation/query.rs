@@ -7,9 +7,9 @@ use http::uri::PathAndQuery;
 
 use crate::model::filters::header_mutation::QueryMutation;
 use crate::model::route::AppendAction;
-use crate::observe::render::{Headers, write_format};
-use crate::observe::stream_info::StreamInfo;
-use crate::request::RequestHead;
+use crate::stream_info::StreamInfo;
+use crate::stream_info::operators::{Headers, write_format};
+use crate::stream_info::request::RequestHead;
 
 /// Names and values as they are written, by decoded names.
 type Parameters = BTreeMap<Vec<u8>, Vec<(String, String)>>;

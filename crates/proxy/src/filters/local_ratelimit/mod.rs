@@ -15,11 +15,11 @@ use crate::model::filters::local_ratelimit::bucket::Bucket;
 use crate::model::filters::local_ratelimit::limiter::Descriptor;
 use crate::model::filters::local_ratelimit::{Action, Config, RouteConfig};
 use crate::model::matcher::HeaderKey;
-use crate::observe::counters::{Counter, Counters};
-use crate::observe::render::Headers;
-use crate::observe::stats::Scope;
 use crate::route::headers::{add_to_request, evaluate, put};
 use crate::route::matcher::header_fits;
+use crate::stats::Scope;
+use crate::stats::counters::{Counter, Counters};
+use crate::stream_info::operators::Headers;
 
 /// Text and details of a refusal, Envoy's.
 const REFUSED: &str = "local_rate_limited";

@@ -2,8 +2,8 @@
 
 use super::{HttpFilter, Making, Next, NoState, RequestPass, Route};
 use crate::model::filters::set_filter_state::{Config, RouteConfig};
-use crate::observe::notes::StateValue;
-use crate::observe::render::{Headers, write_format};
+use crate::stream_info::notes::StateValue;
+use crate::stream_info::operators::{Headers, write_format};
 
 /// Leaves objects.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{HttpFilter, Making, Next, NoState, RequestPass, Route};
 use crate::model::filters::set_metadata::{Config, Existing, RouteConfig};
-use crate::observe::counters::Counter;
+use crate::stats::counters::Counter;
 
 /// Leaves metadata.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use super::matcher::header_matcher;
 use super::secret::envoy_grpc_cluster;
 use super::{Path, Result, data_source, enumeration, fraction, header_name, holds, required, text, unpack};
 use crate::model::access_log as model;
+use crate::model::convert::format;
 use crate::model::secret::DataSource;
-use crate::observe::format;
 
 pub(super) fn access_logs(source: &[accesslog::AccessLog], at: &Path) -> Result<Vec<model::AccessLog>> {
     let one = |(index, log): (usize, &accesslog::AccessLog)| {

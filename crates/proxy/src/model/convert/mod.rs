@@ -12,6 +12,7 @@ pub(in crate::model) mod access_log;
 mod cluster;
 mod descriptors;
 mod endpoint;
+pub(in crate::model) mod format;
 mod http;
 mod listener;
 pub(in crate::model) mod matcher;

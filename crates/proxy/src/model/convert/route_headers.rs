@@ -3,8 +3,8 @@
 use weft_proto::xds::envoy::config::core::v3 as core;
 
 use super::{ConvertError, Path, Result, enumeration, header_key, header_name, required};
+use crate::model::convert::format;
 use crate::model::route as model;
-use crate::observe::format;
 
 pub(super) fn mutations(
     request_add: &[core::HeaderValueOption],

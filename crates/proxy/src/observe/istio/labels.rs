@@ -3,7 +3,7 @@
 
 use crate::model::cluster::Cluster;
 use crate::model::metadata::WorkloadRef;
-use crate::observe::prometheus::label;
+use crate::stats::prometheus::label;
 
 const UNKNOWN: &str = "unknown";
 

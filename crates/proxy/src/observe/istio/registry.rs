@@ -11,7 +11,7 @@ use super::peer::{self, OwnHeaders};
 use super::series::{BOUNDS, Count, Histogram, HttpSeries, MessageSeries, TcpSeries};
 use crate::model::bootstrap::Node;
 use crate::model::metadata::WorkloadRef;
-use crate::observe::prometheus::{Type, head, label, sample};
+use crate::stats::prometheus::{Type, head, label, sample};
 
 /// Most label sets; what comes later is counted together, with every label `overflow`.
 pub const SERIES_MAX: usize = 2_000;

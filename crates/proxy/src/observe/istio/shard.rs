@@ -14,14 +14,14 @@ use super::labels::{CatchAll, Parties, Reporter, Service};
 use super::peer::{self, OwnHeaders};
 use super::registry::Registry;
 use super::series::{HttpSeries, MessageSeries, TcpSeries};
-use crate::connection::ConnectionInfo;
 use crate::error::ResponseFlags;
 use crate::model::cluster::Cluster;
 use crate::model::filters::istio_stats::Config as IstioStats;
 use crate::model::listener::Direction;
 use crate::model::metadata::WorkloadRef;
-use crate::observe::prometheus::label;
-use crate::observe::stream_info::StreamInfo;
+use crate::stats::prometheus::label;
+use crate::stream_info::StreamInfo;
+use crate::stream_info::connection::ConnectionInfo;
 
 /// Most entries of each of a worker's maps; a full one is emptied, and what is asked again is found in the registry.
 const ENTRIES_MAX: usize = 4_096;

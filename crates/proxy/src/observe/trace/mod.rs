@@ -1,6 +1,5 @@
 //! Spans of requests: the trace they belong to, whether they are sampled, and their way to a collector.
 
-pub mod context;
 pub mod export;
 pub mod sampling;
 mod span;
@@ -9,11 +8,11 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
 
-use self::context::{Incoming, TraceContext};
 use self::export::SpanExporter;
-use super::stream_info::StreamInfo;
 use crate::http::headers;
 use crate::model::http::{TagValue, Tracing};
+use crate::stream_info::StreamInfo;
+use crate::stream_info::trace_context::{Incoming, TraceContext};
 
 /// `x-client-trace-id`, by which a client asks for a trace (Envoy, "x-client-trace-id").
 const CLIENT_TRACE_ID: HeaderName = HeaderName::from_static("x-client-trace-id");

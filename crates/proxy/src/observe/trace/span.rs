@@ -11,11 +11,11 @@ use weft_proto::otlp::{AnyValue, KeyValue};
 use weft_proto::otlp::{Span, Status};
 
 use super::CLIENT_TRACE_ID;
-use super::context::TraceContext;
 use crate::http::headers;
 use crate::model::http::{TagValue, Tracing};
 use crate::model::listener::Direction;
-use crate::observe::stream_info::{RequestFacts, StreamInfo};
+use crate::stream_info::trace_context::TraceContext;
+use crate::stream_info::{RequestFacts, StreamInfo};
 
 /// Longest value of an attribute that the client writes, in bytes; paths have a limit of their own.
 const VALUE_BYTES_MAX: usize = 1024;

@@ -1,5 +1,13 @@
 //! Everything of one request or connection that logs, header values and metrics read.
 
+pub mod connection;
+mod digits;
+pub mod notes;
+pub mod operators;
+pub mod request;
+pub mod time_format;
+pub mod trace_context;
+
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,14 +19,14 @@ use http::{HeaderName, HeaderValue, Method, Version};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use crate::connection::ConnectionInfo;
+use self::connection::ConnectionInfo;
+use self::notes::Notes;
+use self::request::Scheme;
+use self::trace_context::TraceContext;
 use crate::error::ResponseFlags;
 use crate::model::cluster::Cluster;
 use crate::model::metadata::{Origin, WorkloadRef};
 use crate::observe::istio::shard::Identity;
-use crate::observe::notes::Notes;
-use crate::observe::trace::context::TraceContext;
-use crate::request::Scheme;
 
 /// Headers kept for the log; only those that a format names.
 pub type Captured = SmallVec<[(HeaderName, HeaderValue); 4]>;

@@ -1,11 +1,14 @@
 //! Statistics with Envoy's names: a scope (`cluster.<name>`), what is counted in it, and the same as Prometheus has it.
 
+pub mod counters;
+pub mod prometheus;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::StatusCode;
 
-use super::prometheus::{label, name};
+use self::prometheus::{label, name};
 use crate::error::ErrorKind;
 
 /// Kinds of scopes; each has a prefix and, in Prometheus, a label.

@@ -6,13 +6,12 @@ use std::net::SocketAddr;
 use http::{HeaderMap, StatusCode, Version};
 use serde_json::Value;
 
-use super::stream_info::{Captured, StreamInfo, millis};
-use super::{digits, time_format};
+use super::{Captured, StreamInfo, digits, millis, time_format};
 use crate::error::grpc_status_of;
 use crate::model::access_log::{AddressPart, Format, FormatPart, Operator};
 use crate::model::matcher::HeaderKey;
 use crate::model::tls::TlsVersion;
-use crate::request::RequestHead;
+use crate::stream_info::request::RequestHead;
 
 /// Where a header operator looks.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use super::stats::{Scope, Stat};
+use super::{Scope, Stat};
 
 /// A number that only grows.
 #[derive(Debug, Default)]

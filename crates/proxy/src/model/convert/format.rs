@@ -15,7 +15,7 @@ const ENVOY_DEFAULT: &str = "[%START_TIME%] \"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGIN
 
 /// Why a format string cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FormatError {
+pub(in crate::model) enum FormatError {
     /// A percent sign opens an operator that is not closed.
     #[error("operator at byte {0} is not closed, write %% for a percent sign")]
     Unclosed(usize),
@@ -40,7 +40,7 @@ pub enum FormatError {
 }
 
 /// Parses a format string. With `omit_empty` an operator without a value prints nothing instead of `-`.
-pub fn parse(source: &str, omit_empty: bool) -> Result<Format, FormatError> {
+pub(in crate::model) fn parse(source: &str, omit_empty: bool) -> Result<Format, FormatError> {
     let mut parts = Vec::new();
     let mut literal = String::new();
     let mut rest = source;
@@ -86,7 +86,7 @@ fn behind_parenthesis(inside: &str) -> Option<usize> {
 }
 
 /// The format of a file log that names none.
-pub fn envoy_default() -> Format {
+pub(in crate::model) fn envoy_default() -> Format {
     parse(ENVOY_DEFAULT, false).unwrap_or_default()
 }
 
