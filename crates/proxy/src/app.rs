@@ -92,10 +92,10 @@ impl Proxy {
         let spans = SpanExporters::new(
             loaded.bootstrap.node.id.clone(),
             loaded.bootstrap.node.cluster.clone(),
-            runtime.clone(),
+            runtime.clusters().clone(),
             shutdown.clone(),
         );
-        let exporters = Exporters::new(node, runtime.clone(), shutdown.clone());
+        let exporters = Exporters::new(node, runtime.clusters().clone(), shutdown.clone());
         let proxy = Self {
             compiler: Mutex::new(Compiler::new(
                 provider,
@@ -133,7 +133,7 @@ impl Proxy {
     pub fn reconfigure(&self, store: &mut ConfigStore) -> Vec<Reject> {
         let before = self.runtime.load();
         let (runtime, mut rejects) = self.compiler.lock().compile(&store.resources(Instant::now()), &before);
-        for (name, cluster) in &runtime.clusters {
+        for (name, cluster) in runtime.clusters.iter() {
             if before
                 .clusters
                 .get(name)

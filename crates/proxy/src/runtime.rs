@@ -21,6 +21,7 @@ use crate::stream_info::request::RequestHead;
 use crate::tcp::chain::TcpChain;
 use crate::tls::server::ServerContext;
 use crate::upstream::cluster::Cluster;
+use crate::upstream::directory::{ClusterDirectory, ClustersByName};
 
 /// Bytes of a request body kept for retries, Envoy's default buffer limit.
 pub const REPLAY_BYTES_MAX: usize = 1 << 20;
@@ -33,7 +34,7 @@ pub struct Runtime {
     /// Listeners by name.
     pub listeners: BTreeMap<Arc<str>, Arc<ListenerRuntime>>,
     /// Clusters by name.
-    pub clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    pub clusters: Arc<ClustersByName>,
     by_address: HashMap<SocketAddr, Arc<ListenerRuntime>>,
 }
 
@@ -41,6 +42,7 @@ pub struct Runtime {
 #[derive(Debug, Default)]
 pub struct RuntimeHandle {
     current: ArcSwap<Runtime>,
+    clusters: Arc<ClusterDirectory>,
 }
 
 /// A listener with its chains ready to take connections.
@@ -129,7 +131,13 @@ impl RuntimeHandle {
 
     /// Replaces the running generation.
     pub fn store(&self, runtime: Arc<Runtime>) {
+        self.clusters.store(runtime.clusters.clone());
         self.current.store(runtime);
+    }
+
+    /// The clusters of the running generation, for what is not traffic.
+    pub fn clusters(&self) -> &Arc<ClusterDirectory> {
+        &self.clusters
     }
 }
 
@@ -152,11 +160,7 @@ impl Runtime {
     }
 
     /// A generation of these listeners and clusters.
-    pub fn new(
-        generation: u64,
-        listeners: BTreeMap<Arc<str>, Arc<ListenerRuntime>>,
-        clusters: HashMap<Arc<str>, Arc<Cluster>>,
-    ) -> Self {
+    pub fn new(generation: u64, listeners: BTreeMap<Arc<str>, Arc<ListenerRuntime>>, clusters: ClustersByName) -> Self {
         let mut by_address = HashMap::new();
         for listener in listeners.values() {
             for address in &listener.model.addresses {
@@ -166,7 +170,7 @@ impl Runtime {
         Self {
             generation,
             listeners,
-            clusters,
+            clusters: Arc::new(clusters),
             by_address,
         }
     }

@@ -19,8 +19,8 @@ use weft_proto::xds::envoy::service::accesslog::v3::stream_access_logs_message a
 
 use super::als_entry;
 use super::collector::{self, Collector};
-use crate::runtime::RuntimeHandle;
 use crate::stream_info::StreamInfo;
+use crate::upstream::directory::ClusterDirectory;
 
 /// Entries that may wait to be sent.
 const QUEUE_MAX: usize = 8192;
@@ -62,7 +62,7 @@ enum Entry {
 #[derive(Debug)]
 pub struct Exporters {
     node: core::Node,
-    runtime: Arc<RuntimeHandle>,
+    clusters: Arc<ClusterDirectory>,
     shutdown: Shutdown,
     by_name: Mutex<HashMap<Name, Exporter>>,
 }
@@ -82,10 +82,10 @@ struct Stream {
 
 impl Exporters {
     /// No exporter yet. `node` names the proxy to collectors.
-    pub fn new(node: core::Node, runtime: Arc<RuntimeHandle>, shutdown: Shutdown) -> Self {
+    pub fn new(node: core::Node, clusters: Arc<ClusterDirectory>, shutdown: Shutdown) -> Self {
         Self {
             node,
-            runtime,
+            clusters,
             shutdown,
             by_name: Mutex::default(),
         }
@@ -97,7 +97,7 @@ impl Exporters {
         let start = || {
             let (queue, entries) = mpsc::channel(QUEUE_MAX);
             let stream = Stream {
-                collector: Collector::new(cluster.clone(), self.runtime.clone()),
+                collector: Collector::new(cluster.clone(), self.clusters.clone()),
                 log_name: log_name.clone(),
                 node: self.node.clone(),
             };
@@ -175,7 +175,7 @@ impl Stream {
 
     /// One stream until it breaks; `Ok` when nothing will come any more.
     async fn export(&self, entries: &mut mpsc::Receiver<Entry>) -> Result<(), String> {
-        let channel = self.collector.dial().await?;
+        let channel = self.collector.dial().await.map_err(|error| error.to_string())?;
         let mut client = AccessLogServiceClient::new(channel);
         let (sender, outgoing) = mpsc::channel(OUTGOING_MAX);
         let call = client.stream_access_logs(ReceiverStream::new(outgoing));

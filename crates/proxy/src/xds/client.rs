@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
@@ -23,7 +22,7 @@ use super::session::{Mode, Request, Response, Session};
 use crate::app::Proxy;
 use crate::compile::Reject;
 use crate::model::bootstrap::{Ads, Bootstrap, Node};
-use crate::upstream::connect;
+use crate::upstream::grpc_channel::{self, DialError};
 
 /// Largest response in bytes; a mesh of thousands of services has tens of megabytes.
 const RESPONSE_BYTES_MAX: usize = 200 << 20;
@@ -37,10 +36,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StreamEnd {
-    #[error("cluster {0:?} does not exist or has no endpoint")]
-    NoEndpoint(Arc<str>),
-    #[error("cannot connect: {0}")]
-    Connect(String),
+    #[error(transparent)]
+    Dial(#[from] DialError),
     #[error("server answered {0}")]
     Status(#[from] tonic::Status),
     #[error("server closed the stream")]
@@ -67,29 +64,12 @@ pub(super) fn pause(failures: u32) -> Duration {
 
 /// Connects to an endpoint of a cluster.
 pub(super) async fn dial(proxy: &std::sync::Weak<Proxy>, name: &Arc<str>) -> Result<Channel, StreamEnd> {
-    let missing = || StreamEnd::NoEndpoint(name.clone());
-    let cluster = {
-        let proxy = proxy.upgrade().ok_or_else(missing)?;
-        let runtime = proxy.runtime().load();
-        runtime.clusters.get(name).cloned().ok_or_else(missing)?
-    };
-    let endpoint = cluster
-        .endpoint(&[], 0, || fastrand::u64(..))
-        .await
-        .ok_or_else(missing)?;
-    let dial = Dial::from_static("http://xds")
+    let clusters = proxy.upgrade().map(|proxy| proxy.runtime().clusters().clone());
+    let clusters = clusters.ok_or(StreamEnd::Closed)?;
+    let options = Dial::from_static("http://xds")
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_while_idle(true);
-    let connector = tower::service_fn(move |_: http::Uri| {
-        let (cluster, endpoint) = (cluster.clone(), endpoint.clone());
-        async move {
-            connect::to_endpoint(&cluster.model, &endpoint, None)
-                .await
-                .map(TokioIo::new)
-        }
-    });
-    let connected = dial.connect_with_connector(connector).await;
-    connected.map_err(|error| StreamEnd::Connect(weft_base::grpc_tls::chain_of(&error)))
+    Ok(grpc_channel::dial(&clusters, name, options).await?)
 }
 
 // === impl Client ===

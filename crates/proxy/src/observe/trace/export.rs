@@ -18,7 +18,7 @@ use weft_proto::otlp::{ResourceSpans, ScopeSpans, Span};
 
 use super::span::text;
 use crate::observe::collector::{self, Collector};
-use crate::runtime::RuntimeHandle;
+use crate::upstream::directory::ClusterDirectory;
 
 /// Spans that may wait to be sent.
 const QUEUE_MAX: usize = 4096;
@@ -46,7 +46,7 @@ pub struct SpanExporters {
     node_id: Arc<str>,
     /// Service name where a configuration gives none.
     node_cluster: Arc<str>,
-    runtime: Arc<RuntimeHandle>,
+    clusters: Arc<ClusterDirectory>,
     shutdown: Shutdown,
     by_name: Mutex<HashMap<Name, SpanExporter>>,
 }
@@ -66,11 +66,11 @@ struct Sending {
 
 impl SpanExporters {
     /// No exporter yet. The node's id and cluster name the proxy.
-    pub fn new(node_id: Arc<str>, node_cluster: Arc<str>, runtime: Arc<RuntimeHandle>, shutdown: Shutdown) -> Self {
+    pub fn new(node_id: Arc<str>, node_cluster: Arc<str>, clusters: Arc<ClusterDirectory>, shutdown: Shutdown) -> Self {
         Self {
             node_id,
             node_cluster,
-            runtime,
+            clusters,
             shutdown,
             by_name: Mutex::default(),
         }
@@ -88,7 +88,7 @@ impl SpanExporters {
                 node_id: self.node_id.clone(),
             };
             let sending = Sending {
-                collector: Collector::new(cluster.clone(), self.runtime.clone()),
+                collector: Collector::new(cluster.clone(), self.clusters.clone()),
                 service,
                 dropped: exporter.dropped.clone(),
             };
@@ -166,7 +166,9 @@ impl Sending {
     ) -> Result<(), String> {
         let client = match client {
             Some(client) => client,
-            None => client.insert(TraceServiceClient::new(self.collector.dial().await?)),
+            None => client.insert(TraceServiceClient::new(
+                self.collector.dial().await.map_err(|error| error.to_string())?,
+            )),
         };
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.export(request)).await;
         let answer = answer.map_err(|_| "no answer in time".to_owned())?;
