@@ -11,6 +11,7 @@ pub mod compile;
 pub mod config;
 pub mod drain;
 pub mod error;
+pub mod executor;
 pub mod filters;
 pub mod hooks;
 pub mod http;

@@ -2,15 +2,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-
-use crate::model::tls::SanKind;
-use crate::tls::names;
 
 /// A TCP connection of which the first bytes were already read and are read again.
 #[derive(Debug)]
@@ -101,17 +97,6 @@ impl Stream {
             Self::TlsClient(tls) => Some(tls.get_ref().0),
             Self::Unix(_) => None,
         }
-    }
-
-    /// URI name of the verified certificate of the server that we are the TLS client of.
-    pub fn server_uri_san(&self) -> Option<Arc<str>> {
-        let Self::TlsClient(tls) = self else {
-            return None;
-        };
-        let leaf = tls.get_ref().1.peer_certificates()?.first()?;
-        let names = names::subject_alt_names(leaf).ok()?;
-        let uri = names.into_iter().find(|name| name.kind == SanKind::Uri);
-        uri.map(|name| name.text)
     }
 
     /// The ALPN protocol that the TLS handshake agreed on.

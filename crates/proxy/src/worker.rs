@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::task::TaskTracker;
 use weft_base::shutdown::Shutdown;
 
 use crate::drain::Drain;
+use crate::executor::Executor;
 use crate::observe::access_log::{LineBuffers, LogWriter};
 use crate::observe::istio::registry::Registry;
 use crate::observe::istio::shard::Shard;
 use crate::random::Random;
 use crate::runtime::RuntimeHandle;
+use crate::stream_info::identity::Identities;
 use crate::upstream::originals::Originals;
 use crate::upstream::pool::Pools;
 
@@ -44,7 +45,10 @@ pub struct Worker {
     pub drain: Drain,
     /// Random numbers of the thread.
     pub random: Random,
-    tasks: TaskTracker,
+    /// Identities that its connections have shown.
+    pub identities: Rc<Identities>,
+    /// Runs the tasks of the thread.
+    pub executor: Executor,
 }
 
 /// What the workers have in common.
@@ -60,12 +64,6 @@ pub struct Shared {
     pub drain: Drain,
 }
 
-/// Runs hyper's own tasks on the worker that the connection belongs to.
-#[derive(Clone, Debug)]
-pub struct LocalExecutor {
-    worker: Rc<Worker>,
-}
-
 // === impl Worker ===
 
 impl Worker {
@@ -77,17 +75,19 @@ impl Worker {
             istio,
             drain,
         } = shared;
+        let (executor, identities) = (Executor::default(), Rc::<Identities>::default());
         Rc::new(Self {
             index,
             drain,
             istio: Shard::new(istio, index),
             runtime,
-            pools: Pools::default(),
+            pools: Pools::new(executor.clone(), identities.clone()),
             originals: Originals::default(),
             shutdown,
             log: LineBuffers::new(log),
             random: Random::new(seed),
-            tasks: TaskTracker::new(),
+            identities,
+            executor,
         })
     }
 
@@ -98,17 +98,20 @@ impl Worker {
 
     /// Starts a task on this thread; it ends by itself or with the worker.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.tasks.spawn_local(task);
+        self.executor.spawn(task);
     }
 
     /// Waits until every task has ended, at most for `deadline`; what is left ends with the thread. True when nothing was left.
     /// Upstream connections that serve nobody have tasks too: they are let go of again and again, as requests in flight leave some.
     pub async fn drain(&self, deadline: Duration) -> bool {
-        self.tasks.close();
+        self.executor.close();
         let ended = async {
             loop {
                 self.pools.close();
-                if tokio::time::timeout(CLOSE_INTERVAL, self.tasks.wait()).await.is_ok() {
+                if tokio::time::timeout(CLOSE_INTERVAL, self.executor.ended())
+                    .await
+                    .is_ok()
+                {
                     return;
                 }
             }
@@ -142,25 +145,5 @@ impl Worker {
             self.pools
                 .sweep(now, |endpoint| limits.get(&endpoint.state.id).copied());
         }
-    }
-}
-
-// === impl LocalExecutor ===
-
-impl LocalExecutor {
-    /// An executor of one worker.
-    pub fn new(worker: Rc<Worker>) -> Self {
-        Self { worker }
-    }
-}
-
-impl<F> hyper::rt::Executor<F> for LocalExecutor
-where
-    F: Future + 'static,
-{
-    fn execute(&self, task: F) {
-        self.worker.spawn(async move {
-            task.await;
-        });
     }
 }

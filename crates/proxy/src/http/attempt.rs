@@ -236,7 +236,7 @@ impl Attempt<'_> {
                 downstream_http2: self.http2,
                 auto_http2: false,
             };
-            let lent = worker.pools.get(&worker, self.cluster, &endpoint, wanted).await;
+            let lent = worker.pools.get(self.cluster, &endpoint, wanted).await;
             let mut lent = lent.map_err(|error| before(error, Some(&endpoint)))?;
             finish.info.upstream_local = lent.connection.local();
             finish.info.upstream_identity = lent.connection.identity().cloned();

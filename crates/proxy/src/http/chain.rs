@@ -8,13 +8,13 @@ use crate::filters::{FilterList, answer_formats};
 use crate::model::access_log::{AccessLog, Format, FormatPart, JsonValue, LogFormat, LogSink, Operator};
 use crate::model::http::{HttpConnectionManager, ServerHeader};
 use crate::model::matcher::HeaderKey;
-use crate::observe::access_log::CompiledLog;
+use crate::observe::access_log::{CompiledLog, LineBuffers};
 use crate::observe::http_stats::HttpStats;
 use crate::observe::log_filter;
 use crate::observe::trace::Tracer;
+use crate::random::Random;
 use crate::runtime::CompiledRoutes;
 use crate::stream_info::StreamInfo;
-use crate::worker::Worker;
 
 /// A connection manager of a filter chain.
 #[derive(Debug)]
@@ -96,12 +96,12 @@ impl HttpChain {
     }
 
     /// Reports the span of a request and writes its access logs.
-    pub fn log(&self, info: &StreamInfo, worker: &Worker) {
+    pub fn log(&self, info: &StreamInfo, lines: &LineBuffers, random: &Random) {
         if let Some(tracer) = &self.tracer {
             tracer.finish(info);
         }
         for log in &self.logs {
-            log.write(info, worker);
+            log.write(info, lines, random);
         }
     }
 }

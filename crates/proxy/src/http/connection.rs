@@ -21,7 +21,7 @@ use crate::model::http::Codec;
 use crate::runtime::ChainRef;
 use crate::stream::Stream;
 use crate::stream_info::connection::ConnectionInfo;
-use crate::worker::{LocalExecutor, Worker};
+use crate::worker::Worker;
 
 /// Most buffered bytes of a connection that sends HTTP/1 headers.
 const HTTP1_BUFFER_BYTES: usize = 64 << 10;
@@ -230,7 +230,7 @@ async fn serve_http1(stream: Stream, connection: &Rc<HttpConnection>, chain: &Ht
 
 async fn serve_http2(stream: Stream, connection: &Rc<HttpConnection>, chain: &HttpChain) -> hyper::Result<()> {
     let options = &chain.manager.http2;
-    let mut builder = http2::Builder::new(LocalExecutor::new(connection.worker.clone()));
+    let mut builder = http2::Builder::new(connection.worker.executor.clone());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(options.concurrent_streams_max)

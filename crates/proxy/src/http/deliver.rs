@@ -14,11 +14,12 @@ use super::forward::Exchange;
 use super::reply::{Reply, ReplyBody};
 use super::timeouts::TimeLimits;
 use super::upstream_body::{GiveBack, UpstreamBody};
-use super::{headers, respond};
+use super::respond;
 use crate::error::ErrorKind;
 use crate::model::route::HeaderMutations;
 use crate::route::headers::ordered;
 use crate::runtime::Chosen;
+use crate::stream_info::header_names;
 use crate::stream_info::request::RequestHead;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::connection::Connection;
@@ -53,7 +54,7 @@ pub fn pass_on(
         let millis = finish.info.millis_to(finish.info.response_began_at).unwrap_or(0);
         response
             .headers_mut()
-            .insert(headers::SERVICE_TIME, HeaderValue::from(millis));
+            .insert(header_names::SERVICE_TIME, HeaderValue::from(millis));
     }
     respond::head(response.status(), response.headers(), &mut finish);
     let attempts = host.include_attempt_count_in_response.then_some(finish.info.attempts);

@@ -112,7 +112,7 @@ impl Drop for Finish {
             istio: &self.worker.istio,
         };
         self.chain.filters.on_end(&mut self.filters, &mut end);
-        self.chain.log(&self.info, &self.worker);
+        self.chain.log(&self.info, &self.worker.log, &self.worker.random);
     }
 }
 

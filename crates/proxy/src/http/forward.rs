@@ -17,13 +17,14 @@ use super::replay::Kept;
 use super::reply::Reply;
 use super::request::{fail, mutate_request, note, upgrade_enabled};
 use super::timeouts::TimeLimits;
-use super::{deliver, headers, respond};
+use super::{deliver, respond};
 use crate::error::ErrorKind;
 use crate::filters::client_body::ClientBody;
 use crate::model::http::XfccMode;
 use crate::model::route::{Forward, HostRewrite, RetryPolicy, RouteAction};
 use crate::route::{retry, rewrite};
 use crate::runtime::{Chosen, CompiledRoutes};
+use crate::stream_info::header_names;
 use crate::stream_info::request::RequestHead;
 use crate::upstream::limits::Resource;
 
@@ -134,7 +135,7 @@ pub async fn forward(
             {
                 answer
                     .headers_mut()
-                    .insert(headers::ATTEMPT_COUNT, HeaderValue::from(attempts));
+                    .insert(header_names::ATTEMPT_COUNT, HeaderValue::from(attempts));
             }
             answer
         }
@@ -160,7 +161,7 @@ fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout
     if let Some(expected) = expected.filter(|_| own) {
         let millis = u64::try_from(expected.as_millis()).unwrap_or(u64::MAX);
         head.headers
-            .insert(headers::EXPECTED_TIMEOUT, HeaderValue::from(millis));
+            .insert(header_names::EXPECTED_TIMEOUT, HeaderValue::from(millis));
     }
     mutate_request(
         &exchange.routes,
@@ -181,10 +182,11 @@ fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout
     let host = host.and_then(|host| HeaderValue::try_from(host).ok());
     if host.is_some() || by_endpoint {
         if action.append_x_forwarded_host {
-            head.headers.append(headers::FORWARDED_HOST, head.authority.clone());
+            head.headers
+                .append(header_names::FORWARDED_HOST, head.authority.clone());
         }
         if own && chosen.host_rewrite(&exchange.routes).is_none() {
-            head.headers.insert(headers::ORIGINAL_HOST, head.authority.clone());
+            head.headers.insert(header_names::ORIGINAL_HOST, head.authority.clone());
         }
     }
     if let Some(host) = host {
@@ -199,13 +201,13 @@ fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout
         if let Ok(original) = HeaderValue::from_str(head.path.as_str())
             && own
         {
-            head.headers.insert(headers::ORIGINAL_PATH, original);
+            head.headers.insert(header_names::ORIGINAL_PATH, original);
         }
         head.path = path;
     }
     debug_assert!(
         exchange.chain.manager.client_cert.mode != XfccMode::Sanitize
-            || !head.headers.contains_key(headers::CLIENT_CERT)
+            || !head.headers.contains_key(header_names::CLIENT_CERT)
     );
 }
 

@@ -7,32 +7,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::model::http::{ForwardClientCert, HttpConnectionManager, XfccMode};
 use crate::stream_info::connection::ConnectionInfo;
+use crate::stream_info::header_names;
 use crate::stream_info::request::RequestHead;
-
-/// `x-request-id`.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// `x-forwarded-for`.
-pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// `x-forwarded-proto`.
-pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// `x-forwarded-host`.
-pub const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// `x-forwarded-client-cert`.
-pub const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-/// `x-envoy-attempt-count`.
-pub const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
-/// `x-envoy-expected-rq-timeout-ms`.
-pub const EXPECTED_TIMEOUT: HeaderName = HeaderName::from_static("x-envoy-expected-rq-timeout-ms");
-/// `x-envoy-original-path`.
-pub const ORIGINAL_PATH: HeaderName = HeaderName::from_static("x-envoy-original-path");
-/// `x-envoy-original-host`.
-pub const ORIGINAL_HOST: HeaderName = HeaderName::from_static("x-envoy-original-host");
-/// `x-envoy-external-address`.
-pub const EXTERNAL_ADDRESS: HeaderName = HeaderName::from_static("x-envoy-external-address");
-/// `x-envoy-overloaded`.
-pub const OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
-/// `x-envoy-upstream-service-time`.
-pub const SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 
 /// Headers of one connection, never forwarded (RFC 9110, section 7.6.1); `upgrade` and `te` are treated by themselves.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -132,28 +108,30 @@ pub fn prepare_request(
     }
     if manager.use_remote_address {
         request.headers.remove("x-envoy-decorator-operation");
-        request.headers.remove(ORIGINAL_PATH);
+        request.headers.remove(header_names::ORIGINAL_PATH);
         if let Ok(address) = HeaderValue::try_from(client.to_string()) {
-            request.headers.insert(EXTERNAL_ADDRESS, address);
+            request.headers.insert(header_names::EXTERNAL_ADDRESS, address);
         }
         if !manager.skip_xff_append {
             append_forwarded_for(&mut request.headers, connection.remote_addr);
         }
-        if manager.trusted_hops == 0 || !request.headers.contains_key(FORWARDED_PROTO) {
-            request
-                .headers
-                .insert(FORWARDED_PROTO, HeaderValue::from_static(request.scheme.as_str()));
+        if manager.trusted_hops == 0 || !request.headers.contains_key(header_names::FORWARDED_PROTO) {
+            request.headers.insert(
+                header_names::FORWARDED_PROTO,
+                HeaderValue::from_static(request.scheme.as_str()),
+            );
         }
-    } else if !request.headers.contains_key(FORWARDED_PROTO) {
-        request
-            .headers
-            .insert(FORWARDED_PROTO, HeaderValue::from_static(request.scheme.as_str()));
+    } else if !request.headers.contains_key(header_names::FORWARDED_PROTO) {
+        request.headers.insert(
+            header_names::FORWARDED_PROTO,
+            HeaderValue::from_static(request.scheme.as_str()),
+        );
     }
     forward_client_cert(&mut request.headers, &manager.client_cert, connection);
     if manager.generate_request_id {
         let edge = manager.use_remote_address && !manager.preserve_external_request_id;
-        if edge || !request.headers.contains_key(REQUEST_ID) {
-            request.headers.insert(REQUEST_ID, request_id(random));
+        if edge || !request.headers.contains_key(header_names::REQUEST_ID) {
+            request.headers.insert(header_names::REQUEST_ID, request_id(random));
         }
     }
     client
@@ -168,7 +146,7 @@ fn client_address(headers: &HeaderMap, manager: &HttpConnectionManager, connecti
         (false, hops) => hops as usize,
     };
     let values: Vec<&str> = headers
-        .get_all(FORWARDED_FOR)
+        .get_all(header_names::FORWARDED_FOR)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .collect();
@@ -183,13 +161,16 @@ fn client_address(headers: &HeaderMap, manager: &HttpConnectionManager, connecti
 
 fn append_forwarded_for(headers: &mut HeaderMap, peer: SocketAddr) {
     let mut text = String::with_capacity(40);
-    if let Some(value) = headers.get(FORWARDED_FOR).and_then(|value| value.to_str().ok()) {
+    if let Some(value) = headers
+        .get(header_names::FORWARDED_FOR)
+        .and_then(|value| value.to_str().ok())
+    {
         text.push_str(value);
         text.push(',');
     }
     let _ = write!(text, "{}", peer.ip());
     if let Ok(value) = HeaderValue::try_from(text) {
-        headers.insert(FORWARDED_FOR, value);
+        headers.insert(header_names::FORWARDED_FOR, value);
     }
 }
 
@@ -201,22 +182,25 @@ fn forward_client_cert(headers: &mut HeaderMap, config: &ForwardClientCert, conn
         XfccMode::ForwardOnly if mutual => return,
         XfccMode::AppendForward if mutual => {}
         XfccMode::SanitizeSet if mutual => {
-            headers.remove(CLIENT_CERT);
+            headers.remove(header_names::CLIENT_CERT);
         }
         XfccMode::Sanitize | XfccMode::ForwardOnly | XfccMode::AppendForward | XfccMode::SanitizeSet => {
-            headers.remove(CLIENT_CERT);
+            headers.remove(header_names::CLIENT_CERT);
             return;
         }
     }
     let Some(element) = client_cert_element(config, connection) else {
         return;
     };
-    let value = match headers.get(CLIENT_CERT).and_then(|value| value.to_str().ok()) {
+    let value = match headers
+        .get(header_names::CLIENT_CERT)
+        .and_then(|value| value.to_str().ok())
+    {
         Some(before) => format!("{before},{element}"),
         None => element,
     };
     if let Ok(value) = HeaderValue::try_from(value) {
-        headers.insert(CLIENT_CERT, value);
+        headers.insert(header_names::CLIENT_CERT, value);
     }
 }
 

@@ -5,8 +5,8 @@ use http::uri::{Authority, Scheme as UriScheme};
 use http::{Method, Request, Uri, Version};
 
 use super::body::RequestBody;
-use super::headers;
 use crate::error::{BadRequest, ErrorKind};
+use crate::stream_info::header_names;
 use crate::stream_info::request::{RequestHead, Scheme};
 
 /// The message that goes upstream, made from the normalised head alone. `endpoint_host` replaces the host where the route wants
@@ -26,7 +26,7 @@ pub fn build(
     if count > 0 {
         request
             .headers_mut()
-            .insert(headers::ATTEMPT_COUNT, HeaderValue::from(count));
+            .insert(header_names::ATTEMPT_COUNT, HeaderValue::from(count));
     }
     if http2 {
         let authority = Authority::try_from(authority.as_bytes());

@@ -13,6 +13,7 @@ use crate::model::http::{LocalReply, ServerHeader};
 use crate::model::route::HeaderMutations;
 use crate::observe::log_filter;
 use crate::route::headers::{add_to_response, apply_to_response};
+use crate::stream_info::header_names;
 use crate::stream_info::request::RequestHead;
 
 /// Answers instead of an upstream because something failed.
@@ -33,7 +34,7 @@ pub fn failure(error: &ProxyError, grpc: bool, mut finish: Box<Finish>) -> Reply
     if overloaded {
         answer
             .headers_mut()
-            .insert(headers::OVERLOADED, HeaderValue::from_static("true"));
+            .insert(header_names::OVERLOADED, HeaderValue::from_static("true"));
     }
     answer
 }
@@ -104,12 +105,12 @@ pub fn from_upstream(
         apply_to_response(level, response, &finish.info);
     }
     if let Some(count) = attempt_count {
-        response.insert(headers::ATTEMPT_COUNT, HeaderValue::from(count));
+        response.insert(header_names::ATTEMPT_COUNT, HeaderValue::from(count));
     }
     if finish.chain.manager.always_set_request_id_in_response
-        && let Some(id) = request.headers.get(headers::REQUEST_ID)
+        && let Some(id) = request.headers.get(header_names::REQUEST_ID)
     {
-        response.insert(headers::REQUEST_ID, id.clone());
+        response.insert(header_names::REQUEST_ID, id.clone());
     }
 }
 

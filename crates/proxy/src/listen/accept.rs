@@ -21,11 +21,11 @@ use super::{original_dst, proxy_protocol};
 use crate::http::connection as http_connection;
 use crate::model::http::Codec;
 use crate::model::listener::{Listener, TransportProtocol};
-use crate::observe::istio::shard::Identity;
 use crate::runtime::{ActionRuntime, ChainRef, ChainRuntime, ListenerRuntime};
 use crate::stats::ListenerStats;
 use crate::stream::{Replay, Stream};
 use crate::stream_info::connection::{ConnectionInfo, TlsInfo, Told};
+use crate::stream_info::identity::Identity;
 use crate::tcp;
 use crate::worker::Worker;
 
@@ -184,7 +184,7 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
 /// Who the two sides are by their certificates.
 fn identity_of(tls: &TlsInfo, worker: &Worker) -> Option<Rc<Identity>> {
     let peer = tls.peer.as_ref().and_then(|peer| peer.uri_sans.first().cloned());
-    worker.istio.identity(tls.local_uri_san.clone(), peer)
+    worker.identities.of(tls.local_uri_san.clone(), peer)
 }
 
 /// The bytes read so far, and whether they are the HTTP/2 preface; more is read where the codec depends on it. `None` where

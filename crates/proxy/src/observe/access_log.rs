@@ -17,9 +17,9 @@ use serde_json::Value;
 use super::als::{Exporter, Exporters, LogKind};
 use super::log_filter;
 use crate::model::access_log::{AccessLog, Format, FormatPart, JsonValue, LogFormat, LogSink, Operator};
+use crate::random::Random;
 use crate::stream_info::StreamInfo;
 use crate::stream_info::operators::{Headers, noted, write_format, write_operator};
-use crate::worker::Worker;
 
 /// Batches of lines that may wait for the writer.
 const QUEUE_MAX: usize = 4096;
@@ -207,16 +207,16 @@ impl CompiledLog {
     }
 
     /// Writes the line of a finished request, unless the filter leaves it out.
-    pub fn write(&self, info: &StreamInfo, worker: &Worker) {
+    pub fn write(&self, info: &StreamInfo, lines: &LineBuffers, random: &Random) {
         if let Some(filter) = &self.log.filter
-            && !log_filter::passes(filter, info, worker.random())
+            && !log_filter::passes(filter, info, random.next())
         {
             return;
         }
         match (&self.destination, &self.log.sink) {
             (Destination::Service(exporter), _) => exporter.write(info),
             (Destination::Lines(target), LogSink::File { format, .. } | LogSink::Stream { format, .. }) => {
-                worker.log.add(target, |out| write_line(format, info, out));
+                lines.add(target, |out| write_line(format, info, out));
             }
             (Destination::Lines(_), LogSink::Grpc { .. }) => {}
         }

@@ -9,10 +9,10 @@ use http::HeaderValue;
 use tokio::time::Instant;
 use weft_base::identity::SpiffeId;
 
+use super::identity::Identity;
 use crate::model::listener::Direction;
 use crate::model::metadata::WorkloadRef;
 use crate::model::tls::TlsVersion;
-use crate::observe::istio::shard::Identity;
 
 /// Facts of a downstream connection; fixed once its filter chain was chosen.
 #[derive(Clone, Debug)]

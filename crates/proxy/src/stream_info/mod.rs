@@ -2,6 +2,8 @@
 
 pub mod connection;
 mod digits;
+pub mod header_names;
+pub mod identity;
 pub mod notes;
 pub mod operators;
 pub mod request;
@@ -26,7 +28,7 @@ use self::trace_context::TraceContext;
 use crate::error::ResponseFlags;
 use crate::model::cluster::Cluster;
 use crate::model::metadata::{Origin, WorkloadRef};
-use crate::observe::istio::shard::Identity;
+use crate::stream_info::identity::Identity;
 
 /// Headers kept for the log; only those that a format names.
 pub type Captured = SmallVec<[(HeaderName, HeaderValue); 4]>;

@@ -14,6 +14,7 @@ use crate::model::cluster::Discovery;
 use crate::stream::Stream;
 use crate::stream_info::StreamInfo;
 use crate::stream_info::connection::ConnectionInfo;
+use crate::tls::client::server_uri_san;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::connect;
 use crate::upstream::limits::{Guard, Resource};
@@ -37,7 +38,7 @@ pub async fn serve(mut client: Stream, connection: Rc<ConnectionInfo>, chain: Ar
     info.finished_at = Some(Instant::now());
     meter.open(&info, &worker);
     for log in &chain.logs {
-        log.write(&info, &worker);
+        log.write(&info, &worker.log, &worker.random);
     }
 }
 
@@ -106,7 +107,7 @@ async fn connect_upstream(
         match connect::with_protocols(&cluster.model, &endpoint, None, protocols).await {
             Ok(stream) => {
                 let own = endpoint.tls.as_ref().and_then(|context| context.local_uri_san());
-                info.upstream_identity = worker.istio.identity(own, stream.server_uri_san());
+                info.upstream_identity = worker.identities.of(own, server_uri_san(&stream));
                 return Ok((stream, guard));
             }
             Err(error) => {

@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::verify::ServerRules;
-use super::{TlsError, material, versions};
-use crate::model::tls::UpstreamTls;
+use super::{TlsError, material, names, versions};
+use crate::model::tls::{SanKind, UpstreamTls};
 use crate::secrets::SecretStore;
 use crate::stream::Stream;
 
@@ -160,6 +160,17 @@ impl ClientContext {
             local_uri_san,
         })
     }
+}
+
+/// URI name of the verified certificate of the server that we are the TLS client of.
+pub fn server_uri_san(stream: &Stream) -> Option<Arc<str>> {
+    let Stream::TlsClient(tls) = stream else {
+        return None;
+    };
+    let leaf = tls.get_ref().1.peer_certificates()?.first()?;
+    let names = names::subject_alt_names(leaf).ok()?;
+    let uri = names.into_iter().find(|name| name.kind == SanKind::Uri);
+    uri.map(|name| name.text)
 }
 
 // === impl Always ===

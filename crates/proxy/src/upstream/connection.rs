@@ -10,7 +10,7 @@ use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
 
 use crate::http::body::RequestBody;
-use crate::observe::istio::shard::Identity;
+use crate::stream_info::identity::Identity;
 
 /// An HTTP/1.1 connection that nobody else uses.
 #[derive(Debug)]

@@ -19,19 +19,22 @@ use super::connection::{Connection, Http1, StreamGuard};
 use super::endpoint::Endpoint;
 use super::limits::{Guard, Resource};
 use crate::error::{ErrorKind, ProxyError};
+use crate::executor::Executor;
 use crate::http::body::RequestBody;
 use crate::model::cluster::UpstreamProtocol;
 use crate::model::http::Http2Options;
-use crate::observe::istio::shard::Identity;
 use crate::stream::Stream;
-use crate::worker::{LocalExecutor, Worker};
+use crate::stream_info::identity::{Identities, Identity};
+use crate::tls::client::server_uri_san;
 
 /// Idle connections kept per endpoint and worker.
 const IDLE_MAX: usize = 256;
 
 /// All pools of a worker, by endpoint and protocol.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pools {
+    executor: Executor,
+    identities: Rc<Identities>,
     by_endpoint: RefCell<HashMap<(u64, bool), Rc<Pool>, foldhash::fast::RandomState>>,
 }
 
@@ -39,6 +42,8 @@ pub struct Pools {
 #[derive(Debug)]
 pub struct Pool {
     endpoint: Arc<Endpoint>,
+    executor: Executor,
+    identities: Rc<Identities>,
     idle: RefCell<Vec<Idle>>,
     shared: RefCell<Vec<Shared>>,
     connecting: Arc<Semaphore>,
@@ -74,10 +79,18 @@ pub struct Lent {
 // === impl Pools ===
 
 impl Pools {
+    /// No connection yet. Those to come run on `executor`, and have one identity for each pair of certificates.
+    pub fn new(executor: Executor, identities: Rc<Identities>) -> Self {
+        Self {
+            executor,
+            identities,
+            by_endpoint: RefCell::default(),
+        }
+    }
+
     /// A connection to the endpoint: an idle one, a stream of a shared one, or a new one. `fresh` asks for a new one.
     pub async fn get(
         &self,
-        worker: &Rc<Worker>,
         cluster: &Arc<Cluster>,
         endpoint: &Arc<Endpoint>,
         request: Wanted<'_>,
@@ -91,32 +104,33 @@ impl Pools {
         };
         let pool = self.pool(endpoint, http2);
         if http2 {
-            pool.http2(worker, cluster, request).await
+            pool.http2(cluster, request).await
         } else {
-            pool.http1(worker, cluster, request).await
+            pool.http1(cluster, request).await
         }
     }
 
     fn pool(&self, endpoint: &Arc<Endpoint>, http2: bool) -> Rc<Pool> {
         let mut pools = self.by_endpoint.borrow_mut();
-        let pool = pools.entry((endpoint.state.id, http2)).or_insert_with(|| {
-            Rc::new(Pool {
-                endpoint: endpoint.clone(),
-                idle: RefCell::default(),
-                shared: RefCell::default(),
-                connecting: Arc::new(Semaphore::new(1)),
-            })
-        });
+        let pool = pools
+            .entry((endpoint.state.id, http2))
+            .or_insert_with(|| self.open(endpoint));
         if !Arc::ptr_eq(&pool.endpoint, endpoint) && !same_transport(&pool.endpoint, endpoint) {
             // Its TLS changed: connections made before must not serve what comes now.
-            *pool = Rc::new(Pool {
-                endpoint: endpoint.clone(),
-                idle: RefCell::default(),
-                shared: RefCell::default(),
-                connecting: Arc::new(Semaphore::new(1)),
-            });
+            *pool = self.open(endpoint);
         }
         pool.clone()
+    }
+
+    fn open(&self, endpoint: &Arc<Endpoint>) -> Rc<Pool> {
+        Rc::new(Pool {
+            endpoint: endpoint.clone(),
+            executor: self.executor.clone(),
+            identities: self.identities.clone(),
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            connecting: Arc::new(Semaphore::new(1)),
+        })
     }
 
     /// Lets go of everything: connections end with the requests that they serve.
@@ -157,12 +171,7 @@ pub struct Wanted<'a> {
 // === impl Pool ===
 
 impl Pool {
-    async fn http1(
-        self: Rc<Self>,
-        worker: &Rc<Worker>,
-        cluster: &Arc<Cluster>,
-        request: Wanted<'_>,
-    ) -> Result<Lent, ProxyError> {
+    async fn http1(self: Rc<Self>, cluster: &Arc<Cluster>, request: Wanted<'_>) -> Result<Lent, ProxyError> {
         if !request.fresh
             && let Some(connection) = self.take_idle().await
         {
@@ -174,12 +183,12 @@ impl Pool {
         }
         let (stream, guard) = self.connect(cluster, request.host).await?;
         let local = stream.socket().and_then(|socket| socket.local_addr().ok());
-        let identity = self.identity(worker, &stream);
+        let identity = self.identity(&stream);
         let (sender, connection) = http1::Builder::new()
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|error| ProxyError::because(ErrorKind::ConnectFailed, error))?;
-        worker.spawn(async move {
+        self.executor.spawn(async move {
             let _guard = guard;
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "upstream connection ended");
@@ -198,12 +207,7 @@ impl Pool {
         })
     }
 
-    async fn http2(
-        self: Rc<Self>,
-        worker: &Rc<Worker>,
-        cluster: &Arc<Cluster>,
-        request: Wanted<'_>,
-    ) -> Result<Lent, ProxyError> {
+    async fn http2(self: Rc<Self>, cluster: &Arc<Cluster>, request: Wanted<'_>) -> Result<Lent, ProxyError> {
         let options = http2_options(&cluster.model.protocol);
         if !request.fresh
             && let Some(lent) = self.shared_stream(cluster, options)
@@ -221,10 +225,10 @@ impl Pool {
         // The connect outlives the request that asked for it: in a queue the first has the least time left, and where each takes its
         // connect along when it is reset, none is ever made.
         let (tell, told) = oneshot::channel();
-        let (pool, own, to) = (self.clone(), worker.clone(), cluster.clone());
+        let (pool, to) = (self.clone(), cluster.clone());
         let host = request.host.map(str::to_owned);
-        worker.spawn(async move {
-            let opened = pool.open_http2(&own, &to, host.as_deref()).await;
+        self.executor.spawn(async move {
+            let opened = pool.open_http2(&to, host.as_deref()).await;
             drop(turn);
             // Nobody listens any more where the request is gone.
             let _ = tell.send(opened);
@@ -237,17 +241,12 @@ impl Pool {
     }
 
     /// Opens a shared connection and keeps it.
-    async fn open_http2(
-        &self,
-        worker: &Rc<Worker>,
-        cluster: &Arc<Cluster>,
-        host: Option<&str>,
-    ) -> Result<(), ProxyError> {
+    async fn open_http2(&self, cluster: &Arc<Cluster>, host: Option<&str>) -> Result<(), ProxyError> {
         let options = http2_options(&cluster.model.protocol);
         let (stream, guard) = self.connect(cluster, host).await?;
         let local = stream.socket().and_then(|socket| socket.local_addr().ok());
-        let identity = self.identity(worker, &stream);
-        let mut builder = http2::Builder::new(LocalExecutor::new(worker.clone()));
+        let identity = self.identity(&stream);
+        let mut builder = http2::Builder::new(self.executor.clone());
         builder
             .timer(TokioTimer::new())
             .initial_stream_window_size(options.stream_window_bytes)
@@ -262,7 +261,7 @@ impl Pool {
         }
         let handshake = builder.handshake(TokioIo::new(stream)).await;
         let (sender, connection) = handshake.map_err(|error| ProxyError::because(ErrorKind::ConnectFailed, error))?;
-        worker.spawn(async move {
+        self.executor.spawn(async move {
             let _guard = guard;
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "upstream connection ended");
@@ -317,9 +316,9 @@ impl Pool {
         Ok((stream, guard))
     }
 
-    fn identity(&self, worker: &Worker, stream: &Stream) -> Option<Rc<Identity>> {
+    fn identity(&self, stream: &Stream) -> Option<Rc<Identity>> {
         let context = self.endpoint.tls.as_ref()?;
-        worker.istio.identity(context.local_uri_san(), stream.server_uri_san())
+        self.identities.of(context.local_uri_san(), server_uri_san(stream))
     }
 
     /// The idle connection used last that is still open.

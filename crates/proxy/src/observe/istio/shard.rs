@@ -22,6 +22,7 @@ use crate::model::metadata::WorkloadRef;
 use crate::stats::prometheus::label;
 use crate::stream_info::StreamInfo;
 use crate::stream_info::connection::ConnectionInfo;
+use crate::stream_info::identity::Identity;
 
 /// Most entries of each of a worker's maps; a full one is emptied, and what is asked again is found in the registry.
 const ENTRIES_MAX: usize = 4_096;
@@ -35,7 +36,6 @@ pub struct Shard {
     registry: Arc<Registry>,
     worker: usize,
     sets: RefCell<Map<Key, Entry>>,
-    identities: RefCell<Map<Identity, Rc<Identity>>>,
     peers: RefCell<Map<HeaderValue, Option<Arc<WorkloadRef>>>>,
     hosts: RefCell<Map<HeaderValue, Rc<str>>>,
 }
@@ -44,15 +44,6 @@ type Map<K, V> = HashMap<K, V, RandomState>;
 
 /// Few series, found by a scan.
 type Known<K, S> = RefCell<SmallVec<[(K, Arc<S>); 2]>>;
-
-/// Names of both certificates of a connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// URI name of this proxy's.
-    pub local: Option<Arc<str>>,
-    /// URI name of the peer's, verified.
-    pub peer: Option<Arc<str>>,
-}
 
 /// What is carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -124,7 +115,6 @@ impl Shard {
             registry,
             worker,
             sets: RefCell::default(),
-            identities: RefCell::default(),
             peers: RefCell::default(),
             hosts: RefCell::default(),
         }
@@ -139,22 +129,6 @@ impl Shard {
     /// What tells peers of this proxy's workload.
     pub fn own_headers(&self) -> Option<&OwnHeaders> {
         self.registry.own_headers.as_ref()
-    }
-
-    /// The one value for a pair of names; `None` for two unknown ones.
-    pub fn identity(&self, local: Option<Arc<str>>, peer: Option<Arc<str>>) -> Option<Rc<Identity>> {
-        if local.is_none() && peer.is_none() {
-            return None;
-        }
-        let identity = Identity { local, peer };
-        let mut identities = self.identities.borrow_mut();
-        if let Some(known) = identities.get(&identity) {
-            return Some(known.clone());
-        }
-        make_room(&mut identities);
-        let shared = Rc::new(identity.clone());
-        identities.insert(identity, shared.clone());
-        Some(shared)
     }
 
     /// Who a peer metadata header is about.

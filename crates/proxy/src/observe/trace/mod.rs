@@ -9,9 +9,9 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName};
 
 use self::export::SpanExporter;
-use crate::http::headers;
 use crate::model::http::{TagValue, Tracing};
 use crate::stream_info::StreamInfo;
+use crate::stream_info::header_names;
 use crate::stream_info::trace_context::{Incoming, TraceContext};
 
 /// `x-client-trace-id`, by which a client asks for a trace (Envoy, "x-client-trace-id").
@@ -37,8 +37,8 @@ impl Tracer {
             }
         }
         let mut kept = vec![
-            headers::REQUEST_ID,
-            headers::ORIGINAL_PATH,
+            header_names::REQUEST_ID,
+            header_names::ORIGINAL_PATH,
             http::header::USER_AGENT,
             CLIENT_TRACE_ID,
         ];

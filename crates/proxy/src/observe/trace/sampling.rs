@@ -5,8 +5,8 @@
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::http::headers::REQUEST_ID;
 use crate::model::matcher::Fraction;
+use crate::stream_info::header_names::REQUEST_ID;
 
 /// Length of a UUID as text, and the place in it that tells why a request is traced.
 const UUID_BYTES: usize = 36;

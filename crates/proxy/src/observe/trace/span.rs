@@ -11,9 +11,9 @@ use weft_proto::otlp::{AnyValue, KeyValue};
 use weft_proto::otlp::{Span, Status};
 
 use super::CLIENT_TRACE_ID;
-use crate::http::headers;
 use crate::model::http::{TagValue, Tracing};
 use crate::model::listener::Direction;
+use crate::stream_info::header_names;
 use crate::stream_info::trace_context::TraceContext;
 use crate::stream_info::{RequestFacts, StreamInfo};
 
@@ -83,13 +83,13 @@ fn describe_request(request: &RequestFacts, info: &StreamInfo, config: &Tracing,
             .find(|(kept, _)| kept == name)
             .map(|(_, value)| value)
     };
-    if let Some(id) = header(&headers::REQUEST_ID) {
+    if let Some(id) = header(&header_names::REQUEST_ID) {
         out.push(text("guid:x-request-id", lossy(id)));
     }
     if let Some(id) = header(&CLIENT_TRACE_ID) {
         out.push(text("guid:x-client-trace-id", lossy(id)));
     }
-    let path = header(&headers::ORIGINAL_PATH).map_or_else(|| request.path.as_str().to_owned(), lossy);
+    let path = header(&header_names::ORIGINAL_PATH).map_or_else(|| request.path.as_str().to_owned(), lossy);
     let path = cut(&path, config.path_tag_bytes_max);
     let (scheme, host) = (request.scheme.as_str(), lossy(&request.authority));
     out.push(text("http.url", format!("{scheme}://{host}{path}")));
