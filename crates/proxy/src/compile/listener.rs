@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use super::{Compiler, Resources};
 use crate::filters::{FilterList, Making};
-use crate::http::chain::HttpChain;
-use crate::listen::chain_match::ChainIndex;
 use crate::model::access_log::AccessLog;
 use crate::model::http::{HttpConnectionManager, RouteSource, Tracing};
 use crate::model::listener::{ChainAction, FilterChain, Listener};
@@ -14,8 +12,11 @@ use crate::model::route::RouteConfig;
 use crate::observe::access_log::CompiledLog;
 use crate::observe::trace::Tracer;
 use crate::route::table::RouteTable;
-use crate::runtime::{ActionRuntime, ChainRuntime, CompiledRoutes, ListenerRuntime};
-use crate::tcp::chain::TcpChain;
+use crate::runtime::chain_match::ChainIndex;
+use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::routes::CompiledRoutes;
+use crate::runtime::tcp_proxy::TcpChain;
+use crate::runtime::{ActionRuntime, ChainRuntime, ListenerRuntime};
 use crate::tls::server::ServerContext;
 use crate::upstream::cluster::Cluster;
 

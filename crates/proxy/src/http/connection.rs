@@ -15,10 +15,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::chain::HttpChain;
 use super::{request, respond};
 use crate::model::http::Codec;
 use crate::runtime::ChainRef;
+use crate::runtime::connection_manager::HttpChain;
 use crate::stream::Stream;
 use crate::stream_info::connection::ConnectionInfo;
 use crate::worker::Worker;

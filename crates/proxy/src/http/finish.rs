@@ -6,11 +6,11 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::chain::HttpChain;
 use crate::body::Progress;
 use crate::error::ResponseFlags;
 use crate::filters::istio_stats::MessageMeter;
 use crate::filters::{End, Passage};
+use crate::runtime::connection_manager::HttpChain;
 use crate::stream_info::StreamInfo;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::limits::Guard;

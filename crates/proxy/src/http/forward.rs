@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::attempt::attempts;
 use super::body::RequestBody;
-use super::chain::HttpChain;
 use super::finish::Finish;
 use super::replay::Kept;
 use super::reply::Reply;
@@ -23,7 +22,8 @@ use crate::filters::client_body::ClientBody;
 use crate::model::http::XfccMode;
 use crate::model::route::{Forward, HostRewrite, RetryPolicy, RouteAction};
 use crate::route::{retry, rewrite};
-use crate::runtime::{Chosen, CompiledRoutes};
+use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::routes::{Chosen, CompiledRoutes};
 use crate::stream_info::header_names;
 use crate::stream_info::request::RequestHead;
 use crate::upstream::limits::Resource;

@@ -7,8 +7,8 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
 
-use super::chain::HttpChain;
 use crate::error::{BadRequest, ErrorKind};
+use crate::runtime::connection_manager::HttpChain;
 use crate::stream_info::connection::ConnectionInfo;
 use crate::stream_info::request::{Normalisation, NormalisedPath, RequestHead, Scheme, is_grpc};
 

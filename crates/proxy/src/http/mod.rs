@@ -2,7 +2,6 @@
 
 pub mod attempt;
 pub mod body;
-pub mod chain;
 pub mod connection;
 pub mod deliver;
 pub mod finish;

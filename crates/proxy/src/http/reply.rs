@@ -5,11 +5,11 @@ use http::{Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 use super::body::ResponseBody;
-use super::chain::HttpChain;
 use super::finish::Finish;
 use super::{respond, upgrade};
 use crate::filters::AnswerPass;
 use crate::filters::stages::Stages;
+use crate::runtime::connection_manager::HttpChain;
 use crate::stream::Stream;
 
 /// Longest body that becomes a gRPC message, Envoy's.

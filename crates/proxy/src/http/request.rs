@@ -11,7 +11,6 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::body::ResponseBody;
-use super::chain::HttpChain;
 use super::connection::HttpConnection;
 use super::finish::Finish;
 use super::forward;
@@ -27,7 +26,8 @@ use crate::model::route::{RequireTls, RouteAction};
 use crate::route::headers::{apply_to_request, apply_to_response, ordered};
 use crate::route::rewrite;
 use crate::route::table::Found;
-use crate::runtime::{Chosen, CompiledRoutes};
+use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::routes::{Chosen, CompiledRoutes};
 use crate::stream_info::request::{RequestHead, Scheme};
 use crate::stream_info::{Captured, RequestFacts, StreamInfo};
 

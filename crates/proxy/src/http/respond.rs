@@ -4,7 +4,6 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{StatusCode, Version};
 
 use super::body::ResponseBody;
-use super::chain::HttpChain;
 use super::finish::Finish;
 use super::headers;
 use super::reply::{Reply, ReplyBody};
@@ -13,6 +12,7 @@ use crate::model::http::{LocalReply, ServerHeader};
 use crate::model::route::HeaderMutations;
 use crate::observe::log_filter;
 use crate::route::headers::{add_to_response, apply_to_response};
+use crate::runtime::connection_manager::HttpChain;
 use crate::stream_info::header_names;
 use crate::stream_info::request::RequestHead;
 

@@ -14,13 +14,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::chain_match::Facts;
 use super::inspect::{Inspect, Inspected, http2_preface, inspect};
 use super::sockets::{Command, SocketKey};
 use super::{original_dst, proxy_protocol};
 use crate::http::connection as http_connection;
 use crate::model::http::Codec;
 use crate::model::listener::{Listener, TransportProtocol};
+use crate::runtime::chain_match::Facts;
 use crate::runtime::{ActionRuntime, ChainRef, ChainRuntime, ListenerRuntime};
 use crate::stats::ListenerStats;
 use crate::stream::{Replay, Stream};

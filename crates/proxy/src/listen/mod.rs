@@ -1,7 +1,6 @@
-//! Listening: sockets, what is learnt of a new connection, and which filter chain takes it.
+//! Listening: sockets, and what is learnt of a new connection before its filter chain takes it.
 
 pub mod accept;
-pub mod chain_match;
 pub mod inspect;
 pub mod original_dst;
 pub mod proxy_protocol;

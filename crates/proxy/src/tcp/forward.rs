@@ -6,11 +6,11 @@ use std::time::SystemTime;
 
 use tokio::time::Instant;
 
-use super::chain::TcpChain;
 use super::copy::{self, Copied};
 use super::meter::Meter;
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::model::cluster::Discovery;
+use crate::runtime::tcp_proxy::TcpChain;
 use crate::stream::Stream;
 use crate::stream_info::StreamInfo;
 use crate::stream_info::connection::ConnectionInfo;

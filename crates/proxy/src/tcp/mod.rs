@@ -1,6 +1,5 @@
 //! Forwarding of bytes without knowing what they mean.
 
-pub mod chain;
 pub mod copy;
 pub mod forward;
 pub mod meter;

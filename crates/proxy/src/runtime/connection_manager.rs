@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 
+use super::routes::CompiledRoutes;
 use crate::filters::{FilterList, answer_formats};
 use crate::model::access_log::{AccessLog, Format, FormatPart, JsonValue, LogFormat, LogSink, Operator};
 use crate::model::http::{HttpConnectionManager, ServerHeader};
@@ -13,7 +14,6 @@ use crate::observe::http_stats::HttpStats;
 use crate::observe::log_filter;
 use crate::observe::trace::Tracer;
 use crate::random::Random;
-use crate::runtime::CompiledRoutes;
 use crate::stream_info::StreamInfo;
 
 /// A connection manager of a filter chain.
