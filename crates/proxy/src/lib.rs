@@ -20,6 +20,7 @@ pub mod mesh;
 pub mod model;
 pub mod names;
 pub mod observe;
+pub mod pool;
 pub mod random;
 pub mod route;
 pub mod runtime;

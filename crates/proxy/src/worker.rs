@@ -12,11 +12,11 @@ use crate::executor::Executor;
 use crate::observe::access_log::{LineBuffers, LogWriter};
 use crate::observe::istio::registry::Registry;
 use crate::observe::istio::shard::Shard;
+use crate::pool::Pools;
 use crate::random::Random;
 use crate::runtime::RuntimeHandle;
 use crate::stream_info::identity::Identities;
 use crate::upstream::originals::Originals;
-use crate::upstream::pool::Pools;
 
 /// Longest time that an access-log line waits on its worker.
 const LOG_INTERVAL: Duration = Duration::from_millis(200);

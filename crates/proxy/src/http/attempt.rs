@@ -1,7 +1,6 @@
 //! Attempts: an endpoint, a connection, the head of an answer, and again where the policy wants it.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
@@ -10,7 +9,6 @@ use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::body::RequestBody;
 use super::finish::Finish;
 use super::forward::Exchange;
 use super::{message, pause};
@@ -18,14 +16,15 @@ use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::filters::peer_metadata;
 use crate::model::cluster::Discovery;
 use crate::model::route::{HostRewrite, RetryPolicy};
+use crate::pool::connection::SendError;
+use crate::pool::request_body::RequestBody;
+use crate::pool::{Lent, Wanted};
 use crate::route::retry::{self, Outcome};
 use crate::stream_info::request::RequestHead;
 use crate::upstream::cluster::Cluster;
-use crate::upstream::connection::SendError;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::limits::Resource;
 use crate::upstream::outlier;
-use crate::upstream::pool::{Lent, Wanted};
 
 /// An answer whose head has come.
 #[derive(Debug)]
@@ -321,24 +320,5 @@ fn send_error_kind(error: &hyper::Error) -> ErrorKind {
         // The server ends and says that it has not seen this one (RFC 9113, section 6.8).
         Some(h2::Reason::NO_ERROR) if h2.is_go_away() && h2.is_remote() => ErrorKind::RefusedStream,
         _ => ErrorKind::ConnectionTerminated,
-    }
-}
-
-// === impl RequestBody ===
-
-impl RequestBody {
-    /// The body of one attempt. The last attempt may take the original.
-    fn for_attempt(&mut self, last: bool) -> Self {
-        match self {
-            Self::Empty => Self::Empty,
-            Self::Direct { .. } => {
-                debug_assert!(last, "a direct body has one attempt");
-                std::mem::replace(self, Self::Empty)
-            }
-            Self::Kept { shared, .. } => Self::Kept {
-                shared: Rc::clone(shared),
-                next: 0,
-            },
-        }
     }
 }

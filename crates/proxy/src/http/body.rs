@@ -1,40 +1,16 @@
-//! Bodies on their way through the proxy: counted, bounded where they are kept, and with back-pressure from end to end.
+//! Bodies of answers on their way to the client, with back-pressure from end to end.
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
 use super::finish::Finish;
-use super::replay::Kept;
 use super::upstream_body::UpstreamBody;
-use crate::body::{BodyError, Progress};
-use crate::filters::client_body::ClientBody;
+use crate::body::BodyError;
 use crate::filters::stages::Stages;
-
-/// A request body on its way upstream.
-#[derive(Debug)]
-pub enum RequestBody {
-    /// None.
-    Empty,
-    /// The client's, straight through.
-    Direct {
-        /// The client's body, as filters leave it.
-        body: ClientBody,
-        /// Counts it.
-        progress: Rc<Progress>,
-    },
-    /// The client's, kept for other attempts.
-    Kept {
-        /// What is kept.
-        shared: Rc<Kept>,
-        /// Next frame of this attempt.
-        next: usize,
-    },
-}
 
 /// An answer on its way to the client.
 #[derive(Debug)]
@@ -50,48 +26,6 @@ pub enum ResponseBody {
     },
     /// An upstream's.
     Upstream(Box<UpstreamBody>),
-}
-
-// === impl RequestBody ===
-
-impl RequestBody {
-    /// Whether another attempt can send it from the beginning.
-    pub fn is_replayable(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Direct { .. } => false,
-            Self::Kept { shared, .. } => shared.is_replayable(),
-        }
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut *self {
-            Self::Empty => Poll::Ready(None),
-            Self::Direct { body, progress } => body.poll_frame(cx, progress),
-            Self::Kept { shared, next } => shared.poll_from(next, cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Direct { body, .. } => body.is_end_stream(),
-            Self::Kept { shared, next } => shared.is_end(*next),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Direct { body, .. } => body.size_hint(),
-            Self::Kept { shared, next } => shared.size_hint(*next),
-        }
-    }
 }
 
 // === impl ResponseBody ===

@@ -17,12 +17,12 @@ use super::timeouts::TimeLimits;
 use super::upstream_body::{GiveBack, UpstreamBody};
 use crate::error::ErrorKind;
 use crate::model::route::HeaderMutations;
+use crate::pool::connection::Connection;
 use crate::route::headers::ordered;
 use crate::runtime::routes::Chosen;
 use crate::stream_info::header_names;
 use crate::stream_info::request::RequestHead;
 use crate::upstream::cluster::Cluster;
-use crate::upstream::connection::Connection;
 
 /// Turns an upstream's answer into the client's.
 pub fn pass_on(

@@ -10,9 +10,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::attempt::attempts;
-use super::body::RequestBody;
 use super::finish::Finish;
-use super::replay::Kept;
 use super::reply::Reply;
 use super::request::{fail, mutate_request, note, upgrade_enabled};
 use super::timeouts::TimeLimits;
@@ -21,6 +19,8 @@ use crate::error::ErrorKind;
 use crate::filters::client_body::ClientBody;
 use crate::model::http::XfccMode;
 use crate::model::route::{Forward, HostRewrite, RetryPolicy, RouteAction};
+use crate::pool::replay::Kept;
+use crate::pool::request_body::RequestBody;
 use crate::route::{retry, rewrite};
 use crate::runtime::connection_manager::HttpChain;
 use crate::runtime::routes::{Chosen, CompiledRoutes};

@@ -4,8 +4,8 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Method, Request, Uri, Version};
 
-use super::body::RequestBody;
 use crate::error::{BadRequest, ErrorKind};
+use crate::pool::request_body::RequestBody;
 use crate::stream_info::header_names;
 use crate::stream_info::request::{RequestHead, Scheme};
 

@@ -10,7 +10,6 @@ pub mod headers;
 pub mod intake;
 pub mod message;
 pub mod pause;
-pub mod replay;
 pub mod reply;
 pub mod request;
 pub mod respond;

@@ -17,9 +17,9 @@ use crate::body::messages::MessageCounter;
 use crate::error::{ErrorKind, ResponseFlags};
 use crate::filters::istio_stats::MessageMeter;
 use crate::filters::stages::Stages;
+use crate::pool::Pool;
+use crate::pool::connection::{Http1, StreamGuard};
 use crate::upstream::cluster::Cluster;
-use crate::upstream::connection::{Http1, StreamGuard};
-use crate::upstream::pool::Pool;
 
 /// An upstream's answer with what must happen when it ends.
 #[derive(Debug)]

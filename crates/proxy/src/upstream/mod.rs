@@ -1,9 +1,8 @@
-//! Upstreams: clusters, their endpoints, which one is chosen, and connections to it.
+//! Upstreams: clusters, their endpoints, which one is chosen, and how it is connected to.
 
 pub mod balance;
 pub mod cluster;
 pub mod connect;
-pub mod connection;
 pub mod directory;
 pub mod dns;
 pub mod endpoint;
@@ -11,4 +10,3 @@ pub mod grpc_channel;
 pub mod limits;
 pub mod originals;
 pub mod outlier;
-pub mod pool;

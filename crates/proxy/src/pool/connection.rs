@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use tokio::time::Instant;
 
-use crate::http::body::RequestBody;
+use super::request_body::RequestBody;
 use crate::stream_info::identity::Identity;
 
 /// An HTTP/1.1 connection that nobody else uses.

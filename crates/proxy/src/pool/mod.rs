@@ -2,6 +2,10 @@
 //!
 //! Belongs to one thread; nothing here is locked.
 
+pub mod connection;
+pub mod replay;
+pub mod request_body;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,19 +17,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use super::cluster::Cluster;
-use super::connect;
-use super::connection::{Connection, Http1, StreamGuard};
-use super::endpoint::Endpoint;
-use super::limits::{Guard, Resource};
+use self::connection::{Connection, Http1, StreamGuard};
+use self::request_body::RequestBody;
 use crate::error::{ErrorKind, ProxyError};
 use crate::executor::Executor;
-use crate::http::body::RequestBody;
 use crate::model::cluster::UpstreamProtocol;
 use crate::model::http::Http2Options;
 use crate::stream::Stream;
 use crate::stream_info::identity::{Identities, Identity};
 use crate::tls::client::server_uri_san;
+use crate::upstream::cluster::Cluster;
+use crate::upstream::connect;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::limits::{Guard, Resource};
 
 /// Idle connections kept per endpoint and worker.
 const IDLE_MAX: usize = 256;

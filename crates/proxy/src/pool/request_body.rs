@@ -1,0 +1,90 @@
+//! A request's body on its way upstream.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::replay::Kept;
+use crate::body::{BodyError, Progress};
+use crate::filters::client_body::ClientBody;
+
+/// A request body on its way upstream.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// None.
+    Empty,
+    /// The client's, straight through.
+    Direct {
+        /// The client's body, as filters leave it.
+        body: ClientBody,
+        /// Counts it.
+        progress: Rc<Progress>,
+    },
+    /// The client's, kept for other attempts.
+    Kept {
+        /// What is kept.
+        shared: Rc<Kept>,
+        /// Next frame of this attempt.
+        next: usize,
+    },
+}
+
+// === impl RequestBody ===
+
+impl RequestBody {
+    /// The body of one attempt. The last attempt may take the original.
+    pub fn for_attempt(&mut self, last: bool) -> Self {
+        match self {
+            Self::Empty => Self::Empty,
+            Self::Direct { .. } => {
+                debug_assert!(last, "a direct body has one attempt");
+                std::mem::replace(self, Self::Empty)
+            }
+            Self::Kept { shared, .. } => Self::Kept {
+                shared: Rc::clone(shared),
+                next: 0,
+            },
+        }
+    }
+
+    /// Whether another attempt can send it from the beginning.
+    pub fn is_replayable(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Direct { .. } => false,
+            Self::Kept { shared, .. } => shared.is_replayable(),
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Direct { body, progress } => body.poll_frame(cx, progress),
+            Self::Kept { shared, next } => shared.poll_from(next, cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Direct { body, .. } => body.is_end_stream(),
+            Self::Kept { shared, next } => shared.is_end(*next),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Direct { body, .. } => body.size_hint(),
+            Self::Kept { shared, next } => shared.size_hint(*next),
+        }
+    }
+}
