@@ -9,6 +9,7 @@ pub mod bootstrap;
 pub mod capture;
 pub mod compile;
 pub mod config;
+pub mod dataplane;
 pub mod drain;
 pub mod error;
 pub mod executor;

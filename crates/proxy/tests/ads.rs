@@ -21,9 +21,9 @@ use weft_proto::xds::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
 use weft_proto::xds::google::protobuf::Any;
-use weft_proxy::app::Proxy;
 use weft_proxy::bootstrap;
 use weft_proxy::config::Run;
+use weft_proxy::dataplane::Proxy;
 use weft_proxy::xds::client::Client;
 
 const LISTENER: &str = "envoy.config.listener.v3.Listener";

@@ -26,9 +26,9 @@ use weft_proto::xds::envoy::service::secret::v3::secret_discovery_service_server
     SecretDiscoveryService, SecretDiscoveryServiceServer,
 };
 use weft_proto::xds::google::protobuf::Any;
-use weft_proxy::app::Proxy;
 use weft_proxy::bootstrap;
 use weft_proxy::config::Run;
+use weft_proxy::dataplane::Proxy;
 use weft_proxy::xds::client;
 use weft_proxy::xds::sds::SecretClient;
 

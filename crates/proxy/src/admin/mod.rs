@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use weft_base::log::LogControl;
 use weft_base::shutdown::Shutdown;
 
-use crate::app::Proxy;
+use crate::dataplane::Proxy;
 use crate::model::bootstrap::Node;
 
 pub use self::config_dump::DumpSource;

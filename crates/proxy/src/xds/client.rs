@@ -19,8 +19,8 @@ use weft_proto::xds::google::rpc::Status as RpcStatus;
 use super::config_store::{ConfigStore, Resource};
 use super::kind::{ALL, Kind};
 use super::session::{Mode, Request, Response, Session};
-use crate::app::Proxy;
 use crate::compile::Reject;
+use crate::dataplane::Proxy;
 use crate::model::bootstrap::{Ads, Bootstrap, Node};
 use crate::upstream::grpc_channel::{self, DialError};
 

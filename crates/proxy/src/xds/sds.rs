@@ -18,7 +18,7 @@ use super::client::{OUTGOING_MAX, StreamEnd, dial, pause, rejection, send};
 use super::config_store::{ConfigStore, Resource};
 use super::kind::Kind;
 use super::session::Names;
-use crate::app::Proxy;
+use crate::dataplane::Proxy;
 use crate::model::secret::SdsSource;
 
 /// Where the streams find what they need.

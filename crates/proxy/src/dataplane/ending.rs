@@ -8,7 +8,6 @@ use tokio::time::{Instant, sleep};
 use weft_base::shutdown::Shutdown;
 
 use super::Proxy;
-use crate::mesh::Role;
 use crate::model::listener::Direction;
 use crate::runtime::Runtime;
 
@@ -17,23 +16,12 @@ const INBOUND_CLUSTER: &str = "inbound|";
 
 /// Who connects to a proxy, and so has to hear of its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Clients {
+pub enum Clients {
     /// Anybody.
     #[default]
     Any,
     /// Callers of the workload beside it, if it has any.
     Callers,
-}
-
-// === impl Clients ===
-
-impl From<Role> for Clients {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::Sidecar => Self::Callers,
-            Role::Gateway => Self::Any,
-        }
-    }
 }
 
 // === impl Proxy ===
@@ -42,7 +30,7 @@ impl Proxy {
     /// Tells every client that is served to go elsewhere and serves those that still come, as endpoints and load balancers take a while
     /// to hear of an end. What has passed since clients were first sent away counts, so that a sidecar whose pod has been ending for long
     /// is not held up. `again` resolves when the process is asked to end once more, which cuts it short.
-    pub(super) async fn send_clients_away(
+    pub async fn send_clients_away(
         &self,
         clients: Clients,
         again: impl Future<Output = io::Result<&'static str>>,
