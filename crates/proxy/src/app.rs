@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weft_base::log::LogControl;
 use weft_base::readiness::Blocker;
@@ -14,6 +15,7 @@ use weft_base::workload::{self, IdentityWatch};
 
 use crate::admin::{self, Admin, DumpSource};
 use crate::bootstrap::Loaded;
+use crate::bootstrap::node::node;
 use crate::config::{Mesh, Run};
 use crate::dataplane::Proxy;
 use crate::dataplane::ending::Clients;
@@ -21,7 +23,7 @@ use crate::mesh::{self, Role};
 use crate::names;
 use crate::secrets::{IDENTITY_CLUSTER, SecretStore};
 use crate::status::{self, Application};
-use crate::xds::client::{self, Client};
+use crate::xds::client::Client;
 use crate::xds::config_store::ConfigStore;
 use crate::xds::sds::SecretClient;
 
@@ -39,8 +41,7 @@ impl From<Role> for Clients {
 /// Runs the proxy until it is asked to end.
 pub async fn run(loaded: Loaded, options: Run, log: LogControl) -> Result<()> {
     let shutdown = Shutdown::new();
-    let (proxy, store) = Proxy::start(&loaded, &options, shutdown.clone())?;
-    let proxy = Arc::new(proxy);
+    let (proxy, store) = start(&loaded, &options, shutdown.clone())?;
     let admin = Admin::new(&proxy, loaded.bootstrap.node.clone(), log, &shutdown);
     serve(loaded, proxy, store, admin, shutdown, Needs::default()).await
 }
@@ -51,8 +52,7 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
     let loaded = mesh::bootstrap(role, &options)?;
     let ca = mesh::ca_config(&options)?;
     let shutdown = Shutdown::new();
-    let (proxy, mut store) = Proxy::start(&loaded, &options.as_run(), shutdown.clone())?;
-    let proxy = Arc::new(proxy);
+    let (proxy, mut store) = start(&loaded, &options.as_run(), shutdown.clone())?;
     let names = names::start(&options.dns_listen, &shutdown).await;
     if let Some(names) = names.context("cannot serve dns")? {
         store.follow_names(names);
@@ -79,6 +79,18 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
         clients: role.into(),
     };
     serve(loaded, proxy, store, admin, shutdown, needs).await
+}
+
+/// Starts the data plane with the static resources, and gives the store to which discovered ones come. Must be called on the control runtime.
+pub fn start(loaded: &Loaded, options: &Run, shutdown: Shutdown) -> Result<(Arc<Proxy>, ConfigStore)> {
+    let proxy = Proxy::start(loaded, options, shutdown)?;
+    let secrets = proxy.secrets().clone();
+    let mut store = ConfigStore::new(&loaded.bootstrap, secrets, options.tolerate_unsupported);
+    // Static resources must all be good; discovered ones are rejected one by one.
+    if let Some(reject) = proxy.reconfigure(&store.resources(Instant::now())).first() {
+        bail!("listener {}: {}", reject.name, reject.reason);
+    }
+    Ok((Arc::new(proxy), store))
 }
 
 /// Delivers every certificate of the workload as secrets; tells when the first came.
@@ -136,7 +148,7 @@ async fn serve(
     let secrets = SecretClient {
         proxy: Arc::downgrade(&proxy),
         store: store.clone(),
-        node: client::node(&loaded.bootstrap.node),
+        node: node(&loaded.bootstrap.node),
         // In a mesh the workload's own identity answers for it.
         except: first.is_some().then(|| IDENTITY_CLUSTER.into()),
     };

@@ -21,6 +21,7 @@ use weft_proto::xds::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
 };
 use weft_proto::xds::google::protobuf::Any;
+use weft_proxy::app;
 use weft_proxy::bootstrap;
 use weft_proxy::config::Run;
 use weft_proxy::dataplane::Proxy;
@@ -278,8 +279,7 @@ impl Running {
             drain_time: Duration::from_secs(1),
             minimum_drain_time: Duration::ZERO,
         };
-        let (proxy, store) = Proxy::start(&loaded, &options, shutdown.clone()).unwrap();
-        let proxy = Arc::new(proxy);
+        let (proxy, store) = app::start(&loaded, &options, shutdown.clone()).unwrap();
         let ads = loaded.bootstrap.ads.clone().unwrap();
         let store = Arc::new(parking_lot::Mutex::new(store));
         let client = Client::new(ads, &loaded.bootstrap, Arc::downgrade(&proxy), store);

@@ -26,10 +26,10 @@ use weft_proto::xds::envoy::service::secret::v3::secret_discovery_service_server
     SecretDiscoveryService, SecretDiscoveryServiceServer,
 };
 use weft_proto::xds::google::protobuf::Any;
+use weft_proxy::app;
 use weft_proxy::bootstrap;
+use weft_proxy::bootstrap::node::node;
 use weft_proxy::config::Run;
-use weft_proxy::dataplane::Proxy;
-use weft_proxy::xds::client;
 use weft_proxy::xds::sds::SecretClient;
 
 const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
@@ -227,12 +227,11 @@ async fn secrets_come_change_and_are_rejected() {
         drain_time: Duration::from_secs(1),
         minimum_drain_time: Duration::ZERO,
     };
-    let (proxy, store) = Proxy::start(&loaded, &options, shutdown.clone()).unwrap();
-    let proxy = Arc::new(proxy);
+    let (proxy, store) = app::start(&loaded, &options, shutdown.clone()).unwrap();
     let secrets = SecretClient {
         proxy: Arc::downgrade(&proxy),
         store: Arc::new(parking_lot::Mutex::new(store)),
-        node: client::node(&loaded.bootstrap.node),
+        node: node(&loaded.bootstrap.node),
         except: None,
     };
     let stop = shutdown.token();

@@ -1,6 +1,7 @@
 //! Reading an ordinary Envoy bootstrap file, YAML or JSON, into the checked model.
 
 mod apart;
+pub mod node;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -9,13 +9,39 @@ use super::Proxy;
 use crate::observe::istio::registry::Exposition;
 use crate::stats::{Scope, Stat};
 use crate::upstream::cluster::Cluster;
-use crate::xds::kind::Kind;
 
-/// Responses of the control plane, taken and refused.
+/// What discovery brings that is counted, as Envoy counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Discovered {
+    /// Clusters (CDS).
+    Clusters,
+    /// Listeners (LDS).
+    Listeners,
+}
+
+/// Responses of the control plane.
 #[derive(Debug, Default)]
 pub(super) struct Updates {
+    clusters: Counts,
+    listeners: Counts,
+}
+
+/// Responses of one kind, taken and refused.
+#[derive(Debug, Default)]
+struct Counts {
     taken: AtomicU64,
     refused: AtomicU64,
+}
+
+// === impl Updates ===
+
+impl Updates {
+    fn of(&self, what: Discovered) -> &Counts {
+        match what {
+            Discovered::Clusters => &self.clusters,
+            Discovered::Listeners => &self.listeners,
+        }
+    }
 }
 
 // === impl Proxy ===
@@ -32,11 +58,10 @@ impl Proxy {
     }
 
     /// A response of the control plane was taken whole, or not.
-    pub fn count_update(&self, kind: Kind, taken: bool) {
-        if let Some(updates) = self.updates.get(kind as usize) {
-            let count = if taken { &updates.taken } else { &updates.refused };
-            count.fetch_add(1, Ordering::Relaxed);
-        }
+    pub fn count_update(&self, what: Discovered, taken: bool) {
+        let counts = self.updates.of(what);
+        let count = if taken { &counts.taken } else { &counts.refused };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Statistics of connection managers, clusters, listeners and discovery. Of a cluster that got no traffic only its endpoints are told.
@@ -81,9 +106,11 @@ impl Proxy {
         let (manager, listening) = (Scope::Process("cluster_manager"), Scope::Process("listener_manager"));
         stats.push(Stat::gauge(&manager, "active_clusters", clusters as u64));
         stats.push(Stat::gauge(&listening, "total_listeners_active", listeners as u64));
-        for (kind, scope, name) in [(Kind::Cluster, &manager, "cds"), (Kind::Listener, &listening, "lds")] {
-            let updates = &self.updates[kind as usize];
-            let (taken, refused) = (&updates.taken, &updates.refused);
+        for (what, scope, name) in [
+            (Discovered::Clusters, &manager, "cds"),
+            (Discovered::Listeners, &listening, "lds"),
+        ] {
+            let Counts { taken, refused } = self.updates.of(what);
             stats.push(Stat::counter(
                 scope,
                 format!("{name}.update_success"),

@@ -1,7 +1,7 @@
 //! The data plane: applies a set of resources, says what of it cannot be used, and owns what serves traffic: threads, sockets, the running
 //! configuration. Where resources come from is not its business.
 
-mod control;
+pub mod control;
 pub mod ending;
 mod thread;
 
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
 use tokio::sync::mpsc::unbounded_channel;
@@ -20,7 +20,8 @@ use weft_base::shutdown::Shutdown;
 
 use self::control::Updates;
 use crate::bootstrap::Loaded;
-use crate::compile::{Compiler, Reject};
+use crate::bootstrap::node::node;
+use crate::compile::{Compiler, Reject, Resources};
 use crate::config::Run;
 use crate::drain::Drain;
 use crate::listen::sockets::{BindError, SocketKey, Sockets};
@@ -34,8 +35,6 @@ use crate::runtime::RuntimeHandle;
 use crate::secrets::SecretStore;
 use crate::upstream::dns;
 use crate::worker::Shared;
-use crate::xds::config_store::ConfigStore;
-use crate::xds::{self, client};
 
 /// A running proxy.
 #[derive(Debug)]
@@ -54,14 +53,14 @@ pub struct Proxy {
     minimum_drain_time: Duration,
     drain: Drain,
     workers: usize,
-    updates: [Updates; xds::kind::ALL.len()],
+    updates: Updates,
 }
 
 // === impl Proxy ===
 
 impl Proxy {
-    /// Starts the worker threads and serves the static resources. Must be called on the control runtime.
-    pub fn start(loaded: &Loaded, options: &Run, shutdown: Shutdown) -> Result<(Self, ConfigStore)> {
+    /// Starts the worker threads, which have nothing to serve yet. Must be called on the control runtime.
+    pub fn start(loaded: &Loaded, options: &Run, shutdown: Shutdown) -> Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         // Only the first call in a process sets it; every context names its provider anyway.
         let _ = CryptoProvider::install_default((*provider).clone());
@@ -87,14 +86,14 @@ impl Proxy {
             let drain_time = options.drain_time;
             threads.push(thread::start(index, shared, shutdown.clone(), receiver, drain_time)?);
         }
-        let node = client::node(&loaded.bootstrap.node);
+        let described = node(&loaded.bootstrap.node);
         let spans = SpanExporters::new(
             loaded.bootstrap.node.id.clone(),
             loaded.bootstrap.node.cluster.clone(),
             runtime.clusters().clone(),
             shutdown.clone(),
         );
-        let exporters = Exporters::new(node, runtime.clusters().clone(), shutdown.clone());
+        let exporters = Exporters::new(described, runtime.clusters().clone(), shutdown.clone());
         let proxy = Self {
             compiler: Mutex::new(Compiler::new(
                 provider,
@@ -115,23 +114,18 @@ impl Proxy {
             minimum_drain_time: options.minimum_drain_time,
             drain,
             workers: options.workers(),
-            updates: Default::default(),
+            updates: Updates::default(),
         };
         proxy.follow_secrets(&secrets);
         proxy.follow_outliers();
         proxy.release_descriptors();
-        let mut store = ConfigStore::new(&loaded.bootstrap, secrets, options.tolerate_unsupported);
-        // Static resources must all be good; discovered ones are rejected one by one.
-        if let Some(reject) = proxy.reconfigure(&mut store).first() {
-            bail!("listener {}: {}", reject.name, reject.reason);
-        }
-        Ok((proxy, store))
+        Ok(proxy)
     }
 
-    /// Compiles what the store has, swaps the runtime and binds sockets. Returns what could not be used.
-    pub fn reconfigure(&self, store: &mut ConfigStore) -> Vec<Reject> {
+    /// Compiles a set of resources, swaps the runtime and binds sockets. Returns what could not be used.
+    pub fn reconfigure(&self, resources: &Resources) -> Vec<Reject> {
         let before = self.runtime.load();
-        let (runtime, mut rejects) = self.compiler.lock().compile(&store.resources(Instant::now()), &before);
+        let (runtime, mut rejects) = self.compiler.lock().compile(resources, &before);
         for (name, cluster) in runtime.clusters.iter() {
             if before
                 .clusters

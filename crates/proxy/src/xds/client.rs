@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint as Dial};
@@ -19,9 +20,11 @@ use weft_proto::xds::google::rpc::Status as RpcStatus;
 use super::config_store::{ConfigStore, Resource};
 use super::kind::{ALL, Kind};
 use super::session::{Mode, Request, Response, Session};
+use crate::bootstrap::node::node;
 use crate::compile::Reject;
 use crate::dataplane::Proxy;
-use crate::model::bootstrap::{Ads, Bootstrap, Node};
+use crate::dataplane::control::Discovered;
+use crate::model::bootstrap::{Ads, Bootstrap};
 use crate::upstream::grpc_channel::{self, DialError};
 
 /// Largest response in bytes; a mesh of thousands of services has tens of megabytes.
@@ -232,7 +235,14 @@ impl Client {
         self.waiting.remove(&kind);
         tracing::debug!(?kind, accepted = applied.accepted.len(), "configuration applied");
         if let Some(proxy) = self.proxy.upgrade() {
-            proxy.count_update(kind, applied.rejected.is_empty());
+            let counted = match kind {
+                Kind::Cluster => Some(Discovered::Clusters),
+                Kind::Listener => Some(Discovered::Listeners),
+                Kind::Endpoints | Kind::Routes | Kind::Secret | Kind::Names | Kind::ApplicationEnded => None,
+            };
+            if let Some(counted) = counted {
+                proxy.count_update(counted, applied.rejected.is_empty());
+            }
         }
         response.accepted = applied.accepted;
         response.rejected = applied.rejected;
@@ -243,8 +253,11 @@ impl Client {
 
     /// Puts in use what the store has now.
     fn reconfigure(&self) -> Vec<Reject> {
-        let reconfigure = |proxy: Arc<Proxy>| proxy.reconfigure(&mut self.store.lock());
-        self.proxy.upgrade().map(reconfigure).unwrap_or_default()
+        let Some(proxy) = self.proxy.upgrade() else {
+            return Vec::new();
+        };
+        let mut store = self.store.lock();
+        proxy.reconfigure(&store.resources(Instant::now()))
     }
 
     /// Puts in use what has waited long enough. Nothing has to be asked for.
@@ -328,49 +341,4 @@ pub(super) fn rejection(message: String) -> RpcStatus {
         message,
         details: Vec::new(),
     }
-}
-
-/// The node that control planes and collectors are told.
-pub fn node(source: &Node) -> core::Node {
-    let fields = source
-        .metadata
-        .iter()
-        .map(|(key, value)| (key.clone(), json_value(value)));
-    core::Node {
-        id: source.id.to_string(),
-        cluster: source.cluster.to_string(),
-        metadata: Some(pb::Struct {
-            fields: fields.collect(),
-        }),
-        locality: Some(core::Locality {
-            region: source.locality.region.to_string(),
-            zone: source.locality.zone.to_string(),
-            sub_zone: source.locality.sub_zone.to_string(),
-        }),
-        user_agent_name: "weft-proxy".to_owned(),
-        user_agent_version_type: Some(core::node::UserAgentVersionType::UserAgentVersion(
-            env!("CARGO_PKG_VERSION").to_owned(),
-        )),
-        ..core::Node::default()
-    }
-}
-
-fn json_value(source: &serde_json::Value) -> pb::Value {
-    use pb::value::Kind as Value;
-    let kind = match source {
-        serde_json::Value::Null => Value::NullValue(0),
-        serde_json::Value::Bool(value) => Value::BoolValue(*value),
-        serde_json::Value::Number(number) => Value::NumberValue(number.as_f64().unwrap_or_default()),
-        serde_json::Value::String(text) => Value::StringValue(text.clone()),
-        serde_json::Value::Array(values) => Value::ListValue(pb::ListValue {
-            values: values.iter().map(json_value).collect(),
-        }),
-        serde_json::Value::Object(fields) => Value::StructValue(pb::Struct {
-            fields: fields
-                .iter()
-                .map(|(key, value)| (key.clone(), json_value(value)))
-                .collect(),
-        }),
-    };
-    pb::Value { kind: Some(kind) }
 }
