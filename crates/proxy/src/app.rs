@@ -19,8 +19,8 @@ use crate::bootstrap::node::node;
 use crate::config::{Mesh, Run};
 use crate::dataplane::Proxy;
 use crate::dataplane::ending::Clients;
+use crate::dns;
 use crate::mesh::{self, Role};
-use crate::names;
 use crate::secrets::{IDENTITY_CLUSTER, SecretStore};
 use crate::status::{self, Application};
 use crate::xds::client::Client;
@@ -53,7 +53,7 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
     let ca = mesh::ca_config(&options)?;
     let shutdown = Shutdown::new();
     let (proxy, mut store) = start(&loaded, &options.as_run(), shutdown.clone())?;
-    let names = names::start(&options.dns_listen, &shutdown).await;
+    let names = dns::start(&options.dns_listen, &shutdown).await;
     if let Some(names) = names.context("cannot serve dns")? {
         store.follow_names(names);
     }

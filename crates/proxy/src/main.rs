@@ -9,8 +9,7 @@ use weft_base::log::{LogControl, LogFlags};
 use weft_proxy::bootstrap::{ApartError, Loaded};
 use weft_proxy::config::{Cli, Mesh, Run, Verb};
 use weft_proxy::mesh::Role;
-use weft_proxy::secrets::agent;
-use weft_proxy::{app, bootstrap, capture, hooks};
+use weft_proxy::{app, bootstrap, capture, hooks, sds_agent};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -27,7 +26,7 @@ fn main() -> Result<ExitCode> {
         }
         Verb::Sidecar(options) => in_mesh(Role::Sidecar, *options, log)?,
         Verb::Gateway(options) => in_mesh(Role::Gateway, *options, log)?,
-        Verb::SdsAgent(options) => control_runtime()?.block_on(agent::run(options))?,
+        Verb::SdsAgent(options) => control_runtime()?.block_on(sds_agent::run(options))?,
         Verb::Wait(options) => control_runtime()?.block_on(hooks::wait(&options))?,
         Verb::Drain(options) => control_runtime()?.block_on(hooks::drain(&options))?,
         Verb::Validate(options) => {

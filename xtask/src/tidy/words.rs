@@ -31,7 +31,7 @@ const PROTOBUF_FOLDERS: &[&str] = &[
     "crates/proxy/src/bootstrap",
     "crates/proxy/src/model/convert",
     "crates/proxy/src/xds",
-    "crates/proxy/src/secrets",
+    "crates/proxy/src/sds_agent.rs",
     "crates/proxy/src/admin",
     "crates/proxy/src/status",
     "crates/proxy/src/observe",

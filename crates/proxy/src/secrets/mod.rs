@@ -2,8 +2,6 @@
 //!
 //! One generation counter says that something changed; TLS contexts then resolve what they use again.
 
-pub mod agent;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

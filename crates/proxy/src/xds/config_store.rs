@@ -19,13 +19,13 @@ pub use super::resource::{Origin, Resource};
 use super::session::Names;
 use super::warming::Warm;
 use crate::compile::Resources;
+use crate::dns::{NameHandle, NameTable};
 use crate::model::bootstrap::Bootstrap;
 use crate::model::cluster::{Cluster, Discovery, LoadAssignment};
 use crate::model::convert::{self, Path};
 use crate::model::listener::Listener;
 use crate::model::route::RouteConfig;
 use crate::model::secret::{SdsSource, Secret};
-use crate::names::{NameHandle, NameTable};
 use crate::secrets::SecretStore;
 use crate::tls::material;
 

@@ -3,7 +3,7 @@
 use prost::Message;
 use weft_proto::names as wire;
 
-use crate::names::{Entry, NameTable};
+use crate::dns::{Entry, NameTable};
 
 /// Reads a table; the error names the first address that is none.
 pub(super) fn table(bytes: &[u8]) -> Result<NameTable, String> {
