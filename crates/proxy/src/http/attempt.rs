@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::finish::Finish;
-use super::forward::Exchange;
+use super::context::Finish;
+use super::exchange::Exchange;
 use super::{message, pause};
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::filters::peer_metadata;

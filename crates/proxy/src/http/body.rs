@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
-use super::finish::Finish;
+use super::context::Finish;
 use super::upstream_body::UpstreamBody;
 use crate::body::BodyError;
 use crate::filters::stages::Stages;

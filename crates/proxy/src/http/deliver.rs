@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::attempt::Answer;
 use super::body::ResponseBody;
-use super::finish::Finish;
-use super::forward::Exchange;
+use super::context::Finish;
+use super::exchange::Exchange;
 use super::reply::{Reply, ReplyBody};
 use super::respond;
 use super::timeouts::TimeLimits;

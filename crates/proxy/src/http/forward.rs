@@ -1,7 +1,6 @@
 //! Forwarding of a request: cluster, endpoint, connection, attempt, and again where the policy wants it.
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -10,65 +9,24 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::attempt::attempts;
-use super::finish::Finish;
+use super::context::{Finish, note};
+use super::deliver;
+use super::exchange::{Exchange, mutate_request};
 use super::reply::Reply;
-use super::request::{fail, mutate_request, note, upgrade_enabled};
+use super::respond::{self, fail};
 use super::timeouts::TimeLimits;
-use super::{deliver, respond};
+use super::upgrade::upgrade_enabled;
 use crate::error::ErrorKind;
 use crate::filters::client_body::ClientBody;
 use crate::model::http::XfccMode;
-use crate::model::route::{Forward, HostRewrite, RetryPolicy, RouteAction};
+use crate::model::route::HostRewrite;
 use crate::pool::replay::Kept;
 use crate::pool::request_body::RequestBody;
-use crate::route::{retry, rewrite};
-use crate::runtime::connection_manager::HttpChain;
-use crate::runtime::routes::{Chosen, CompiledRoutes};
+use crate::route::rewrite;
+use crate::runtime::routes::Chosen;
 use crate::stream_info::header_names;
 use crate::stream_info::request::RequestHead;
 use crate::upstream::limits::Resource;
-
-/// The configuration that an exchange with upstream goes by.
-#[derive(Clone, Debug)]
-pub struct Exchange {
-    /// Connection manager.
-    pub chain: Arc<HttpChain>,
-    /// Routes.
-    pub routes: Arc<CompiledRoutes>,
-    /// Virtual host.
-    pub host_index: usize,
-    /// Route within it.
-    pub route_index: usize,
-    /// Whether the client speaks HTTP/2.
-    pub http2: bool,
-}
-
-// === impl Exchange ===
-
-impl Exchange {
-    /// What the route says.
-    pub fn action(&self) -> &Forward {
-        match &self.routes.route(self.host_index, self.route_index).action {
-            RouteAction::Forward(action) => action,
-            RouteAction::Redirect(_) | RouteAction::Direct(_) => {
-                unreachable!("only forwarding routes make an exchange")
-            }
-        }
-    }
-
-    /// Retries of the route, else of the virtual host.
-    pub fn policy(&self) -> Option<&Arc<RetryPolicy>> {
-        self.action()
-            .retry
-            .as_ref()
-            .or_else(|| self.routes.host(self.host_index).retry.as_ref())
-    }
-
-    /// The same if they are for this request.
-    pub fn retries(&self, head: &RequestHead) -> Option<&Arc<RetryPolicy>> {
-        self.policy().filter(|policy| retry::covers(policy, head))
-    }
-}
 
 /// Forwards a request and gives the head of the answer, with a body that goes on by itself.
 pub async fn forward(

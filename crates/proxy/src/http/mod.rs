@@ -3,8 +3,9 @@
 pub mod attempt;
 pub mod body;
 pub mod connection;
+pub mod context;
 pub mod deliver;
-pub mod finish;
+pub mod exchange;
 pub mod forward;
 pub mod headers;
 pub mod intake;

@@ -5,7 +5,7 @@ use http::{Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 use super::body::ResponseBody;
-use super::finish::Finish;
+use super::context::Finish;
 use super::{respond, upgrade};
 use crate::filters::AnswerPass;
 use crate::filters::stages::Stages;

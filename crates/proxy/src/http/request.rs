@@ -12,18 +12,19 @@ use tokio::time::Instant;
 
 use super::body::ResponseBody;
 use super::connection::HttpConnection;
-use super::finish::Finish;
+use super::context::{Finish, note};
+use super::exchange::Exchange;
 use super::forward;
+use super::headers;
 use super::intake::{Intake, intake};
 use super::reply::{self, Reply};
-use super::{headers, respond};
+use super::respond::{self, fail};
 use crate::body::Progress;
-use crate::error::{BadRequest, ErrorKind, ProxyError, grpc_status_of};
+use crate::error::{BadRequest, ErrorKind, grpc_status_of};
 use crate::filters::client_body::{ClientBody, Patience};
 use crate::filters::{Answer, Passage, RequestPass};
-use crate::model::http::Upgrade;
 use crate::model::route::{RequireTls, RouteAction};
-use crate::route::headers::{apply_to_request, apply_to_response, ordered};
+use crate::route::headers::{apply_to_response, ordered};
 use crate::route::rewrite;
 use crate::route::table::Found;
 use crate::runtime::connection_manager::HttpChain;
@@ -218,7 +219,7 @@ async fn act(
             redirect_with(answer, &location, redirect.status, finish)
         }
         RouteAction::Forward(_) => {
-            let exchange = forward::Exchange {
+            let exchange = Exchange {
                 chain: chain.clone(),
                 routes: routed.routes.clone(),
                 host_index: found.host_index,
@@ -269,40 +270,6 @@ fn raw_facts(parts: &http::request::Parts) -> RequestFacts {
     }
 }
 
-/// Answers with what an error kind says.
-pub fn fail(kind: ErrorKind, head: &RequestHead, finish: Box<Finish>) -> Reply {
-    let chain = finish.chain.clone();
-    respond::failure(&ProxyError::from(kind), head.grpc, note(head, &chain, finish))
-}
-
-/// Notes the request's facts for the log, as they are now.
-pub fn note(head: &RequestHead, chain: &Arc<HttpChain>, mut finish: Box<Finish>) -> Box<Finish> {
-    let mut kept = Captured::new();
-    let traced = chain
-        .tracer
-        .as_ref()
-        .map(|tracer| tracer.kept_headers(finish.info.trace.as_ref()));
-    let traced = traced
-        .unwrap_or_default()
-        .iter()
-        .filter(|name| !chain.kept.request.contains(name));
-    for name in chain.kept.request.iter().chain(traced) {
-        if let Some(value) = head.headers.get(name) {
-            kept.push((name.clone(), value.clone()));
-        }
-    }
-    finish.info.request = Some(RequestFacts {
-        method: head.method.clone(),
-        path: head.path.clone(),
-        authority: head.authority.clone(),
-        scheme: head.scheme,
-        version: head.version,
-        grpc: head.grpc_upstream,
-        headers: kept,
-    });
-    finish
-}
-
 fn redirect_to(location: &str, status: StatusCode, finish: Box<Finish>) -> Reply {
     redirect_with(HeaderMap::new(), location, status, finish)
 }
@@ -320,41 +287,5 @@ fn mutate_local(answer: &mut HeaderMap, found: &Found<'_>, finish: &Finish) {
     let levels = [&found.route.headers, &found.host.headers, &found.config.headers].map(Some);
     for level in ordered(levels, specific_wins).into_iter().flatten() {
         apply_to_response(level, answer, &finish.info);
-    }
-}
-
-/// The route decides where it says something, else the connection manager.
-pub fn upgrade_enabled(protocol: &str, route: &[Upgrade], manager: &[Upgrade]) -> bool {
-    let named = |list: &[Upgrade]| {
-        list.iter()
-            .find(|upgrade| &*upgrade.protocol == protocol)
-            .map(|u| u.enabled)
-    };
-    named(route).or_else(|| named(manager)).unwrap_or(false)
-}
-
-/// Applies the header changes of a request in Envoy's order. `cluster` are those of the weighted cluster.
-pub fn mutate_request(
-    routes: &CompiledRoutes,
-    host_index: usize,
-    route_index: usize,
-    cluster: Option<&crate::model::route::HeaderMutations>,
-    head: &mut RequestHead,
-    info: &StreamInfo,
-) {
-    let config = routes.table.config();
-    let host = &config.virtual_hosts[host_index];
-    let route = &host.routes[route_index];
-    let levels = [
-        cluster,
-        Some(&route.headers),
-        Some(&host.headers),
-        Some(&config.headers),
-    ];
-    for level in ordered(levels, config.most_specific_header_mutations_wins)
-        .into_iter()
-        .flatten()
-    {
-        apply_to_request(level, head, info);
     }
 }

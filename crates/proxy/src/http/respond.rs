@@ -4,7 +4,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{StatusCode, Version};
 
 use super::body::ResponseBody;
-use super::finish::Finish;
+use super::context::{Finish, grpc_status, note};
 use super::headers;
 use super::reply::{Reply, ReplyBody};
 use crate::error::{ErrorKind, ProxyError};
@@ -37,6 +37,12 @@ pub fn failure(error: &ProxyError, grpc: bool, mut finish: Box<Finish>) -> Reply
             .insert(header_names::OVERLOADED, HeaderValue::from_static("true"));
     }
     answer
+}
+
+/// Answers with what an error kind says.
+pub fn fail(kind: ErrorKind, head: &RequestHead, finish: Box<Finish>) -> Reply {
+    let chain = finish.chain.clone();
+    failure(&ProxyError::from(kind), head.grpc, note(head, &chain, finish))
 }
 
 /// An answer of the proxy's own with a text body. A gRPC client gets the status (`grpc`) and message its protocol wants.
@@ -82,7 +88,7 @@ pub fn with_body(status: StatusCode, headers: HeaderMap, body: bytes::Bytes, mut
 pub fn head(status: StatusCode, headers: &HeaderMap, finish: &mut Finish) {
     finish.info.response_code = status.as_u16();
     if finish.info.grpc_status.is_none() {
-        finish.info.grpc_status = super::finish::grpc_status(headers);
+        finish.info.grpc_status = grpc_status(headers);
     }
     finish.info.response_headers.clear();
     for name in &finish.chain.kept.response {

@@ -6,8 +6,9 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::finish::Finish;
+use super::context::Finish;
 use crate::error::ResponseFlags;
+use crate::model::http::Upgrade;
 use crate::stream::Stream;
 use crate::tcp::copy::{self, Copied};
 use crate::worker::Worker;
@@ -36,6 +37,16 @@ pub fn join_stream(worker: &Rc<Worker>, client: OnUpgrade, mut upstream: Stream,
             Tunnel::new(finish).run(client, &mut upstream).await;
         }
     });
+}
+
+/// The route decides where it says something, else the connection manager.
+pub fn upgrade_enabled(protocol: &str, route: &[Upgrade], manager: &[Upgrade]) -> bool {
+    let named = |list: &[Upgrade]| {
+        list.iter()
+            .find(|upgrade| &*upgrade.protocol == protocol)
+            .map(|u| u.enabled)
+    };
+    named(route).or_else(|| named(manager)).unwrap_or(false)
 }
 
 // === impl Tunnel ===

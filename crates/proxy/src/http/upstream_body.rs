@@ -11,7 +11,7 @@ use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::finish::{Finish, grpc_status};
+use super::context::{Finish, grpc_status};
 use crate::body::BodyError;
 use crate::body::messages::MessageCounter;
 use crate::error::{ErrorKind, ResponseFlags};

@@ -1,4 +1,5 @@
-//! The end of a request: one guard that writes the access log and the counters, whichever way the request ends.
+//! What belongs to a request from its beginning to its end: its facts and what it holds. Its end, whichever way it comes, writes the access
+//! log and the counters.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,7 +12,8 @@ use crate::error::ResponseFlags;
 use crate::filters::istio_stats::MessageMeter;
 use crate::filters::{End, Passage};
 use crate::runtime::connection_manager::HttpChain;
-use crate::stream_info::StreamInfo;
+use crate::stream_info::request::RequestHead;
+use crate::stream_info::{Captured, RequestFacts, StreamInfo};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::limits::Guard;
 use crate::worker::Worker;
@@ -119,4 +121,32 @@ impl Drop for Finish {
 /// `grpc-status` of an answer's headers or trailers.
 pub fn grpc_status(headers: &HeaderMap) -> Option<u32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// Notes the request's facts for the log, as they are now.
+pub fn note(head: &RequestHead, chain: &Arc<HttpChain>, mut finish: Box<Finish>) -> Box<Finish> {
+    let mut kept = Captured::new();
+    let traced = chain
+        .tracer
+        .as_ref()
+        .map(|tracer| tracer.kept_headers(finish.info.trace.as_ref()));
+    let traced = traced
+        .unwrap_or_default()
+        .iter()
+        .filter(|name| !chain.kept.request.contains(name));
+    for name in chain.kept.request.iter().chain(traced) {
+        if let Some(value) = head.headers.get(name) {
+            kept.push((name.clone(), value.clone()));
+        }
+    }
+    finish.info.request = Some(RequestFacts {
+        method: head.method.clone(),
+        path: head.path.clone(),
+        authority: head.authority.clone(),
+        scheme: head.scheme,
+        version: head.version,
+        grpc: head.grpc_upstream,
+        headers: kept,
+    });
+    finish
 }

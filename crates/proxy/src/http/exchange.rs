@@ -1,0 +1,79 @@
+//! What an exchange with upstream goes by: connection manager and route, fixed until its end.
+
+use std::sync::Arc;
+
+use crate::model::route::{Forward, HeaderMutations, RetryPolicy, RouteAction};
+use crate::route::headers::{apply_to_request, ordered};
+use crate::route::retry;
+use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::routes::CompiledRoutes;
+use crate::stream_info::StreamInfo;
+use crate::stream_info::request::RequestHead;
+
+/// The configuration that an exchange with upstream goes by.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    /// Connection manager.
+    pub chain: Arc<HttpChain>,
+    /// Routes.
+    pub routes: Arc<CompiledRoutes>,
+    /// Virtual host.
+    pub host_index: usize,
+    /// Route within it.
+    pub route_index: usize,
+    /// Whether the client speaks HTTP/2.
+    pub http2: bool,
+}
+
+// === impl Exchange ===
+
+impl Exchange {
+    /// What the route says.
+    pub fn action(&self) -> &Forward {
+        match &self.routes.route(self.host_index, self.route_index).action {
+            RouteAction::Forward(action) => action,
+            RouteAction::Redirect(_) | RouteAction::Direct(_) => {
+                unreachable!("only forwarding routes make an exchange")
+            }
+        }
+    }
+
+    /// Retries of the route, else of the virtual host.
+    pub fn policy(&self) -> Option<&Arc<RetryPolicy>> {
+        self.action()
+            .retry
+            .as_ref()
+            .or_else(|| self.routes.host(self.host_index).retry.as_ref())
+    }
+
+    /// The same if they are for this request.
+    pub fn retries(&self, head: &RequestHead) -> Option<&Arc<RetryPolicy>> {
+        self.policy().filter(|policy| retry::covers(policy, head))
+    }
+}
+
+/// Applies the header changes of a request in Envoy's order. `cluster` are those of the weighted cluster.
+pub fn mutate_request(
+    routes: &CompiledRoutes,
+    host_index: usize,
+    route_index: usize,
+    cluster: Option<&HeaderMutations>,
+    head: &mut RequestHead,
+    info: &StreamInfo,
+) {
+    let config = routes.table.config();
+    let host = &config.virtual_hosts[host_index];
+    let route = &host.routes[route_index];
+    let levels = [
+        cluster,
+        Some(&route.headers),
+        Some(&host.headers),
+        Some(&config.headers),
+    ];
+    for level in ordered(levels, config.most_specific_header_mutations_wins)
+        .into_iter()
+        .flatten()
+    {
+        apply_to_request(level, head, info);
+    }
+}
