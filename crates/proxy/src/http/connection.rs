@@ -1,30 +1,17 @@
-//! One downstream HTTP connection: codec, limits, idle time, drain.
+//! One downstream HTTP connection: what it serves by, how much it has served, and when it ends.
 
 use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
-use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::{request, respond};
-use crate::model::http::Codec;
 use crate::runtime::ChainRef;
 use crate::runtime::connection_manager::HttpChain;
-use crate::stream::Stream;
 use crate::stream_info::connection::ConnectionInfo;
 use crate::worker::Worker;
-
-/// Most buffered bytes of a connection that sends HTTP/1 headers.
-const HTTP1_BUFFER_BYTES: usize = 64 << 10;
 
 /// A connection that serves requests.
 #[derive(Debug)]
@@ -41,12 +28,12 @@ pub struct HttpConnection {
     active: Cell<u32>,
     last_active: Cell<Instant>,
     /// Wakes [`Self::end`] after each answer of a connection that drains.
-    answered: Notify,
+    head_sent: Notify,
 }
 
 /// Why a connection should end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     /// The process or listener drains, or the connection is old or has served enough.
     Gracefully,
     /// Nothing was asked for too long.
@@ -56,6 +43,27 @@ enum End {
 // === impl HttpConnection ===
 
 impl HttpConnection {
+    /// A connection that was just accepted on a chain, of a generation of the configuration.
+    pub(super) fn new(
+        info: Rc<ConnectionInfo>,
+        at: ChainRef,
+        current: (u64, Arc<HttpChain>),
+        http2: bool,
+        worker: Rc<Worker>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            http2,
+            at,
+            current: RefCell::new(current),
+            served: Cell::new(0),
+            active: Cell::new(0),
+            last_active: Cell::new(info.accepted_at),
+            head_sent: Notify::new(),
+            info,
+            worker,
+        })
+    }
+
     /// The connection manager of the next request: that of the running configuration, or the last one there was.
     pub fn chain(&self) -> Arc<HttpChain> {
         let runtime = self.worker.runtime.load();
@@ -76,41 +84,26 @@ impl HttpConnection {
             || longest.is_some_and(|longest| self.info.accepted_at.elapsed() >= longest)
     }
 
-    async fn answer(
-        self: Rc<Self>,
-        message: Request<Incoming>,
-    ) -> Result<http::Response<super::body::ResponseBody>, Infallible> {
+    /// A request has come.
+    pub(super) fn asked(&self) {
         self.served.set(self.served.get() + 1);
         self.active.set(self.active.get() + 1);
-        let version = message.version();
-        let unfinished = !message.body().is_end_stream();
-        let closes_itself = version == Version::HTTP_10 && !asks_to_stay(message.headers());
-        let switches = message.headers().contains_key(header::UPGRADE) || message.method() == Method::CONNECT;
-        let mut response = request::serve(self.clone(), message).await;
+    }
+
+    /// The head of its answer goes out. Whether the client is to be told to go elsewhere.
+    pub(super) fn answered(&self) -> bool {
         self.active.set(self.active.get() - 1);
         self.last_active.set(Instant::now());
         let draining =
             self.worker.drain.token(self.info.direction).is_cancelled() || self.spent(&self.current.borrow().1);
         if draining {
-            self.answered.notify_one();
+            self.head_sent.notify_one();
         }
-        // An answer that does not wait for the request's end leaves the connection in no usable state, and so does an
-        // upgrade that was asked for and not made.
-        let early = unfinished && response.body().is_before_request_end();
-        let status = response.status();
-        let switched = status == StatusCode::SWITCHING_PROTOCOLS || (switches && status.is_success());
-        let broken = version <= Version::HTTP_11 && (early || closes_itself || (switches && !switched));
-        // What comes after an upgrade is no HTTP/1.1 that a field could end.
-        if broken || (!switched && respond::close_after(version, draining)) {
-            response
-                .headers_mut()
-                .insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-        Ok(response)
+        draining
     }
 
     /// Resolves when the connection should end. Timers are armed only for what is configured.
-    async fn end(&self) -> End {
+    pub(super) async fn end(&self) -> End {
         let sent_away = self.sent_away();
         tokio::pin!(sent_away);
         loop {
@@ -148,115 +141,6 @@ impl HttpConnection {
         if !self.http2 || over.run_until_cancelled(drains.cancelled()).await.is_none() {
             return over.cancelled().await;
         }
-        while self.served.get() == 0 && over.run_until_cancelled(self.answered.notified()).await.is_some() {}
-    }
-}
-
-/// HTTP/1.0 keeps a connection only where the client asks for it (RFC 9112, section 9.3).
-fn asks_to_stay(headers: &HeaderMap) -> bool {
-    let connection = headers.get(header::CONNECTION).map(HeaderValue::as_bytes);
-    connection.is_some_and(|value| value.eq_ignore_ascii_case(b"keep-alive"))
-}
-
-/// Serves a connection to its end. Its chain was chosen in a generation of the configuration; each request takes the newest.
-pub async fn serve(
-    stream: Stream,
-    info: Rc<ConnectionInfo>,
-    at: ChainRef,
-    (generation, chain): (u64, Arc<HttpChain>),
-    preface: bool,
-    worker: Rc<Worker>,
-) {
-    let http2 = match chain.manager.codec {
-        Codec::Http1 => false,
-        Codec::Http2 => true,
-        Codec::Auto => preface || stream.alpn().is_some_and(|protocol| protocol.ends_with(b"h2")),
-    };
-    let connection = Rc::new(HttpConnection {
-        http2,
-        at,
-        current: RefCell::new((generation, chain.clone())),
-        served: Cell::new(0),
-        active: Cell::new(0),
-        last_active: Cell::new(info.accepted_at),
-        answered: Notify::new(),
-        info,
-        worker,
-    });
-    chain.stats.connection_opened();
-    let served = if http2 {
-        serve_http2(stream, &connection, &chain).await
-    } else {
-        serve_http1(stream, &connection, &chain).await
-    };
-    if let Err(error) = served {
-        tracing::debug!(peer = %connection.info.remote_addr, %error, "downstream connection ended");
-    }
-    chain.stats.connection_closed();
-}
-
-async fn serve_http1(stream: Stream, connection: &Rc<HttpConnection>, chain: &HttpChain) -> hyper::Result<()> {
-    let mut builder = http1::Builder::new();
-    builder
-        .half_close(false)
-        .keep_alive(true)
-        .max_buf_size(
-            chain
-                .manager
-                .header_bytes_max
-                .clamp(8192, HTTP1_BUFFER_BYTES.max(chain.manager.header_bytes_max)),
-        )
-        .max_headers(chain.manager.header_count_max as usize)
-        .timer(TokioTimer::new());
-    let timeout = chain.manager.request_headers_timeout;
-    builder.header_read_timeout((!timeout.is_zero()).then_some(timeout));
-    let service = connection.clone();
-    let service = service_fn(move |message| service.clone().answer(message));
-    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    tokio::pin!(served);
-    let ending = connection.end();
-    tokio::pin!(ending);
-    tokio::select! {
-        result = served.as_mut() => result,
-        end = ending => {
-            if end == End::Now {
-                return Ok(());
-            }
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    }
-}
-
-async fn serve_http2(stream: Stream, connection: &Rc<HttpConnection>, chain: &HttpChain) -> hyper::Result<()> {
-    let options = &chain.manager.http2;
-    let mut builder = http2::Builder::new(connection.worker.executor.clone());
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(options.concurrent_streams_max)
-        .initial_stream_window_size(options.stream_window_bytes)
-        .initial_connection_window_size(options.connection_window_bytes)
-        .max_header_list_size(u32::try_from(chain.manager.header_bytes_max).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(64);
-    if let Some(interval) = options.keepalive_interval {
-        builder
-            .keep_alive_interval(interval)
-            .keep_alive_timeout(options.keepalive_timeout);
-    }
-    let service = connection.clone();
-    let service = service_fn(move |message| service.clone().answer(message));
-    let served = builder.serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(served);
-    let ending = connection.end();
-    tokio::pin!(ending);
-    tokio::select! {
-        result = served.as_mut() => result,
-        end = ending => {
-            if end == End::Now {
-                return Ok(());
-            }
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
+        while self.served.get() == 0 && over.run_until_cancelled(self.head_sent.notified()).await.is_some() {}
     }
 }

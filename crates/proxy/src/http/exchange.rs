@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::model::route::{Forward, HeaderMutations, RetryPolicy, RouteAction};
+use crate::model::route::{Forward, RetryPolicy, RouteAction};
 use crate::route::headers::{apply_to_request, ordered};
 use crate::route::retry;
 use crate::runtime::connection_manager::HttpChain;
-use crate::runtime::routes::CompiledRoutes;
+use crate::runtime::routes::{Chosen, CompiledRoutes};
 use crate::stream_info::StreamInfo;
 use crate::stream_info::request::RequestHead;
 
@@ -50,30 +50,21 @@ impl Exchange {
     pub fn retries(&self, head: &RequestHead) -> Option<&Arc<RetryPolicy>> {
         self.policy().filter(|policy| retry::covers(policy, head))
     }
-}
 
-/// Applies the header changes of a request in Envoy's order. `cluster` are those of the weighted cluster.
-pub fn mutate_request(
-    routes: &CompiledRoutes,
-    host_index: usize,
-    route_index: usize,
-    cluster: Option<&HeaderMutations>,
-    head: &mut RequestHead,
-    info: &StreamInfo,
-) {
-    let config = routes.table.config();
-    let host = &config.virtual_hosts[host_index];
-    let route = &host.routes[route_index];
-    let levels = [
-        cluster,
-        Some(&route.headers),
-        Some(&host.headers),
-        Some(&config.headers),
-    ];
-    for level in ordered(levels, config.most_specific_header_mutations_wins)
-        .into_iter()
-        .flatten()
-    {
-        apply_to_request(level, head, info);
+    /// Applies the header changes of a request in Envoy's order.
+    pub fn mutate(&self, chosen: &Chosen, head: &mut RequestHead, info: &StreamInfo) {
+        let config = self.routes.table.config();
+        let levels = [
+            chosen.headers(&self.routes),
+            Some(&self.routes.route(self.host_index, self.route_index).headers),
+            Some(&self.routes.host(self.host_index).headers),
+            Some(&config.headers),
+        ];
+        for level in ordered(levels, config.most_specific_header_mutations_wins)
+            .into_iter()
+            .flatten()
+        {
+            apply_to_request(level, head, info);
+        }
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::attempt::attempts;
 use super::context::{Finish, note};
 use super::deliver;
-use super::exchange::{Exchange, mutate_request};
+use super::exchange::Exchange;
 use super::reply::Reply;
 use super::respond::{self, fail};
 use super::timeouts::TimeLimits;
@@ -121,14 +121,7 @@ fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout
         head.headers
             .insert(header_names::EXPECTED_TIMEOUT, HeaderValue::from(millis));
     }
-    mutate_request(
-        &exchange.routes,
-        exchange.host_index,
-        exchange.route_index,
-        chosen.headers(&exchange.routes),
-        head,
-        &finish.info,
-    );
+    exchange.mutate(chosen, head, &finish.info);
     let host = match chosen.host_rewrite(&exchange.routes) {
         Some(host) => Some(host.to_string()),
         None => action

@@ -1,4 +1,4 @@
-//! Serving HTTP: from a connection to requests, from a request to an answer. Follow `connection`, then `request`, then `forward`.
+//! Serving HTTP: from a connection to requests, from a request to an answer. Follow `serve`, then `request`, then `forward`.
 
 pub mod attempt;
 pub mod body;
@@ -14,6 +14,8 @@ pub mod pause;
 pub mod reply;
 pub mod request;
 pub mod respond;
+pub mod send;
+pub mod serve;
 pub mod timeouts;
 pub mod upgrade;
 pub mod upstream_body;

@@ -17,8 +17,9 @@ use super::exchange::Exchange;
 use super::forward;
 use super::headers;
 use super::intake::{Intake, intake};
-use super::reply::{self, Reply};
+use super::reply::Reply;
 use super::respond::{self, fail};
+use super::send::send;
 use crate::body::Progress;
 use crate::error::{BadRequest, ErrorKind, grpc_status_of};
 use crate::filters::client_body::{ClientBody, Patience};
@@ -45,7 +46,7 @@ pub async fn serve(connection: Rc<HttpConnection>, request: Request<Incoming>) -
     let answer = answer(&connection, &chain, request, finish).await;
 
     // Stage 6: up the filters, to the client.
-    reply::send(&chain, answer).await
+    send(&chain, answer).await
 }
 
 async fn answer(

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::inspect::{Inspect, Inspected, http2_preface, inspect};
 use super::sockets::{Command, SocketKey};
 use super::{original_dst, proxy_protocol};
-use crate::http::connection as http_connection;
+use crate::http;
 use crate::model::http::Codec;
 use crate::model::listener::{Listener, TransportProtocol};
 use crate::runtime::chain_match::Facts;
@@ -170,7 +170,7 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
     match chain.action.clone() {
         ActionRuntime::Http(http) => {
             drop(listener);
-            http_connection::serve(stream, info, at, (generation, http), preface, worker).await;
+            http::serve::serve(stream, info, at, (generation, http), preface, worker).await;
         }
         ActionRuntime::Tcp(tcp) => {
             drop(listener);

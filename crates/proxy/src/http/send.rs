@@ -1,0 +1,96 @@
+//! An answer from where it is made to where the codec takes it: up the filters, then what every answer gets.
+
+use http::header::{CONTENT_LENGTH, HeaderValue};
+use http::{Method, Response};
+
+use super::body::ResponseBody;
+use super::reply::{Reply, ReplyBody};
+use super::{respond, upgrade};
+use crate::filters::AnswerPass;
+use crate::filters::stages::Stages;
+use crate::runtime::connection_manager::HttpChain;
+
+/// Longest body that becomes a gRPC message, Envoy's.
+const MESSAGE_BYTES_MAX: usize = 16 << 10;
+
+/// Sends an answer up the filters and gives it the form in which the client gets it.
+pub async fn send(chain: &HttpChain, reply: Reply) -> Response<ResponseBody> {
+    let (mut head, mut body) = reply.into_parts();
+    let is_upstreams = body.is_upstreams();
+    let has_body = !chain.filters.is_empty() && body.has_body(head.status);
+    let mut stages = Stages::default();
+    let mut body_is_message = false;
+    if let Some(finish) = body.finish() {
+        if !chain.filters.is_empty() {
+            let finish = &mut **finish;
+            let mut answer = AnswerPass {
+                status: &mut head.status,
+                headers: &mut head.headers,
+                has_body,
+                stages: &mut stages,
+                body_is_message: false,
+                info: &mut finish.info,
+            };
+            chain.filters.on_answer(&mut finish.filters, &mut answer).await;
+            body_is_message = answer.body_is_message;
+        }
+        respond::common(&mut head.headers, chain, is_upstreams);
+        respond::head(head.status, &head.headers, finish);
+    }
+    let body = match body {
+        ReplyBody::Body(mut body) => {
+            if body_is_message {
+                let text = body.gather(MESSAGE_BYTES_MAX).await;
+                if let Some(message) = respond::grpc_message(&text) {
+                    head.headers.insert("grpc-message", message);
+                }
+                head.headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+            }
+            if !stages.is_empty()
+                && let Err(error) = body.through(stages)
+            {
+                tracing::warn!(%error, "a filter cannot change an answer of the proxy's own");
+            }
+            complete_without_body(&mut body);
+            body
+        }
+        ReplyBody::Upgrade {
+            client,
+            upstream,
+            finish,
+        } => {
+            let worker = finish.worker.clone();
+            upgrade::join(&worker, client, upstream, finish);
+            ResponseBody::bare(bytes::Bytes::new())
+        }
+        ReplyBody::Tunnel {
+            client,
+            upstream,
+            finish,
+        } => {
+            let worker = finish.worker.clone();
+            upgrade::join_stream(&worker, client, *upstream, finish);
+            ResponseBody::bare(bytes::Bytes::new())
+        }
+    };
+    Response::from_parts(head, body)
+}
+
+/// The codec asks for no body of the proxy's own answers where there is none, or where the client wants the head alone.
+fn complete_without_body(body: &mut ResponseBody) {
+    if let ResponseBody::Local {
+        bytes,
+        finish: Some(finish),
+        ..
+    } = body
+    {
+        let to_head = finish
+            .info
+            .request
+            .as_ref()
+            .is_some_and(|request| request.method == Method::HEAD);
+        if bytes.is_none() || to_head {
+            finish.complete();
+        }
+    }
+}
