@@ -16,7 +16,7 @@ use super::context::{Finish, note};
 use super::exchange::Exchange;
 use super::forward;
 use super::headers;
-use super::intake::{Intake, intake};
+use super::normalise::{Normalised, normalise};
 use super::reply::Reply;
 use super::respond::{self, fail};
 use super::send::send;
@@ -61,13 +61,13 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let mut body = ClientBody::Direct(body);
     let facts = raw_facts(&parts);
-    let mut head = match intake(parts, chain, &connection.info) {
-        Intake::Request(head) => head,
-        Intake::Redirect(path) => {
+    let mut head = match normalise(parts, chain, &connection.info) {
+        Normalised::Request(head) => head,
+        Normalised::Redirect(path) => {
             finish.info.request = Some(facts);
             return redirect_to(&path, StatusCode::TEMPORARY_REDIRECT, finish);
         }
-        Intake::Answer(status, kind) => {
+        Normalised::Answer(status, kind) => {
             finish.info.request = Some(facts);
             return refuse(status, kind, connection, finish);
         }

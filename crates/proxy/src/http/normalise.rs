@@ -7,14 +7,15 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
 
+use super::normal_form::{Normalisation, NormalisedPath};
 use crate::error::{BadRequest, ErrorKind};
 use crate::runtime::connection_manager::HttpChain;
 use crate::stream_info::connection::ConnectionInfo;
-use crate::stream_info::request::{Normalisation, NormalisedPath, RequestHead, Scheme, is_grpc};
+use crate::stream_info::request::{RequestHead, Scheme, is_grpc};
 
 /// What becomes of a request that was read.
 #[derive(Debug)]
-pub enum Intake {
+pub enum Normalised {
     /// It goes on.
     Request(RequestHead),
     /// The client is sent to the normalised path.
@@ -24,7 +25,7 @@ pub enum Intake {
 }
 
 /// Normalises a request. Everything after this reads only the head that comes out.
-pub fn intake(parts: Parts, chain: &HttpChain, connection: &ConnectionInfo) -> Intake {
+pub fn normalise(parts: Parts, chain: &HttpChain, connection: &ConnectionInfo) -> Normalised {
     let Parts {
         method,
         uri,
@@ -33,9 +34,10 @@ pub fn intake(parts: Parts, chain: &HttpChain, connection: &ConnectionInfo) -> I
         extensions,
         ..
     } = parts;
-    let refuse = |rule: BadRequest| Intake::Answer(ErrorKind::BadRequest(rule).status(), ErrorKind::BadRequest(rule));
+    let refuse =
+        |rule: BadRequest| Normalised::Answer(ErrorKind::BadRequest(rule).status(), ErrorKind::BadRequest(rule));
     if version <= Version::HTTP_10 && !chain.manager.http1.accept_http10 {
-        return Intake::Answer(
+        return Normalised::Answer(
             StatusCode::UPGRADE_REQUIRED,
             ErrorKind::BadRequest(BadRequest::Protocol),
         );
@@ -46,7 +48,7 @@ pub fn intake(parts: Parts, chain: &HttpChain, connection: &ConnectionInfo) -> I
         .iter()
         .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
     {
-        return Intake::Answer(StatusCode::NOT_IMPLEMENTED, ErrorKind::BadRequest(BadRequest::Protocol));
+        return Normalised::Answer(StatusCode::NOT_IMPLEMENTED, ErrorKind::BadRequest(BadRequest::Protocol));
     }
     let bytes: usize = headers
         .iter()
@@ -78,7 +80,7 @@ pub fn intake(parts: Parts, chain: &HttpChain, connection: &ConnectionInfo) -> I
                 Ok(path) => path,
                 Err(_) => return refuse(BadRequest::Path),
             },
-            Ok(NormalisedPath::Redirect(path)) => return Intake::Redirect(path),
+            Ok(NormalisedPath::Redirect(path)) => return Normalised::Redirect(path),
             Err(rule) => return refuse(rule),
         }
     };
@@ -88,7 +90,7 @@ pub fn intake(parts: Parts, chain: &HttpChain, connection: &ConnectionInfo) -> I
         Scheme::Http
     };
     let grpc = is_grpc(&headers);
-    Intake::Request(RequestHead {
+    Normalised::Request(RequestHead {
         method,
         scheme,
         authority,
