@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
-use super::context::Finish;
+use super::context::RequestContext;
 use super::exchange::Exchange;
 use super::{message, pause};
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
@@ -64,7 +64,7 @@ pub async fn attempts(
     cluster: &Arc<Cluster>,
     head: &RequestHead,
     body: &mut RequestBody,
-    finish: &mut Box<Finish>,
+    context: &mut Box<RequestContext>,
 ) -> Result<Answer, ProxyError> {
     let policy = exchange.retries(head).cloned();
     let policy = policy.as_deref();
@@ -73,7 +73,7 @@ pub async fn attempts(
     let mut retry_guard = None;
     loop {
         count += 1;
-        finish.info.attempts = count;
+        context.info.attempts = count;
         let attempt = Attempt {
             cluster,
             head,
@@ -88,7 +88,7 @@ pub async fn attempts(
         };
         let last = policy.is_none_or(|policy| count > policy.retries_max);
         let own = body.for_attempt(last);
-        let result = attempt.run(own, &tried, finish).await;
+        let result = attempt.run(own, &tried, context).await;
         let (outcome, endpoint) = match &result {
             Ok(answer) => {
                 let status = answer.response.status();
@@ -119,25 +119,25 @@ pub async fn attempts(
         drop(retry_guard.take());
         if last || !body.is_replayable() {
             if policy.retries_max > 0 && last {
-                finish.info.flags.insert(ResponseFlags::RETRY_LIMIT_EXCEEDED);
+                context.info.flags.insert(ResponseFlags::RETRY_LIMIT_EXCEEDED);
             }
             return result.map_err(|failure| failure.error);
         }
         retry_guard = cluster.state.take(Resource::Retry, &cluster.model.limits);
         if retry_guard.is_none() {
-            finish.info.flags.insert(ResponseFlags::UPSTREAM_OVERFLOW);
+            context.info.flags.insert(ResponseFlags::UPSTREAM_OVERFLOW);
             return result.map_err(|failure| failure.error);
         }
         drop(result);
-        finish.leave_endpoint();
-        finish.chain.stats.retry();
+        context.leave_endpoint();
+        context.chain.stats.retry();
         cluster.state.stats().retried();
         let avoided: &[u64] = if absent && policy.avoid_previous_hosts {
             &tried
         } else {
             &[]
         };
-        let backoff = retry::backoff(policy, count, finish.worker.random());
+        let backoff = retry::backoff(policy, count, context.worker.random());
         pause::before_retry(cluster, avoided, backoff).await;
     }
 }
@@ -153,12 +153,17 @@ fn record(cluster: &Cluster, endpoint: &Endpoint, outcome: Outcome<'_>) {
 // === impl Attempt ===
 
 impl Attempt<'_> {
-    async fn run(&self, body: RequestBody, tried: &[u64], finish: &mut Box<Finish>) -> Result<Answer, Failure> {
+    async fn run(
+        &self,
+        body: RequestBody,
+        tried: &[u64],
+        context: &mut Box<RequestContext>,
+    ) -> Result<Answer, Failure> {
         let per_try = self
             .policy
             .and_then(|policy| policy.per_try_timeout)
             .filter(|limit| !limit.is_zero());
-        let exchange = self.exchange(body, tried, finish);
+        let exchange = self.exchange(body, tried, context);
         match per_try {
             None => exchange.await,
             Some(limit) => match tokio::time::timeout(limit, exchange).await {
@@ -166,17 +171,17 @@ impl Attempt<'_> {
                 Err(_) => Err(Failure {
                     error: ErrorKind::PerTryTimeout.into(),
                     request_sent: true,
-                    endpoint: finish.endpoint.clone(),
+                    endpoint: context.endpoint.clone(),
                 }),
             },
         }
     }
 
     /// Where the client meant to go: as a header says, if the cluster believes it, else as the kernel remembers.
-    fn original(&self, header: Option<&HeaderName>, port: Option<u16>, finish: &Finish) -> Option<SocketAddr> {
+    fn original(&self, header: Option<&HeaderName>, port: Option<u16>, context: &RequestContext) -> Option<SocketAddr> {
         let named = header.and_then(|name| self.head.headers.get(name));
         let named = named.and_then(|value| value.to_str().ok()?.parse().ok());
-        let mut address: SocketAddr = named.or(finish.info.connection.original_dst)?;
+        let mut address: SocketAddr = named.or(context.info.connection.original_dst)?;
         if let Some(port) = port {
             address.set_port(port);
         }
@@ -189,29 +194,34 @@ impl Attempt<'_> {
         endpoint: &Endpoint,
         http2: bool,
         body: RequestBody,
-        finish: &Finish,
+        context: &RequestContext,
     ) -> Result<Request<RequestBody>, ErrorKind> {
         let host = Some(&endpoint.model.hostname).filter(|name| self.endpoint_host && !name.is_empty());
         let host = host.and_then(|name| HeaderValue::from_str(name).ok());
         let mut message = message::build(self.head, host.as_ref(), self.count, http2, body)?;
         let of_mesh = endpoint.tls.is_some() && endpoint.model.workload.is_some();
-        if of_mesh && finish.chain.filters.propagates(&finish.filters) {
-            peer_metadata::propagate(message.headers_mut(), &finish.worker.istio);
+        if of_mesh && context.chain.filters.propagates(&context.filters) {
+            peer_metadata::propagate(message.headers_mut(), &context.worker.istio);
         }
         Ok(message)
     }
 
-    async fn exchange(&self, body: RequestBody, tried: &[u64], finish: &mut Box<Finish>) -> Result<Answer, Failure> {
+    async fn exchange(
+        &self,
+        body: RequestBody,
+        tried: &[u64],
+        context: &mut Box<RequestContext>,
+    ) -> Result<Answer, Failure> {
         let avoid = if self.policy.is_some_and(|policy| policy.avoid_previous_hosts) {
             tried
         } else {
             &[]
         };
         let looks = self.policy.map_or(0, |policy| policy.host_selection_attempts_max);
-        let worker = finish.worker.clone();
+        let worker = context.worker.clone();
         let endpoint = match &self.cluster.model.discovery {
             Discovery::OriginalDst { header, port_override } => {
-                let address = self.original(header.as_ref(), *port_override, finish);
+                let address = self.original(header.as_ref(), *port_override, context);
                 address.map(|address| worker.originals.endpoint(self.cluster, address, Instant::now()))
             }
             Discovery::Static(_) | Discovery::Eds(_) | Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => {
@@ -221,9 +231,9 @@ impl Attempt<'_> {
         let Some(endpoint) = endpoint else {
             return Err(before(ErrorKind::NoHealthyUpstream.into(), None));
         };
-        finish.info.upstream_host = Some(endpoint.text.clone());
-        finish.info.upstream_workload = endpoint.model.workload.clone();
-        finish.on_endpoint(endpoint.clone());
+        context.info.upstream_host = Some(endpoint.text.clone());
+        context.info.upstream_workload = endpoint.model.workload.clone();
+        context.on_endpoint(endpoint.clone());
         let mut request = None;
         let repeatable = matches!(body, RequestBody::Empty) && self.head.method.is_idempotent();
         let mut body = Some(body);
@@ -237,9 +247,9 @@ impl Attempt<'_> {
             };
             let lent = worker.pools.get(self.cluster, &endpoint, wanted).await;
             let mut lent = lent.map_err(|error| before(error, Some(&endpoint)))?;
-            finish.info.upstream_local = lent.connection.local();
-            finish.info.upstream_identity = lent.connection.identity().cloned();
-            finish.info.upstream_protocol = Some(if lent.connection.is_http2() {
+            context.info.upstream_local = lent.connection.local();
+            context.info.upstream_identity = lent.connection.identity().cloned();
+            context.info.upstream_protocol = Some(if lent.connection.is_http2() {
                 Version::HTTP_2
             } else {
                 Version::HTTP_11
@@ -248,7 +258,7 @@ impl Attempt<'_> {
                 (Some(request), _) => request,
                 (None, body) => {
                     let body = body.unwrap_or(RequestBody::Empty);
-                    let message = self.message(&endpoint, lent.connection.is_http2(), body, finish);
+                    let message = self.message(&endpoint, lent.connection.is_http2(), body, context);
                     message.map_err(|kind| before(kind.into(), Some(&endpoint)))?
                 }
             };

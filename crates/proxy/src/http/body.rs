@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 
-use super::context::Finish;
+use super::context::RequestContext;
 use super::upstream_body::UpstreamBody;
 use crate::body::BodyError;
 use crate::filters::stages::Stages;
@@ -22,7 +22,7 @@ pub enum ResponseBody {
         /// Their number is told ahead: filters have not changed them.
         sized: bool,
         /// Ends the request's record on drop.
-        finish: Option<Box<Finish>>,
+        context: Option<Box<RequestContext>>,
     },
     /// An upstream's.
     Upstream(Box<UpstreamBody>),
@@ -36,17 +36,17 @@ impl ResponseBody {
         Self::Local {
             bytes: Some(bytes).filter(|bytes| !bytes.is_empty()),
             sized: true,
-            finish: None,
+            context: None,
         }
     }
 }
 
 impl ResponseBody {
     /// The record of the request, where it is kept here.
-    pub fn finish(&mut self) -> Option<&mut Box<Finish>> {
+    pub fn context(&mut self) -> Option<&mut Box<RequestContext>> {
         match self {
-            Self::Local { finish, .. } => finish.as_mut(),
-            Self::Upstream(body) => Some(&mut body.finish),
+            Self::Local { context, .. } => context.as_mut(),
+            Self::Upstream(body) => Some(&mut body.context),
         }
     }
 
@@ -84,8 +84,8 @@ impl ResponseBody {
             }
         }
         // None of it is sent.
-        if let Some(finish) = self.finish() {
-            finish.info.bytes_sent = 0;
+        if let Some(context) = self.context() {
+            context.info.bytes_sent = 0;
         }
         gathered
     }
@@ -101,9 +101,9 @@ impl ResponseBody {
     /// Whether it is an answer of the proxy's own that did not wait for the request's end.
     pub fn is_before_request_end(&self) -> bool {
         match self {
-            Self::Local { finish, .. } => finish
+            Self::Local { context, .. } => context
                 .as_ref()
-                .is_none_or(|finish| finish.progress.done_at.get().is_none()),
+                .is_none_or(|context| context.progress.done_at.get().is_none()),
             Self::Upstream(_) => false,
         }
     }
@@ -115,11 +115,11 @@ impl Body for ResponseBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
-            Self::Local { bytes, finish, .. } => {
+            Self::Local { bytes, context, .. } => {
                 let taken = bytes.take();
-                if let Some(finish) = finish {
-                    finish.info.bytes_sent += taken.as_ref().map_or(0, |bytes| bytes.len() as u64);
-                    finish.complete();
+                if let Some(context) = context {
+                    context.info.bytes_sent += taken.as_ref().map_or(0, |bytes| bytes.len() as u64);
+                    context.complete();
                 }
                 Poll::Ready(taken.map(|bytes| Ok(Frame::data(bytes))))
             }
@@ -131,7 +131,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Local { bytes, .. } => bytes.is_none(),
-            Self::Upstream(body) if body.stages.is_some() => body.finish.is_complete(),
+            Self::Upstream(body) if body.stages.is_some() => body.context.is_complete(),
             Self::Upstream(body) => body.incoming.is_end_stream(),
         }
     }

@@ -20,7 +20,7 @@ use crate::worker::Worker;
 
 /// Records a request when it is dropped.
 #[derive(Debug)]
-pub struct Finish {
+pub struct RequestContext {
     /// The facts.
     pub info: StreamInfo,
     /// The connection manager.
@@ -38,9 +38,9 @@ pub struct Finish {
     completed: bool,
 }
 
-// === impl Finish ===
+// === impl RequestContext ===
 
-impl Finish {
+impl RequestContext {
     /// A record of a request that goes on.
     pub fn new(info: StreamInfo, chain: Arc<HttpChain>, worker: Rc<Worker>, progress: Rc<Progress>) -> Box<Self> {
         Box::new(Self {
@@ -97,7 +97,7 @@ impl Finish {
     }
 }
 
-impl Drop for Finish {
+impl Drop for RequestContext {
     fn drop(&mut self) {
         self.leave_endpoint();
         if !self.completed {
@@ -124,12 +124,12 @@ pub fn grpc_status(headers: &HeaderMap) -> Option<u32> {
 }
 
 /// Notes the request's facts for the log, as they are now.
-pub fn note(head: &RequestHead, chain: &Arc<HttpChain>, mut finish: Box<Finish>) -> Box<Finish> {
+pub fn note(head: &RequestHead, chain: &Arc<HttpChain>, mut context: Box<RequestContext>) -> Box<RequestContext> {
     let mut kept = Captured::new();
     let traced = chain
         .tracer
         .as_ref()
-        .map(|tracer| tracer.kept_headers(finish.info.trace.as_ref()));
+        .map(|tracer| tracer.kept_headers(context.info.trace.as_ref()));
     let traced = traced
         .unwrap_or_default()
         .iter()
@@ -139,7 +139,7 @@ pub fn note(head: &RequestHead, chain: &Arc<HttpChain>, mut finish: Box<Finish>)
             kept.push((name.clone(), value.clone()));
         }
     }
-    finish.info.request = Some(RequestFacts {
+    context.info.request = Some(RequestFacts {
         method: head.method.clone(),
         path: head.path.clone(),
         authority: head.authority.clone(),
@@ -148,5 +148,5 @@ pub fn note(head: &RequestHead, chain: &Arc<HttpChain>, mut finish: Box<Finish>)
         grpc: head.grpc_upstream,
         headers: kept,
     });
-    finish
+    context
 }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::attempt::Answer;
 use super::body::ResponseBody;
-use super::context::Finish;
+use super::context::RequestContext;
 use super::exchange::Exchange;
 use super::reply::{Reply, ReplyBody};
 use super::respond;
@@ -31,12 +31,12 @@ pub fn pass_on(
     answer: Answer,
     head: &RequestHead,
     client: OnUpgrade,
-    mut finish: Box<Finish>,
+    mut context: Box<RequestContext>,
     limits: &TimeLimits,
 ) -> Reply {
     let Answer { mut response, lent, .. } = answer;
-    finish.info.response_began_at = Some(Instant::now());
-    finish.info.details = Some("via_upstream".into());
+    context.info.response_began_at = Some(Instant::now());
+    context.info.details = Some("via_upstream".into());
     let host = exchange.routes.host(exchange.host_index);
     let route = exchange.routes.route(exchange.host_index, exchange.route_index);
     let config = exchange.routes.table.config();
@@ -51,14 +51,14 @@ pub fn pass_on(
     let protocol = response.headers().get(header::UPGRADE).cloned();
     let upstream = switching.then(|| hyper::upgrade::on(&mut response));
     if !exchange.chain.manager.suppress_envoy_headers && head.upgrade.is_none() {
-        let millis = finish.info.millis_to(finish.info.response_began_at).unwrap_or(0);
+        let millis = context.info.millis_to(context.info.response_began_at).unwrap_or(0);
         response
             .headers_mut()
             .insert(header_names::SERVICE_TIME, HeaderValue::from(millis));
     }
-    respond::head(response.status(), response.headers(), &mut finish);
-    let attempts = host.include_attempt_count_in_response.then_some(finish.info.attempts);
-    respond::from_upstream(response.headers_mut(), head, &levels, attempts, &finish);
+    respond::head(response.status(), response.headers(), &mut context);
+    let attempts = host.include_attempt_count_in_response.then_some(context.info.attempts);
+    respond::from_upstream(response.headers_mut(), head, &levels, attempts, &context);
     let (mut parts, incoming) = response.into_parts();
     parts.version = if exchange.http2 {
         Version::HTTP_2
@@ -77,7 +77,7 @@ pub fn pass_on(
             ReplyBody::Upgrade {
                 client,
                 upstream,
-                finish,
+                context,
             },
         );
     }
@@ -96,29 +96,34 @@ pub fn pass_on(
         }
         Connection::Http2 { stream, .. } => (None, Some(stream)),
     };
-    let arrived = finish.progress.done_at.get().unwrap_or_else(Instant::now);
-    let due = limits.answer_due(finish.info.started_at, arrived);
-    let body = UpstreamBody::new(incoming, give_back, stream, finish, limits.idle, due);
+    let arrived = context.progress.done_at.get().unwrap_or_else(Instant::now);
+    let due = limits.answer_due(context.info.started_at, arrived);
+    let body = UpstreamBody::new(incoming, give_back, stream, context, limits.idle, due);
     Reply::from_parts(parts, ReplyBody::Body(ResponseBody::Upstream(body)))
 }
 
 /// Answers a CONNECT by joining the client with a connection to the cluster.
-pub async fn tunnel(cluster: &Arc<Cluster>, head: &RequestHead, client: OnUpgrade, mut finish: Box<Finish>) -> Reply {
-    let worker = finish.worker.clone();
+pub async fn tunnel(
+    cluster: &Arc<Cluster>,
+    head: &RequestHead,
+    client: OnUpgrade,
+    mut context: Box<RequestContext>,
+) -> Reply {
+    let worker = context.worker.clone();
     let Some(endpoint) = cluster.endpoint(&[], 0, || worker.random()).await else {
-        return respond::failure(&ErrorKind::NoHealthyUpstream.into(), head.grpc, finish);
+        return respond::failure(&ErrorKind::NoHealthyUpstream.into(), head.grpc, context);
     };
-    finish.info.upstream_host = Some(endpoint.text.clone());
-    finish.on_endpoint(endpoint.clone());
+    context.info.upstream_host = Some(endpoint.text.clone());
+    context.on_endpoint(endpoint.clone());
     let stream = crate::upstream::connect::to_endpoint(&cluster.model, &endpoint, None).await;
     let stream = match stream {
         Ok(stream) => stream,
-        Err(error) => return respond::failure(&error, head.grpc, finish),
+        Err(error) => return respond::failure(&error, head.grpc, context),
     };
-    finish.info.details = Some("via_upstream".into());
+    context.info.details = Some("via_upstream".into());
     Reply::new(ReplyBody::Tunnel {
         client,
         upstream: Box::new(stream),
-        finish,
+        context,
     })
 }

@@ -9,7 +9,7 @@ use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::attempt::attempts;
-use super::context::{Finish, note};
+use super::context::{RequestContext, note};
 use super::deliver;
 use super::exchange::Exchange;
 use super::reply::Reply;
@@ -35,35 +35,35 @@ pub async fn forward(
     mut head: RequestHead,
     body: ClientBody,
     client: OnUpgrade,
-    mut finish: Box<Finish>,
+    mut context: Box<RequestContext>,
 ) -> Reply {
     let chosen = match chosen {
         Ok(chosen) => chosen,
-        Err(kind) => return fail(kind, &head, finish),
+        Err(kind) => return fail(kind, &head, context),
     };
     let cluster = chosen.cluster.clone();
     if let Some(protocol) = &head.upgrade
         && !upgrade_enabled(protocol, &exchange.action().upgrades, &exchange.chain.manager.upgrades)
     {
         // Envoy refuses CONNECT and upgrades that are not on with 403.
-        return fail(ErrorKind::UpgradeRefused, &head, finish);
+        return fail(ErrorKind::UpgradeRefused, &head, context);
     }
     let Some(guard) = cluster.state.take(Resource::Request, &cluster.model.limits) else {
         cluster.state.stats().failed(ErrorKind::Overflow);
         cluster.state.stats().completed(ErrorKind::Overflow.status());
-        return fail(ErrorKind::Overflow, &head, finish);
+        return fail(ErrorKind::Overflow, &head, context);
     };
-    finish.guards.push(guard);
+    context.guards.push(guard);
     let limits = TimeLimits::of(exchange.action(), &exchange.chain.manager, &head);
-    prepare(&exchange, &chosen, &mut head, limits.answer, &finish);
-    let mut finish = note(&head, &exchange.chain, finish);
+    prepare(&exchange, &chosen, &mut head, limits.answer, &context);
+    let mut context = note(&head, &exchange.chain, context);
     if head.upgrade.as_deref() == Some("connect") {
-        return deliver::tunnel(&cluster, &head, client, finish).await;
+        return deliver::tunnel(&cluster, &head, client, context).await;
     }
-    let mut body = request_body(&exchange, body, &head, &finish);
-    let progress = Rc::clone(&finish.progress);
-    let begun = finish.info.started_at;
-    let attempts = attempts(&exchange, &cluster, &head, &mut body, &mut finish);
+    let mut body = request_body(&exchange, body, &head, &context);
+    let progress = Rc::clone(&context.progress);
+    let begun = context.info.started_at;
+    let attempts = attempts(&exchange, &cluster, &head, &mut body, &mut context);
     let result = tokio::select! {
         biased;
         result = attempts => result,
@@ -72,20 +72,20 @@ pub async fn forward(
     match result {
         Ok(answer) => {
             cluster.state.stats().completed(answer.response.status());
-            deliver::pass_on(&exchange, &chosen, answer, &head, client, finish, &limits)
+            deliver::pass_on(&exchange, &chosen, answer, &head, client, context, &limits)
         }
         Err(_) if progress.refused.get().is_some() => {
-            finish.info.details = Some("request_body_refused".into());
+            context.info.details = Some("request_body_refused".into());
             let reason = progress.refused.get().unwrap_or_default();
-            respond::local(StatusCode::BAD_REQUEST, reason.to_owned(), None, finish)
+            respond::local(StatusCode::BAD_REQUEST, reason.to_owned(), None, context)
         }
         Err(error) => {
             if error.kind == ErrorKind::UpstreamTimeout {
                 cluster.state.stats().failed(error.kind);
             }
             cluster.state.stats().completed(error.kind.status());
-            let attempts = finish.info.attempts;
-            let mut answer = respond::failure(&error, head.grpc, finish);
+            let attempts = context.info.attempts;
+            let mut answer = respond::failure(&error, head.grpc, context);
             if exchange
                 .routes
                 .host(exchange.host_index)
@@ -101,7 +101,7 @@ pub async fn forward(
 }
 
 /// Rewrites path, host and headers of the request that goes upstream.
-fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout: Duration, finish: &Finish) {
+fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout: Duration, context: &RequestContext) {
     let action = exchange.action();
     let matched = &exchange
         .routes
@@ -121,7 +121,7 @@ fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout
         head.headers
             .insert(header_names::EXPECTED_TIMEOUT, HeaderValue::from(millis));
     }
-    exchange.mutate(chosen, head, &finish.info);
+    exchange.mutate(chosen, head, &context.info);
     let host = match chosen.host_rewrite(&exchange.routes) {
         Some(host) => Some(host.to_string()),
         None => action
@@ -163,12 +163,12 @@ fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout
 }
 
 /// The body, kept for other attempts only where a policy may want them.
-fn request_body(exchange: &Exchange, body: ClientBody, head: &RequestHead, finish: &Finish) -> RequestBody {
+fn request_body(exchange: &Exchange, body: ClientBody, head: &RequestHead, context: &RequestContext) -> RequestBody {
     if body.is_end_stream() || head.upgrade.is_some() {
-        finish.progress.done_at.set(Some(Instant::now()));
+        context.progress.done_at.set(Some(Instant::now()));
         return RequestBody::Empty;
     }
-    let progress = finish.progress.clone();
+    let progress = context.progress.clone();
     if exchange.retries(head).is_none_or(|policy| policy.retries_max == 0) {
         return RequestBody::Direct { body, progress };
     }

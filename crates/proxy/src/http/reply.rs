@@ -4,7 +4,7 @@ use http::{Method, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 
 use super::body::ResponseBody;
-use super::context::Finish;
+use super::context::RequestContext;
 use crate::stream::Stream;
 
 /// An answer on its way up through the filters.
@@ -22,7 +22,7 @@ pub enum ReplyBody {
         /// The upstream's.
         upstream: OnUpgrade,
         /// Ends with the tunnel.
-        finish: Box<Finish>,
+        context: Box<RequestContext>,
     },
     /// Bytes from and to a destination that the client named.
     Tunnel {
@@ -31,7 +31,7 @@ pub enum ReplyBody {
         /// The destination.
         upstream: Box<Stream>,
         /// Ends with the tunnel.
-        finish: Box<Finish>,
+        context: Box<RequestContext>,
     },
 }
 
@@ -39,10 +39,10 @@ pub enum ReplyBody {
 
 impl ReplyBody {
     /// The record of the request.
-    pub(super) fn finish(&mut self) -> Option<&mut Box<Finish>> {
+    pub(super) fn context(&mut self) -> Option<&mut Box<RequestContext>> {
         match self {
-            Self::Body(body) => body.finish(),
-            Self::Upgrade { finish, .. } | Self::Tunnel { finish, .. } => Some(finish),
+            Self::Body(body) => body.context(),
+            Self::Upgrade { context, .. } | Self::Tunnel { context, .. } => Some(context),
         }
     }
 
@@ -52,8 +52,8 @@ impl ReplyBody {
             return false;
         };
         let to_head = body
-            .finish()
-            .and_then(|finish| finish.info.request.as_ref())
+            .context()
+            .and_then(|context| context.info.request.as_ref())
             .is_some_and(|request| request.method == Method::HEAD);
         !body.is_empty() && !to_head && status != StatusCode::NO_CONTENT && status != StatusCode::NOT_MODIFIED
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::body::ResponseBody;
 use super::connection::HttpConnection;
-use super::context::{Finish, note};
+use super::context::{RequestContext, note};
 use super::exchange::Exchange;
 use super::forward;
 use super::headers;
@@ -40,10 +40,10 @@ pub async fn serve(connection: Rc<HttpConnection>, request: Request<Incoming>) -
     let progress = Rc::new(Progress::default());
     let info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
     chain.stats.begin();
-    let finish = Finish::new(info, chain.clone(), connection.worker.clone(), progress);
+    let context = RequestContext::new(info, chain.clone(), connection.worker.clone(), progress);
 
     // Stages 2 to 5: an answer.
-    let answer = answer(&connection, &chain, request, finish).await;
+    let answer = answer(&connection, &chain, request, context).await;
 
     // Stage 6: up the filters, to the client.
     send(&chain, answer).await
@@ -53,7 +53,7 @@ async fn answer(
     connection: &HttpConnection,
     chain: &Arc<HttpChain>,
     mut request: Request<Incoming>,
-    mut finish: Box<Finish>,
+    mut context: Box<RequestContext>,
 ) -> Reply {
     // Stage 2: one normalised form.
     let worker = &connection.worker;
@@ -64,12 +64,12 @@ async fn answer(
     let mut head = match normalise(parts, chain, &connection.info) {
         Normalised::Request(head) => head,
         Normalised::Redirect(path) => {
-            finish.info.request = Some(facts);
-            return redirect_to(&path, StatusCode::TEMPORARY_REDIRECT, finish);
+            context.info.request = Some(facts);
+            return redirect_to(&path, StatusCode::TEMPORARY_REDIRECT, context);
         }
         Normalised::Answer(status, kind) => {
-            finish.info.request = Some(facts);
-            return refuse(status, kind, connection, finish);
+            context.info.request = Some(facts);
+            return refuse(status, kind, connection, context);
         }
     };
     let client = headers::prepare_request(&mut head, &chain.manager, &connection.info, || worker.random());
@@ -77,11 +77,11 @@ async fn answer(
         headers::append_to_list(&mut head.headers, &header::VIA, via);
     }
     if client != connection.info.remote_addr.ip() {
-        finish.info.remote_addr = (client, 0).into();
+        context.info.remote_addr = (client, 0).into();
     }
 
     if let Some(tracer) = &chain.tracer {
-        finish.info.trace = Some(tracer.begin(&mut head.headers, || worker.random()));
+        context.info.trace = Some(tracer.begin(&mut head.headers, || worker.random()));
     }
 
     // Stage 3: the route, and its cluster.
@@ -91,18 +91,18 @@ async fn answer(
         Some(Routed::new(routes, found, &head, worker.random()))
     });
     if let Some(routed) = &routed {
-        routed.tell(&mut finish);
+        routed.tell(&mut context);
     }
 
     // Stage 4: down the filters before the router.
     if !chain.filters.is_empty() {
-        let Finish {
+        let RequestContext {
             info,
             progress,
             filters,
             worker,
             ..
-        } = &mut *finish;
+        } = &mut *context;
         let mut pass = RequestPass {
             head: &mut head,
             body: &mut body,
@@ -117,19 +117,19 @@ async fn answer(
             random: &worker.random,
         };
         if let Some(answer) = chain.filters.on_request(filters, &mut pass).await {
-            return filtered(answer, &head, note(&head, chain, finish));
+            return filtered(answer, &head, note(&head, chain, context));
         }
     }
 
     // Stage 5: what the route does.
     let Some(routed) = routed else {
-        return fail(ErrorKind::RouteNotFound, &head, finish);
+        return fail(ErrorKind::RouteNotFound, &head, context);
     };
     if routed.needs_tls {
         let location = format!("https://{}{}", head.host(), head.path);
-        return redirect_to(&location, StatusCode::MOVED_PERMANENTLY, note(&head, chain, finish));
+        return redirect_to(&location, StatusCode::MOVED_PERMANENTLY, note(&head, chain, context));
     }
-    act(connection, routed, (head, body, on_upgrade), finish).await
+    act(connection, routed, (head, body, on_upgrade), context).await
 }
 
 /// A request's route and, where it forwards, the cluster that takes the request.
@@ -155,22 +155,22 @@ impl<'a> Routed<'a> {
     }
 
     /// Notes what logs and filters want to know of it.
-    fn tell(&self, finish: &mut Finish) {
+    fn tell(&self, context: &mut RequestContext) {
         let found = &self.found;
-        finish.info.route_name = Some(found.route.name.clone()).filter(|name| !name.is_empty());
-        finish.info.virtual_host = Some(found.host.name.clone());
-        finish.info.route_origin = found.route.origin.clone();
+        context.info.route_name = Some(found.route.name.clone()).filter(|name| !name.is_empty());
+        context.info.virtual_host = Some(found.host.name.clone());
+        context.info.route_origin = found.route.origin.clone();
         if self.needs_tls {
             return;
         }
         let chosen = self.chosen.as_ref().ok();
-        finish.info.upstream_cluster = chosen.map(|chosen| chosen.cluster.model.clone());
-        finish.filters = Passage::new(self.routes.filter_slots(found, chosen).cloned());
+        context.info.upstream_cluster = chosen.map(|chosen| chosen.cluster.model.clone());
+        context.filters = Passage::new(self.routes.filter_slots(found, chosen).cloned());
     }
 }
 
 /// A filter's own answer.
-fn filtered(answer: Answer, head: &RequestHead, finish: Box<Finish>) -> Reply {
+fn filtered(answer: Answer, head: &RequestHead, context: Box<RequestContext>) -> Reply {
     match answer {
         Answer::Told {
             status,
@@ -179,11 +179,11 @@ fn filtered(answer: Answer, head: &RequestHead, finish: Box<Finish>) -> Reply {
             headers,
         } => {
             let grpc = head.grpc.then(|| grpc.unwrap_or_else(|| grpc_status_of(status)));
-            let mut reply = respond::local(status, text, grpc, finish);
+            let mut reply = respond::local(status, text, grpc, context);
             reply.headers_mut().extend(headers);
             reply
         }
-        Answer::Plain { status, headers, body } => respond::with_body(status, headers, body, finish),
+        Answer::Plain { status, headers, body } => respond::with_body(status, headers, body, context),
     }
 }
 
@@ -192,32 +192,32 @@ async fn act(
     connection: &HttpConnection,
     routed: Routed<'_>,
     (head, body, on_upgrade): (RequestHead, ClientBody, OnUpgrade),
-    finish: Box<Finish>,
+    context: Box<RequestContext>,
 ) -> Reply {
-    let chain = finish.chain.clone();
+    let chain = context.chain.clone();
     let found = &routed.found;
     match &found.route.action {
         RouteAction::Direct(direct) => {
             if head.grpc {
                 let body = String::from_utf8_lossy(&direct.body).into_owned();
-                let finish = note(&head, &chain, finish);
-                return respond::local(direct.status, body, Some(grpc_status_of(direct.status)), finish);
+                let context = note(&head, &chain, context);
+                return respond::local(direct.status, body, Some(grpc_status_of(direct.status)), context);
             }
             let mut answer = HeaderMap::new();
             if !direct.body.is_empty() {
                 answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
             }
-            let mut finish = note(&head, &chain, finish);
-            finish.info.details = Some("direct_response".into());
-            mutate_local(&mut answer, found, &finish);
-            respond::with_body(direct.status, answer, direct.body.clone(), finish)
+            let mut context = note(&head, &chain, context);
+            context.info.details = Some("direct_response".into());
+            mutate_local(&mut answer, found, &context);
+            respond::with_body(direct.status, answer, direct.body.clone(), context)
         }
         RouteAction::Redirect(redirect) => {
             let location = rewrite::location(redirect, &found.route.matches.path, &head);
-            let finish = note(&head, &chain, finish);
+            let context = note(&head, &chain, context);
             let mut answer = HeaderMap::new();
-            mutate_local(&mut answer, found, &finish);
-            redirect_with(answer, &location, redirect.status, finish)
+            mutate_local(&mut answer, found, &context);
+            redirect_with(answer, &location, redirect.status, context)
         }
         RouteAction::Forward(_) => {
             let exchange = Exchange {
@@ -227,24 +227,24 @@ async fn act(
                 route_index: found.route_index,
                 http2: connection.http2,
             };
-            forward::forward(exchange, routed.chosen, head, body, on_upgrade, finish).await
+            forward::forward(exchange, routed.chosen, head, body, on_upgrade, context).await
         }
     }
 }
 
 /// Answers a request that breaks the protocol.
-fn refuse(status: StatusCode, kind: ErrorKind, connection: &HttpConnection, mut finish: Box<Finish>) -> Reply {
-    finish.info.details = Some(kind.details().into());
+fn refuse(status: StatusCode, kind: ErrorKind, connection: &HttpConnection, mut context: Box<RequestContext>) -> Reply {
+    context.info.details = Some(kind.details().into());
     let mut body = String::new();
     // What the codec would refuse is answered as Envoy's codec does: with the reason as text.
     if matches!(
         kind,
         ErrorKind::BadRequest(BadRequest::HeadersTooLarge | BadRequest::Protocol)
     ) {
-        finish.info.flags.insert(kind.flag());
+        context.info.flags.insert(kind.flag());
         body.push_str(status.canonical_reason().unwrap_or_default());
     }
-    let mut answer = respond::local(status, body, None, finish);
+    let mut answer = respond::local(status, body, None, context);
     if !connection.http2 {
         answer
             .headers_mut()
@@ -271,22 +271,22 @@ fn raw_facts(parts: &http::request::Parts) -> RequestFacts {
     }
 }
 
-fn redirect_to(location: &str, status: StatusCode, finish: Box<Finish>) -> Reply {
-    redirect_with(HeaderMap::new(), location, status, finish)
+fn redirect_to(location: &str, status: StatusCode, context: Box<RequestContext>) -> Reply {
+    redirect_with(HeaderMap::new(), location, status, context)
 }
 
-fn redirect_with(mut answer: HeaderMap, location: &str, status: StatusCode, mut finish: Box<Finish>) -> Reply {
+fn redirect_with(mut answer: HeaderMap, location: &str, status: StatusCode, mut context: Box<RequestContext>) -> Reply {
     if let Ok(location) = HeaderValue::try_from(location) {
         answer.insert(header::LOCATION, location);
     }
-    finish.info.details = Some("direct_response".into());
-    respond::with_body(status, answer, bytes::Bytes::new(), finish)
+    context.info.details = Some("direct_response".into());
+    respond::with_body(status, answer, bytes::Bytes::new(), context)
 }
 
-fn mutate_local(answer: &mut HeaderMap, found: &Found<'_>, finish: &Finish) {
+fn mutate_local(answer: &mut HeaderMap, found: &Found<'_>, context: &RequestContext) {
     let specific_wins = found.config.most_specific_header_mutations_wins;
     let levels = [&found.route.headers, &found.host.headers, &found.config.headers].map(Some);
     for level in ordered(levels, specific_wins).into_iter().flatten() {
-        apply_to_response(level, answer, &finish.info);
+        apply_to_response(level, answer, &context.info);
     }
 }

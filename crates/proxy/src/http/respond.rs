@@ -4,7 +4,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{StatusCode, Version};
 
 use super::body::ResponseBody;
-use super::context::{Finish, grpc_status, note};
+use super::context::{RequestContext, grpc_status, note};
 use super::headers;
 use super::reply::{Reply, ReplyBody};
 use crate::error::{ErrorKind, ProxyError};
@@ -17,19 +17,19 @@ use crate::stream_info::header_names;
 use crate::stream_info::request::RequestHead;
 
 /// Answers instead of an upstream because something failed.
-pub fn failure(error: &ProxyError, grpc: bool, mut finish: Box<Finish>) -> Reply {
-    finish.info.flags.insert(error.kind.flag());
-    finish.info.details = Some(error.kind.details().into());
+pub fn failure(error: &ProxyError, grpc: bool, mut context: Box<RequestContext>) -> Reply {
+    context.info.flags.insert(error.kind.flag());
+    context.info.details = Some(error.kind.details().into());
     if let Some(reason) = &error.reason {
-        finish.info.transport_failure = Some(reason.clone());
+        context.info.transport_failure = Some(reason.clone());
     }
-    let overloaded = error.kind == ErrorKind::Overflow && !finish.chain.manager.suppress_envoy_headers;
-    let body = error.body(finish.info.attempts > 1);
+    let overloaded = error.kind == ErrorKind::Overflow && !context.chain.manager.suppress_envoy_headers;
+    let body = error.body(context.info.attempts > 1);
     let mut answer = local(
         error.kind.status(),
         body,
         grpc.then(|| error.kind.grpc_status()),
-        finish,
+        context,
     );
     if overloaded {
         answer
@@ -40,44 +40,49 @@ pub fn failure(error: &ProxyError, grpc: bool, mut finish: Box<Finish>) -> Reply
 }
 
 /// Answers with what an error kind says.
-pub fn fail(kind: ErrorKind, head: &RequestHead, finish: Box<Finish>) -> Reply {
-    let chain = finish.chain.clone();
-    failure(&ProxyError::from(kind), head.grpc, note(head, &chain, finish))
+pub fn fail(kind: ErrorKind, head: &RequestHead, context: Box<RequestContext>) -> Reply {
+    let chain = context.chain.clone();
+    failure(&ProxyError::from(kind), head.grpc, note(head, &chain, context))
 }
 
 /// An answer of the proxy's own with a text body. A gRPC client gets the status (`grpc`) and message its protocol wants.
-pub fn local(status: StatusCode, body: String, grpc: Option<u32>, mut finish: Box<Finish>) -> Reply {
+pub fn local(status: StatusCode, body: String, grpc: Option<u32>, mut context: Box<RequestContext>) -> Reply {
     let mut answer = HeaderMap::new();
     if let Some(code) = grpc {
-        finish.info.grpc_status = Some(code);
+        context.info.grpc_status = Some(code);
         answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         answer.insert("grpc-status", HeaderValue::from(code));
         if let Some(message) = grpc_message(body.as_bytes()) {
             answer.insert("grpc-message", message);
         }
-        return with_body(StatusCode::OK, answer, bytes::Bytes::new(), finish);
+        return with_body(StatusCode::OK, answer, bytes::Bytes::new(), context);
     }
     if !body.is_empty() {
         answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }
-    with_body(status, answer, bytes::Bytes::from(body), finish)
+    with_body(status, answer, bytes::Bytes::from(body), context)
 }
 
 /// An answer of the proxy's own.
-pub fn with_body(status: StatusCode, headers: HeaderMap, body: bytes::Bytes, mut finish: Box<Finish>) -> Reply {
-    let chain = finish.chain.clone();
+pub fn with_body(
+    status: StatusCode,
+    headers: HeaderMap,
+    body: bytes::Bytes,
+    mut context: Box<RequestContext>,
+) -> Reply {
+    let chain = context.chain.clone();
     let mut headers = headers;
-    finish.info.response_code = status.as_u16();
+    context.info.response_code = status.as_u16();
     let replies = &chain.manager.local_replies;
-    let random = if replies.is_empty() { 0 } else { finish.worker.random() };
-    let fits = |reply: &&LocalReply| log_filter::passes(&reply.filter, &finish.info, random);
+    let random = if replies.is_empty() { 0 } else { context.worker.random() };
+    let fits = |reply: &&LocalReply| log_filter::passes(&reply.filter, &context.info, random);
     if let Some(reply) = replies.iter().find(fits) {
-        add_to_response(&reply.headers, &mut headers, &finish.info);
+        add_to_response(&reply.headers, &mut headers, &context.info);
     }
     let mut reply = Reply::new(ReplyBody::Body(ResponseBody::Local {
         bytes: Some(body).filter(|body| !body.is_empty()),
         sized: true,
-        finish: Some(finish),
+        context: Some(context),
     }));
     *reply.status_mut() = status;
     *reply.headers_mut() = headers;
@@ -85,15 +90,15 @@ pub fn with_body(status: StatusCode, headers: HeaderMap, body: bytes::Bytes, mut
 }
 
 /// Notes what the log wants of the head of an answer.
-pub fn head(status: StatusCode, headers: &HeaderMap, finish: &mut Finish) {
-    finish.info.response_code = status.as_u16();
-    if finish.info.grpc_status.is_none() {
-        finish.info.grpc_status = grpc_status(headers);
+pub fn head(status: StatusCode, headers: &HeaderMap, context: &mut RequestContext) {
+    context.info.response_code = status.as_u16();
+    if context.info.grpc_status.is_none() {
+        context.info.grpc_status = grpc_status(headers);
     }
-    finish.info.response_headers.clear();
-    for name in &finish.chain.kept.response {
+    context.info.response_headers.clear();
+    for name in &context.chain.kept.response {
         if let Some(value) = headers.get(name) {
-            finish.info.response_headers.push((name.clone(), value.clone()));
+            context.info.response_headers.push((name.clone(), value.clone()));
         }
     }
 }
@@ -104,16 +109,16 @@ pub fn from_upstream(
     request: &RequestHead,
     levels: &[Option<&HeaderMutations>],
     attempt_count: Option<u32>,
-    finish: &Finish,
+    context: &RequestContext,
 ) {
     headers::strip_hop_by_hop(response);
     for level in levels.iter().flatten() {
-        apply_to_response(level, response, &finish.info);
+        apply_to_response(level, response, &context.info);
     }
     if let Some(count) = attempt_count {
         response.insert(header_names::ATTEMPT_COUNT, HeaderValue::from(count));
     }
-    if finish.chain.manager.always_set_request_id_in_response
+    if context.chain.manager.always_set_request_id_in_response
         && let Some(id) = request.headers.get(header_names::REQUEST_ID)
     {
         response.insert(header_names::REQUEST_ID, id.clone());

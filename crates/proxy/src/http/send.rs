@@ -20,22 +20,22 @@ pub async fn send(chain: &HttpChain, reply: Reply) -> Response<ResponseBody> {
     let has_body = !chain.filters.is_empty() && body.has_body(head.status);
     let mut stages = Stages::default();
     let mut body_is_message = false;
-    if let Some(finish) = body.finish() {
+    if let Some(context) = body.context() {
         if !chain.filters.is_empty() {
-            let finish = &mut **finish;
+            let context = &mut **context;
             let mut answer = AnswerPass {
                 status: &mut head.status,
                 headers: &mut head.headers,
                 has_body,
                 stages: &mut stages,
                 body_is_message: false,
-                info: &mut finish.info,
+                info: &mut context.info,
             };
-            chain.filters.on_answer(&mut finish.filters, &mut answer).await;
+            chain.filters.on_answer(&mut context.filters, &mut answer).await;
             body_is_message = answer.body_is_message;
         }
         respond::common(&mut head.headers, chain, is_upstreams);
-        respond::head(head.status, &head.headers, finish);
+        respond::head(head.status, &head.headers, context);
     }
     let body = match body {
         ReplyBody::Body(mut body) => {
@@ -57,19 +57,19 @@ pub async fn send(chain: &HttpChain, reply: Reply) -> Response<ResponseBody> {
         ReplyBody::Upgrade {
             client,
             upstream,
-            finish,
+            context,
         } => {
-            let worker = finish.worker.clone();
-            upgrade::join(&worker, client, upstream, finish);
+            let worker = context.worker.clone();
+            upgrade::join(&worker, client, upstream, context);
             ResponseBody::bare(bytes::Bytes::new())
         }
         ReplyBody::Tunnel {
             client,
             upstream,
-            finish,
+            context,
         } => {
-            let worker = finish.worker.clone();
-            upgrade::join_stream(&worker, client, *upstream, finish);
+            let worker = context.worker.clone();
+            upgrade::join_stream(&worker, client, *upstream, context);
             ResponseBody::bare(bytes::Bytes::new())
         }
     };
@@ -80,17 +80,17 @@ pub async fn send(chain: &HttpChain, reply: Reply) -> Response<ResponseBody> {
 fn complete_without_body(body: &mut ResponseBody) {
     if let ResponseBody::Local {
         bytes,
-        finish: Some(finish),
+        context: Some(context),
         ..
     } = body
     {
-        let to_head = finish
+        let to_head = context
             .info
             .request
             .as_ref()
             .is_some_and(|request| request.method == Method::HEAD);
         if bytes.is_none() || to_head {
-            finish.complete();
+            context.complete();
         }
     }
 }

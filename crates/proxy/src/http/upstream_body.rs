@@ -11,7 +11,7 @@ use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use super::context::{Finish, grpc_status};
+use super::context::{RequestContext, grpc_status};
 use crate::body::BodyError;
 use crate::body::messages::MessageCounter;
 use crate::error::{ErrorKind, ResponseFlags};
@@ -27,7 +27,7 @@ pub struct UpstreamBody {
     pub(super) incoming: Incoming,
     give_back: Option<GiveBack>,
     stream: Option<StreamGuard>,
-    pub(super) finish: Box<Finish>,
+    pub(super) context: Box<RequestContext>,
     idle_timeout: Duration,
     idle: Option<Pin<Box<Sleep>>>,
     due: Option<Instant>,
@@ -56,18 +56,18 @@ impl UpstreamBody {
         incoming: Incoming,
         give_back: Option<GiveBack>,
         stream: Option<StreamGuard>,
-        finish: Box<Finish>,
+        context: Box<RequestContext>,
         idle_timeout: Duration,
         due: Option<Instant>,
     ) -> Box<Self> {
-        let counted = finish.progress.grpc.get().is_some();
-        let grpc = counted.then(|| Box::new((MessageCounter::default(), finish.meter())));
+        let counted = context.progress.grpc.get().is_some();
+        let grpc = counted.then(|| Box::new((MessageCounter::default(), context.meter())));
         let mut body = Box::new(Self {
             grpc,
             incoming,
             give_back,
             stream,
-            finish,
+            context,
             idle_timeout,
             idle: None,
             due,
@@ -92,15 +92,15 @@ impl UpstreamBody {
                     return Poll::Ready(Some(Err(error)));
                 }
                 Ok(Some(chunk)) => {
-                    self.finish.info.bytes_sent += chunk.len() as u64;
+                    self.context.info.bytes_sent += chunk.len() as u64;
                     return Poll::Ready(Some(Ok(Frame::data(chunk))));
                 }
                 Ok(None) if stages.is_over() => {
                     let trailers = stages.take_trailers();
                     if let Some(trailers) = &trailers {
-                        self.finish.trailers(trailers);
+                        self.context.trailers(trailers);
                     }
-                    self.finish.complete();
+                    self.context.complete();
                     return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
                 }
                 Ok(None) => {}
@@ -127,7 +127,7 @@ impl UpstreamBody {
                 self.idle = None;
                 if let Some(data) = frame.data_ref() {
                     if self.stages.is_none() {
-                        self.finish.info.bytes_sent += data.len() as u64;
+                        self.context.info.bytes_sent += data.len() as u64;
                     }
                     if let Some(grpc) = &mut self.grpc {
                         grpc.0.feed(data);
@@ -135,9 +135,9 @@ impl UpstreamBody {
                     self.report_messages();
                 } else if let Some(trailers) = frame.trailers_ref() {
                     if self.stages.is_none() {
-                        self.finish.trailers(trailers);
+                        self.context.trailers(trailers);
                     } else {
-                        self.finish.progress.status.set(grpc_status(trailers));
+                        self.context.progress.status.set(grpc_status(trailers));
                     }
                     let from_http1 = self.give_back.is_some();
                     // Nothing follows trailers, and the codec does not ask again.
@@ -201,7 +201,7 @@ impl UpstreamBody {
             return;
         };
         let messages = grpc.0.messages;
-        self.finish.progress.answered.set(messages);
+        self.context.progress.answered.set(messages);
         if let Some(meter) = &mut grpc.1 {
             meter.report(messages);
         }
@@ -214,14 +214,14 @@ impl UpstreamBody {
         }
         // What filters change is over when they have let go of the last of it.
         if self.stages.is_none() {
-            self.finish.complete();
+            self.context.complete();
         }
     }
 
     fn fail(&mut self, flag: ResponseFlags, details: &'static str) {
-        self.finish.info.flags.insert(flag);
-        self.finish.info.details = Some(details.into());
-        self.finish.complete();
+        self.context.info.flags.insert(flag);
+        self.context.info.details = Some(details.into());
+        self.context.complete();
     }
 }
 
