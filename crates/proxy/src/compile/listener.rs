@@ -13,9 +13,9 @@ use crate::observe::access_log::CompiledLog;
 use crate::observe::trace::Tracer;
 use crate::route::table::RouteTable;
 use crate::runtime::chain_match::ChainIndex;
-use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::connection_manager::ConnectionManager;
 use crate::runtime::routes::CompiledRoutes;
-use crate::runtime::tcp_proxy::TcpChain;
+use crate::runtime::tcp_proxy::TcpProxy;
 use crate::runtime::{ActionRuntime, ChainRuntime, ListenerRuntime};
 use crate::tls::server::ServerContext;
 use crate::upstream::cluster::Cluster;
@@ -86,7 +86,7 @@ impl Compiler {
                 let logs = self.logs(&manager.access_logs)?;
                 let tracer = manager.tracing.as_ref().map(|tracing| self.tracer(tracing));
                 let stats = self.stats(&manager.stat_prefix);
-                Ok(ActionRuntime::Http(Arc::new(HttpChain::new(
+                Ok(ActionRuntime::Http(Arc::new(ConnectionManager::new(
                     (**manager).clone(),
                     filters,
                     routes,
@@ -98,7 +98,7 @@ impl Compiler {
             ChainAction::Tcp(proxy) => {
                 let logs = self.logs(&proxy.access_logs)?;
                 let find = |name: &Arc<str>| clusters.get(name).cloned();
-                Ok(ActionRuntime::Tcp(Arc::new(TcpChain::new(
+                Ok(ActionRuntime::Tcp(Arc::new(TcpProxy::new(
                     (**proxy).clone(),
                     logs,
                     find,

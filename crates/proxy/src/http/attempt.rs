@@ -130,7 +130,7 @@ pub async fn attempts(
         }
         drop(result);
         context.leave_endpoint();
-        context.chain.stats.retry();
+        context.manager.stats.retry();
         cluster.state.stats().retried();
         let avoided: &[u64] = if absent && policy.avoid_previous_hosts {
             &tried
@@ -200,7 +200,7 @@ impl Attempt<'_> {
         let host = host.and_then(|name| HeaderValue::from_str(name).ok());
         let mut message = message::build(self.head, host.as_ref(), self.count, http2, body)?;
         let of_mesh = endpoint.tls.is_some() && endpoint.model.workload.is_some();
-        if of_mesh && context.chain.filters.propagates(&context.filters) {
+        if of_mesh && context.manager.filters.propagates(&context.filters) {
             peer_metadata::propagate(message.headers_mut(), &context.worker.istio);
         }
         Ok(message)

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::runtime::ChainRef;
-use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream_info::connection::ConnectionInfo;
 use crate::worker::Worker;
 
@@ -23,7 +23,7 @@ pub struct HttpConnection {
     /// Whether it speaks HTTP/2.
     pub http2: bool,
     at: ChainRef,
-    current: RefCell<(u64, Arc<HttpChain>)>,
+    current: RefCell<(u64, Arc<ConnectionManager>)>,
     served: Cell<u32>,
     active: Cell<u32>,
     last_active: Cell<Instant>,
@@ -47,7 +47,7 @@ impl HttpConnection {
     pub(super) fn new(
         info: Rc<ConnectionInfo>,
         at: ChainRef,
-        current: (u64, Arc<HttpChain>),
+        current: (u64, Arc<ConnectionManager>),
         http2: bool,
         worker: Rc<Worker>,
     ) -> Rc<Self> {
@@ -65,21 +65,21 @@ impl HttpConnection {
     }
 
     /// The connection manager of the next request: that of the running configuration, or the last one there was.
-    pub fn chain(&self) -> Arc<HttpChain> {
+    pub fn manager(&self) -> Arc<ConnectionManager> {
         let runtime = self.worker.runtime.load();
         let mut current = self.current.borrow_mut();
         if current.0 != runtime.generation {
-            if let Some(chain) = runtime.http_chain(&self.at) {
-                current.1 = chain;
+            if let Some(manager) = runtime.connection_manager(&self.at) {
+                current.1 = manager;
             }
             current.0 = runtime.generation;
         }
         current.1.clone()
     }
 
-    fn spent(&self, chain: &HttpChain) -> bool {
-        let most = chain.manager.requests_per_connection_max;
-        let longest = chain.manager.connection_duration_max;
+    fn spent(&self, manager: &ConnectionManager) -> bool {
+        let most = manager.model.requests_per_connection_max;
+        let longest = manager.model.connection_duration_max;
         (most > 0 && self.served.get() >= most)
             || longest.is_some_and(|longest| self.info.accepted_at.elapsed() >= longest)
     }
@@ -107,14 +107,14 @@ impl HttpConnection {
         let sent_away = self.sent_away();
         tokio::pin!(sent_away);
         loop {
-            let chain = self.current.borrow().1.clone();
-            let idle = chain.manager.idle_timeout;
+            let manager = self.current.borrow().1.clone();
+            let idle = manager.model.idle_timeout;
             let mut due = None;
             if !idle.is_zero() && self.active.get() == 0 {
                 due = Some(self.last_active.get() + idle);
             }
-            let longest = chain
-                .manager
+            let longest = manager
+                .model
                 .connection_duration_max
                 .map(|longest| self.info.accepted_at + longest);
             let next = due.into_iter().chain(longest).min();
@@ -123,7 +123,7 @@ impl HttpConnection {
                 () = &mut sent_away => return End::Gracefully,
                 () = tokio::time::sleep_until(next) => {}
             }
-            if self.spent(&chain) {
+            if self.spent(&manager) {
                 return End::Gracefully;
             }
             if !idle.is_zero() && self.active.get() == 0 && self.last_active.get().elapsed() >= idle {

@@ -11,7 +11,7 @@ use crate::body::Progress;
 use crate::error::ResponseFlags;
 use crate::filters::istio_stats::MessageMeter;
 use crate::filters::{End, Passage};
-use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream_info::request::RequestHead;
 use crate::stream_info::{Captured, RequestFacts, StreamInfo};
 use crate::upstream::endpoint::Endpoint;
@@ -24,7 +24,7 @@ pub struct RequestContext {
     /// The facts.
     pub info: StreamInfo,
     /// The connection manager.
-    pub chain: Arc<HttpChain>,
+    pub manager: Arc<ConnectionManager>,
     /// The thread.
     pub worker: Rc<Worker>,
     /// The request body.
@@ -42,10 +42,15 @@ pub struct RequestContext {
 
 impl RequestContext {
     /// A record of a request that goes on.
-    pub fn new(info: StreamInfo, chain: Arc<HttpChain>, worker: Rc<Worker>, progress: Rc<Progress>) -> Box<Self> {
+    pub fn new(
+        info: StreamInfo,
+        manager: Arc<ConnectionManager>,
+        worker: Rc<Worker>,
+        progress: Rc<Progress>,
+    ) -> Box<Self> {
         Box::new(Self {
             info,
-            chain,
+            manager,
             worker,
             progress,
             filters: Passage::default(),
@@ -70,14 +75,14 @@ impl RequestContext {
         if self.info.grpc_status.is_none() {
             self.info.grpc_status = grpc_status(trailers);
         }
-        let wanted = self.chain.kept.response_trailers.iter();
+        let wanted = self.manager.kept.response_trailers.iter();
         let found = wanted.filter_map(|name| Some((name.clone(), trailers.get(name)?.clone())));
         self.info.response_trailers.extend(found);
     }
 
     /// What counts the gRPC messages of Istio's metrics; call it when the endpoint is known.
     pub fn meter(&self) -> Option<MessageMeter> {
-        let stats = self.chain.filters.istio_stats(&self.filters)?;
+        let stats = self.manager.filters.istio_stats(&self.filters)?;
         let series = self.worker.istio.messages(stats, &self.info);
         Some(MessageMeter::new(series, self.progress.clone()))
     }
@@ -107,14 +112,14 @@ impl Drop for RequestContext {
         self.info.bytes_received = self.progress.received.get();
         self.info.request_done_at = self.info.request_done_at.or_else(|| self.progress.done_at.get());
         self.info.finished_at = Some(Instant::now());
-        self.chain.stats.finish(&self.info);
+        self.manager.stats.finish(&self.info);
         let mut end = End {
             info: &mut self.info,
             progress: &self.progress,
             istio: &self.worker.istio,
         };
-        self.chain.filters.on_end(&mut self.filters, &mut end);
-        self.chain.log(&self.info, &self.worker.log, &self.worker.random);
+        self.manager.filters.on_end(&mut self.filters, &mut end);
+        self.manager.log(&self.info, &self.worker.log, &self.worker.random);
     }
 }
 
@@ -124,17 +129,21 @@ pub fn grpc_status(headers: &HeaderMap) -> Option<u32> {
 }
 
 /// Notes the request's facts for the log, as they are now.
-pub fn note(head: &RequestHead, chain: &Arc<HttpChain>, mut context: Box<RequestContext>) -> Box<RequestContext> {
+pub fn note(
+    head: &RequestHead,
+    manager: &Arc<ConnectionManager>,
+    mut context: Box<RequestContext>,
+) -> Box<RequestContext> {
     let mut kept = Captured::new();
-    let traced = chain
+    let traced = manager
         .tracer
         .as_ref()
         .map(|tracer| tracer.kept_headers(context.info.trace.as_ref()));
     let traced = traced
         .unwrap_or_default()
         .iter()
-        .filter(|name| !chain.kept.request.contains(name));
-    for name in chain.kept.request.iter().chain(traced) {
+        .filter(|name| !manager.kept.request.contains(name));
+    for name in manager.kept.request.iter().chain(traced) {
         if let Some(value) = head.headers.get(name) {
             kept.push((name.clone(), value.clone()));
         }

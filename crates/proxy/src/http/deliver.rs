@@ -50,7 +50,7 @@ pub fn pass_on(
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = response.headers().get(header::UPGRADE).cloned();
     let upstream = switching.then(|| hyper::upgrade::on(&mut response));
-    if !exchange.chain.manager.suppress_envoy_headers && head.upgrade.is_none() {
+    if !exchange.manager.model.suppress_envoy_headers && head.upgrade.is_none() {
         let millis = context.info.millis_to(context.info.response_began_at).unwrap_or(0);
         response
             .headers_mut()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::model::route::{Forward, RetryPolicy, RouteAction};
 use crate::route::headers::{apply_to_request, ordered};
 use crate::route::retry;
-use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::connection_manager::ConnectionManager;
 use crate::runtime::routes::{Chosen, CompiledRoutes};
 use crate::stream_info::StreamInfo;
 use crate::stream_info::request::RequestHead;
@@ -14,7 +14,7 @@ use crate::stream_info::request::RequestHead;
 #[derive(Clone, Debug)]
 pub struct Exchange {
     /// Connection manager.
-    pub chain: Arc<HttpChain>,
+    pub manager: Arc<ConnectionManager>,
     /// Routes.
     pub routes: Arc<CompiledRoutes>,
     /// Virtual host.

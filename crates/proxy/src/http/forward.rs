@@ -43,7 +43,7 @@ pub async fn forward(
     };
     let cluster = chosen.cluster.clone();
     if let Some(protocol) = &head.upgrade
-        && !upgrade_enabled(protocol, &exchange.action().upgrades, &exchange.chain.manager.upgrades)
+        && !upgrade_enabled(protocol, &exchange.action().upgrades, &exchange.manager.model.upgrades)
     {
         // Envoy refuses CONNECT and upgrades that are not on with 403.
         return fail(ErrorKind::UpgradeRefused, &head, context);
@@ -54,9 +54,9 @@ pub async fn forward(
         return fail(ErrorKind::Overflow, &head, context);
     };
     context.guards.push(guard);
-    let limits = TimeLimits::of(exchange.action(), &exchange.chain.manager, &head);
+    let limits = TimeLimits::of(exchange.action(), &exchange.manager.model, &head);
     prepare(&exchange, &chosen, &mut head, limits.answer, &context);
-    let mut context = note(&head, &exchange.chain, context);
+    let mut context = note(&head, &exchange.manager, context);
     if head.upgrade.as_deref() == Some("connect") {
         return deliver::tunnel(&cluster, &head, client, context).await;
     }
@@ -108,7 +108,7 @@ fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout
         .route(exchange.host_index, exchange.route_index)
         .matches
         .path;
-    let own = !exchange.chain.manager.suppress_envoy_headers;
+    let own = !exchange.manager.model.suppress_envoy_headers;
     let per_try = exchange.policy().and_then(|policy| policy.per_try_timeout);
     // Upstream is told how long it has: one try's time where that is shorter.
     let expected = [Some(timeout), per_try]
@@ -157,7 +157,7 @@ fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout
         head.path = path;
     }
     debug_assert!(
-        exchange.chain.manager.client_cert.mode != XfccMode::Sanitize
+        exchange.manager.model.client_cert.mode != XfccMode::Sanitize
             || !head.headers.contains_key(header_names::CLIENT_CERT)
     );
 }

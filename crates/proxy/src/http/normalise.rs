@@ -9,7 +9,7 @@ use http::{Method, StatusCode, Version};
 
 use super::normal_form::{Normalisation, NormalisedPath};
 use crate::error::{BadRequest, ErrorKind};
-use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream_info::connection::ConnectionInfo;
 use crate::stream_info::request::{RequestHead, Scheme, is_grpc};
 
@@ -25,7 +25,7 @@ pub enum Normalised {
 }
 
 /// Normalises a request. Everything after this reads only the head that comes out.
-pub fn normalise(parts: Parts, chain: &HttpChain, connection: &ConnectionInfo) -> Normalised {
+pub fn normalise(parts: Parts, manager: &ConnectionManager, connection: &ConnectionInfo) -> Normalised {
     let Parts {
         method,
         uri,
@@ -36,7 +36,7 @@ pub fn normalise(parts: Parts, chain: &HttpChain, connection: &ConnectionInfo) -
     } = parts;
     let refuse =
         |rule: BadRequest| Normalised::Answer(ErrorKind::BadRequest(rule).status(), ErrorKind::BadRequest(rule));
-    if version <= Version::HTTP_10 && !chain.manager.http1.accept_http10 {
+    if version <= Version::HTTP_10 && !manager.model.http1.accept_http10 {
         return Normalised::Answer(
             StatusCode::UPGRADE_REQUIRED,
             ErrorKind::BadRequest(BadRequest::Protocol),
@@ -54,11 +54,11 @@ pub fn normalise(parts: Parts, chain: &HttpChain, connection: &ConnectionInfo) -
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())
         .sum();
-    if bytes > chain.manager.header_bytes_max {
+    if bytes > manager.model.header_bytes_max {
         return refuse(BadRequest::HeadersTooLarge);
     }
-    let normalisation = Normalisation::of(&chain.manager, connection.local_addr.port());
-    let authority = match authority(&uri, &mut headers, version, chain) {
+    let normalisation = Normalisation::of(&manager.model, connection.local_addr.port());
+    let authority = match authority(&uri, &mut headers, version, manager) {
         Ok(authority) => authority,
         Err(rule) => return refuse(rule),
     };
@@ -108,7 +108,7 @@ fn authority(
     uri: &http::Uri,
     headers: &mut HeaderMap,
     version: Version,
-    chain: &HttpChain,
+    manager: &ConnectionManager,
 ) -> Result<HeaderValue, BadRequest> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let header = hosts.next().cloned();
@@ -129,8 +129,8 @@ fn authority(
         }
         return Ok(host);
     }
-    let default = chain
-        .manager
+    let default = manager
+        .model
         .http1
         .default_host_http10
         .as_ref()

@@ -28,7 +28,7 @@ use crate::model::route::{RequireTls, RouteAction};
 use crate::route::headers::{apply_to_response, ordered};
 use crate::route::rewrite;
 use crate::route::table::Found;
-use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::connection_manager::ConnectionManager;
 use crate::runtime::routes::{Chosen, CompiledRoutes};
 use crate::stream_info::request::{RequestHead, Scheme};
 use crate::stream_info::{Captured, RequestFacts, StreamInfo};
@@ -36,22 +36,22 @@ use crate::stream_info::{Captured, RequestFacts, StreamInfo};
 /// Serves one request. Never fails: what goes wrong becomes an answer.
 pub async fn serve(connection: Rc<HttpConnection>, request: Request<Incoming>) -> Response<ResponseBody> {
     // Stage 1: the configuration of this request, fixed until its end.
-    let chain = connection.chain();
+    let manager = connection.manager();
     let progress = Rc::new(Progress::default());
     let info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
-    chain.stats.begin();
-    let context = RequestContext::new(info, chain.clone(), connection.worker.clone(), progress);
+    manager.stats.begin();
+    let context = RequestContext::new(info, manager.clone(), connection.worker.clone(), progress);
 
     // Stages 2 to 5: an answer.
-    let answer = answer(&connection, &chain, request, context).await;
+    let answer = answer(&connection, &manager, request, context).await;
 
     // Stage 6: up the filters, to the client.
-    send(&chain, answer).await
+    send(&manager, answer).await
 }
 
 async fn answer(
     connection: &HttpConnection,
-    chain: &Arc<HttpChain>,
+    manager: &Arc<ConnectionManager>,
     mut request: Request<Incoming>,
     mut context: Box<RequestContext>,
 ) -> Reply {
@@ -61,7 +61,7 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let mut body = ClientBody::Direct(body);
     let facts = raw_facts(&parts);
-    let mut head = match normalise(parts, chain, &connection.info) {
+    let mut head = match normalise(parts, manager, &connection.info) {
         Normalised::Request(head) => head,
         Normalised::Redirect(path) => {
             context.info.request = Some(facts);
@@ -72,21 +72,21 @@ async fn answer(
             return refuse(status, kind, connection, context);
         }
     };
-    let client = headers::prepare_request(&mut head, &chain.manager, &connection.info, || worker.random());
-    if let Some(via) = &chain.via {
+    let client = headers::prepare_request(&mut head, &manager.model, &connection.info, || worker.random());
+    if let Some(via) = &manager.via {
         headers::append_to_list(&mut head.headers, &header::VIA, via);
     }
     if client != connection.info.remote_addr.ip() {
         context.info.remote_addr = (client, 0).into();
     }
 
-    if let Some(tracer) = &chain.tracer {
+    if let Some(tracer) = &manager.tracer {
         context.info.trace = Some(tracer.begin(&mut head.headers, || worker.random()));
     }
 
     // Stage 3: the route, and its cluster.
     let random = worker.random();
-    let routed = chain.routes.as_ref().and_then(|routes| {
+    let routed = manager.routes.as_ref().and_then(|routes| {
         let found = routes.table.find(&head, random)?;
         Some(Routed::new(routes, found, &head, worker.random()))
     });
@@ -95,7 +95,7 @@ async fn answer(
     }
 
     // Stage 4: down the filters before the router.
-    if !chain.filters.is_empty() {
+    if !manager.filters.is_empty() {
         let RequestContext {
             info,
             progress,
@@ -108,16 +108,16 @@ async fn answer(
             body: &mut body,
             patience: Patience {
                 begun: info.started_at,
-                arrival: chain.manager.request_timeout,
-                idle: chain.manager.stream_idle_timeout,
+                arrival: manager.model.request_timeout,
+                idle: manager.model.stream_idle_timeout,
             },
             info,
             progress,
             istio: &worker.istio,
             random: &worker.random,
         };
-        if let Some(answer) = chain.filters.on_request(filters, &mut pass).await {
-            return filtered(answer, &head, note(&head, chain, context));
+        if let Some(answer) = manager.filters.on_request(filters, &mut pass).await {
+            return filtered(answer, &head, note(&head, manager, context));
         }
     }
 
@@ -127,7 +127,7 @@ async fn answer(
     };
     if routed.needs_tls {
         let location = format!("https://{}{}", head.host(), head.path);
-        return redirect_to(&location, StatusCode::MOVED_PERMANENTLY, note(&head, chain, context));
+        return redirect_to(&location, StatusCode::MOVED_PERMANENTLY, note(&head, manager, context));
     }
     act(connection, routed, (head, body, on_upgrade), context).await
 }
@@ -194,34 +194,34 @@ async fn act(
     (head, body, on_upgrade): (RequestHead, ClientBody, OnUpgrade),
     context: Box<RequestContext>,
 ) -> Reply {
-    let chain = context.chain.clone();
+    let manager = context.manager.clone();
     let found = &routed.found;
     match &found.route.action {
         RouteAction::Direct(direct) => {
             if head.grpc {
                 let body = String::from_utf8_lossy(&direct.body).into_owned();
-                let context = note(&head, &chain, context);
+                let context = note(&head, &manager, context);
                 return respond::local(direct.status, body, Some(grpc_status_of(direct.status)), context);
             }
             let mut answer = HeaderMap::new();
             if !direct.body.is_empty() {
                 answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
             }
-            let mut context = note(&head, &chain, context);
+            let mut context = note(&head, &manager, context);
             context.info.details = Some("direct_response".into());
             mutate_local(&mut answer, found, &context);
             respond::with_body(direct.status, answer, direct.body.clone(), context)
         }
         RouteAction::Redirect(redirect) => {
             let location = rewrite::location(redirect, &found.route.matches.path, &head);
-            let context = note(&head, &chain, context);
+            let context = note(&head, &manager, context);
             let mut answer = HeaderMap::new();
             mutate_local(&mut answer, found, &context);
             redirect_with(answer, &location, redirect.status, context)
         }
         RouteAction::Forward(_) => {
             let exchange = Exchange {
-                chain: chain.clone(),
+                manager: manager.clone(),
                 routes: routed.routes.clone(),
                 host_index: found.host_index,
                 route_index: found.route_index,

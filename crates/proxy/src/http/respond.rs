@@ -12,7 +12,7 @@ use crate::model::http::{LocalReply, ServerHeader};
 use crate::model::route::HeaderMutations;
 use crate::observe::log_filter;
 use crate::route::headers::{add_to_response, apply_to_response};
-use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream_info::header_names;
 use crate::stream_info::request::RequestHead;
 
@@ -23,7 +23,7 @@ pub fn failure(error: &ProxyError, grpc: bool, mut context: Box<RequestContext>)
     if let Some(reason) = &error.reason {
         context.info.transport_failure = Some(reason.clone());
     }
-    let overloaded = error.kind == ErrorKind::Overflow && !context.chain.manager.suppress_envoy_headers;
+    let overloaded = error.kind == ErrorKind::Overflow && !context.manager.model.suppress_envoy_headers;
     let body = error.body(context.info.attempts > 1);
     let mut answer = local(
         error.kind.status(),
@@ -41,8 +41,8 @@ pub fn failure(error: &ProxyError, grpc: bool, mut context: Box<RequestContext>)
 
 /// Answers with what an error kind says.
 pub fn fail(kind: ErrorKind, head: &RequestHead, context: Box<RequestContext>) -> Reply {
-    let chain = context.chain.clone();
-    failure(&ProxyError::from(kind), head.grpc, note(head, &chain, context))
+    let manager = context.manager.clone();
+    failure(&ProxyError::from(kind), head.grpc, note(head, &manager, context))
 }
 
 /// An answer of the proxy's own with a text body. A gRPC client gets the status (`grpc`) and message its protocol wants.
@@ -70,10 +70,10 @@ pub fn with_body(
     body: bytes::Bytes,
     mut context: Box<RequestContext>,
 ) -> Reply {
-    let chain = context.chain.clone();
+    let manager = context.manager.clone();
     let mut headers = headers;
     context.info.response_code = status.as_u16();
-    let replies = &chain.manager.local_replies;
+    let replies = &manager.model.local_replies;
     let random = if replies.is_empty() { 0 } else { context.worker.random() };
     let fits = |reply: &&LocalReply| log_filter::passes(&reply.filter, &context.info, random);
     if let Some(reply) = replies.iter().find(fits) {
@@ -96,7 +96,7 @@ pub fn head(status: StatusCode, headers: &HeaderMap, context: &mut RequestContex
         context.info.grpc_status = grpc_status(headers);
     }
     context.info.response_headers.clear();
-    for name in &context.chain.kept.response {
+    for name in &context.manager.kept.response {
         if let Some(value) = headers.get(name) {
             context.info.response_headers.push((name.clone(), value.clone()));
         }
@@ -118,7 +118,7 @@ pub fn from_upstream(
     if let Some(count) = attempt_count {
         response.insert(header_names::ATTEMPT_COUNT, HeaderValue::from(count));
     }
-    if context.chain.manager.always_set_request_id_in_response
+    if context.manager.model.always_set_request_id_in_response
         && let Some(id) = request.headers.get(header_names::REQUEST_ID)
     {
         response.insert(header_names::REQUEST_ID, id.clone());
@@ -126,8 +126,8 @@ pub fn from_upstream(
 }
 
 /// `server` and `via`, which every answer has.
-pub fn common(response: &mut HeaderMap, chain: &HttpChain, upstream: bool) {
-    match (&chain.manager.server_header, &chain.server) {
+pub fn common(response: &mut HeaderMap, manager: &ConnectionManager, upstream: bool) {
+    match (&manager.model.server_header, &manager.server) {
         (ServerHeader::Overwrite(_), Some(name)) => {
             response.insert(header::SERVER, name.clone());
         }
@@ -139,7 +139,7 @@ pub fn common(response: &mut HeaderMap, chain: &HttpChain, upstream: bool) {
         }
         _ => {}
     }
-    if let Some(via) = &chain.via {
+    if let Some(via) = &manager.via {
         headers::append_to_list(response, &header::VIA, via);
     }
 }

@@ -8,20 +8,20 @@ use super::reply::{Reply, ReplyBody};
 use super::{respond, upgrade};
 use crate::filters::AnswerPass;
 use crate::filters::stages::Stages;
-use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::connection_manager::ConnectionManager;
 
 /// Longest body that becomes a gRPC message, Envoy's.
 const MESSAGE_BYTES_MAX: usize = 16 << 10;
 
 /// Sends an answer up the filters and gives it the form in which the client gets it.
-pub async fn send(chain: &HttpChain, reply: Reply) -> Response<ResponseBody> {
+pub async fn send(manager: &ConnectionManager, reply: Reply) -> Response<ResponseBody> {
     let (mut head, mut body) = reply.into_parts();
     let is_upstreams = body.is_upstreams();
-    let has_body = !chain.filters.is_empty() && body.has_body(head.status);
+    let has_body = !manager.filters.is_empty() && body.has_body(head.status);
     let mut stages = Stages::default();
     let mut body_is_message = false;
     if let Some(context) = body.context() {
-        if !chain.filters.is_empty() {
+        if !manager.filters.is_empty() {
             let context = &mut **context;
             let mut answer = AnswerPass {
                 status: &mut head.status,
@@ -31,10 +31,10 @@ pub async fn send(chain: &HttpChain, reply: Reply) -> Response<ResponseBody> {
                 body_is_message: false,
                 info: &mut context.info,
             };
-            chain.filters.on_answer(&mut context.filters, &mut answer).await;
+            manager.filters.on_answer(&mut context.filters, &mut answer).await;
             body_is_message = answer.body_is_message;
         }
-        respond::common(&mut head.headers, chain, is_upstreams);
+        respond::common(&mut head.headers, manager, is_upstreams);
         respond::head(head.status, &head.headers, context);
     }
     let body = match body {

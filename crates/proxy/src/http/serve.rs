@@ -16,7 +16,7 @@ use super::connection::{End, HttpConnection};
 use super::{request, respond};
 use crate::model::http::Codec;
 use crate::runtime::ChainRef;
-use crate::runtime::connection_manager::HttpChain;
+use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream::Stream;
 use crate::stream_info::connection::ConnectionInfo;
 use crate::worker::Worker;
@@ -29,42 +29,46 @@ pub async fn serve(
     stream: Stream,
     info: Rc<ConnectionInfo>,
     at: ChainRef,
-    (generation, chain): (u64, Arc<HttpChain>),
+    (generation, manager): (u64, Arc<ConnectionManager>),
     preface: bool,
     worker: Rc<Worker>,
 ) {
-    let http2 = match chain.manager.codec {
+    let http2 = match manager.model.codec {
         Codec::Http1 => false,
         Codec::Http2 => true,
         Codec::Auto => preface || stream.alpn().is_some_and(|protocol| protocol.ends_with(b"h2")),
     };
-    let connection = HttpConnection::new(info, at, (generation, chain.clone()), http2, worker);
-    chain.stats.connection_opened();
+    let connection = HttpConnection::new(info, at, (generation, manager.clone()), http2, worker);
+    manager.stats.connection_opened();
     let served = if http2 {
-        serve_http2(stream, &connection, &chain).await
+        serve_http2(stream, &connection, &manager).await
     } else {
-        serve_http1(stream, &connection, &chain).await
+        serve_http1(stream, &connection, &manager).await
     };
     if let Err(error) = served {
         tracing::debug!(peer = %connection.info.remote_addr, %error, "downstream connection ended");
     }
-    chain.stats.connection_closed();
+    manager.stats.connection_closed();
 }
 
-async fn serve_http1(stream: Stream, connection: &Rc<HttpConnection>, chain: &HttpChain) -> hyper::Result<()> {
+async fn serve_http1(
+    stream: Stream,
+    connection: &Rc<HttpConnection>,
+    manager: &ConnectionManager,
+) -> hyper::Result<()> {
     let mut builder = http1::Builder::new();
     builder
         .half_close(false)
         .keep_alive(true)
         .max_buf_size(
-            chain
-                .manager
+            manager
+                .model
                 .header_bytes_max
-                .clamp(8192, HTTP1_BUFFER_BYTES.max(chain.manager.header_bytes_max)),
+                .clamp(8192, HTTP1_BUFFER_BYTES.max(manager.model.header_bytes_max)),
         )
-        .max_headers(chain.manager.header_count_max as usize)
+        .max_headers(manager.model.header_count_max as usize)
         .timer(TokioTimer::new());
-    let timeout = chain.manager.request_headers_timeout;
+    let timeout = manager.model.request_headers_timeout;
     builder.header_read_timeout((!timeout.is_zero()).then_some(timeout));
     let service = connection.clone();
     let service = service_fn(move |message| answer(service.clone(), message));
@@ -84,15 +88,19 @@ async fn serve_http1(stream: Stream, connection: &Rc<HttpConnection>, chain: &Ht
     }
 }
 
-async fn serve_http2(stream: Stream, connection: &Rc<HttpConnection>, chain: &HttpChain) -> hyper::Result<()> {
-    let options = &chain.manager.http2;
+async fn serve_http2(
+    stream: Stream,
+    connection: &Rc<HttpConnection>,
+    manager: &ConnectionManager,
+) -> hyper::Result<()> {
+    let options = &manager.model.http2;
     let mut builder = http2::Builder::new(connection.worker.executor.clone());
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(options.concurrent_streams_max)
         .initial_stream_window_size(options.stream_window_bytes)
         .initial_connection_window_size(options.connection_window_bytes)
-        .max_header_list_size(u32::try_from(chain.manager.header_bytes_max).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(manager.model.header_bytes_max).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(64);
     if let Some(interval) = options.keepalive_interval {
         builder

@@ -61,7 +61,7 @@ impl Tunnel {
 
     async fn run(mut self, client: Upgraded, upstream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
         let mut client = TokioIo::new(client);
-        let idle = self.context.chain.manager.stream_idle_timeout;
+        let idle = self.context.manager.model.stream_idle_timeout;
         // How a tunnel ended is nobody's fault here: the other side has seen the same.
         let _ = copy::both_ways(&mut client, upstream, idle, &self.copied).await;
         self.context.complete();

@@ -174,7 +174,7 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
         }
         ActionRuntime::Tcp(tcp) => {
             drop(listener);
-            let tcp = worker.runtime.load().tcp_chain(&at).unwrap_or(tcp);
+            let tcp = worker.runtime.load().tcp_proxy(&at).unwrap_or(tcp);
             tcp::forward::serve(stream, info, tcp, worker).await;
         }
     }
@@ -199,11 +199,11 @@ async fn preface_of(
     let prefix = found.prefix.clone();
     match &chain.action {
         ActionRuntime::Http(http)
-            if chain.tls.is_none() && http.manager.codec == Codec::Auto && !found.plaintext_known =>
+            if chain.tls.is_none() && http.model.codec == Codec::Auto && !found.plaintext_known =>
         {
             // A client that has said nothing yet loses nothing when the process ends.
             let stop = worker.shutdown.token();
-            let reading = http2_preface(socket, prefix, http.manager.idle_timeout);
+            let reading = http2_preface(socket, prefix, http.model.idle_timeout);
             stop.run_until_cancelled(reading).await.transpose()
         }
         ActionRuntime::Http(_) | ActionRuntime::Tcp(_) => Ok(Some((prefix, known))),

@@ -18,9 +18,9 @@ use crate::stream_info::StreamInfo;
 
 /// A connection manager of a filter chain.
 #[derive(Debug)]
-pub struct HttpChain {
+pub struct ConnectionManager {
     /// Its configuration.
-    pub manager: HttpConnectionManager,
+    pub model: HttpConnectionManager,
     /// Routes; `None` until discovery delivered them.
     pub routes: Option<Arc<CompiledRoutes>>,
     /// Access logs.
@@ -50,12 +50,12 @@ pub struct KeptHeaders {
     pub response_trailers: Vec<HeaderName>,
 }
 
-// === impl HttpChain ===
+// === impl ConnectionManager ===
 
-impl HttpChain {
+impl ConnectionManager {
     /// Compiles a connection manager.
     pub fn new(
-        manager: HttpConnectionManager,
+        model: HttpConnectionManager,
         filters: FilterList,
         routes: Option<Arc<CompiledRoutes>>,
         logs: Vec<CompiledLog>,
@@ -63,7 +63,7 @@ impl HttpChain {
         stats: Arc<HttpStats>,
     ) -> Self {
         let mut kept = KeptHeaders::default();
-        for log in &manager.access_logs {
+        for log in &model.access_logs {
             kept.of_log(log);
         }
         if let Some(routes) = &routes {
@@ -71,19 +71,19 @@ impl HttpChain {
                 kept.of_format(format);
             }
         }
-        let of_filters = manager.filters.iter().flat_map(|listed| answer_formats(&listed.config));
+        let of_filters = model.filters.iter().flat_map(|listed| answer_formats(&listed.config));
         of_filters.for_each(|format| kept.of_format(format));
-        for reply in &manager.local_replies {
+        for reply in &model.local_replies {
             add(&mut kept.request, log_filter::headers_of(Some(&reply.filter)));
             reply.headers.iter().for_each(|add| kept.of_format(&add.value));
         }
-        let server = match &manager.server_header {
+        let server = match &model.server_header {
             ServerHeader::Overwrite(name) | ServerHeader::AppendIfAbsent(name) => HeaderValue::from_str(name).ok(),
             ServerHeader::PassThrough => None,
         };
-        let via = manager.via.as_ref().and_then(|via| HeaderValue::from_str(via).ok());
+        let via = model.via.as_ref().and_then(|via| HeaderValue::from_str(via).ok());
         Self {
-            manager,
+            model,
             routes,
             logs,
             tracer,

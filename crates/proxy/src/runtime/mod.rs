@@ -13,8 +13,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 
 use self::chain_match::ChainIndex;
-use self::connection_manager::HttpChain;
-use self::tcp_proxy::TcpChain;
+use self::connection_manager::ConnectionManager;
+use self::tcp_proxy::TcpProxy;
 use crate::model::listener::Listener;
 use crate::secrets::SecretStore;
 use crate::stats::ListenerStats;
@@ -69,9 +69,9 @@ pub struct ChainRuntime {
 #[derive(Clone, Debug)]
 pub enum ActionRuntime {
     /// Serves HTTP.
-    Http(Arc<HttpChain>),
+    Http(Arc<ConnectionManager>),
     /// Forwards bytes.
-    Tcp(Arc<TcpChain>),
+    Tcp(Arc<TcpProxy>),
 }
 
 /// Finds a chain again in a later generation.
@@ -158,7 +158,7 @@ impl Runtime {
     }
 
     /// The connection manager of a chain that a connection was accepted on.
-    pub fn http_chain(&self, at: &ChainRef) -> Option<Arc<HttpChain>> {
+    pub fn connection_manager(&self, at: &ChainRef) -> Option<Arc<ConnectionManager>> {
         match &self.chain(at)?.action {
             ActionRuntime::Http(chain) => Some(chain.clone()),
             ActionRuntime::Tcp(_) => None,
@@ -166,7 +166,7 @@ impl Runtime {
     }
 
     /// What forwards the bytes of a connection that was accepted on a chain.
-    pub fn tcp_chain(&self, at: &ChainRef) -> Option<Arc<TcpChain>> {
+    pub fn tcp_proxy(&self, at: &ChainRef) -> Option<Arc<TcpProxy>> {
         match &self.chain(at)?.action {
             ActionRuntime::Tcp(chain) => Some(chain.clone()),
             ActionRuntime::Http(_) => None,

@@ -2,34 +2,38 @@
 
 use std::sync::Arc;
 
-use crate::model::listener::TcpProxy;
+use crate::model::listener as model;
 use crate::observe::access_log::CompiledLog;
 use crate::upstream::cluster::Cluster;
 
 /// A TCP proxy of a filter chain.
 #[derive(Debug)]
-pub struct TcpChain {
+pub struct TcpProxy {
     /// Its configuration.
-    pub proxy: TcpProxy,
+    pub model: model::TcpProxy,
     /// Access logs.
     pub logs: Vec<CompiledLog>,
     /// Sums of weights with their clusters; `None` where one does not exist.
     targets: Vec<(u64, Option<Arc<Cluster>>)>,
 }
 
-// === impl TcpChain ===
+// === impl TcpProxy ===
 
-impl TcpChain {
+impl TcpProxy {
     /// Looks the clusters up.
-    pub fn new(proxy: TcpProxy, logs: Vec<CompiledLog>, find: impl Fn(&Arc<str>) -> Option<Arc<Cluster>>) -> Self {
+    pub fn new(
+        model: model::TcpProxy,
+        logs: Vec<CompiledLog>,
+        find: impl Fn(&Arc<str>) -> Option<Arc<Cluster>>,
+    ) -> Self {
         let mut sum = 0;
-        let targets = proxy.clusters.iter().map(|target| {
+        let targets = model.clusters.iter().map(|target| {
             sum += u64::from(target.weight);
             (sum, find(&target.cluster))
         });
         Self {
             targets: targets.collect(),
-            proxy,
+            model,
             logs,
         }
     }

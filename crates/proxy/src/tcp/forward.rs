@@ -10,7 +10,7 @@ use super::copy::{self, Copied};
 use super::meter::Meter;
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::model::cluster::Discovery;
-use crate::runtime::tcp_proxy::TcpChain;
+use crate::runtime::tcp_proxy::TcpProxy;
 use crate::stream::Stream;
 use crate::stream_info::StreamInfo;
 use crate::stream_info::connection::ConnectionInfo;
@@ -21,10 +21,10 @@ use crate::upstream::limits::{Guard, Resource};
 use crate::worker::Worker;
 
 /// Forwards a connection to its end and logs it.
-pub async fn serve(mut client: Stream, connection: Rc<ConnectionInfo>, chain: Arc<TcpChain>, worker: Rc<Worker>) {
+pub async fn serve(mut client: Stream, connection: Rc<ConnectionInfo>, proxy: Arc<TcpProxy>, worker: Rc<Worker>) {
     let mut info = StreamInfo::new(connection, Instant::now(), SystemTime::now());
-    let mut meter = Meter::new(chain.proxy.istio_stats);
-    if let Err(error) = forward(&mut client, &chain, &worker, &mut info, &mut meter).await {
+    let mut meter = Meter::new(proxy.model.istio_stats);
+    if let Err(error) = forward(&mut client, &proxy, &worker, &mut info, &mut meter).await {
         info.flags.insert(error.kind.flag());
         if error.kind == ErrorKind::StreamDurationExceeded {
             info.flags.insert(ResponseFlags::DURATION_TIMEOUT);
@@ -37,28 +37,28 @@ pub async fn serve(mut client: Stream, connection: Rc<ConnectionInfo>, chain: Ar
     }
     info.finished_at = Some(Instant::now());
     meter.open(&info, &worker);
-    for log in &chain.logs {
+    for log in &proxy.logs {
         log.write(&info, &worker.log, &worker.random);
     }
 }
 
 async fn forward(
     client: &mut Stream,
-    chain: &TcpChain,
+    proxy: &TcpProxy,
     worker: &Worker,
     info: &mut StreamInfo,
     meter: &mut Meter,
 ) -> Result<(), ProxyError> {
     let not_found = ErrorKind::ClusterNotFound(http::StatusCode::SERVICE_UNAVAILABLE);
-    let cluster = chain.choose(worker.random()).ok_or(not_found)?;
+    let cluster = proxy.choose(worker.random()).ok_or(not_found)?;
     info.upstream_cluster = Some(cluster.model.clone());
-    let (mut upstream, _guard) = connect_upstream(cluster, chain, worker, info).await?;
+    let (mut upstream, _guard) = connect_upstream(cluster, proxy, worker, info).await?;
     info.upstream_local = upstream.socket().and_then(|socket| socket.local_addr().ok());
     meter.open(info, worker);
     let copied = Copied::default();
-    let copying = copy::both_ways(client, &mut upstream, chain.proxy.idle_timeout, &copied);
+    let copying = copy::both_ways(client, &mut upstream, proxy.model.idle_timeout, &copied);
     let copying = meter.follow(copying, &copied);
-    let in_time = match chain.proxy.duration_max {
+    let in_time = match proxy.model.duration_max {
         None => {
             // How a stream ended is nobody's fault here: the other side has seen the same.
             let _ = copying.await;
@@ -78,7 +78,7 @@ async fn forward(
 /// Tries endpoints until one connects, as often as the proxy says.
 async fn connect_upstream(
     cluster: &Arc<Cluster>,
-    chain: &TcpChain,
+    proxy: &TcpProxy,
     worker: &Worker,
     info: &mut StreamInfo,
 ) -> Result<(Stream, Guard), ProxyError> {
@@ -88,7 +88,7 @@ async fn connect_upstream(
         .take(Resource::Connection, limits)
         .ok_or(ErrorKind::Overflow)?;
     let mut last = ProxyError::from(ErrorKind::NoHealthyUpstream);
-    for attempt in 1..=chain.proxy.connect_attempts_max {
+    for attempt in 1..=proxy.model.connect_attempts_max {
         info.attempts = attempt;
         cluster.state.stats().connecting();
         let endpoint = if let Discovery::OriginalDst { port_override, .. } = &cluster.model.discovery {
@@ -103,7 +103,7 @@ async fn connect_upstream(
         };
         info.upstream_host = Some(endpoint.text.clone());
         info.upstream_workload = endpoint.model.workload.clone();
-        let protocols = &chain.proxy.upstream_alpn;
+        let protocols = &proxy.model.upstream_alpn;
         match connect::with_protocols(&cluster.model, &endpoint, None, protocols).await {
             Ok(stream) => {
                 let own = endpoint.tls.as_ref().and_then(|context| context.local_uri_san());
