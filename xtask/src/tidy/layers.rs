@@ -9,10 +9,13 @@ use super::source::{Finding, Source};
 const TABLES: &str = "ARCHITECTURE.md";
 
 /// Crates whose modules have a table, under a heading of their name.
-const LAYERED: &[&str] = &["meshctl", "pilot"];
+const LAYERED: &[&str] = &["meshctl", "pilot", "proxy"];
 
 /// Files that are no modules: they declare them, or start the program.
 const ROOTS: &[&str] = &["lib", "main"];
+
+/// How deep files that are taken in by `#[path]` take in others.
+const PATHS_DEEP: usize = 4;
 
 /// One row of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,27 +122,61 @@ fn rows(text: &str, name: &str) -> Vec<Row> {
 
 /// What the modules below a folder use of each other, tests left out.
 fn uses<'a>(sources: &'a [Source], folder: &str) -> Uses<'a> {
-    let module = |source: &Source| {
-        let top = source.path.strip_prefix(folder)?.split('/').next()?;
-        let top = top.strip_suffix(".rs").unwrap_or(top);
-        (!ROOTS.contains(&top)).then(|| top.to_owned())
-    };
-    let mut uses: Uses<'_> = sources
-        .iter()
-        .filter_map(&module)
-        .map(|top| (top, BTreeMap::new()))
-        .collect();
-    let modules: BTreeSet<String> = uses.keys().cloned().collect();
+    let owners = owners(sources, folder);
+    let mut uses: Uses<'_> = owners.values().map(|top| (top.clone(), BTreeMap::new())).collect();
     for source in sources {
-        let Some(top) = module(source) else { continue };
-        let of_module = uses.entry(top.clone()).or_default();
+        let Some(top) = owners.get(&source.path) else { continue };
         for (line, other) in used_names(source) {
-            if other != top && modules.contains(&other) {
+            if other != *top && uses.contains_key(&other) {
+                let of_module = uses.entry(top.clone()).or_default();
                 of_module.entry(other).or_insert((source, line));
             }
         }
     }
     uses
+}
+
+/// The module that every file below a folder belongs to: that of its place, or the one that takes it in by `#[path]`.
+fn owners(sources: &[Source], folder: &str) -> BTreeMap<String, String> {
+    let of_place = |source: &Source| {
+        let top = source.path.strip_prefix(folder)?.split('/').next()?;
+        let top = top.strip_suffix(".rs").unwrap_or(top);
+        (!ROOTS.contains(&top)).then(|| (source.path.clone(), top.to_owned()))
+    };
+    let mut owners: BTreeMap<String, String> = sources.iter().filter_map(of_place).collect();
+    for _ in 0..PATHS_DEEP {
+        let mut taken = Vec::new();
+        for source in sources {
+            let Some(owner) = owners.get(&source.path) else {
+                continue;
+            };
+            taken.extend(files_by_path(source).map(|path| (path, owner.clone())));
+        }
+        for (path, owner) in taken {
+            owners.entry(path).and_modify(|known| *known = owner);
+        }
+    }
+    owners
+}
+
+/// Files that a file takes in by `#[path]`.
+fn files_by_path(source: &Source) -> impl Iterator<Item = String> {
+    let names = source
+        .text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("#[path = \"")?.strip_suffix("\"]"));
+    names.map(|name| {
+        let mut parts: Vec<&str> = source.path.split('/').collect();
+        parts.pop();
+        for part in name.split('/') {
+            if part == ".." {
+                parts.pop();
+            } else {
+                parts.push(part);
+            }
+        }
+        parts.join("/")
+    })
 }
 
 /// The first name behind every `crate::`, and every name of the first level behind `crate::{`, with lines.
@@ -267,6 +304,32 @@ mod tests {
             "",
             "use crate::low::A;\n",
             &["ARCHITECTURE.md:5 c has no module gone"],
+        );
+    }
+
+    #[test]
+    fn a_file_belongs_to_whoever_takes_it_in() {
+        let sources = [
+            Source::new(
+                "crates/c/src/low/mod.rs",
+                "#[path = \"../high/config.rs\"]\npub mod high;\n",
+            ),
+            Source::new("crates/c/src/high/mod.rs", "use crate::low::A;\n"),
+            Source::new(
+                "crates/c/src/high/config.rs",
+                "#[path = \"a/config.rs\"]\npub mod a;\nuse crate::low::B;\n",
+            ),
+            Source::new("crates/c/src/high/a/config.rs", "\nuse crate::high::C;\n"),
+        ];
+        let found = compare("c", &rows(TABLE, "c"), &uses(&sources, "crates/c/src/"));
+        let found: Vec<String> = found
+            .iter()
+            .map(|f| format!("{}:{} {}", f.path, f.line, f.message))
+            .collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(
+            found[0].starts_with("crates/c/src/high/a/config.rs:2 low may not use high"),
+            "{found:?}"
         );
     }
 
