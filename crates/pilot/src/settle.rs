@@ -3,11 +3,12 @@
 //! Objects that belong together come one after the other, and a Secret only after the Gateway that names it: for a moment each of
 //! them refers to something that is not there. No clock, no tasks: the time is an argument.
 
+#![expect(clippy::disallowed_types, reason = "no clock is read here that a test would pause")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::Instant;
 use weft_api::diagnostic::Diagnostic;
 
 /// How long findings wait.

@@ -108,7 +108,10 @@ impl State {
             return old;
         };
         let moved = !new.inputs.same_configuration(&old.inputs);
-        new.told = keep(self.settling.told(&new.diagnostics, moved, now), Some(&old.told));
+        new.told = keep(
+            self.settling.told(&new.diagnostics, moved, now.into_std()),
+            Some(&old.told),
+        );
         let same_findings = Arc::ptr_eq(&new.source_diagnostics, &old.source_diagnostics)
             && Arc::ptr_eq(&new.diagnostics, &old.diagnostics)
             && Arc::ptr_eq(&new.told, &old.told);
@@ -123,7 +126,7 @@ impl State {
 
     /// When a finding is to be told, if nothing comes before.
     pub fn tell_at(&self) -> Option<Instant> {
-        self.settling.next()
+        self.settling.next().map(Instant::from_std)
     }
 }
 
@@ -204,7 +207,7 @@ impl Store {
             return;
         }
         let snapshot = self.state.snapshot(Instant::now());
-        snapshot.published.get_or_init(Instant::now);
+        snapshot.published.get_or_init(|| Instant::now().into_std());
         self.snapshots.send_if_modified(|published| {
             let news = published.generation != snapshot.generation;
             if news {

@@ -26,8 +26,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+#[expect(clippy::disallowed_types, reason = "it is told, no clock is read")]
+use std::time::Instant;
 
-use tokio::time::Instant;
 use weft_api::diagnostic::Diagnostic;
 use weft_api::mesh_config::{LogEncoding, MeshConfig};
 use weft_api::sidecar::OutboundPolicy;
@@ -137,6 +138,7 @@ pub struct MeshSnapshot {
     /// Findings of the sources (syntax, fields, files), set by the store.
     pub source_diagnostics: Arc<Vec<Diagnostic>>,
     /// When proxies could see it first, set by the store.
+    #[expect(clippy::disallowed_types, reason = "it is told, no clock is read")]
     pub published: OnceLock<Instant>,
 }
 

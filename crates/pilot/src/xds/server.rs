@@ -292,7 +292,7 @@ impl Session {
         let Some(node) = self.node.clone() else {
             return Vec::new();
         };
-        let born = snapshot.published.get().copied();
+        let born = snapshot.published.get().copied().map(Instant::from_std);
         let is_new = self
             .generated
             .as_ref()
