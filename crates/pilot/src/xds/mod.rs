@@ -2,6 +2,7 @@
 
 pub mod identities;
 mod message;
+mod node;
 mod scopes;
 pub mod server;
 pub mod stream;

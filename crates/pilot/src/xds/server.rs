@@ -21,11 +21,12 @@ use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service
 
 use super::identities::Identities;
 use super::message::{read_delta, read_sotw, write_delta, write_sotw};
+use super::node::{self, NodeError};
 use super::scopes::Cache;
 use super::stream::{Mode, Progress, Push, Request, TypeStream};
 use crate::generate::{Generated, compose};
 use crate::metrics::Metrics;
-use crate::node::{NodeError, ProxyNode};
+use crate::node::ProxyNode;
 use crate::resource::{KINDS, Kind};
 use crate::snapshot::MeshSnapshot;
 use crate::view::{ProxySettings, ProxyView};
@@ -235,9 +236,9 @@ impl Session {
 
     fn request(&mut self, type_url: &str, node: Option<&Node>, request: &Request) -> Result<(), NodeError> {
         if self.node.is_none() {
-            let node = ProxyNode::parse(node)?;
+            let node = node::read(node)?;
             if let Some(certificate) = self.peer.as_ref().and_then(|peer| peer.identity.as_ref()) {
-                node.check_identity(certificate)?;
+                node::check_identity(&node, certificate)?;
                 self.check_account(&node, certificate)?;
             }
             tracing::info!(node = %node.id, mode = ?self.mode, "proxy connected");
