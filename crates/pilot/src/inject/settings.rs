@@ -86,7 +86,7 @@ impl Default for Settings {
             discovery_address: "weft-pilot.weft-system.svc:15012".to_owned(),
             discovery_account: "weft-system/weft-pilot".to_owned(),
             ca_address: "weft-citadel.weft-system.svc:15012".to_owned(),
-            trust_domain: weft_base::identity::DEFAULT_TRUST_DOMAIN.to_owned(),
+            trust_domain: "cluster.local".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             cluster_id: "Kubernetes".to_owned(),
             network: String::new(),

@@ -44,7 +44,7 @@ pub use self::inputs::{Answer, ByName, Credentials, Inputs};
 pub use self::peer_authentication::PeerAuthentications;
 pub use self::service::{MeshService, Origin, ServiceKey, ServiceKind, ServicePort};
 pub use self::services::Services;
-pub(crate) use self::share::keep;
+pub use self::share::keep;
 pub use self::sidecars::Sidecars;
 pub use self::virtual_services::{GatewayRef, MeshVirtualService, VirtualServices};
 pub use self::workloads::{Interception, Workload, WorkloadKey, WorkloadPort, Workloads};

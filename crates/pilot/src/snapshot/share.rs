@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The old `Arc` if its value equals the new one.
-pub(crate) fn keep<T: PartialEq>(new: T, old: Option<&Arc<T>>) -> Arc<T> {
+pub fn keep<T: PartialEq>(new: T, old: Option<&Arc<T>>) -> Arc<T> {
     match old {
         Some(old) if **old == new => Arc::clone(old),
         _ => Arc::new(new),

@@ -16,39 +16,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use weft_base::shutdown::Shutdown;
 
+use super::configurations::{Configurations, VALIDATION};
+
 /// Name under which the fields are owned.
 const FIELD_MANAGER: &str = "weft-pilot";
 
-/// Name of the webhook that refuses broken objects of the mesh's own kinds.
-pub const VALIDATION: &str = "validation.weft.mesh";
-
 /// How often what the watch may have missed is looked at again.
 const RECHECK: Duration = Duration::from_secs(60);
-
-/// The configurations of one revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Configurations {
-    /// Name of the MutatingWebhookConfiguration.
-    pub injector: String,
-    /// Name of the ValidatingWebhookConfiguration.
-    pub validator: String,
-}
-
-// === impl Configurations ===
-
-impl Configurations {
-    /// Those that the installer makes for a revision.
-    pub fn of_revision(revision: &str) -> Self {
-        let suffix = match revision {
-            "default" => String::new(),
-            revision => format!("-{revision}"),
-        };
-        Self {
-            injector: format!("weft-sidecar-injector{suffix}"),
-            validator: format!("weft-validator{suffix}"),
-        }
-    }
-}
 
 /// Keeps the bundles of both configurations at `roots`, a PEM text, until `shutdown` starts.
 pub fn keep(client: Client, names: &Configurations, roots: watch::Receiver<Option<String>>, shutdown: &Shutdown) {
@@ -176,11 +150,5 @@ mod tests {
         );
         let good = json!({"webhooks": [{"name": VALIDATION, "clientConfig": {"caBundle": "bmV3"}}]});
         assert_eq!(repairs(&good, "bmV3", None), None);
-    }
-
-    #[test]
-    fn configurations_have_the_revision_in_their_names() {
-        assert_eq!(Configurations::of_revision("default").injector, "weft-sidecar-injector");
-        assert_eq!(Configurations::of_revision("canary").validator, "weft-validator-canary");
     }
 }

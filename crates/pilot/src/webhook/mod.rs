@@ -3,6 +3,7 @@
 //! The API server waits for every answer, so bodies, connections and times are bounded.
 
 mod bundle;
+mod configurations;
 mod review;
 mod server;
 mod start;
@@ -24,7 +25,8 @@ use self::review::{Answer, Review};
 use crate::inject::{Outcome, Scope, Settings, inject, patch};
 use crate::snapshot::MeshSnapshot;
 
-pub use self::bundle::{Configurations, VALIDATION, keep as keep_bundle};
+pub use self::bundle::keep as keep_bundle;
+pub use self::configurations::{Configurations, VALIDATION};
 pub use self::server::{serve, server_config};
 pub use self::start::start;
 pub use self::validate::validate;

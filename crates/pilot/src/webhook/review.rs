@@ -14,7 +14,7 @@ const WARNINGS_MAX: usize = 16;
 /// One question.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Review {
+pub struct Review {
     api_version: String,
     kind: String,
     request: Request,
@@ -56,7 +56,8 @@ struct Status {
 // === impl Review ===
 
 impl Review {
-    pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
+    /// Reads a body; the error says what is wrong with it.
+    pub fn parse(body: &[u8]) -> Result<Self, String> {
         let review: Self =
             serde_json::from_slice(body).map_err(|error| format!("this is not an AdmissionReview: {error}\n"))?;
         if review.kind != "AdmissionReview" || review.api_version != "admission.k8s.io/v1" {
@@ -68,21 +69,23 @@ impl Review {
         Ok(review)
     }
 
-    pub(super) fn object(&self) -> Option<&Value> {
+    /// The object that is to be stored.
+    pub fn object(&self) -> Option<&Value> {
         self.request.object.as_ref().filter(|object| object.is_object())
     }
 
-    pub(super) fn namespace(&self) -> &str {
+    /// Namespace of the object; empty where it has none.
+    pub fn namespace(&self) -> &str {
         &self.request.namespace
     }
 
     /// What goes away is always let go.
-    pub(super) fn is_deletion(&self) -> bool {
+    pub fn is_deletion(&self) -> bool {
         self.request.operation == "DELETE"
     }
 
     /// The review that goes back.
-    pub(super) fn answered(&self, answer: Answer) -> Value {
+    pub fn answered(&self, answer: Answer) -> Value {
         let mut response = json!(answer);
         response["uid"] = Value::String(self.request.uid.clone());
         json!({"apiVersion": self.api_version, "kind": self.kind, "response": response})
@@ -92,14 +95,16 @@ impl Review {
 // === impl Answer ===
 
 impl Answer {
-    pub(super) fn allowed() -> Self {
+    /// The object may be stored.
+    pub fn allowed() -> Self {
         Self {
             allowed: true,
             ..Self::default()
         }
     }
 
-    pub(super) fn refused(message: String) -> Self {
+    /// It may not, for this reason.
+    pub fn refused(message: String) -> Self {
         Self {
             status: Some(Status {
                 // For 422 kubectl shows the causes of the status and not its message.
@@ -111,7 +116,8 @@ impl Answer {
         }
     }
 
-    pub(super) fn patched(operations: &[u8], warnings: Vec<String>) -> Self {
+    /// It may be stored with these operations done, a JSON patch.
+    pub fn patched(operations: &[u8], warnings: Vec<String>) -> Self {
         Self {
             allowed: true,
             patch_type: Some("JSONPatch"),
@@ -122,7 +128,8 @@ impl Answer {
     }
 
     /// The same with warnings, cut to what the API server shows.
-    pub(super) fn with_warnings(mut self, warnings: Vec<String>) -> Self {
+    #[must_use]
+    pub fn with_warnings(mut self, warnings: Vec<String>) -> Self {
         self.warnings = warnings;
         self.warnings.truncate(WARNINGS_MAX);
         for warning in &mut self.warnings {
