@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use weft_pilot::inject::{Settings, inject_documents};
+use weft_mesh::inject::{Settings, inject_documents};
 
 use crate::exit::{Exit, Failure};
 use crate::{input, output};

@@ -14,13 +14,13 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use weft_api::resource::Resource;
+use weft_mesh::generate::{Generated, generate};
+use weft_mesh::resource::layer::Resources;
+use weft_mesh::resource::{self, KINDS, Kind};
+use weft_mesh::snapshot::MeshSnapshot;
+use weft_mesh::view::{ProxySettings, ProxyView};
 use weft_proto::descriptors;
 
-use crate::generate::{Generated, generate};
-use crate::resource::layer::Resources;
-use crate::resource::{self, KINDS, Kind};
-use crate::snapshot::MeshSnapshot;
-use crate::view::{ProxySettings, ProxyView};
 use crate::xds::server::{Connected, Connections};
 
 /// What the pages report on.
@@ -102,8 +102,8 @@ async fn syncz(State(debug): State<Debug>) -> Json<Value> {
         json!({
             "proxy": format!("{}.{}", proxy.node.pod, proxy.node.namespace),
             "proxy_type": match proxy.node.role {
-                crate::node::Role::Sidecar => "sidecar",
-                crate::node::Role::Router => "router",
+                weft_mesh::node::Role::Sidecar => "sidecar",
+                weft_mesh::node::Role::Router => "router",
             },
             "cluster_id": "Kubernetes",
             "istio_version": proxy.node.version,
@@ -122,7 +122,7 @@ async fn syncz(State(debug): State<Debug>) -> Json<Value> {
 /// Services with their ready endpoints.
 async fn registryz(State(debug): State<Debug>) -> Json<Value> {
     let snapshot = debug.snapshots.borrow().clone();
-    let service = |service: &Arc<crate::snapshot::MeshService>| {
+    let service = |service: &Arc<weft_mesh::snapshot::MeshService>| {
         let ready = snapshot.endpoints.of(&service.key);
         let ports = service.ports.iter().map(|port| {
             let endpoints = ready.map(|ready| ready.port(port.port)).unwrap_or_default();
@@ -278,9 +278,9 @@ fn moment(time: std::time::SystemTime) -> String {
     OffsetDateTime::from(time).format(&Rfc3339).unwrap_or_default()
 }
 
-fn address(address: &crate::snapshot::EndpointAddress) -> String {
+fn address(address: &weft_mesh::snapshot::EndpointAddress) -> String {
     match address {
-        crate::snapshot::EndpointAddress::Ip(ip) => ip.to_string(),
-        crate::snapshot::EndpointAddress::Name(name) => name.to_string(),
+        weft_mesh::snapshot::EndpointAddress::Ip(ip) => ip.to_string(),
+        weft_mesh::snapshot::EndpointAddress::Name(name) => name.to_string(),
     }
 }

@@ -19,8 +19,8 @@ use weft_api::meta::{Kind, ObjectKey};
 use weft_api::parse::parse_json;
 use weft_api::resource::Resource;
 use weft_base::kubernetes::is_status;
+use weft_mesh::snapshot::MeshSnapshot;
 
-use crate::snapshot::MeshSnapshot;
 use crate::source::kube::{Served, document, scoped_api};
 
 /// Pause between two objects.
@@ -310,7 +310,7 @@ fn message_of(found: &Diagnostic) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::snapshot::{Inputs, MeshSettings, build};
+    use weft_mesh::snapshot::{Inputs, MeshSettings, build};
 
     fn finding(severity: Severity, message: &str) -> Diagnostic {
         Diagnostic {

@@ -8,10 +8,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use weft_api::diagnostic::{Diagnostic, Severity};
 use weft_base::shutdown::Shutdown;
+use weft_mesh::settle::{Patience, Settling};
+use weft_mesh::snapshot::keep;
+use weft_mesh::snapshot::{Change, Inputs, MeshSettings, MeshSnapshot, build};
 
-use crate::settle::{Patience, Settling};
-use crate::snapshot::keep;
-use crate::snapshot::{Change, Inputs, MeshSettings, MeshSnapshot, build};
 use crate::source::SourceEvent;
 
 /// Events that wait for the store; sources wait when it is full.

@@ -22,8 +22,8 @@ use tokio_rustls::client::TlsStream;
 use weft_base::shutdown::Shutdown;
 use weft_base::tls;
 use weft_base::workload::WorkloadIdentity;
-use weft_pilot::inject::Settings;
-use weft_pilot::snapshot::{Inputs, MeshSettings, MeshSnapshot, build};
+use weft_mesh::inject::Settings;
+use weft_mesh::snapshot::{Inputs, MeshSettings, MeshSnapshot, build};
 use weft_pilot::webhook::{Webhooks, serve, server_config};
 
 const NAME: &str = "weft-pilot.weft-system.svc";

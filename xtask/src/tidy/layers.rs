@@ -9,7 +9,7 @@ use super::source::{Finding, Source};
 const TABLES: &str = "ARCHITECTURE.md";
 
 /// Crates whose modules have a table, under a heading of their name.
-const LAYERED: &[&str] = &["meshctl", "pilot", "proxy"];
+const LAYERED: &[&str] = &["mesh", "meshctl", "pilot", "proxy"];
 
 /// Files that are no modules: they declare them, or start the program.
 const ROOTS: &[&str] = &["lib", "main"];

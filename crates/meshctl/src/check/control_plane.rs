@@ -9,7 +9,7 @@ use k8s_openapi::api::admissionregistration::v1::{
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
-use weft_pilot::webhook::Configurations;
+use weft_mesh::admission::Configurations;
 
 use crate::cluster::{Component, components};
 use crate::install::{Finding, Mark, OWNED, Pilot};

@@ -8,7 +8,7 @@ use kube::core::DynamicObject;
 use serde_json::json;
 use weft_api::diagnostic::{Diagnostic, Severity, code};
 use weft_api::parse::parse_json;
-use weft_pilot::snapshot::{Inputs, MeshSettings, build};
+use weft_mesh::snapshot::{Inputs, MeshSettings, build};
 
 use super::NAMED_MAX;
 use crate::install::{Finding, Mark};

@@ -11,7 +11,7 @@ use kube::api::{Api, ListParams};
 use kube::core::{Selector, SelectorExt};
 use kube::{Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
-use weft_pilot::inject::{Decision, Scope, Settings, decide};
+use weft_mesh::inject::{Decision, Scope, Settings, decide};
 
 use super::NAMED_MAX;
 use crate::cluster::{PROXY_CONTAINER, all, containers, stuck, trouble_of};

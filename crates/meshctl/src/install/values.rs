@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use weft_pilot::inject::{Resources, Settings};
+use weft_mesh::inject::{Resources, Settings};
 
 use crate::exit::Failure;
 

@@ -4,7 +4,7 @@ use weft_api::local_mesh::DataPlane;
 use weft_api::matching::StringMatch;
 use weft_api::protocol::Protocol;
 use weft_api::virtual_service::{HttpMatch, HttpRoute};
-use weft_pilot::snapshot::{GatewayRef, MeshService, MeshSnapshot, MeshVirtualService, ServiceKind};
+use weft_mesh::snapshot::{GatewayRef, MeshService, MeshSnapshot, MeshVirtualService, ServiceKind};
 
 use crate::up::commands::local;
 use crate::up::plan::{Member, Role};
@@ -133,7 +133,7 @@ fn path_of_match(found: &HttpMatch) -> Option<String> {
 mod tests {
     use std::sync::Arc;
 
-    use weft_pilot::snapshot::{Inputs, MeshSettings, build};
+    use weft_mesh::snapshot::{Inputs, MeshSettings, build};
 
     use super::*;
     use crate::up::plan::{GatewayPort, Workload, WorkloadPort};

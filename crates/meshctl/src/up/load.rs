@@ -10,7 +10,7 @@ use weft_api::local_mesh::LocalMesh;
 use weft_api::meta::{Kind, Object};
 use weft_api::parse::{Parsed, parse};
 use weft_api::resource::Resource;
-use weft_pilot::snapshot::{Inputs, MeshSettings, MeshSnapshot, build};
+use weft_mesh::snapshot::{Inputs, MeshSettings, MeshSnapshot, build};
 
 use crate::exit::Failure;
 use crate::output;

@@ -11,8 +11,7 @@ use weft_api::diagnostic::Diagnostic;
 use weft_api::meta::ObjectKey;
 use weft_api::resource::Resource;
 use weft_api::stand_in::meaning;
-
-use crate::snapshot::Credentials;
+use weft_mesh::snapshot::Credentials;
 
 /// What changed at a source since its last event.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

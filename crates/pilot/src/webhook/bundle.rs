@@ -15,8 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use weft_base::shutdown::Shutdown;
-
-use super::configurations::{Configurations, VALIDATION};
+use weft_mesh::admission::{Configurations, VALIDATION};
 
 /// Name under which the fields are owned.
 const FIELD_MANAGER: &str = "weft-pilot";

@@ -3,11 +3,8 @@
 //! The API server waits for every answer, so bodies, connections and times are bounded.
 
 mod bundle;
-mod configurations;
-mod review;
 mod server;
 mod start;
-mod validate;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +17,13 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
-
-use self::review::{Answer, Review};
-use crate::inject::{Outcome, Scope, Settings, inject, patch};
-use crate::snapshot::MeshSnapshot;
+use weft_mesh::admission::{Answer, Review, validate};
+use weft_mesh::inject::{Outcome, Scope, Settings, inject, patch};
+use weft_mesh::snapshot::MeshSnapshot;
 
 pub use self::bundle::keep as keep_bundle;
-pub use self::configurations::{Configurations, VALIDATION};
 pub use self::server::{serve, server_config};
 pub use self::start::start;
-pub use self::validate::validate;
 
 /// Largest body: the API server's own limit of an object is 3 MiB, and a review may hold the object twice.
 const BODY_BYTES_MAX: usize = 7 << 20;

@@ -9,11 +9,12 @@ use tokio::sync::watch;
 use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
 use weft_base::workload::IdentityWatch;
+use weft_mesh::admission::Configurations;
+use weft_mesh::inject::Settings;
+use weft_mesh::snapshot::MeshSnapshot;
 
-use super::{Configurations, Webhooks, keep_bundle, serve, server_config};
+use super::{Webhooks, keep_bundle, serve, server_config};
 use crate::config::Config;
-use crate::inject::Settings;
-use crate::snapshot::MeshSnapshot;
 
 /// The API server's client, the certificate of this process, and the mesh.
 type Parts = (Client, IdentityWatch, watch::Receiver<Arc<MeshSnapshot>>);
@@ -61,9 +62,9 @@ fn read_settings(path: &Path) -> Result<Settings> {
 #[cfg(test)]
 mod tests {
     use weft_base::identity::DEFAULT_TRUST_DOMAIN;
+    use weft_mesh::snapshot::MeshSettings;
 
     use super::*;
-    use crate::snapshot::MeshSettings;
 
     #[test]
     fn settings_have_the_trust_domain_of_identities() {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use weft_mesh::resource::{Kind, Resource};
 use weft_proto::xds::envoy::config::core::v3::Node;
 use weft_proto::xds::envoy::service::discovery::v3 as pb;
 use weft_proto::xds::google::protobuf::Any;
 
 use super::stream::{Push, Request};
-use crate::resource::{Kind, Resource};
 
 fn texts(names: Vec<String>) -> Vec<Arc<str>> {
     names.into_iter().map(Arc::from).collect()

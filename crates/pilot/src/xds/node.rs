@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use weft_api::meta::Labels;
 use weft_base::identity::SpiffeId;
+use weft_mesh::node::{Dialect, ProxyNode, Role};
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::google::protobuf as pb;
-
-use crate::node::{Dialect, ProxyNode, Role};
 
 /// Why a client is not served.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

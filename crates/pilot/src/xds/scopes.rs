@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-
-use crate::generate::{ScopeKey, Shared, relevant_labels};
-use crate::view::ProxyView;
+use weft_mesh::generate::{ScopeKey, Shared, relevant_labels};
+use weft_mesh::view::ProxyView;
 
 /// Scopes of the running snapshot and the one before; clones share one state.
 ///

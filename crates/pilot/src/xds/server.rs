@@ -15,6 +15,11 @@ use tonic::{Request as Call, Response as Answer, Status, Streaming};
 use weft_base::grpc_tls::Peer;
 use weft_base::identity::SpiffeId;
 use weft_base::shutdown::Shutdown;
+use weft_mesh::generate::{Generated, compose};
+use weft_mesh::node::ProxyNode;
+use weft_mesh::resource::{KINDS, Kind};
+use weft_mesh::snapshot::MeshSnapshot;
+use weft_mesh::view::{ProxySettings, ProxyView};
 use weft_proto::xds::envoy::config::core::v3::Node;
 use weft_proto::xds::envoy::service::discovery::v3 as pb;
 use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
@@ -24,12 +29,7 @@ use super::message::{read_delta, read_sotw, write_delta, write_sotw};
 use super::node::{self, NodeError};
 use super::scopes::Cache;
 use super::stream::{Mode, Progress, Push, Request, TypeStream};
-use crate::generate::{Generated, compose};
 use crate::metrics::Metrics;
-use crate::node::ProxyNode;
-use crate::resource::{KINDS, Kind};
-use crate::snapshot::MeshSnapshot;
-use crate::view::{ProxySettings, ProxyView};
 
 /// Responses that may wait for a slow client; then the stream waits, and later pushes are merged into one.
 const OUTGOING_MAX: usize = 16;

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::resource::layer::Resources;
-use crate::resource::{Kind, Resource};
+use weft_mesh::resource::layer::Resources;
+use weft_mesh::resource::{Kind, Resource};
 
 /// Which variant of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,10 +269,10 @@ impl TypeStream {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use weft_mesh::resource::ResourceSet;
+    use weft_mesh::resource::layer::Layer;
 
     use super::*;
-    use crate::resource::ResourceSet;
-    use crate::resource::layer::Layer;
 
     fn resources(entries: &[(u8, u8)]) -> ResourceSet {
         let entry = |(name, content): &(u8, u8)| {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use weft_base::shutdown::{Drained, Shutdown};
-use weft_pilot::snapshot::MeshSettings;
+use weft_mesh::snapshot::MeshSettings;
 use weft_pilot::source::kube::KubeSource;
 use weft_pilot::status;
 use weft_pilot::store::{Debounce, Store};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::watch;
 use weft_base::shutdown::{Drained, Shutdown};
-use weft_pilot::snapshot::{MeshSettings, MeshSnapshot};
+use weft_mesh::snapshot::{MeshSettings, MeshSnapshot};
 use weft_pilot::source::kube::KubeSource;
 use weft_pilot::store::{Debounce, Store};
 

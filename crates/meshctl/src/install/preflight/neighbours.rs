@@ -4,7 +4,7 @@ use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::{Client, ResourceExt};
-use weft_pilot::webhook::Configurations;
+use weft_mesh::admission::Configurations;
 
 use super::{Finding, Mark, OWNED, Wish};
 use crate::cluster::KINDS;

@@ -1,7 +1,7 @@
 //! The ingress gateway: a proxy of its own that carries the label which users' Gateways select.
 
 use serde_json::{Value, json};
-use weft_pilot::inject::names::PROXY_UID;
+use weft_mesh::inject::names::PROXY_UID;
 
 use super::object::{Workload, account, from_pod, identity_variables, identity_volumes, variable};
 use crate::install::values::Values;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use weft_base::kubernetes::OWNED;
-use weft_pilot::inject::Resources;
+use weft_mesh::inject::Resources;
 
 use crate::install::values::Values;
 

@@ -147,7 +147,7 @@ fn rights(values: &Values, name: &str) -> Vec<Value> {
 
 /// Rules in the whole cluster.
 fn everywhere(values: &Values) -> Vec<Value> {
-    let names = weft_pilot::webhook::Configurations::of_revision(&values.revision);
+    let names = weft_mesh::admission::Configurations::of_revision(&values.revision);
     let mut rules = vec![
         rule(&[""], &["namespaces", "nodes", "pods", "services"], WATCH, &[]),
         // The mesh's own configuration, in the root namespace, which need not exist yet.

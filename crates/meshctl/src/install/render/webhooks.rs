@@ -4,8 +4,8 @@
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use serde_json::{Value, json};
-use weft_pilot::inject::names::{INJECT, INJECTION, REVISION};
-use weft_pilot::webhook::{Configurations, VALIDATION};
+use weft_mesh::admission::{Configurations, VALIDATION};
+use weft_mesh::inject::names::{INJECT, INJECTION, REVISION};
 
 use super::object::typed;
 use crate::install::values::Values;

@@ -1,6 +1,6 @@
 //! Whether values can be what is meant, so that a mistake is said before an API server or a kubelet meets it.
 
-use weft_pilot::inject::{Quantity, Resources};
+use weft_mesh::inject::{Quantity, Resources};
 
 use super::Values;
 use crate::exit::Failure;

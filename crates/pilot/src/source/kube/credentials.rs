@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use weft_api::gateway::ServerTlsMode;
 use weft_api::local_workload::Role;
+use weft_mesh::snapshot::{Gateways, MeshSnapshot, Workloads};
 
 use super::kinds::WatchId;
-use crate::snapshot::{Gateways, MeshSnapshot, Workloads};
 
 /// Most Secrets that are followed; a watch each.
 const CREDENTIALS_MAX: usize = 512;

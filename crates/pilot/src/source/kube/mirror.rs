@@ -11,9 +11,9 @@ use weft_api::diagnostic::Diagnostic;
 use weft_api::meta::ObjectKey;
 use weft_api::parse::parse_json;
 use weft_api::resource::Resource;
+use weft_mesh::snapshot::{Answer, Credentials};
 
 use super::kinds::WatchId;
-use crate::snapshot::{Answer, Credentials};
 use crate::source::{SourceEvent, explain};
 
 /// What a watch says.

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch as channel};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weft_base::shutdown::Shutdown;
+use weft_mesh::snapshot::MeshSnapshot;
 
 use self::credentials::Credentials;
 use self::kinds::WatchId;
@@ -26,7 +27,6 @@ use self::mirror::Mirror;
 use self::watch::Message;
 pub use self::watch::document;
 use super::SourceEvent;
-use crate::snapshot::MeshSnapshot;
 
 /// Messages of watches that may wait; watches wait when it is full.
 const MESSAGES_MAX: usize = 1024;

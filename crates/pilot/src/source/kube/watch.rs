@@ -148,9 +148,9 @@ mod tests {
     use std::sync::Arc;
 
     use weft_api::parse::parse;
+    use weft_mesh::snapshot::{Inputs, MeshSettings, MeshSnapshot, build};
 
     use super::*;
-    use crate::snapshot::{Inputs, MeshSettings, MeshSnapshot, build};
     use crate::source::kube::mirror::Mirror;
 
     /// Objects in JSON, which is YAML as well.

@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use weft_pilot::generate::generate;
-use weft_pilot::node::Dialect;
-use weft_pilot::resource::Kind;
-use weft_pilot::snapshot::{EndpointAddress, Health, Interception, MeshSnapshot, Protocol};
-use weft_pilot::view::{ProxySettings, ProxyView};
+use weft_mesh::generate::generate;
+use weft_mesh::node::Dialect;
+use weft_mesh::resource::Kind;
+use weft_mesh::snapshot::{EndpointAddress, Health, Interception, MeshSnapshot, Protocol};
+use weft_mesh::view::{ProxySettings, ProxyView};
 
 use super::snapshot;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use weft_api::parse::parse;
 use weft_api::resource::Resource;
-use weft_pilot::snapshot::{Change, Inputs, MeshSettings, MeshSnapshot, build};
+use weft_mesh::snapshot::{Change, Inputs, MeshSettings, MeshSnapshot, build};
 
 use super::{service, workload};
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use weft_api::parse::parse;
-use weft_pilot::generate::generate;
-use weft_pilot::snapshot::{Change, Health, Inputs, MeshSettings, MeshSnapshot, build};
-use weft_pilot::view::{ProxySettings, ProxyView};
+use weft_mesh::generate::generate;
+use weft_mesh::snapshot::{Change, Health, Inputs, MeshSettings, MeshSnapshot, build};
+use weft_mesh::view::{ProxySettings, ProxyView};
 
 use super::snapshot;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use expect_test::expect_file;
 use serde_json::{Value, json};
-use weft_pilot::inject::{Outcome, Refusal, Scope, Settings, inject, inject_documents, patch};
+use weft_mesh::inject::{Outcome, Refusal, Scope, Settings, inject, inject_documents, patch};
 
 fn case(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use weft_base::shutdown::{Drained, Shutdown};
-use weft_pilot::snapshot::{MeshSettings, MeshSnapshot};
+use weft_mesh::snapshot::{MeshSettings, MeshSnapshot};
 use weft_pilot::source::file::FileSource;
 use weft_pilot::store::{Debounce, Store};
 

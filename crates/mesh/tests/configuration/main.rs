@@ -1,20 +1,18 @@
-//! From configuration files to snapshots: references, precedence, incremental building, live reload.
+//! From configuration files to snapshots and resources: references, precedence, incremental building.
 
 mod capture;
 mod credentials;
-mod discovery;
 mod endpoints;
 mod findings;
 mod generated;
 mod incremental;
-mod live;
 mod lookups;
 mod pods;
 
 use std::sync::Arc;
 
 use weft_api::parse::parse;
-use weft_pilot::snapshot::{Inputs, MeshSettings, MeshSnapshot, build};
+use weft_mesh::snapshot::{Inputs, MeshSettings, MeshSnapshot, build};
 
 /// The snapshot of some text that must be readable.
 #[track_caller]

@@ -3,7 +3,7 @@
 use weft_api::meta::Labels;
 use weft_api::peer_authentication::MtlsMode;
 use weft_api::protocol::Protocol;
-use weft_pilot::snapshot::{GatewayRef, MeshSnapshot};
+use weft_mesh::snapshot::{GatewayRef, MeshSnapshot};
 
 use super::{service, snapshot, workload};
 
@@ -60,7 +60,7 @@ fn ready_workloads_are_endpoints_and_all_give_identities() {
         .services
         .exact("callme.default.svc.cluster.local", "default")
         .unwrap();
-    let ports = |found: &weft_pilot::snapshot::PortEndpoints| -> Vec<u16> {
+    let ports = |found: &weft_mesh::snapshot::PortEndpoints| -> Vec<u16> {
         found.port(80).iter().map(|endpoint| endpoint.port).collect()
     };
     assert_eq!(ports(snapshot.endpoints.of(&service.key).unwrap()), [41001]);

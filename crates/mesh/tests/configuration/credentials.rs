@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use weft_api::parse::parse;
-use weft_pilot::generate::generate;
-use weft_pilot::resource::Kind;
-use weft_pilot::snapshot::{Answer, Inputs, MeshSettings, MeshSnapshot, build};
-use weft_pilot::view::{ProxySettings, ProxyView};
+use weft_mesh::generate::generate;
+use weft_mesh::resource::Kind;
+use weft_mesh::snapshot::{Answer, Inputs, MeshSettings, MeshSnapshot, build};
+use weft_mesh::view::{ProxySettings, ProxyView};
 
 /// A gateway's pod, a pod beside it with the same label, and a Gateway with a credential.
 const MESH: &str = "apiVersion: v1
