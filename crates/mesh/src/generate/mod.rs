@@ -19,7 +19,7 @@ mod inbound;
 mod istio;
 mod l4;
 mod mtls;
-mod names;
+mod name_table;
 mod outbound;
 mod policy;
 mod route;
@@ -106,7 +106,9 @@ pub fn compose(view: &ProxyView, shared: &Shared, before: Option<(&ProxyView, &G
         names: Resources {
             own: Layer::after(
                 before.map(|(_, generated)| &generated.names.own),
-                encode(names::table(view).into_iter().collect(), |_| names::NAME.to_owned()),
+                encode(name_table::table(view).into_iter().collect(), |_| {
+                    name_table::NAME.to_owned()
+                }),
             ),
             ..Resources::default()
         },
