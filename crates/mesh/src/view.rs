@@ -9,7 +9,7 @@ use weft_api::meta::{Kind, Object, ObjectKey, Place, Position};
 use weft_api::sidecar::{EgressListener, OutboundPolicy, Sidecar};
 
 use crate::node::{Dialect, ProxyNode};
-use crate::snapshot::{Interception, MeshService, MeshSnapshot, Origin, Workload, WorkloadKey};
+use crate::snapshot::{Interception, MeshDestinationRule, MeshService, MeshSnapshot, Origin, Workload, WorkloadKey};
 
 /// Settings of generated configuration that are the same for every proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,6 +100,14 @@ impl ProxyView {
             .visible_from(self.namespace())
             .filter(|service| imported(service))
             .collect()
+    }
+
+    /// The rule of a service for this client.
+    pub fn destination_rule(&self, service: &MeshService) -> Option<&Arc<MeshDestinationRule>> {
+        let (namespace, hostname) = (&service.key.namespace, &service.key.hostname);
+        self.snapshot
+            .destination_rules
+            .lookup(self.namespace(), &self.workload.labels, namespace, hostname)
     }
 
     /// The outbound listeners that the workload's Sidecar binds.

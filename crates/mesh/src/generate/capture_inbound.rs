@@ -6,11 +6,10 @@ use std::collections::BTreeMap;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as pb;
 
-use super::capture::{
-    DETECTION_BUDGET, INBOUND_PASSTHROUGH, INBOUND_PORT, everywhere, inspectors, is_captured, loop_guard,
-    original_dst_filter,
-};
+use super::capture::{DETECTION_BUDGET, INBOUND_PASSTHROUGH, INBOUND_PORT, everywhere, loop_guard};
 use super::inbound::{Target, chains};
+use super::interception::is_captured;
+use super::listener_filters::{http_inspector, original_destination, tls_inspector};
 use super::wire::{duration, origin, uint32};
 use crate::snapshot::Protocol;
 use crate::view::ProxyView;
@@ -37,8 +36,7 @@ pub(super) fn generate(view: &ProxyView, listeners: &mut Vec<pb::Listener>) {
         }));
     }
     let (address, additional_addresses) = everywhere(view, INBOUND_PORT);
-    let mut listener_filters = vec![original_dst_filter()];
-    listener_filters.extend(inspectors());
+    let listener_filters = vec![original_destination(), tls_inspector(), http_inspector()];
     listeners.push(pb::Listener {
         name: NAME.to_owned(),
         address,

@@ -10,15 +10,16 @@ use weft_proto::xds::envoy::config::route::v3 as route;
 use weft_proto::xds::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
 use weft_proto::xds::envoy::extensions::filters::network::set_filter_state::v3::Config;
 
-use super::capture::{
-    BLACK_HOLE, DETECTION_BUDGET, OUTBOUND_PORT, PASSTHROUGH, everywhere, inspectors, is_captured, loop_guard,
-};
+use super::capture::{BLACK_HOLE, DETECTION_BUDGET, OUTBOUND_PORT, PASSTHROUGH, everywhere, loop_guard};
 use super::capture_services::{Bind, Claim, Match, Place, binds, sniffed_name};
-use super::http::{Routes, Side, filter, manager, tcp};
-use super::inbound::{PLAIN_HTTP, everything_to};
-use super::outbound::{takes_all, virtual_hosts};
+use super::hosts::{takes_all, virtual_hosts};
+use super::http::{Routes, manager, tcp};
+use super::inbound::everything_to;
+use super::interception::is_captured;
+use super::listener_filters::{PLAIN_HTTP, http_inspector, tls_inspector};
 use super::route::{block_all, configuration, virtual_host};
-use super::wire::{any, boolean, duration, ip_address, origin, uint32};
+use super::side::Side;
+use super::wire::{any, boolean, duration, ip_address, network_filter, origin, uint32};
 use crate::snapshot::{MeshService, ServicePort};
 use crate::view::ProxyView;
 
@@ -174,7 +175,11 @@ fn listener(view: &ProxyView, place: Place, bind: &Bind) -> pb::Listener {
         bind_to_port: Some(boolean(false)),
         filter_chains: chains,
         default_filter_chain,
-        listener_filters: inspects.then(inspectors).into_iter().flatten().collect(),
+        listener_filters: if inspects {
+            vec![tls_inspector(), http_inspector()]
+        } else {
+            Vec::new()
+        },
         // A client of a service that says that it speaks HTTP is waited for, however long it takes.
         listener_filters_timeout: Some(duration(if bind.declared_http {
             Duration::ZERO
@@ -233,7 +238,7 @@ fn no_http() -> pb::Filter {
         on_new_connection: vec![value],
         ..Config::default()
     };
-    filter("envoy.filters.network.set_filter_state", any(&config))
+    network_filter("envoy.filters.network.set_filter_state", any(&config))
 }
 
 fn cidr(range: &str) -> Option<core::CidrRange> {

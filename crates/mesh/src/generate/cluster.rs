@@ -9,8 +9,10 @@ use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::endpoint::v3 as endpoint;
 use weft_proto::xds::google::protobuf as wkt;
 
-use super::capture::{INBOUND_PASSTHROUGH, PASSTHROUGH, is_captured, to_original, to_workload};
+use super::capture::{INBOUND_PASSTHROUGH, PASSTHROUGH};
+use super::collector::{ACCESS_LOGS, SPANS};
 use super::endpoint::assignment;
+use super::interception::{is_captured, to_original, to_workload};
 use super::wire::{address, ads, duration, list, metadata, nested, origin, structure, text, uint32};
 use super::{mtls, policy, tls};
 use crate::snapshot::{InboundPort, MeshDestinationRule, MeshService, Protocol, Resolution, ServiceKey, ServicePort};
@@ -22,12 +24,6 @@ const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The largest limit: Istio sets no circuit breakers where nobody asks for them.
 const UNLIMITED: u32 = u32::MAX;
-
-/// Cluster of the collector's OTLP service.
-pub(super) const SPANS_CLUSTER: &str = "weft-telemetry-otlp";
-
-/// Cluster of the collector's access-log service.
-pub(super) const COLLECTOR_CLUSTER: &str = "weft-telemetry-als";
 
 /// `outbound|<port>|<subset>|<host>`.
 pub(super) fn outbound_name(port: u16, subset: Option<&str>, host: &str) -> String {
@@ -50,14 +46,6 @@ pub(super) fn inbound_name(port: &InboundPort) -> String {
     format!("inbound|{}||", port.number)
 }
 
-/// The rule of a service for this client.
-pub(super) fn rule_of<'a>(view: &'a ProxyView, service: &MeshService) -> Option<&'a Arc<MeshDestinationRule>> {
-    let (namespace, hostname) = (&service.key.namespace, &service.key.hostname);
-    view.snapshot
-        .destination_rules
-        .lookup(view.namespace(), &view.workload.labels, namespace, hostname)
-}
-
 /// The clusters of the workload's own ports.
 pub(super) fn own_clusters(view: &ProxyView) -> Vec<pb::Cluster> {
     let ports = view.snapshot.inbound.of(&view.workload.key);
@@ -70,15 +58,12 @@ pub(super) fn shared_clusters(view: &ProxyView) -> Vec<pb::Cluster> {
     if is_captured(view) {
         clusters.extend(passthrough(view));
     }
-    let collectors = [
-        (COLLECTOR_CLUSTER, &view.settings.collector),
-        (SPANS_CLUSTER, &view.settings.spans),
-    ];
+    let collectors = [(ACCESS_LOGS, &view.settings.collector), (SPANS, &view.settings.spans)];
     for (name, address) in collectors {
         clusters.extend(address.as_ref().map(|(host, port)| collector(name, host, *port)));
     }
     for service in view.services() {
-        let rule = rule_of(view, service);
+        let rule = view.destination_rule(service);
         for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
             clusters.push(outbound(view, service, port, rule, None));
             for subset in rule.iter().flat_map(|rule| &rule.rule.subsets) {

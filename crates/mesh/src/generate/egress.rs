@@ -13,15 +13,15 @@ use weft_api::sidecar::{EgressListener, Sidecar, SidecarPort};
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as pb;
 use weft_proto::xds::envoy::config::route::v3 as route;
-use weft_proto::xds::envoy::extensions::filters::listener::{http_inspector, tls_inspector};
 
 use super::cluster::outbound_name;
-use super::http::{Routes, Side, manager, tcp};
-use super::inbound::{PLAIN_HTTP, inspector};
+use super::hosts::{add_host, aliases};
+use super::http::{Routes, manager, tcp};
 use super::l4::{Split, tcp_split, tls_splits};
-use super::outbound::{add_host, aliases};
+use super::listener_filters::{PLAIN_HTTP, http_inspector, tls_inspector};
 use super::route::{Scope, block_all, configuration, of_rules, to_service};
-use super::wire::{any, duration, ip_address, origin};
+use super::side::Side;
+use super::wire::{duration, ip_address, origin};
 use crate::snapshot::{GatewayRef, MeshService, MeshVirtualService, Origin, Protocol, ServicePort};
 use crate::view::ProxyView;
 
@@ -74,12 +74,10 @@ fn one(
         filter_chains.push(bound.http_chain(&name, port.protocol == Protocol::Auto));
     }
     if port.protocol == Protocol::Auto {
-        let config = any(&http_inspector::v3::HttpInspector::default());
-        listener_filters.push(inspector("envoy.filters.listener.http_inspector", config));
+        listener_filters.push(http_inspector());
     }
     if port.protocol.is_tls() {
-        let config = any(&tls_inspector::v3::TlsInspector::default());
-        listener_filters.push(inspector("envoy.filters.listener.tls_inspector", config));
+        listener_filters.push(tls_inspector());
         filter_chains.extend(bound.tls_chains());
     } else if !port.protocol.is_http()
         && let Some(split) = bound.tcp_target()

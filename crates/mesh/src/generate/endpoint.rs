@@ -8,8 +8,9 @@ use weft_api::meta::selects;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::endpoint::v3 as endpoint;
 
+use super::cluster;
+use super::encode::encoded;
 use super::wire::{address, ip_address, structure, text, uint32};
-use super::{cluster, encoded};
 use crate::resource::ResourceSet;
 use crate::snapshot::{EndpointAddress, Endpoints, Health, MeshEndpoint, Resolution};
 use crate::view::ProxyView;
@@ -27,7 +28,7 @@ pub(super) fn assignments(view: &ProxyView, before: Option<(&Endpoints, &Resourc
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         });
-        let rule = cluster::rule_of(view, service);
+        let rule = view.destination_rule(service);
         for port in &service.ports {
             let all = ready.map(|ready| ready.port(port.port)).unwrap_or_default();
             let mut add = |subset: Option<&Subset>| {

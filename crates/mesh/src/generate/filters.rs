@@ -12,8 +12,8 @@ use weft_proto::xds::envoy::extensions::filters::network::http_connection_manage
 use weft_proto::xds::envoy::r#type::v3::{FractionalPercent, fractional_percent::DenominatorType};
 use weft_proto::xds::google::protobuf::Any;
 
-use super::http::Side;
 use super::route_match::string;
+use super::side::Side;
 use super::wire::{any, boolean, duration};
 
 /// Name of the fault filter.

@@ -9,14 +9,14 @@ use weft_api::host;
 use weft_api::meta::{Kind, Object, ObjectKey};
 use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::route::v3 as route;
-use weft_proto::xds::envoy::extensions::filters::listener::tls_inspector;
 
-use super::http::{Routes, Side, manager, tcp};
-use super::inbound::inspector;
+use super::http::{Routes, manager, tcp};
 use super::l4::{tcp_split, tls_splits};
+use super::listener_filters::tls_inspector;
 use super::route::{Scope, configuration, of_rules, virtual_host};
+use super::side::Side;
 use super::tls::gateway_server;
-use super::wire::{any, duration, ip_address, origin};
+use super::wire::{duration, ip_address, origin};
 use crate::snapshot::{GatewayRef, Origin, Protocol};
 use crate::view::ProxyView;
 
@@ -81,12 +81,7 @@ fn port_listener(
     }
     let address = view.workload.bind_address();
     let tls = plain.is_empty();
-    let inspectors = tls.then(|| {
-        inspector(
-            "envoy.filters.listener.tls_inspector",
-            any(&tls_inspector::v3::TlsInspector::default()),
-        )
-    });
+    let inspectors = tls.then(tls_inspector);
     Some(listener::Listener {
         name: format!("{address}_{local_port}"),
         address: Some(ip_address(address, local_port)),

@@ -11,7 +11,7 @@ use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::route::v3 as route;
 use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 
-use super::outbound::aliases;
+use super::hosts::aliases;
 use super::route::{Scope, configuration, of_rules, to_service, virtual_host};
 use super::wire::{ads, any};
 use super::{cluster, filters, mtls, tls};
@@ -22,7 +22,7 @@ use crate::view::ProxyView;
 pub(super) fn clusters(view: &ProxyView) -> Vec<cluster_pb::Cluster> {
     let mut clusters = Vec::new();
     for (service, port) in ports(view) {
-        let rule = cluster::rule_of(view, service);
+        let rule = view.destination_rule(service);
         let names = rule
             .iter()
             .flat_map(|rule| &rule.rule.subsets)

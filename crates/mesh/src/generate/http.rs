@@ -12,12 +12,13 @@ use weft_proto::xds::envoy::extensions::filters::network::http_connection_manage
 use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 use weft_proto::xds::google::protobuf as pb;
 
-use super::cluster::COLLECTOR_CLUSTER;
+use super::collector::ACCESS_LOGS;
 use super::filters;
 use super::istio;
+use super::side::Side;
 use super::tcp_limits::TcpLimits;
 use super::tracing::tracing;
-use super::wire::{ads, any, boolean, duration, grpc_service};
+use super::wire::{ads, any, boolean, duration, grpc_service, network_filter};
 use crate::view::ProxyView;
 
 /// Istio's default access-log line.
@@ -50,17 +51,6 @@ const ACCESS_LOG_JSON: &str = r#"{
   "requested_server_name": "%REQUESTED_SERVER_NAME%",
   "upstream_transport_failure_reason": "%UPSTREAM_TRANSPORT_FAILURE_REASON%"
 }"#;
-
-/// Which side of the mesh a connection manager serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
-    /// Towards the workload.
-    Inbound,
-    /// From the workload.
-    Outbound,
-    /// From outside.
-    Gateway,
-}
 
 /// Header of the answer to a request that the callee's proxy could not deliver.
 pub(super) const UNDELIVERED: &str = "x-weft-undelivered";
@@ -119,7 +109,7 @@ pub(super) fn manager(view: &ProxyView, side: Side, stat_prefix: &str, routes: R
         local_reply_config: (side == Side::Inbound).then(undelivered),
         ..hcm::HttpConnectionManager::default()
     };
-    filter("envoy.filters.network.http_connection_manager", any(&message))
+    network_filter("envoy.filters.network.http_connection_manager", any(&message))
 }
 
 /// Says of a request that it never reached its application, so that the caller's proxy sends it elsewhere whatever its method: an
@@ -174,15 +164,8 @@ pub(super) fn tcp(view: &ProxyView, stat_prefix: &str, clusters: &[(String, u32)
         access_log: connection_logs(view),
         ..tcp_proxy::TcpProxy::default()
     };
-    let proxy = filter("envoy.filters.network.tcp_proxy", any(&message));
-    istio::network_filter(view).into_iter().chain([proxy]).collect()
-}
-
-pub(super) fn filter(name: &str, config: pb::Any) -> listener::Filter {
-    listener::Filter {
-        name: name.to_owned(),
-        config_type: Some(listener::filter::ConfigType::TypedConfig(config)),
-    }
+    let proxy = network_filter("envoy.filters.network.tcp_proxy", any(&message));
+    istio::connection_filter(view).into_iter().chain([proxy]).collect()
 }
 
 /// Logs of requests: the file, and the collector where there is one.
@@ -215,7 +198,7 @@ fn collected(view: &ProxyView) -> Option<grpc::CommonGrpcAccessLogConfig> {
     view.settings.collector.as_ref()?;
     Some(grpc::CommonGrpcAccessLogConfig {
         log_name: "weft".to_owned(),
-        grpc_service: Some(grpc_service(COLLECTOR_CLUSTER)),
+        grpc_service: Some(grpc_service(ACCESS_LOGS)),
         transport_api_version: core::ApiVersion::V3 as i32,
         ..grpc::CommonGrpcAccessLogConfig::default()
     })

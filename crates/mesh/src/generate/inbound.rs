@@ -6,20 +6,18 @@ use weft_api::peer_authentication::MtlsMode;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as pb;
 use weft_proto::xds::envoy::config::route::v3 as route;
-use weft_proto::xds::envoy::extensions::filters::listener::{http_inspector, tls_inspector};
 
 use super::capture::BLACK_HOLE;
 use super::cluster::inbound_name;
 use super::guard;
-use super::http::{Routes, Side, manager, tcp};
+use super::http::{Routes, manager, tcp};
 use super::istio;
+use super::listener_filters::{PLAIN_HTTP, http_inspector, tls_inspector};
+use super::side::Side;
 use super::tls::{MESH_ALPN, mesh_server};
-use super::wire::{any, duration, exact, ip_address, origin, uint32};
+use super::wire::{duration, exact, ip_address, origin, uint32};
 use crate::snapshot::{InboundPort, Interception, Protocol};
 use crate::view::ProxyView;
-
-/// Plaintext protocols that the inspector tells.
-pub(super) const PLAIN_HTTP: [&str; 3] = ["http/1.0", "http/1.1", "h2c"];
 
 /// One listener per port of the workload.
 pub(super) fn listeners(view: &ProxyView) -> Vec<pb::Listener> {
@@ -34,13 +32,9 @@ pub(super) fn listeners(view: &ProxyView) -> Vec<pb::Listener> {
 fn listener(view: &ProxyView, port: &InboundPort) -> pb::Listener {
     let address = view.workload.address();
     let target = Target::of_port(port);
-    let mut listener_filters = vec![inspector(
-        "envoy.filters.listener.tls_inspector",
-        any(&tls_inspector::v3::TlsInspector::default()),
-    )];
+    let mut listener_filters = vec![tls_inspector()];
     if target.protocol == Protocol::Auto && port.mtls != MtlsMode::Strict {
-        let config = any(&http_inspector::v3::HttpInspector::default());
-        listener_filters.push(inspector("envoy.filters.listener.http_inspector", config));
+        listener_filters.push(http_inspector());
     }
     pb::Listener {
         name: format!("{address}_{}", port.mesh_port),
@@ -200,12 +194,4 @@ fn tcp_filters(view: &ProxyView, target: &Target) -> Vec<pb::Filter> {
         &target.cluster
     };
     tcp(view, &target.cluster, &[(cluster.to_owned(), 1)])
-}
-
-pub(super) fn inspector(name: &str, config: weft_proto::xds::google::protobuf::Any) -> pb::ListenerFilter {
-    pb::ListenerFilter {
-        name: name.to_owned(),
-        config_type: Some(pb::listener_filter::ConfigType::TypedConfig(config)),
-        ..pb::ListenerFilter::default()
-    }
 }

@@ -5,8 +5,8 @@ use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3::{HttpFilter, http_filter};
 use weft_proto::xds::google::protobuf as pb;
 
-use super::http::{Side, filter};
-use super::wire::{any, list, nested, structure, truth};
+use super::side::Side;
+use super::wire::{any, list, nested, network_filter, structure, truth};
 use crate::node::Dialect;
 use crate::view::ProxyView;
 
@@ -52,9 +52,9 @@ pub(super) fn headers_to_remove(view: &ProxyView) -> Vec<String> {
 }
 
 /// The filter that comes before a TCP proxy. Network filters cannot be optional, so only those get it who know it.
-pub(super) fn network_filter(view: &ProxyView) -> Option<listener::Filter> {
+pub(super) fn connection_filter(view: &ProxyView) -> Option<listener::Filter> {
     let config = || any(&typed("stats.PluginConfig", pb::Struct::default()));
-    (view.dialect == Dialect::Weft).then(|| filter(STATS, config()))
+    (view.dialect == Dialect::Weft).then(|| network_filter(STATS, config()))
 }
 
 fn optional(name: &str, type_name: &str, value: pb::Struct) -> HttpFilter {

@@ -8,16 +8,21 @@ mod capture_inbound;
 mod capture_outbound;
 mod capture_services;
 mod cluster;
+mod collector;
 mod egress;
+mod encode;
 mod endpoint;
 mod filters;
 mod gateway;
 mod grpc;
 mod guard;
+mod hosts;
 mod http;
 mod inbound;
+mod interception;
 mod istio;
 mod l4;
+mod listener_filters;
 mod mtls;
 mod name_table;
 mod outbound;
@@ -25,16 +30,15 @@ mod policy;
 mod route;
 mod route_match;
 mod shared;
+mod side;
 mod tcp_limits;
 mod tls;
 mod tracing;
 mod wire;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use prost::{Message, Name};
-
+use self::encode::encode;
 pub use self::shared::{ScopeKey, Shared, relevant_labels};
 use crate::node::Dialect;
 use crate::resource::layer::{Layer, Resources};
@@ -156,17 +160,4 @@ fn own(view: &ProxyView, before: Option<&Generated>) -> Generated {
         names: Resources::default(),
         ended: Resources::default(),
     }
-}
-
-fn encode<T: Message + Name>(messages: Vec<T>, name: impl Fn(&T) -> String) -> ResourceSet {
-    let resource = |message: T| {
-        let name: Arc<str> = Arc::from(name(&message));
-        (name, encoded(&message))
-    };
-    messages.into_iter().map(resource).collect::<BTreeMap<_, _>>()
-}
-
-fn encoded<T: Message + Name>(message: &T) -> Resource {
-    let bytes = canonical::canonical(&T::type_url(), message.encode_to_vec());
-    Resource::new(T::type_url(), bytes)
 }

@@ -7,7 +7,7 @@ use weft_proto::xds::envoy::config::cluster::v3 as pb;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::google::protobuf as wkt;
 
-use super::capture::is_original;
+use super::interception::is_original;
 use super::tls::{self, Carries};
 use super::wire::{structure, text};
 use crate::snapshot::{MeshService, Protocol, ServicePort};

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use weft_api::meta::Labels;
 
-use super::{capture, capture_outbound, cluster, encode, endpoint, grpc, outbound};
+use super::encode::encode;
+use super::{capture_outbound, cluster, endpoint, grpc, interception, outbound};
 use crate::node::Dialect;
 use crate::resource::layer::Layer;
 use crate::snapshot::{MeshSnapshot, Resolution};
@@ -61,7 +62,7 @@ impl ScopeKey {
                 .collect(),
             gateway: view.is_gateway(),
             http_proxy: view.workload.outbound_port.is_some(),
-            captured: capture::families(view),
+            captured: interception::families(view),
             dialect: view.dialect,
         }
     }

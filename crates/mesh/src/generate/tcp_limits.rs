@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::cluster::{named_outbound, rule_of};
+use super::cluster::named_outbound;
 use crate::view::ProxyView;
 
 /// Times of `connectionPool.tcp` that a listener keeps, because a cluster does not know its connections' bytes.
@@ -26,7 +26,10 @@ impl TcpLimits {
     fn of_cluster(view: &ProxyView, cluster: &str) -> Self {
         let pool = named_outbound(cluster).and_then(|(port, subset, host)| {
             let service = view.snapshot.services.lookup(host, view.namespace())?;
-            rule_of(view, service)?.rule.policy(subset, port).connection_pool
+            view.destination_rule(service)?
+                .rule
+                .policy(subset, port)
+                .connection_pool
         });
         pool.map_or_else(Self::default, |pool| Self {
             idle: pool.tcp_idle_timeout,

@@ -5,7 +5,7 @@ use weft_proto::xds::envoy::extensions::filters::network::http_connection_manage
 use weft_proto::xds::envoy::r#type::tracing::v3::{CustomTag, custom_tag};
 use weft_proto::xds::envoy::r#type::v3::Percent;
 
-use super::cluster::SPANS_CLUSTER;
+use super::collector::SPANS;
 use super::wire::{any, grpc_service, uint32};
 use crate::view::ProxyView;
 
@@ -18,7 +18,7 @@ pub(super) fn tracing(view: &ProxyView) -> Option<Tracing> {
     let workload = &view.workload;
     let (service, revision) = (workload.canonical_name(), workload.canonical_revision());
     let provider = trace::OpenTelemetryConfig {
-        grpc_service: Some(grpc_service(SPANS_CLUSTER)),
+        grpc_service: Some(grpc_service(SPANS)),
         service_name: format!("{service}.{}", workload.key.namespace),
         ..trace::OpenTelemetryConfig::default()
     };

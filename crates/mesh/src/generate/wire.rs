@@ -6,6 +6,7 @@ use std::time::Duration;
 use prost::{Message, Name};
 use weft_api::meta::Place;
 use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::r#type::matcher::v3 as matcher;
 use weft_proto::xds::google::protobuf as pb;
 
@@ -18,6 +19,14 @@ pub(super) fn any<T: Message + Name>(message: &T) -> pb::Any {
     pb::Any {
         type_url: T::type_url(),
         value: message.encode_to_vec(),
+    }
+}
+
+/// A filter of connections.
+pub(super) fn network_filter(name: &str, config: pb::Any) -> listener::Filter {
+    listener::Filter {
+        name: name.to_owned(),
+        config_type: Some(listener::filter::ConfigType::TypedConfig(config)),
     }
 }
 
