@@ -1,7 +1,8 @@
-//! Wire contracts of the mesh: Envoy's xDS, Istio's certificate service, OTLP. No logic.
+//! Wire contracts of the mesh: Envoy's xDS, Istio's certificate service, OTLP, and the words that both ends of a wire share. No logic.
 //!
 //! Protobuf types stop at the edges of the other crates; this is the only crate that names where they come from.
 
+pub mod ads;
 pub mod descriptors;
 
 /// Types of the messages in use, by package; `cargo xtask gen` writes them.

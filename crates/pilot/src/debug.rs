@@ -15,10 +15,11 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
 use weft_api::resource::Resource;
 use weft_mesh::generate::{Generated, generate};
+use weft_mesh::resource;
 use weft_mesh::resource::layer::Resources;
-use weft_mesh::resource::{self, KINDS, Kind};
 use weft_mesh::snapshot::MeshSnapshot;
 use weft_mesh::view::{ProxySettings, ProxyView};
+use weft_proto::ads::Kind;
 use weft_proto::descriptors;
 
 use crate::xds::server::{Connected, Connections};
@@ -154,7 +155,7 @@ async fn config_dump(State(debug): State<Debug>, Query(query): Query<ProxyQuery>
         Ok(found) => found,
         Err(answer) => return *answer,
     };
-    let types: serde_json::Map<String, Value> = KINDS
+    let types: serde_json::Map<String, Value> = Kind::ALL
         .into_iter()
         .map(|kind| (kind.short().to_owned(), dump(kind, generated.of(kind))))
         .collect();

@@ -11,8 +11,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Registry;
-use weft_mesh::resource::Kind;
 use weft_mesh::snapshot::{Change, MeshSnapshot};
+use weft_proto::ads::Kind;
 
 /// Buckets of times in seconds (Istio's, for pushes and convergence).
 const SECONDS: [f64; 9] = [0.01, 0.1, 0.5, 1.0, 3.0, 5.0, 10.0, 20.0, 30.0];

@@ -23,14 +23,10 @@ use tonic::transport::{Channel, Endpoint};
 use weft_base::shutdown::Shutdown;
 use weft_pilot::app::Pilot;
 use weft_pilot::config::{Cli, Verb};
+use weft_proto::ads::Kind;
 use weft_proto::xds::envoy::config::core::v3::Node;
 use weft_proto::xds::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
-
-const CLUSTERS: &str = "type.googleapis.com/envoy.config.cluster.v3.Cluster";
-const ENDPOINTS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
-const LISTENERS: &str = "type.googleapis.com/envoy.config.listener.v3.Listener";
-const ROUTES: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
 
 /// Ends a test that would hang.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -132,9 +128,12 @@ async fn client(channel: Channel, id: usize, services: usize, tally: Tally) {
         user_agent_name: "weft-proxy".to_owned(),
         ..Node::default()
     };
-    requests.send(first(CLUSTERS, Some(node))).await.unwrap();
-    requests.send(first(LISTENERS, None)).await.unwrap();
-    let mut routes = first(ROUTES, None);
+    requests
+        .send(first(Kind::Cluster.type_url(), Some(node)))
+        .await
+        .unwrap();
+    requests.send(first(Kind::Listener.type_url(), None)).await.unwrap();
+    let mut routes = first(Kind::Routes.type_url(), None);
     routes.resource_names_subscribe = vec!["http_proxy".to_owned()];
     requests.send(routes).await.unwrap();
     let stream = client
@@ -148,13 +147,13 @@ async fn client(channel: Channel, id: usize, services: usize, tally: Tally) {
         let mut ack = first(&response.type_url, None);
         ack.response_nonce = response.nonce;
         let names = response.resources.iter().map(|resource| resource.name.clone());
-        if response.type_url == CLUSTERS {
-            let mut ask = first(ENDPOINTS, None);
+        if response.type_url == Kind::Cluster.type_url() {
+            let mut ask = first(Kind::Endpoints.type_url(), None);
             ask.resource_names_subscribe = names.clone().filter(|name| name.starts_with("outbound|")).collect();
             let _ = requests.send(ask).await;
-        } else if response.type_url == ENDPOINTS {
+        } else if response.type_url == Kind::Endpoints.type_url() {
             endpoints.extend(names.clone());
-        } else if response.type_url == ROUTES {
+        } else if response.type_url == Kind::Routes.type_url() {
             has_routes = true;
         }
         let _ = requests.send(ack).await;
@@ -246,17 +245,23 @@ async fn many_proxies_get_what_changed() {
     let before = cpu();
     replace(&path("workloads.yaml"), &workloads(proxies, count, false));
     let sent = |kind: &'static str| move |received: &Received| received.counts.get(kind) == Some(&proxies);
-    let took = tally.until("an endpoint", sent(ENDPOINTS)).await;
+    let took = tally.until("an endpoint", sent(Kind::Endpoints.type_url())).await;
     report("an endpoint", took, before);
-    assert_eq!(tally.counts(), BTreeMap::from([(ENDPOINTS.to_owned(), proxies)]));
+    assert_eq!(
+        tally.counts(),
+        BTreeMap::from([(Kind::Endpoints.type_url().to_owned(), proxies)])
+    );
 
     // An edited rule: one route configuration for each, nothing else.
     tally.reset();
     let before = cpu();
     replace(&path("rule.yaml"), &rule(2));
-    let took = tally.until("a rule", sent(ROUTES)).await;
+    let took = tally.until("a rule", sent(Kind::Routes.type_url())).await;
     report("a rule", took, before);
-    assert_eq!(tally.counts(), BTreeMap::from([(ROUTES.to_owned(), proxies)]));
+    assert_eq!(
+        tally.counts(),
+        BTreeMap::from([(Kind::Routes.type_url().to_owned(), proxies)])
+    );
     shutdown.start();
     shutdown.drain(Duration::from_secs(10)).await;
 }

@@ -17,6 +17,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 use weft_base::shutdown::Shutdown;
+use weft_proto::ads::Kind;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::extensions::transport_sockets::tls::v3 as tls;
 use weft_proto::xds::envoy::service::discovery::v3::{
@@ -31,8 +32,6 @@ use weft_proxy::bootstrap;
 use weft_proxy::bootstrap::node::node;
 use weft_proxy::config::Run;
 use weft_proxy::xds::sds::SecretClient;
-
-const SECRET: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret";
 
 /// Chain and key.
 type Pair = (String, String);
@@ -95,7 +94,7 @@ impl SecretDiscoveryService for Server {
                 let response = DiscoveryResponse {
                     version_info: version.to_string(),
                     nonce: version.to_string(),
-                    type_url: SECRET.to_owned(),
+                    type_url: Kind::Secret.type_url().to_owned(),
                     resources: vec![secret],
                     ..DiscoveryResponse::default()
                 };
@@ -122,7 +121,7 @@ fn secret((chain, key): &Pair) -> Any {
         })),
     };
     Any {
-        type_url: SECRET.to_owned(),
+        type_url: Kind::Secret.type_url().to_owned(),
         value: prost::Message::encode_to_vec(&message),
     }
 }

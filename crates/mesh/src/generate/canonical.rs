@@ -6,7 +6,7 @@
 use prost::bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field};
 
-use crate::resource::Kind;
+use weft_proto::ads::Kind;
 
 /// Where in a message of some type there are maps: numbers of fields, and what is below them.
 struct Shape(&'static [(u32, Below)]);

@@ -38,11 +38,13 @@ mod wire;
 
 use std::sync::Arc;
 
+use weft_proto::ads::Kind;
+
 use self::encode::encode;
 pub use self::shared::{ScopeKey, Shared, relevant_labels};
 use crate::node::Dialect;
 use crate::resource::layer::{Layer, Resources};
-use crate::resource::{Kind, Resource, ResourceSet};
+use crate::resource::{Resource, ResourceSet};
 use crate::snapshot::Change;
 use crate::view::ProxyView;
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use weft_api::parse::parse;
 use weft_mesh::generate::generate;
-use weft_mesh::resource::Kind;
 use weft_mesh::snapshot::{Answer, Inputs, MeshSettings, MeshSnapshot, build};
 use weft_mesh::view::{ProxySettings, ProxyView};
+use weft_proto::ads::Kind;
 
 /// A gateway's pod, a pod beside it with the same label, and a Gateway with a credential.
 const MESH: &str = "apiVersion: v1

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use prost::{Message, Name};
 use weft_mesh::generate::generate;
-use weft_mesh::resource::Kind;
 use weft_mesh::view::{ProxySettings, ProxyView};
+use weft_proto::ads::Kind;
 use weft_proto::xds::envoy::config::cluster::v3::Cluster;
 use weft_proto::xds::envoy::config::core::v3::{TransportSocket, transport_socket};
 use weft_proto::xds::envoy::config::listener::v3::{Listener, filter};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use weft_mesh::generate::generate;
 use weft_mesh::node::Dialect;
-use weft_mesh::resource::Kind;
 use weft_mesh::snapshot::{EndpointAddress, Health, Interception, MeshSnapshot, Protocol};
 use weft_mesh::view::{ProxySettings, ProxyView};
+use weft_proto::ads::Kind;
 
 use super::snapshot;
 

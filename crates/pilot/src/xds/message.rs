@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use weft_mesh::resource::{Kind, Resource};
+use weft_mesh::resource::Resource;
+use weft_proto::ads::Kind;
 use weft_proto::xds::envoy::config::core::v3::Node;
 use weft_proto::xds::envoy::service::discovery::v3 as pb;
 use weft_proto::xds::google::protobuf::Any;

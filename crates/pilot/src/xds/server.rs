@@ -17,9 +17,9 @@ use weft_base::identity::SpiffeId;
 use weft_base::shutdown::Shutdown;
 use weft_mesh::generate::{Generated, compose};
 use weft_mesh::node::ProxyNode;
-use weft_mesh::resource::{KINDS, Kind};
 use weft_mesh::snapshot::MeshSnapshot;
 use weft_mesh::view::{ProxySettings, ProxyView};
+use weft_proto::ads::{Kind, Mode};
 use weft_proto::xds::envoy::config::core::v3::Node;
 use weft_proto::xds::envoy::service::discovery::v3 as pb;
 use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
@@ -28,7 +28,7 @@ use super::identities::Identities;
 use super::message::{read_delta, read_sotw, write_delta, write_sotw};
 use super::node::{self, NodeError};
 use super::scopes::Cache;
-use super::stream::{Mode, Progress, Push, Request, TypeStream};
+use super::stream::{Progress, Push, Request, TypeStream};
 use crate::metrics::Metrics;
 
 /// Responses that may wait for a slow client; then the stream waits, and later pushes are merged into one.
@@ -306,7 +306,7 @@ impl Session {
             self.report(node, snapshot.generation);
             return pushes;
         };
-        for kind in KINDS {
+        for kind in Kind::ALL {
             if let Some(stream) = self.types.get_mut(&kind)
                 && let Some(push) = stream.push(generated.of(kind))
             {
@@ -314,7 +314,7 @@ impl Session {
             }
         }
         // What is gone goes last: until then routes of before may lead to it.
-        for kind in KINDS {
+        for kind in Kind::ALL {
             let parting = self.types.get_mut(&kind).and_then(TypeStream::part);
             pushes.extend(parting.map(|push| (kind, push)));
         }

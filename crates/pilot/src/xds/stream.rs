@@ -4,17 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use weft_mesh::resource::Resource;
 use weft_mesh::resource::layer::Resources;
-use weft_mesh::resource::{Kind, Resource};
-
-/// Which variant of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Incremental.
-    Delta,
-    /// State of the world.
-    StateOfTheWorld,
-}
+use weft_proto::ads::{Kind, Mode};
 
 /// A request in either variant.
 #[derive(Clone, Debug, Default)]

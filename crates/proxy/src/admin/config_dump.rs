@@ -13,6 +13,7 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use weft_proto::ads::Kind;
 use weft_proto::descriptors;
 use weft_proto::xds::envoy::config::bootstrap::v3 as pb;
 
@@ -20,7 +21,6 @@ use crate::model::convert;
 use crate::model::secret::{DataSource, Secret};
 use crate::secrets::SecretStore;
 use crate::xds::config_store::{ConfigStore, Origin};
-use crate::xds::kind::Kind;
 
 /// Fields with something to hide, wherever they are (those that Envoy's API marks as sensitive).
 const SENSITIVE: [&str; 6] = [
@@ -125,8 +125,7 @@ impl DumpSource {
             DataSource::File(path) => json!({"filename": path}),
         };
         let dumped = self.secrets.delivered_now().into_iter().map(|(name, secret)| {
-            let mut body =
-                json!({"@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret", "name": name});
+            let mut body = json!({"@type": Kind::Secret.type_url(), "name": name});
             match &secret {
                 Secret::Certificate { chain, .. } => {
                     let hidden = json!({"inline_bytes": STANDARD.encode(REDACTED)});

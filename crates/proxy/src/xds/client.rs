@@ -11,6 +11,7 @@ use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint as Dial};
 use weft_base::readiness::Blocker;
+use weft_proto::ads::{Kind, Mode};
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::service::discovery::v3 as discovery;
 use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
@@ -18,8 +19,7 @@ use weft_proto::xds::google::protobuf as pb;
 use weft_proto::xds::google::rpc::Status as RpcStatus;
 
 use super::config_store::{ConfigStore, Resource};
-use super::kind::{ALL, Kind};
-use super::session::{Mode, Request, Response, Session};
+use super::session::{Request, Response, Session};
 use crate::bootstrap::node::node;
 use crate::compile::Reject;
 use crate::dataplane::Proxy;
@@ -131,7 +131,7 @@ impl Client {
         let channel = dial(&self.proxy, &self.ads.cluster).await?;
         let client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(RESPONSE_BYTES_MAX);
         let opening = {
-            for kind in ALL {
+            for kind in Kind::ALL {
                 let wanted = self.store.lock().wanted(kind);
                 // Before the stream is open, this only notes the names; `open` asks for them.
                 let _ = self.session.ask_for(kind, wanted);
@@ -280,7 +280,7 @@ impl Client {
     /// Asks for what the configuration refers to now.
     fn ask(&mut self) -> Vec<Request> {
         let store = self.store.lock();
-        let wanted: Vec<_> = ALL.into_iter().map(|kind| (kind, store.wanted(kind))).collect();
+        let wanted: Vec<_> = Kind::ALL.into_iter().map(|kind| (kind, store.wanted(kind))).collect();
         drop(store);
         wanted
             .into_iter()

@@ -10,10 +10,10 @@ use prost::Message;
 use prost_reflect::DynamicMessage;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use weft_proto::ads::Kind;
 use weft_proto::xds::envoy::config::{cluster, endpoint, listener, route};
 use weft_proto::xds::envoy::extensions::transport_sockets::tls::v3 as tls;
 
-use super::kind::Kind;
 use super::names;
 pub use super::resource::{Origin, Resource};
 use super::session::Names;

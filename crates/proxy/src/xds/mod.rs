@@ -5,7 +5,6 @@
 
 pub mod client;
 pub mod config_store;
-pub mod kind;
 mod names;
 mod resource;
 pub mod sds;

@@ -10,13 +10,13 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use weft_base::shutdown::Shutdown;
+use weft_proto::ads::Kind;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use weft_proto::xds::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 
 use super::client::{OUTGOING_MAX, StreamEnd, dial, pause, rejection, send};
 use super::config_store::{ConfigStore, Resource};
-use super::kind::Kind;
 use super::session::Names;
 use crate::dataplane::Proxy;
 use crate::model::secret::SdsSource;

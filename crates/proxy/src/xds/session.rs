@@ -6,19 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::kind::{ALL, Kind};
+use weft_proto::ads::{Kind, Mode};
 
 /// Names of resources.
 pub type Names = BTreeSet<Arc<str>>;
-
-/// Which variant of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Incremental.
-    Delta,
-    /// State of the world.
-    StateOfTheWorld,
-}
 
 /// One message to the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -84,7 +75,7 @@ impl Session {
         };
         Self {
             mode,
-            types: ALL.into_iter().map(|kind| (kind, state(kind))).collect(),
+            types: Kind::ALL.into_iter().map(|kind| (kind, state(kind))).collect(),
         }
     }
 
@@ -94,7 +85,7 @@ impl Session {
             state.started = false;
             state.nonce.clear();
         }
-        ALL.into_iter().filter_map(|kind| self.begin(kind)).collect()
+        Kind::ALL.into_iter().filter_map(|kind| self.begin(kind)).collect()
     }
 
     /// The names asked for have changed.
