@@ -3,6 +3,7 @@
 //! Protobuf types stop at the edges of the other crates; this is the only crate that names where they come from.
 
 pub mod ads;
+pub mod cluster_name;
 pub mod descriptors;
 
 /// Types of the messages in use, by package; `cargo xtask gen` writes them.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_base::identity::SpiffeId;
+use weft_proto::cluster_name::ClusterName;
 use weft_proto::xds::envoy::config::core::v3::Node;
 use weft_proto::xds::envoy::data::accesslog::v3 as accesslog;
 use weft_proto::xds::google::protobuf as pb;
@@ -131,7 +132,8 @@ impl Record {
     }
 
     fn received(proxy: &End, gateway: bool, common: &accesslog::AccessLogCommon, what: What) -> Option<Self> {
-        if !gateway && !common.upstream_cluster.starts_with("inbound|") {
+        let cluster = ClusterName::parse(&common.upstream_cluster);
+        if !gateway && !matches!(cluster, Some(ClusterName::Inbound { .. })) {
             return None;
         }
         let caller = caller(common);

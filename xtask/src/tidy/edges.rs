@@ -15,7 +15,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("weft-pilot", &["weft-api", "weft-base", "weft-mesh", "weft-proto"]),
     ("weft-citadel", &["weft-base", "weft-proto"]),
     ("weft-telemetry", &["weft-base", "weft-proto"]),
-    ("meshctl", &["weft-api", "weft-base", "weft-mesh"]),
+    ("meshctl", &["weft-api", "weft-base", "weft-mesh", "weft-proto"]),
     ("weft-tests", &[]),
     ("weft-sample-callme", &[]),
     ("xtask", &[]),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use weft_proto::cluster_name::BLACK_HOLE;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as pb;
 
@@ -15,15 +16,6 @@ pub(super) const OUTBOUND_PORT: u16 = 15001;
 
 /// Where inbound connections are redirected to.
 pub(super) const INBOUND_PORT: u16 = 15006;
-
-/// Where the client meant to go.
-pub(super) const PASSTHROUGH: &str = "PassthroughCluster";
-
-/// The same, within the pod.
-pub(super) const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
-
-/// Nowhere.
-pub(super) const BLACK_HOLE: &str = "BlackHoleCluster";
 
 /// How long a client may stay silent before its connection counts as bytes of an unknown protocol: the most that a protocol in
 /// which the server speaks first is held up on a port that does not say what it speaks.

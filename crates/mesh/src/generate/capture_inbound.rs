@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use weft_proto::cluster_name::INBOUND_PASSTHROUGH;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as pb;
 
-use super::capture::{DETECTION_BUDGET, INBOUND_PASSTHROUGH, INBOUND_PORT, everywhere, loop_guard};
+use super::capture::{DETECTION_BUDGET, INBOUND_PORT, everywhere, loop_guard};
 use super::inbound::{Target, chains};
 use super::interception::is_captured;
 use super::listener_filters::{http_inspector, original_destination, tls_inspector};

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use weft_proto::cluster_name::{BLACK_HOLE, PASSTHROUGH};
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as pb;
 use weft_proto::xds::envoy::config::route::v3 as route;
 use weft_proto::xds::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
 use weft_proto::xds::envoy::extensions::filters::network::set_filter_state::v3::Config;
 
-use super::capture::{BLACK_HOLE, DETECTION_BUDGET, OUTBOUND_PORT, PASSTHROUGH, everywhere, loop_guard};
+use super::capture::{DETECTION_BUDGET, OUTBOUND_PORT, everywhere, loop_guard};
 use super::capture_services::{Bind, Claim, Match, Place, binds, sniffed_name};
 use super::hosts::{takes_all, virtual_hosts};
 use super::http::{Routes, manager, tcp};

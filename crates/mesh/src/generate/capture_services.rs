@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use weft_api::meta::selects;
 use weft_api::protocol::Protocol;
 use weft_api::virtual_service::{L4Destination, L4Match};
+use weft_proto::cluster_name::Outbound;
 
-use super::cluster::outbound_name;
 use super::route::{Scope, destination_cluster};
 use crate::snapshot::{EndpointAddress, GatewayRef, MeshService, MeshVirtualService, Origin, ServicePort};
 use crate::view::ProxyView;
@@ -169,7 +169,7 @@ fn claims(view: &ProxyView, service: &MeshService, port: &ServicePort, matches: 
             return vec![claim(matches, weighted(scope, rules, &rule.route))];
         }
     }
-    let own = outbound_name(port.port, None, &service.key.hostname);
+    let own = Outbound::new(port.port, None, &service.key.hostname).to_string();
     vec![claim(matches, vec![(own, 1)])]
 }
 

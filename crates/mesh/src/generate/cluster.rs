@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use weft_api::destination_rule::ClientTlsMode;
 use weft_api::meta::selects;
+use weft_proto::cluster_name::{BLACK_HOLE, ClusterName, INBOUND_PASSTHROUGH, Outbound, PASSTHROUGH};
 use weft_proto::xds::envoy::config::cluster::v3 as pb;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::endpoint::v3 as endpoint;
 use weft_proto::xds::google::protobuf as wkt;
 
-use super::capture::{INBOUND_PASSTHROUGH, PASSTHROUGH};
 use super::collector::{ACCESS_LOGS, SPANS};
 use super::endpoint::assignment;
 use super::interception::{is_captured, to_original, to_workload};
@@ -24,27 +24,6 @@ const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The largest limit: Istio sets no circuit breakers where nobody asks for them.
 const UNLIMITED: u32 = u32::MAX;
-
-/// `outbound|<port>|<subset>|<host>`.
-pub(super) fn outbound_name(port: u16, subset: Option<&str>, host: &str) -> String {
-    format!("outbound|{port}|{}|{host}", subset.unwrap_or_default())
-}
-
-/// Port, subset and host of a name that `outbound_name` made.
-pub(super) fn named_outbound(name: &str) -> Option<(u16, Option<&str>, &str)> {
-    let (port, rest) = name.strip_prefix("outbound|")?.split_once('|')?;
-    let (subset, host) = rest.split_once('|')?;
-    Some((
-        port.parse().ok()?,
-        Some(subset).filter(|subset| !subset.is_empty()),
-        host,
-    ))
-}
-
-/// `inbound|<port>||`.
-pub(super) fn inbound_name(port: &InboundPort) -> String {
-    format!("inbound|{}||", port.number)
-}
 
 /// The clusters of the workload's own ports.
 pub(super) fn own_clusters(view: &ProxyView) -> Vec<pb::Cluster> {
@@ -76,11 +55,11 @@ pub(super) fn shared_clusters(view: &ProxyView) -> Vec<pb::Cluster> {
 
 fn black_hole() -> pb::Cluster {
     pb::Cluster {
-        name: "BlackHoleCluster".to_owned(),
+        name: BLACK_HOLE.to_owned(),
         connect_timeout: Some(duration(CONNECT_TIMEOUT)),
         cluster_discovery_type: Some(discovery(pb::cluster::DiscoveryType::Static)),
         load_assignment: Some(endpoint::ClusterLoadAssignment {
-            cluster_name: "BlackHoleCluster".to_owned(),
+            cluster_name: BLACK_HOLE.to_owned(),
             ..endpoint::ClusterLoadAssignment::default()
         }),
         ..pb::Cluster::default()
@@ -139,7 +118,7 @@ fn passthrough(view: &ProxyView) -> [pb::Cluster; 2] {
 }
 
 fn inbound(view: &ProxyView, port: &InboundPort) -> pb::Cluster {
-    let name = inbound_name(port);
+    let name = ClusterName::Inbound { port: port.number }.to_string();
     let behind = port.services.iter().filter_map(|(key, _)| {
         let service = view.snapshot.services.get(key)?;
         Some((key, &*service.name))
@@ -185,7 +164,7 @@ pub(super) fn outbound(
     subset: Option<&str>,
 ) -> pb::Cluster {
     let hostname = &service.key.hostname;
-    let name = outbound_name(port.port, subset, hostname);
+    let name = Outbound::new(port.port, subset, hostname).to_string();
     let settings = rule.map(|rule| rule.rule.policy(subset, port.port)).unwrap_or_default();
     let mut cluster = pb::Cluster {
         name,

@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use weft_api::meta::{Kind, Object, ObjectKey};
 use weft_api::sidecar::{EgressListener, Sidecar, SidecarPort};
+use weft_proto::cluster_name::Outbound;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as pb;
 use weft_proto::xds::envoy::config::route::v3 as route;
 
-use super::cluster::outbound_name;
 use super::hosts::{add_host, aliases};
 use super::http::{Routes, manager, tcp};
 use super::l4::{Split, tcp_split, tls_splits};
@@ -185,7 +185,10 @@ impl<'a> Bound<'a> {
             let mut services = self.services.iter();
             services.find_map(|service| {
                 let port = self.port_of(service, |protocol| protocol.is_tcp() || protocol == Protocol::Auto)?;
-                Some(vec![(outbound_name(port.port, None, &service.key.hostname), 1)])
+                Some(vec![(
+                    Outbound::new(port.port, None, &service.key.hostname).to_string(),
+                    1,
+                )])
             })
         })
     }
@@ -197,7 +200,7 @@ impl<'a> Bound<'a> {
         let ruled = self.rules.iter().flat_map(|(_, rules)| tls_splits(self.scope(), rules));
         let plain = self.services.iter().filter_map(|service| {
             let port = self.port_of(service, Protocol::is_tls)?;
-            let split = vec![(outbound_name(port.port, None, &service.key.hostname), 1)];
+            let split = vec![(Outbound::new(port.port, None, &service.key.hostname).to_string(), 1)];
             Some((vec![service.key.hostname.to_string()], split))
         });
         for (names, split) in ruled.chain(plain) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use weft_api::destination_rule::Subset;
 use weft_api::meta::selects;
+use weft_proto::cluster_name::Outbound;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::endpoint::v3 as endpoint;
 
@@ -33,7 +34,7 @@ pub(super) fn assignments(view: &ProxyView, before: Option<(&Endpoints, &Resourc
             let all = ready.map(|ready| ready.port(port.port)).unwrap_or_default();
             let mut add = |subset: Option<&Subset>| {
                 let name = subset.map(|subset| subset.name.as_str());
-                let name = cluster::outbound_name(port.port, name, &service.key.hostname);
+                let name = Outbound::new(port.port, name, &service.key.hostname).to_string();
                 let old = known.and_then(|(_, set)| set.get_key_value(name.as_str()));
                 let (name, resource) = match old {
                     Some((name, resource)) => (name.clone(), resource.clone()),

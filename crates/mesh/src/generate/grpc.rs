@@ -6,6 +6,7 @@
 //! that asks for TLS that gRPC cannot speak is not served at all.
 
 use weft_api::destination_rule::{ClientTls, ClientTlsMode};
+use weft_proto::cluster_name::Outbound;
 use weft_proto::xds::envoy::config::cluster::v3 as cluster_pb;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::route::v3 as route;
@@ -86,7 +87,7 @@ pub(super) fn routes(view: &ProxyView) -> Vec<route::RouteConfiguration> {
 }
 
 fn route_name(service: &MeshService, port: &ServicePort) -> String {
-    cluster::outbound_name(port.port, None, &service.key.hostname)
+    Outbound::new(port.port, None, &service.key.hostname).to_string()
 }
 
 /// The ports that a call may go to.

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use weft_api::peer_authentication::MtlsMode;
+use weft_proto::cluster_name::{BLACK_HOLE, ClusterName};
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as pb;
 use weft_proto::xds::envoy::config::route::v3 as route;
 
-use super::capture::BLACK_HOLE;
-use super::cluster::inbound_name;
 use super::guard;
 use super::http::{Routes, manager, tcp};
 use super::istio;
@@ -67,7 +66,7 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn of_port(port: &InboundPort) -> Self {
         Self {
-            cluster: inbound_name(port),
+            cluster: ClusterName::Inbound { port: port.number }.to_string(),
             number: port.services.first().map_or(port.app_port, |(_, number)| *number),
             stat_prefix: format!("inbound_{}", port.mesh_port),
             protocol: port.protocol,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use weft_api::destination_rule::ClientTls;
+use weft_proto::cluster_name::Outbound;
 use weft_proto::xds::envoy::config::cluster::v3 as pb;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::google::protobuf as wkt;
@@ -88,8 +89,7 @@ pub(super) fn required(
         Carries::Tcp
     };
     let names = server_names(view, service, port, rule);
-    let subset = subset.unwrap_or_default();
-    let own = format!("outbound_.{}_.{subset}_.{}", port.port, service.key.hostname);
+    let own = Outbound::new(port.port, subset, &service.key.hostname).server_name();
     let sni = rule.and_then(|tls| tls.sni.as_deref()).unwrap_or(&own);
     tls::mesh_client(carries, sni, &names)
 }

@@ -7,12 +7,12 @@ use weft_api::meta::{Kind, ObjectKey, selects};
 use weft_api::virtual_service::{
     HttpAction, HttpDestination, HttpMatch, HttpRoute, Redirect, RedirectPort, Retries, Rewrite,
 };
+use weft_proto::cluster_name::Outbound;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::route::v3 as pb;
 use weft_proto::xds::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use weft_proto::xds::envoy::r#type::matcher::v3 as matcher;
 
-use super::cluster::outbound_name;
 use super::http::UNDELIVERED;
 use super::wire::{any, boolean, duration, origin, regex, uint32};
 use super::{filters, route_match};
@@ -71,11 +71,9 @@ pub(super) fn of_rules(scope: Scope<'_>, rules: &MeshVirtualService) -> Vec<pb::
 /// Everything to a service's port.
 pub(super) fn to_service(service: &MeshService, port: u16) -> pb::Route {
     let action = pb::RouteAction {
-        cluster_specifier: Some(pb::route_action::ClusterSpecifier::Cluster(outbound_name(
-            port,
-            None,
-            &service.key.hostname,
-        ))),
+        cluster_specifier: Some(pb::route_action::ClusterSpecifier::Cluster(
+            Outbound::new(port, None, &service.key.hostname).to_string(),
+        )),
         timeout: Some(duration(Duration::ZERO)),
         retry_policy: Some(retry_policy(None)),
         ..pb::RouteAction::default()
@@ -206,7 +204,7 @@ pub(super) fn destination_cluster(scope: Scope<'_>, rules: &MeshVirtualService, 
         _ => None,
     });
     let port = destination.port.or(only).unwrap_or(scope.port);
-    outbound_name(port, destination.subset.as_deref(), &host)
+    Outbound::new(port, destination.subset.as_deref(), &host).to_string()
 }
 
 fn rewrite_path(rewrite: &Rewrite, matched: Option<&HttpMatch>, action: &mut pb::RouteAction) {

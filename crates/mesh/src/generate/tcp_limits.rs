@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::cluster::named_outbound;
+use weft_proto::cluster_name::ClusterName;
+
 use crate::view::ProxyView;
 
 /// Times of `connectionPool.tcp` that a listener keeps, because a cluster does not know its connections' bytes.
@@ -24,11 +25,14 @@ impl TcpLimits {
     }
 
     fn of_cluster(view: &ProxyView, cluster: &str) -> Self {
-        let pool = named_outbound(cluster).and_then(|(port, subset, host)| {
-            let service = view.snapshot.services.lookup(host, view.namespace())?;
+        let pool = ClusterName::parse(cluster).and_then(|name| {
+            let ClusterName::Outbound(to) = name else {
+                return None;
+            };
+            let service = view.snapshot.services.lookup(to.host, view.namespace())?;
             view.destination_rule(service)?
                 .rule
-                .policy(subset, port)
+                .policy(to.subset, to.port)
                 .connection_pool
         });
         pool.map_or_else(Self::default, |pool| Self {

@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use weft_base::shutdown::Shutdown;
+use weft_proto::cluster_name::ClusterName;
 
 use super::Proxy;
 use crate::model::listener::Direction;
 use crate::runtime::Runtime;
-
-/// How names of clusters begin that lead to a port of the workload which a service names (Istio: `inbound|PORT||`).
-const INBOUND_CLUSTER: &str = "inbound|";
 
 /// Who connects to a proxy, and so has to hear of its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,12 +53,13 @@ impl Proxy {
 
 /// Whether anybody may call the workload: a service leads to it, or somebody has come. The end of a Job mostly concerns nobody.
 fn has_callers(runtime: &Runtime) -> bool {
-    let has_service = runtime.clusters.keys().any(|name| name.starts_with(INBOUND_CLUSTER));
+    let is_inbound = |name: &str| matches!(ClusterName::parse(name), Some(ClusterName::Inbound { .. }));
+    let has_service = runtime.clusters.keys().any(|name| is_inbound(name));
     let mut listeners = runtime.listeners.values();
     has_service
         || listeners.any(|listener| {
-            let is_inbound = listener.model.direction == Direction::Inbound;
-            is_inbound && listener.stats.connections_total.load(Ordering::Relaxed) > 0
+            let faces_callers = listener.model.direction == Direction::Inbound;
+            faces_callers && listener.stats.connections_total.load(Ordering::Relaxed) > 0
         })
 }
 

@@ -1,6 +1,8 @@
 //! The labels of Istio's standard metrics (<https://istio.io/latest/docs/reference/config/metrics/>): names, order, and what stands
 //! where something is not known. Pure.
 
+use weft_proto::cluster_name::{BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH};
+
 use crate::model::cluster::Cluster;
 use crate::model::metadata::WorkloadRef;
 use crate::stats::prometheus::label;
@@ -74,14 +76,14 @@ impl<'a> Service<'a> {
     pub fn of(cluster: Option<&'a Cluster>, catch_all: CatchAll, host: Option<&'a str>) -> Self {
         let named = |name| Self { host, name: Some(name) };
         match catch_all {
-            CatchAll::Blocked => return named("BlackHoleCluster"),
-            CatchAll::Passed => return named("PassthroughCluster"),
+            CatchAll::Blocked => return named(BLACK_HOLE),
+            CatchAll::Passed => return named(PASSTHROUGH),
             CatchAll::No => {}
         }
         let Some(cluster) = cluster else {
             return Self { host, name: host };
         };
-        if let "BlackHoleCluster" | "PassthroughCluster" | "InboundPassthroughCluster" = &*cluster.name {
+        if let BLACK_HOLE | PASSTHROUGH | INBOUND_PASSTHROUGH = &*cluster.name {
             return named(&cluster.name);
         }
         match cluster.services.first() {

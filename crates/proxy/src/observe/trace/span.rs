@@ -4,6 +4,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use http::{HeaderName, HeaderValue, Version};
+use weft_proto::cluster_name::ClusterName;
 use weft_proto::otlp::any_value::Value;
 use weft_proto::otlp::span::SpanKind;
 use weft_proto::otlp::status::StatusCode;
@@ -64,7 +65,7 @@ pub(super) fn of(info: &StreamInfo, context: &TraceContext, config: &Tracing, no
 fn name(info: &StreamInfo, outbound: bool) -> String {
     if let Some(cluster) = &info.upstream_cluster
         && let Some(service) = cluster.services.first()
-        && let Some(port) = cluster.name.split('|').nth(1)
+        && let Some(port) = ClusterName::parse(&cluster.name).and_then(ClusterName::port)
     {
         return format!("{}:{port}/*", service.host);
     }
