@@ -3,6 +3,7 @@
 //! Knows nothing of meshes' configuration, of xDS resources or of Kubernetes objects.
 
 pub mod admin;
+pub mod backoff;
 pub mod ca_client;
 pub mod grpc_tls;
 pub mod identity;

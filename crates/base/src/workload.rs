@@ -8,15 +8,16 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
+use crate::backoff::Backoff;
 use crate::ca_client::{self, CaConfig};
 use crate::identity::SpiffeId;
 use crate::shutdown::Shutdown;
 
-/// First pause after a failed request.
-const BACKOFF_MIN: Duration = Duration::from_millis(500);
+/// Pauses after failed requests.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(60));
 
-/// Longest pause after failed requests.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Shortest time between certificates, should one come that is half used up.
+const RENEWAL_MIN: Duration = Duration::from_millis(500);
 
 /// A certificate with its key and the roots to check peers by.
 #[derive(Clone, PartialEq, Eq)]
@@ -71,13 +72,6 @@ impl WorkloadIdentity {
     }
 }
 
-/// The pause after `failures` failed requests: doubled each time, with jitter over its upper half.
-pub fn backoff(failures: u32, random: u64) -> Duration {
-    let longest = BACKOFF_MIN.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
-    let longest = longest.min(BACKOFF_MAX);
-    longest.mul_f64(0.5 + 0.5 * (random as f64 / u64::MAX as f64))
-}
-
 /// Gets a certificate and keeps it fresh. While the authority does not answer the last one stays in use.
 pub fn follow(config: CaConfig, shutdown: &Shutdown) -> IdentityWatch {
     let (publish, watch) = watch::channel(None);
@@ -89,7 +83,7 @@ pub fn follow(config: CaConfig, shutdown: &Shutdown) -> IdentityWatch {
 }
 
 async fn run(config: CaConfig, publish: watch::Sender<Option<Arc<WorkloadIdentity>>>) {
-    let mut failures = 0;
+    let mut failures = 0_u32;
     loop {
         let current = publish.borrow().clone();
         let shown = current.as_deref().filter(|current| current.is_valid(SystemTime::now()));
@@ -99,12 +93,12 @@ async fn run(config: CaConfig, publish: watch::Sender<Option<Arc<WorkloadIdentit
                 let renew_at = identity.renew_at(fastrand::u64(..));
                 tracing::info!(id = %identity.id, not_after = ?identity.not_after, "certificate received");
                 publish.send_replace(Some(Arc::new(identity)));
-                renew_at.duration_since(SystemTime::now()).unwrap_or(BACKOFF_MIN)
+                renew_at.duration_since(SystemTime::now()).unwrap_or(RENEWAL_MIN)
             }
             Err(error) => {
-                failures += 1;
+                failures = failures.saturating_add(1);
                 tracing::warn!(%error, failures, "no certificate from the authority, trying again");
-                backoff(failures, fastrand::u64(..))
+                BACKOFF.pause(failures, fastrand::u64(..))
             }
         };
         tokio::time::sleep(pause).await;
@@ -139,17 +133,6 @@ mod tests {
             assert!((from..=to).contains(&after), "{random}: {after}");
         }
         assert!(day.is_valid(day.not_after - Duration::from_secs(1)) && !day.is_valid(day.not_after));
-    }
-
-    #[test]
-    fn backoff_grows_to_its_bound() {
-        for (failures, longest) in [(1, 500), (2, 1_000), (5, 8_000), (8, 60_000), (99, 60_000)] {
-            let longest = Duration::from_millis(longest);
-            assert!(
-                backoff(failures, u64::MAX) <= longest && backoff(failures, 0) == longest / 2,
-                "{failures}"
-            );
-        }
     }
 
     #[test]

@@ -169,7 +169,7 @@ impl Stream {
                     tracing::debug!(cluster = %self.collector.cluster, reason, failures, "no stream to the collector");
                 }
             }
-            tokio::time::sleep(collector::pause(failures, fastrand::f64())).await;
+            tokio::time::sleep(collector::BACKOFF.pause(failures, fastrand::u64(..))).await;
         }
     }
 

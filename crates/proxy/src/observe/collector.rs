@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint as Dial};
+use weft_base::backoff::Backoff;
 
 use crate::upstream::directory::ClusterDirectory;
 use crate::upstream::grpc_channel::{DialError, dial};
 
-/// First pause after a lost stream, and the longest.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(15));
+/// Pauses after a collector could not be reached.
+pub const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(15));
 
 /// A collector behind a cluster.
 #[derive(Clone, Debug)]
@@ -31,11 +32,4 @@ impl Collector {
     pub async fn dial(&self) -> Result<Channel, DialError> {
         dial(&self.clusters, &self.cluster, Dial::from_static("http://collector")).await
     }
-}
-
-/// Time to wait after so many failures in a row; `random` is between 0 and 1.
-pub fn pause(failures: u32, random: f64) -> Duration {
-    let factor = 1_u32.checked_shl(failures.clamp(1, 10) - 1).unwrap_or(u32::MAX);
-    let pause = BACKOFF.0.saturating_mul(factor).min(BACKOFF.1);
-    pause.mul_f64(0.5 + 0.5 * random)
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode};
+use weft_base::backoff::Backoff;
 
 use super::matcher::{header_fits, response_header_fits};
 use crate::error::ErrorKind;
@@ -109,13 +110,8 @@ pub fn was_absent(policy: &RetryPolicy, outcome: Outcome<'_>) -> bool {
 /// The pause before retry number `retry` (from 1): exponential with full jitter
 /// (Envoy, router filter, "fully jittered exponential back-off"). `random` is uniform over all 64-bit numbers.
 pub fn backoff(policy: &RetryPolicy, retry: u32, random: u64) -> Duration {
-    let factor = 1_u32.checked_shl(retry.saturating_sub(1)).unwrap_or(u32::MAX);
-    let longest = policy
-        .backoff_base
-        .saturating_mul(factor)
-        .min(policy.backoff_max.max(policy.backoff_base));
-    let nanos = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX).max(1);
-    Duration::from_nanos(random % nanos)
+    let longest = policy.backoff_max.max(policy.backoff_base);
+    Backoff::new(policy.backoff_base, longest).pause(retry, random)
 }
 
 #[cfg(test)]

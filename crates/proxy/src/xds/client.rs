@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint as Dial};
+use weft_base::backoff::Backoff;
 use weft_base::readiness::Blocker;
 use weft_proto::ads::{Kind, Mode};
 use weft_proto::xds::envoy::config::core::v3 as core;
@@ -33,8 +34,8 @@ const RESPONSE_BYTES_MAX: usize = 200 << 20;
 /// Messages that may wait to be sent.
 pub(super) const OUTGOING_MAX: usize = 64;
 
-/// First pause after a lost stream, and the longest.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Pauses after streams that came to nothing (Envoy's, for its own).
+pub(super) const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
@@ -56,13 +57,6 @@ pub struct Client {
     store: Arc<Mutex<ConfigStore>>,
     session: Session,
     waiting: BTreeMap<Kind, Blocker>,
-}
-
-/// How long to wait after so many streams in a row came to nothing: longer each time, never all proxies at once.
-pub(super) fn pause(failures: u32) -> Duration {
-    let factor = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    let longest = BACKOFF.0.saturating_mul(factor).min(BACKOFF.1);
-    longest.mul_f64(0.5 + 0.5 * fastrand::f64())
 }
 
 /// Connects to an endpoint of a cluster.
@@ -122,7 +116,7 @@ impl Client {
             failures = if connected { 1 } else { failures.saturating_add(1) };
             let Err(end) = end;
             tracing::warn!(error = %end, failures, "no discovery stream, the last configuration stays");
-            tokio::time::sleep(pause(failures)).await;
+            tokio::time::sleep(BACKOFF.pause(failures, fastrand::u64(..))).await;
         }
     }
 

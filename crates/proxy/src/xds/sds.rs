@@ -15,7 +15,7 @@ use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::service::discovery::v3::{DiscoveryRequest, DiscoveryResponse};
 use weft_proto::xds::envoy::service::secret::v3::secret_discovery_service_client::SecretDiscoveryServiceClient;
 
-use super::client::{OUTGOING_MAX, StreamEnd, dial, pause, rejection, send};
+use super::client::{BACKOFF, OUTGOING_MAX, StreamEnd, dial, rejection, send};
 use super::config_store::{ConfigStore, Resource};
 use super::session::Names;
 use crate::dataplane::Proxy;
@@ -90,7 +90,7 @@ impl Stream {
             }
             failures = if connected { 1 } else { failures.saturating_add(1) };
             tracing::warn!(cluster = %self.cluster, error = %end, failures, "no secret discovery, the last secrets stay");
-            tokio::time::sleep(pause(failures)).await;
+            tokio::time::sleep(BACKOFF.pause(failures, fastrand::u64(..))).await;
         }
     }
 

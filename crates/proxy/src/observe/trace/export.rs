@@ -153,7 +153,7 @@ impl Sending {
                     self.dropped.fetch_add(count, Ordering::Relaxed);
                     tracing::debug!(cluster = %self.collector.cluster, reason, failures, "spans did not reach the collector");
                     client = None;
-                    tokio::time::sleep(collector::pause(failures, fastrand::f64())).await;
+                    tokio::time::sleep(collector::BACKOFF.pause(failures, fastrand::u64(..))).await;
                 }
             }
         }
