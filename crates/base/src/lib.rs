@@ -11,6 +11,7 @@ pub mod identity;
 pub mod kubernetes;
 pub mod listen;
 pub mod log;
+pub mod process;
 pub mod readiness;
 pub mod shutdown;
 pub mod spiffe;

@@ -213,13 +213,3 @@ pub fn token(state_dir: &Path, id: &SpiffeId, lifetime: Duration) -> Result<Stri
     let expires = crate::join_token::expiry(SystemTime::now(), lifetime);
     Ok(crate::join_token::issue(&key, id, expires))
 }
-
-/// Runs the authority until it is asked to end.
-pub async fn run(config: Config, log: weft_base::log::LogControl) -> Result<()> {
-    let shutdown = Shutdown::new();
-    Citadel::start(&config, Some(log), &shutdown).await?;
-    let signal = weft_base::shutdown::termination().await?;
-    tracing::info!(signal, "stopping");
-    shutdown.drain(Duration::from_secs(5)).await;
-    Ok(())
-}

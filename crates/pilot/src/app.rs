@@ -319,13 +319,3 @@ fn ca_config(config: &Config) -> Result<Option<CaConfig>> {
         id: SpiffeId::new(config.trust_domain.clone(), &config.namespace, SERVICE_ACCOUNT)?,
     }))
 }
-
-/// Runs the discovery server until it is asked to end.
-pub async fn run(config: Config, log: LogControl) -> Result<()> {
-    let shutdown = Shutdown::new();
-    Pilot::start(&config, Some(log), &shutdown).await?;
-    let signal = weft_base::shutdown::termination().await?;
-    tracing::info!(signal, "stopping");
-    shutdown.drain(Duration::from_secs(5)).await;
-    Ok(())
-}

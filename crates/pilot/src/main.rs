@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use clap::Parser;
-use weft_pilot::app;
+use weft_base::process;
+use weft_base::shutdown::Shutdown;
+use weft_pilot::app::Pilot;
 use weft_pilot::config::{Cli, Verb};
 
 #[global_allocator]
@@ -12,12 +14,8 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     let log = cli.log.start()?;
     match cli.verb {
-        Verb::Serve(config) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(2)
-                .enable_all()
-                .build()?;
-            runtime.block_on(app::run(config, log))
-        }
+        Verb::Serve(config) => process::serve(2, async |shutdown: &Shutdown| {
+            Pilot::start(&config, Some(log), shutdown).await
+        }),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
@@ -112,14 +111,4 @@ async fn serve_grpc(
         }
     });
     Ok(addr)
-}
-
-/// Runs the collector until it is asked to end.
-pub async fn run(config: Config, log: LogControl) -> Result<()> {
-    let shutdown = Shutdown::new();
-    Telemetry::start(&config, Some(log), &shutdown).await?;
-    let signal = weft_base::shutdown::termination().await?;
-    tracing::info!(signal, "stopping");
-    shutdown.drain(Duration::from_secs(5)).await;
-    Ok(())
 }

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use clap::Parser;
-use weft_telemetry::app;
+use weft_base::process;
+use weft_base::shutdown::Shutdown;
+use weft_telemetry::app::Telemetry;
 use weft_telemetry::config::{Cli, Verb};
 
 #[global_allocator]
@@ -12,12 +14,8 @@ fn main() -> Result<()> {
     let cli = Cli::parse();
     let log = cli.log.start()?;
     match cli.verb {
-        Verb::Serve(config) => {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()?;
-            runtime.block_on(app::run(config, log))
-        }
+        Verb::Serve(config) => process::serve(1, async |shutdown: &Shutdown| {
+            Telemetry::start(&config, Some(log), shutdown).await
+        }),
     }
 }
