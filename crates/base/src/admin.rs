@@ -55,12 +55,7 @@ pub async fn serve(
     router: Router,
     shutdown: &Shutdown,
 ) -> std::io::Result<SocketAddr> {
-    let listener = listen::bind(listen).await.map_err(|error| {
-        let text = format!("cannot listen on {listen} for {name}: {error}; is another process using the port?");
-        std::io::Error::new(error.kind(), text)
-    })?;
-    let addr = listener.local_addr()?;
-    tracing::info!(name, %addr, "listening");
+    let (listener, addr) = listen::open(name, listen).await?;
     let stop = shutdown.token();
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     shutdown.spawn(async move {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rcgen::{KeyPair, PublicKeyData, SubjectPublicKeyInfo};
@@ -120,12 +120,7 @@ async fn open(config: &Config, shutdown: &Shutdown) -> Result<Opened> {
 }
 
 async fn serve(config: &Config, opened: Opened, metrics: Metrics, shutdown: &Shutdown) -> Result<SocketAddr> {
-    let listen = config.listen;
-    let listener = weft_base::listen::bind(listen).await;
-    let listener =
-        listener.with_context(|| format!("cannot listen on {listen}; is another process using the port?"))?;
-    let addr = listener.local_addr()?;
-    tracing::info!(name = "ca", %addr, "listening");
+    let (listener, addr) = weft_base::listen::open("ca", config.listen).await?;
     let (publish, tls_config) = watch::channel(Some(server_config(config, &opened.authority)?));
     renew_server_certificate(config.clone(), opened.authority.clone(), publish, shutdown);
     let incoming = grpc_tls::incoming(listener, tls_config, shutdown);

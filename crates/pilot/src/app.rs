@@ -4,13 +4,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use kube::Client;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use rustls::server::NoServerSessionStorage;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
@@ -24,7 +23,7 @@ use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
 use weft_base::spiffe::{Allowed, ClientVerifier};
 use weft_base::workload::{self, IdentityWatch, WorkloadIdentity};
-use weft_base::{grpc_tls, tls};
+use weft_base::{grpc_tls, listen, tls};
 use weft_mesh::snapshot::{MeshSettings, MeshSnapshot};
 use weft_mesh::view::ProxySettings;
 use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
@@ -198,15 +197,6 @@ fn count_snapshots(metrics: &Metrics, mut snapshots: watch::Receiver<Arc<MeshSna
     });
 }
 
-async fn listen(name: &'static str, addr: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
-    let listener = weft_base::listen::bind(addr).await;
-    let listener =
-        listener.with_context(|| format!("cannot listen on {addr} for {name}; is another process using the port?"))?;
-    let addr = listener.local_addr()?;
-    tracing::info!(name, %addr, "listening");
-    Ok((listener, addr))
-}
-
 fn grpc() -> Server {
     Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
@@ -219,7 +209,7 @@ fn service(server: DiscoveryServer) -> AggregatedDiscoveryServiceServer<Discover
 }
 
 async fn serve_plaintext(addr: SocketAddr, server: DiscoveryServer, shutdown: &Shutdown) -> Result<SocketAddr> {
-    let (listener, addr) = listen("xds", addr).await?;
+    let (listener, addr) = listen::open("xds", addr).await?;
     let stop = shutdown.clone();
     shutdown.spawn(async move {
         let incoming = TcpListenerStream::new(listener);
@@ -241,7 +231,7 @@ async fn serve_tls(
     readiness: &Readiness,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr> {
-    let (listener, addr) = listen("xds-tls", config.xds_tls_listen).await?;
+    let (listener, addr) = listen::open("xds-tls", config.xds_tls_listen).await?;
     let trust_domain = config.trust_domain.clone();
     let blocker = readiness.block("certificate");
     let (publish, tls_config) = watch::channel(None);

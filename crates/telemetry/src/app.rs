@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
@@ -97,11 +97,7 @@ async fn serve_grpc(
     router: tonic::transport::server::Router,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr> {
-    let listener = weft_base::listen::bind(listen).await;
-    let listener = listener
-        .with_context(|| format!("cannot listen on {listen} for {name}; is another process using the port?"))?;
-    let addr = listener.local_addr()?;
-    tracing::info!(name, %addr, "listening");
+    let (listener, addr) = weft_base::listen::open(name, listen).await?;
     let stop = shutdown.clone();
     shutdown.spawn(async move {
         let incoming = TcpListenerStream::new(listener);

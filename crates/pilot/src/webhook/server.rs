@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -44,11 +44,7 @@ pub async fn serve(
     config: watch::Receiver<Option<Arc<ServerConfig>>>,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr> {
-    let listener = weft_base::listen::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen on {listen} for webhooks; is another process using the port?"))?;
-    let address = listener.local_addr()?;
-    tracing::info!(name = "webhooks", addr = %address, "listening");
+    let (listener, address) = weft_base::listen::open("webhooks", listen).await?;
     let mut connections = grpc_tls::incoming(listener, config, shutdown);
     let turns = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let owner = shutdown.clone();
