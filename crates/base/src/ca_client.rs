@@ -13,7 +13,7 @@ use weft_proto::istio_ca::istio_certificate_service_client::IstioCertificateServ
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::identity::SpiffeId;
-use crate::spiffe::{Allowed, ServerVerifier, identity_of};
+use crate::spiffe::{Allowed, identity_of, server_verifier};
 use crate::workload::WorkloadIdentity;
 use crate::{grpc_tls, tls};
 
@@ -123,7 +123,7 @@ pub fn client_tls(
         .with_safe_default_protocol_versions()
         .map_err(failed)?
         .dangerous()
-        .with_custom_certificate_verifier(ServerVerifier::new(roots, allowed));
+        .with_custom_certificate_verifier(server_verifier(roots, allowed));
     let mut config = match own {
         None => builder.with_no_client_auth(),
         Some(own) => {

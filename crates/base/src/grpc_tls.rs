@@ -1,4 +1,4 @@
-//! gRPC over mesh TLS: an acceptor whose certificate can change while it serves, and a connector.
+//! gRPC over mesh TLS: a server's side, an acceptor whose certificate can change while it serves, and a connector.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,6 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::identity::SpiffeId;
 use crate::shutdown::Shutdown;
 use crate::spiffe;
+use crate::tls::{self, PemError};
 
 /// Longest TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -61,6 +64,36 @@ pub enum ConnectError {
         /// Why.
         reason: String,
     },
+}
+
+/// Why a server's certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerConfigError {
+    /// The certificate or its key cannot be read.
+    #[error(transparent)]
+    Pem(#[from] PemError),
+    /// They do not go together.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+}
+
+/// The server's side of mesh TLS: its chain and key in PEM, and who verifies its clients. Sessions are not resumed, since they would
+/// outlive a change of the roots.
+pub fn server_config(
+    chain_pem: &str,
+    key_pem: &str,
+    clients: Arc<dyn ClientCertVerifier>,
+) -> Result<Arc<ServerConfig>, ServerConfigError> {
+    let chain = tls::certificates(chain_pem.as_bytes())?;
+    let key = tls::private_key(key_pem.as_bytes())?;
+    let mut config = ServerConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
 }
 
 /// Accepts connections and hands those on whose handshake succeeded. The configuration in `config` is used for each new one; while

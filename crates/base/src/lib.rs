@@ -16,4 +16,5 @@ pub mod readiness;
 pub mod shutdown;
 pub mod spiffe;
 pub mod tls;
+pub mod verify;
 pub mod workload;

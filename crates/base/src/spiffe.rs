@@ -5,19 +5,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
-};
+use rustls::{CertificateError, Error, OtherError, RootCertStore};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::identity::{SpiffeId, TrustDomain};
+use crate::tls;
+use crate::verify::{ClientRule, ServerRule, Shown, Verifier};
 
 /// Which identities are let in.
 #[derive(Clone, Debug)]
@@ -48,18 +46,39 @@ pub enum SpiffeError {
     NotAllowed(SpiffeId),
 }
 
-/// Verifies servers.
-pub struct ServerVerifier {
+/// Any server whose chain ends in the roots and whose identity is let in, whatever its DNS names.
+#[derive(Debug)]
+struct Servers {
     roots: Arc<RootCertStore>,
     allowed: Allowed,
-    provider: Arc<CryptoProvider>,
 }
 
-/// Verifies clients.
-pub struct ClientVerifier {
+/// Any client of which the same holds.
+#[derive(Debug)]
+struct Clients {
     chain: Arc<dyn ClientCertVerifier>,
     allowed: Allowed,
     required: bool,
+}
+
+/// Verifies servers whose chain ends in `roots` and whose identity is allowed.
+pub fn server_verifier(roots: Arc<RootCertStore>, allowed: Allowed) -> Arc<dyn ServerCertVerifier> {
+    Verifier::new(Servers { roots, allowed }, &tls::provider())
+}
+
+/// Verifies clients whose chain ends in `roots` and whose identity is allowed. Without `required` a client may have no certificate.
+pub fn client_verifier(
+    roots: Arc<RootCertStore>,
+    allowed: Allowed,
+    required: bool,
+) -> Result<Arc<dyn ClientCertVerifier>, Error> {
+    let chain = WebPkiClientVerifier::builder_with_provider(roots, tls::provider()).build();
+    let clients = Clients {
+        chain: chain.map_err(|error| Error::General(error.to_string()))?,
+        allowed,
+        required,
+    };
+    Ok(Verifier::new(clients, &tls::provider()))
 }
 
 /// The identity of a leaf certificate.
@@ -101,129 +120,27 @@ impl Allowed {
     }
 }
 
-// === impl ServerVerifier ===
+// === impl Servers ===
 
-impl ServerVerifier {
-    /// Verifies servers whose chain ends in `roots` and whose identity is allowed.
-    pub fn new(roots: Arc<RootCertStore>, allowed: Allowed) -> Arc<Self> {
-        Arc::new(Self {
-            roots,
-            allowed,
-            provider: crate::tls::provider(),
-        })
+impl ServerRule for Servers {
+    fn check(&self, shown: Shown<'_>, _name: &ServerName<'_>) -> Result<(), Error> {
+        shown.ends_in(&ParsedCertificate::try_from(shown.leaf)?, &self.roots)?;
+        self.allowed.check(shown.leaf).map_err(refuse)?;
+        Ok(())
     }
 }
 
-impl fmt::Debug for ServerVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerVerifier")
-            .field("allowed", &self.allowed)
-            .finish_non_exhaustive()
-    }
-}
+// === impl Clients ===
 
-impl ServerCertVerifier for ServerVerifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let parsed = ParsedCertificate::try_from(end_entity)?;
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms)?;
-        self.allowed.check(end_entity).map_err(refuse)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-// === impl ClientVerifier ===
-
-impl ClientVerifier {
-    /// Verifies clients whose chain ends in `roots` and whose identity is allowed. Without `required` a client may have no certificate.
-    pub fn new(roots: Arc<RootCertStore>, allowed: Allowed, required: bool) -> Result<Arc<Self>, Error> {
-        let chain = WebPkiClientVerifier::builder_with_provider(roots, crate::tls::provider()).build();
-        let chain = chain.map_err(|error| Error::General(error.to_string()))?;
-        Ok(Arc::new(Self {
-            chain,
-            allowed,
-            required,
-        }))
-    }
-}
-
-impl fmt::Debug for ClientVerifier {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientVerifier")
-            .field("allowed", &self.allowed)
-            .finish_non_exhaustive()
-    }
-}
-
-impl ClientCertVerifier for ClientVerifier {
-    fn client_auth_mandatory(&self) -> bool {
+impl ClientRule for Clients {
+    fn is_required(&self) -> bool {
         self.required
     }
 
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.chain.verify_client_cert(end_entity, intermediates, now)?;
-        self.allowed.check(end_entity).map_err(refuse)?;
-        Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
+    fn check(&self, shown: Shown<'_>) -> Result<(), Error> {
+        (self.chain).verify_client_cert(shown.leaf, shown.intermediates, shown.now)?;
+        self.allowed.check(shown.leaf).map_err(refuse)?;
+        Ok(())
     }
 }
 

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rcgen::{KeyPair, PublicKeyData, SubjectPublicKeyInfo};
 use rustls::ServerConfig;
-use rustls::server::NoServerSessionStorage;
 use tokio::sync::watch;
 use tonic::transport::Server;
 use weft_base::admin::Admin;
@@ -19,7 +18,7 @@ use weft_base::kubernetes::leader;
 use weft_base::kubernetes::token::TokenReviewer;
 use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
-use weft_base::spiffe::{Allowed, ClientVerifier};
+use weft_base::spiffe::{Allowed, client_verifier};
 use weft_base::{grpc_tls, tls};
 use weft_proto::istio_ca::istio_certificate_service_server::IstioCertificateServiceServer;
 
@@ -170,16 +169,8 @@ fn server_config(config: &Config, authority: &Authority) -> Result<Arc<ServerCon
         chain_pem.push_str(certificate);
     }
     let roots = tls::roots(authority.root_pem().as_bytes())?;
-    let verifier = ClientVerifier::new(roots, Allowed::TrustDomain(config.trust_domain.clone()), false)?;
-    let chain = tls::certificates(chain_pem.as_bytes())?;
-    let mut server = ServerConfig::builder_with_provider(tls::provider())
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, tls::private_key(key.serialize_pem().as_bytes())?)?;
-    server.alpn_protocols = vec![b"h2".to_vec()];
-    server.session_storage = Arc::new(NoServerSessionStorage {});
-    server.send_tls13_tickets = 0;
-    Ok(Arc::new(server))
+    let clients = client_verifier(roots, Allowed::TrustDomain(config.trust_domain.clone()), false)?;
+    Ok(grpc_tls::server_config(&chain_pem, &key.serialize_pem(), clients)?)
 }
 
 /// Replaces the server certificate at half its life.

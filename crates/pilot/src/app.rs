@@ -9,7 +9,6 @@ use kube::Client;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
-use rustls::server::NoServerSessionStorage;
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
@@ -21,7 +20,7 @@ use weft_base::kubernetes::token::TokenReviewer;
 use weft_base::log::LogControl;
 use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
-use weft_base::spiffe::{Allowed, ClientVerifier};
+use weft_base::spiffe::{Allowed, client_verifier};
 use weft_base::workload::{self, IdentityWatch, WorkloadIdentity};
 use weft_base::{grpc_tls, listen, tls};
 use weft_mesh::snapshot::{MeshSettings, MeshSnapshot};
@@ -283,16 +282,12 @@ async fn follow_identity(
 /// Whose certificates clients may show, and whether they must.
 fn server_config(identity: &WorkloadIdentity, (allowed, required): (Allowed, bool)) -> Result<Arc<ServerConfig>> {
     let roots = tls::roots(identity.roots_pem.as_bytes())?;
-    let chain = tls::certificates(identity.chain_pem.as_bytes())?;
-    let key = tls::private_key(identity.key_pem.as_bytes())?;
-    let mut config = ServerConfig::builder_with_provider(tls::provider())
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(ClientVerifier::new(roots, allowed, required)?)
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
-    Ok(Arc::new(config))
+    let clients = client_verifier(roots, allowed, required)?;
+    Ok(grpc_tls::server_config(
+        &identity.chain_pem,
+        &identity.key_pem,
+        clients,
+    )?)
 }
 
 fn ca_config(config: &Config) -> Result<Option<CaConfig>> {

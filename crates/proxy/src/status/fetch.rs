@@ -14,6 +14,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
+use weft_base::verify::Verifier;
 
 use super::place::Place;
 use crate::tls::verify::ServerRules;
@@ -114,13 +115,13 @@ fn tls() -> Result<ClientConfig, FetchError> {
         roots: None,
         names: Vec::new(),
         check_server_name: false,
-        provider: provider.clone(),
     };
+    let verifier = Verifier::new(rules, &provider);
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| FetchError::Tls(error.to_string()))?;
     Ok(config
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(rules))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth())
 }

@@ -10,6 +10,7 @@ use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use weft_base::verify::Verifier;
 
 use super::verify::ServerRules;
 use super::{TlsError, material, names, versions};
@@ -145,13 +146,12 @@ impl ClientContext {
                 .map(|v| v.subject_alt_names.clone())
                 .unwrap_or_default(),
             check_server_name: self.model.auto_sni_san_validation,
-            provider: self.provider.clone(),
         };
         let mut config = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(versions(common.min_version, common.max_version))
             .map_err(|error| error.to_string())?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(rules))
+            .with_custom_certificate_verifier(Verifier::new(rules, &self.provider))
             .with_client_cert_resolver(Arc::new(Always(own)));
         config.alpn_protocols = common.alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         config.resumption = Resumption::disabled();

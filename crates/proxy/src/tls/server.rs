@@ -9,6 +9,7 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, We
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection};
 use tokio_rustls::LazyConfigAcceptor;
+use weft_base::verify::Verifier;
 
 use super::material::{self, Certificate};
 use super::verify::ClientRules;
@@ -129,7 +130,10 @@ impl ServerContext {
             .map_err(|error| error.to_string())?;
         let builder = match self.model.common.validation.as_ref() {
             None => builder.with_no_client_auth(),
-            Some(validation) => builder.with_client_cert_verifier(Arc::new(self.client_rules(validation, secrets)?)),
+            Some(validation) => {
+                let rules = self.client_rules(validation, secrets)?;
+                builder.with_client_cert_verifier(Verifier::new(rules, &self.provider))
+            }
         };
         let mut config = builder.with_cert_resolver(Arc::new(ByServerName { certificates }));
         if self.model.common.validation.is_some() {
@@ -160,7 +164,6 @@ impl ServerContext {
             chain,
             names: validation.subject_alt_names.clone(),
             required: self.model.require_client_certificate,
-            provider: self.provider.clone(),
         })
     }
 }

@@ -4,15 +4,12 @@
 
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
-};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{CertificateError, Error, OtherError, RootCertStore};
+use weft_base::verify::{ClientRule, ServerRule, Shown};
 
 use super::names;
 use crate::model::tls::SanMatcher;
@@ -26,8 +23,6 @@ pub struct ServerRules {
     pub names: Vec<SanMatcher>,
     /// It must be valid for the server name sent.
     pub check_server_name: bool,
-    /// Signature algorithms.
-    pub provider: Arc<CryptoProvider>,
 }
 
 /// What a client's certificate must satisfy.
@@ -39,8 +34,6 @@ pub struct ClientRules {
     pub names: Vec<SanMatcher>,
     /// A client without a certificate is refused.
     pub required: bool,
-    /// Signature algorithms.
-    pub provider: Arc<CryptoProvider>,
 }
 
 /// A certificate whose chain is good but which belongs to somebody else.
@@ -52,95 +45,31 @@ struct NameNotAllowed {
 
 // === impl ServerRules ===
 
-impl ServerCertVerifier for ServerRules {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let parsed = ParsedCertificate::try_from(end_entity)?;
+impl ServerRule for ServerRules {
+    fn check(&self, shown: Shown<'_>, name: &ServerName<'_>) -> Result<(), Error> {
+        let parsed = ParsedCertificate::try_from(shown.leaf)?;
         if let Some(roots) = &self.roots {
-            let algorithms = self.provider.signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(&parsed, roots, intermediates, now, algorithms)?;
+            shown.ends_in(&parsed, roots)?;
         }
         if self.check_server_name {
-            verify_server_name(&parsed, server_name)?;
+            verify_server_name(&parsed, name)?;
         }
-        check_names(&self.names, end_entity)?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        check_names(&self.names, shown.leaf)
     }
 }
 
 // === impl ClientRules ===
 
-impl ClientCertVerifier for ClientRules {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        // Mesh roots have no telling subjects, and hints only cost bytes.
-        &[]
-    }
-
-    fn client_auth_mandatory(&self) -> bool {
+impl ClientRule for ClientRules {
+    fn is_required(&self) -> bool {
         self.required
     }
 
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
+    fn check(&self, shown: Shown<'_>) -> Result<(), Error> {
         if let Some(chain) = &self.chain {
-            chain.verify_client_cert(end_entity, intermediates, now)?;
+            chain.verify_client_cert(shown.leaf, shown.intermediates, shown.now)?;
         }
-        check_names(&self.names, end_entity)?;
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        check_names(&self.names, shown.leaf)
     }
 }
 
