@@ -4,6 +4,7 @@
 
 pub mod ads;
 pub mod cluster_name;
+pub mod defaults;
 pub mod descriptors;
 
 /// Types of the messages in use, by package; `cargo xtask gen` writes them.

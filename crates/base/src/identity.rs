@@ -6,8 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The trust domain that Istio installs use when nobody chose another.
-pub const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
+use weft_proto::defaults::TRUST_DOMAIN;
 
 /// Longest SPIFFE id that may be accepted, in bytes (SPIFFE-ID specification, section 2.3).
 const SPIFFE_ID_BYTES_MAX: usize = 2048;
@@ -55,7 +54,7 @@ impl TrustDomain {
 
 impl Default for TrustDomain {
     fn default() -> Self {
-        Self(Arc::from(DEFAULT_TRUST_DOMAIN))
+        Self(Arc::from(TRUST_DOMAIN))
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod backoff;
 pub mod ca_client;
+pub mod flags;
 pub mod grpc_tls;
 pub mod identity;
 #[cfg(feature = "kubernetes")]

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use weft_base::flags;
 use weft_base::identity::TrustDomain;
 use weft_base::log::LogFlags;
+use weft_proto::defaults::{SYSTEM_NAMESPACE, TRUST_DOMAIN};
 
 /// The certificate authority of the Weft service mesh.
 #[derive(Debug, Parser)]
@@ -49,7 +51,7 @@ pub struct Config {
     #[arg(long, env = "WEFT_KUBERNETES")]
     pub kubernetes: bool,
     /// Namespace of the authority itself.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "weft-system")]
+    #[arg(long, env = "POD_NAMESPACE", default_value = SYSTEM_NAMESPACE)]
     pub namespace: String,
     /// Name of this replica's pod, for the election of the one that writes; without it a name that no other process has.
     #[arg(long, env = "POD_NAME")]
@@ -61,7 +63,7 @@ pub struct Config {
     #[arg(long, env = "WEFT_MONITORING_LISTEN", default_value = "127.0.0.1:15014")]
     pub monitoring_listen: SocketAddr,
     /// Trust domain of the identities that are signed.
-    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = weft_base::identity::DEFAULT_TRUST_DOMAIN)]
+    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = TRUST_DOMAIN)]
     pub trust_domain: TrustDomain,
 }
 
@@ -78,21 +80,9 @@ pub struct Token {
     #[arg(long)]
     pub service_account: String,
     /// Trust domain.
-    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = weft_base::identity::DEFAULT_TRUST_DOMAIN)]
+    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = TRUST_DOMAIN)]
     pub trust_domain: TrustDomain,
-    /// How long the token is good: hours or minutes.
-    #[arg(long, default_value = "24h", value_parser = parse_lifetime)]
+    /// How long the token is good, such as 24h or 10m.
+    #[arg(long, default_value = "24h", value_parser = flags::duration)]
     pub ttl: Duration,
-}
-
-/// Hours such as `24h`, or minutes such as `10m`.
-fn parse_lifetime(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is not a duration such as 24h or 10m");
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    match unit {
-        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        _ => Err(wrong()),
-    }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use weft_base::identity::TrustDomain;
 use weft_base::log::LogFlags;
+use weft_proto::defaults::{SYSTEM_NAMESPACE, TRUST_DOMAIN};
 
 /// The discovery server of the Weft service mesh.
 #[derive(Debug, Parser)]
@@ -45,7 +46,7 @@ pub struct Config {
     #[arg(long, env = "WEFT_KUBERNETES")]
     pub kubernetes: bool,
     /// Namespace of the discovery server itself.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "weft-system")]
+    #[arg(long, env = "POD_NAMESPACE", default_value = SYSTEM_NAMESPACE)]
     pub namespace: String,
     /// Name of this replica's pod, for the election of the one that writes statuses; without it a name that no other process has.
     #[arg(long, env = "POD_NAME")]
@@ -78,7 +79,7 @@ pub struct Config {
     #[arg(long, env = "WEFT_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
     /// Trust domain of all identities.
-    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = weft_base::identity::DEFAULT_TRUST_DOMAIN)]
+    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = TRUST_DOMAIN)]
     pub trust_domain: TrustDomain,
     /// Namespace of mesh-wide objects.
     #[arg(long, env = "WEFT_ROOT_NAMESPACE", default_value = "istio-system")]

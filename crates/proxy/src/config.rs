@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use weft_base::ca_client::CaConfig;
+use weft_base::flags;
 use weft_base::identity::{IdentityError, SpiffeId, TrustDomain};
 use weft_base::log::LogFlags;
+use weft_proto::defaults::{DISCOVERY_ACCOUNT, TRUST_DOMAIN};
 
 use crate::capture::options::Init;
 
@@ -61,11 +63,11 @@ pub struct Run {
     #[arg(long, env = "WEFT_CONCURRENCY")]
     pub concurrency: Option<usize>,
     /// How long requests in flight may take after a SIGTERM.
-    #[arg(long, env = "WEFT_DRAIN_TIME", default_value = "45s", value_parser = parse_duration)]
+    #[arg(long, env = "WEFT_DRAIN_TIME", default_value = "45s", value_parser = flags::duration)]
     pub drain_time: Duration,
     /// How long listeners stay open after a SIGTERM while clients are sent away, so that load balancers can hear of it first. A
     /// second signal ends it.
-    #[arg(long, env = "WEFT_MINIMUM_DRAIN_TIME", default_value = "0s", value_parser = parse_duration)]
+    #[arg(long, env = "WEFT_MINIMUM_DRAIN_TIME", default_value = "0s", value_parser = flags::duration)]
     pub minimum_drain_time: Duration,
 }
 
@@ -76,7 +78,7 @@ pub struct Mesh {
     #[arg(long, env = "WEFT_DISCOVERY_ADDRESS")]
     pub discovery_address: String,
     /// Service account of the discovery server, namespace/name: its certificate must be that account's.
-    #[arg(long, env = "WEFT_DISCOVERY_ACCOUNT", default_value = "weft-system/weft-pilot", value_parser = parse_account)]
+    #[arg(long, env = "WEFT_DISCOVERY_ACCOUNT", default_value = DISCOVERY_ACCOUNT, value_parser = parse_account)]
     pub discovery_account: (String, String),
     /// Certificate authority, host:port.
     #[arg(long, env = "WEFT_CA_ADDRESS")]
@@ -116,7 +118,7 @@ pub struct Mesh {
     #[arg(long, env = "WEFT_IP", default_value = "127.0.0.1")]
     pub ip: IpAddr,
     /// Trust domain of the mesh.
-    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = weft_base::identity::DEFAULT_TRUST_DOMAIN)]
+    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = TRUST_DOMAIN)]
     pub trust_domain: TrustDomain,
     /// Admin pages.
     #[arg(long, env = "WEFT_ADMIN_LISTEN", default_value = "127.0.0.1:15000")]
@@ -144,12 +146,12 @@ pub struct Mesh {
     #[arg(long, env = "WEFT_CONCURRENCY")]
     pub concurrency: Option<usize>,
     /// How long requests in flight may take after a SIGTERM.
-    #[arg(long, env = "WEFT_DRAIN_TIME", default_value = "45s", value_parser = parse_duration)]
+    #[arg(long, env = "WEFT_DRAIN_TIME", default_value = "45s", value_parser = flags::duration)]
     pub drain_time: Duration,
     /// How long listeners stay open at the end while clients are sent away, so that everybody can hear of it first: from a SIGTERM, or
     /// from `weft-proxy drain` before it. A second signal ends it. A sidecar whose workload no service names and nobody has called does
     /// without.
-    #[arg(long, env = "WEFT_MINIMUM_DRAIN_TIME", default_value = "5s", value_parser = parse_duration)]
+    #[arg(long, env = "WEFT_MINIMUM_DRAIN_TIME", default_value = "5s", value_parser = flags::duration)]
     pub minimum_drain_time: Duration,
 }
 
@@ -175,7 +177,7 @@ pub struct SdsAgent {
     #[arg(long, env = "WEFT_SERVICE_ACCOUNT", default_value = "default")]
     pub service_account: String,
     /// Trust domain of the mesh.
-    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = weft_base::identity::DEFAULT_TRUST_DOMAIN)]
+    #[arg(long, env = "WEFT_TRUST_DOMAIN", default_value = TRUST_DOMAIN)]
     pub trust_domain: TrustDomain,
 }
 
@@ -183,7 +185,7 @@ pub struct SdsAgent {
 #[derive(Clone, Debug, Args)]
 pub struct Wait {
     /// Longest time to wait.
-    #[arg(long, default_value = "60s", value_parser = parse_duration)]
+    #[arg(long, default_value = "60s", value_parser = flags::duration)]
     pub timeout: Duration,
     /// Where the proxy answers /healthz/ready.
     #[arg(long, default_value = "127.0.0.1:15021")]
@@ -197,10 +199,10 @@ pub struct Drain {
     #[arg(long)]
     pub until_idle: bool,
     /// Shortest time to wait for that: an application that has no socket now may open one before it ends.
-    #[arg(long, default_value = "0s", value_parser = parse_duration, requires = "until_idle")]
+    #[arg(long, default_value = "0s", value_parser = flags::duration, requires = "until_idle")]
     pub at_least: Duration,
     /// Longest time to wait for that.
-    #[arg(long, default_value = "60s", value_parser = parse_duration, requires = "until_idle")]
+    #[arg(long, default_value = "60s", value_parser = flags::duration, requires = "until_idle")]
     pub timeout: Duration,
     /// The status port of the proxy.
     #[arg(long, default_value = "127.0.0.1:15020")]
@@ -299,21 +301,6 @@ fn parse_account(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A duration such as `500ms`, `10s`, `2m` or `1h`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let number: u64 = text[..digits]
-        .parse()
-        .map_err(|_| format!("{text:?} does not start with a number"))?;
-    match &text[digits..] {
-        "ms" => Ok(Duration::from_millis(number)),
-        "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
-        _ => Err(format!("{text:?} needs a unit: ms, s, m or h")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -325,20 +312,5 @@ mod tests {
         assert_eq!(labels[0], ("app".to_owned(), "callme".to_owned()));
         assert_eq!(labels[1], ("example.com/a".to_owned(), String::new()));
         assert!(parse_labels_file("app").is_err() && parse_labels_file("app=callme").is_err());
-    }
-
-    #[test]
-    fn durations_need_a_unit() {
-        for (text, expected) in [
-            ("500ms", Some(Duration::from_millis(500))),
-            ("10s", Some(Duration::from_secs(10))),
-            ("2m", Some(Duration::from_secs(120))),
-            ("1h", Some(Duration::from_secs(3600))),
-            ("10", None),
-            ("s", None),
-            ("-1s", None),
-        ] {
-            assert_eq!(parse_duration(text).ok(), expected, "{text}");
-        }
     }
 }

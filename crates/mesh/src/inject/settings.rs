@@ -1,6 +1,7 @@
 //! What an installation says about injected proxies: image, addresses, resources, defaults that annotations may change.
 
 use serde::{Deserialize, Serialize};
+use weft_proto::defaults::{DISCOVERY_ACCOUNT, SYSTEM_NAMESPACE, TRUST_DOMAIN};
 
 /// Settings of the injector. The installer writes them as a file; `meshctl inject` reads the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,10 +84,10 @@ impl Default for Settings {
             image: concat!("weft/proxy:", env!("CARGO_PKG_VERSION")).to_owned(),
             image_pull_policy: String::new(),
             image_pull_secrets: Vec::new(),
-            discovery_address: "weft-pilot.weft-system.svc:15012".to_owned(),
-            discovery_account: "weft-system/weft-pilot".to_owned(),
-            ca_address: "weft-citadel.weft-system.svc:15012".to_owned(),
-            trust_domain: "cluster.local".to_owned(),
+            discovery_address: format!("weft-pilot.{SYSTEM_NAMESPACE}.svc:15012"),
+            discovery_account: DISCOVERY_ACCOUNT.to_owned(),
+            ca_address: format!("weft-citadel.{SYSTEM_NAMESPACE}.svc:15012"),
+            trust_domain: TRUST_DOMAIN.to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             cluster_id: "Kubernetes".to_owned(),
             network: String::new(),

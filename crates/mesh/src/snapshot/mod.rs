@@ -32,6 +32,7 @@ use std::time::Instant;
 use weft_api::diagnostic::Diagnostic;
 use weft_api::mesh_config::{LogEncoding, MeshConfig};
 use weft_api::sidecar::OutboundPolicy;
+use weft_proto::defaults::TRUST_DOMAIN;
 
 pub use self::authorization::{Authorization, TokenPlace};
 pub use self::build::build;
@@ -222,7 +223,7 @@ impl MeshSettings {
 impl Default for MeshSettings {
     fn default() -> Self {
         Self {
-            trust_domain: "cluster.local".to_owned(),
+            trust_domain: TRUST_DOMAIN.to_owned(),
             domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
             connect_timeout: Duration::from_secs(10),

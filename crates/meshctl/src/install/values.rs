@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_mesh::inject::{Resources, Settings};
+use weft_proto::defaults::SYSTEM_NAMESPACE;
 
 use crate::exit::Failure;
 
@@ -122,7 +123,7 @@ impl Values {
         };
         let mut values = Self {
             profile: name.to_owned(),
-            namespace: "weft-system".to_owned(),
+            namespace: SYSTEM_NAMESPACE.to_owned(),
             root_namespace: "istio-system".to_owned(),
             revision: "default".to_owned(),
             hub: "weft".to_owned(),

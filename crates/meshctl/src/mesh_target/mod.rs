@@ -5,6 +5,7 @@ mod choice;
 use std::path::Path;
 
 use clap::Args;
+use weft_proto::defaults::SYSTEM_NAMESPACE;
 
 use self::choice::{Asked, Choice, Place, Seen, choose};
 use crate::cluster::{ClusterArguments, ControlPlane};
@@ -12,9 +13,6 @@ use crate::fetch::Server;
 use crate::flags::MeshArguments;
 use crate::mesh::{Record, StateDir};
 use crate::output;
-
-/// Namespace of the control plane where none is named.
-const SYSTEM_NAMESPACE: &str = "weft-system";
 
 /// Which mesh is meant: one of this machine, or that of a cluster. Without flags a mesh that runs here, else a cluster.
 #[derive(Args, Clone, Debug, Default)]

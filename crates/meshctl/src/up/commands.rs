@@ -4,18 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use weft_api::local_mesh::DataPlane;
+use weft_proto::defaults::{SYSTEM_NAMESPACE, TRUST_DOMAIN};
 
 use crate::mesh::StateDir;
 use crate::mesh::record::Kind;
 use crate::up::plan::{Member, Plan, Role, Workload};
 use crate::up::spec::ProcessSpec;
 use crate::up::tools::Binaries;
-
-/// Trust domain of a local mesh.
-pub const TRUST_DOMAIN: &str = "cluster.local";
-
-/// Namespace of the control plane's own identities.
-pub const SYSTEM_NAMESPACE: &str = "weft-system";
 
 /// Service account of pilot.
 pub const PILOT_ACCOUNT: &str = "weft-pilot";

@@ -6,8 +6,9 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
+use weft_proto::defaults::{SYSTEM_NAMESPACE, TRUST_DOMAIN};
 
-use crate::up::commands::{PILOT_ACCOUNT, SYSTEM_NAMESPACE, TRUST_DOMAIN};
+use crate::up::commands::PILOT_ACCOUNT;
 use crate::up::plan::Member;
 
 /// Type of the HTTP protocol options of a cluster.

@@ -7,11 +7,12 @@ use anyhow::Context;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use weft_base::shutdown::Shutdown;
+use weft_proto::defaults::SYSTEM_NAMESPACE;
 
 use crate::exit::Failure;
 use crate::mesh::Record;
 use crate::mesh::record::{Kind, Phase, ProcessState};
-use crate::up::commands::{Commands, PILOT_ACCOUNT, SYSTEM_NAMESPACE};
+use crate::up::commands::{Commands, PILOT_ACCOUNT};
 use crate::up::findings::Known;
 use crate::up::logs::Logs;
 use crate::up::outline;

@@ -58,17 +58,3 @@ fn read_settings(path: &Path) -> Result<Settings> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     serde_saphyr::from_str(&text).with_context(|| format!("{} has no settings of the injector", path.display()))
 }
-
-#[cfg(test)]
-mod tests {
-    use weft_base::identity::DEFAULT_TRUST_DOMAIN;
-    use weft_mesh::snapshot::MeshSettings;
-
-    use super::*;
-
-    #[test]
-    fn settings_have_the_trust_domain_of_identities() {
-        assert_eq!(Settings::default().trust_domain, DEFAULT_TRUST_DOMAIN);
-        assert_eq!(MeshSettings::default().trust_domain, DEFAULT_TRUST_DOMAIN);
-    }
-}
