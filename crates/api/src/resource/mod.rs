@@ -1,4 +1,23 @@
-//! The sum of all kinds that pilot reads.
+//! What objects say, in a module a kind, and the sum of all kinds that pilot reads.
+
+pub mod authorization_policy;
+pub mod cluster;
+pub mod destination_rule;
+pub mod endpoint_slice;
+pub mod gateway;
+pub mod gateway_api;
+pub mod local_mesh;
+pub mod local_workload;
+pub mod mesh_config;
+pub mod peer_authentication;
+pub mod pod;
+pub mod request_authentication;
+pub mod secret;
+pub mod service;
+pub mod service_entry;
+pub mod sidecar;
+pub mod telemetry;
+pub mod virtual_service;
 
 use std::sync::Arc;
 
