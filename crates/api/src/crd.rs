@@ -1,100 +1,10 @@
-//! The CustomResourceDefinitions of Istio's kinds, with the names, versions and columns that users know; schemas come from the parser.
+//! The CustomResourceDefinitions of Istio's kinds. Names, versions and columns that users know are in the table of kinds, schemas come from
+//! the parser.
 
 use serde_json::{Value, json};
 
-use crate::meta::Kind;
+use crate::kind::{Definition, Kind, Scope};
 use crate::schema::Shape;
-
-/// One definition.
-#[derive(Clone, Copy, Debug)]
-struct Definition {
-    kind: Kind,
-    group: &'static str,
-    /// Versions, the one that is stored first.
-    versions: &'static [&'static str],
-    plural: &'static str,
-    short: &'static [&'static str],
-    /// Title and path of each column; a column with the age follows where there is any.
-    columns: &'static [(&'static str, &'static str)],
-}
-
-const NETWORKING: &str = "networking.istio.io";
-const SECURITY: &str = "security.istio.io";
-const THREE: &[&str] = &["v1", "v1beta1", "v1alpha3"];
-const TWO: &[&str] = &["v1", "v1beta1"];
-
-const DEFINITIONS: &[Definition] = &[
-    define(
-        Kind::AuthorizationPolicy,
-        SECURITY,
-        TWO,
-        "authorizationpolicies",
-        &["ap"],
-        &[("Action", ".spec.action")],
-    ),
-    define(
-        Kind::DestinationRule,
-        NETWORKING,
-        THREE,
-        "destinationrules",
-        &["dr"],
-        &[("Host", ".spec.host")],
-    ),
-    define(Kind::Gateway, NETWORKING, THREE, "gateways", &["gw"], &[]),
-    define(
-        Kind::PeerAuthentication,
-        SECURITY,
-        TWO,
-        "peerauthentications",
-        &["pa"],
-        &[("Mode", ".spec.mtls.mode")],
-    ),
-    define(
-        Kind::RequestAuthentication,
-        SECURITY,
-        TWO,
-        "requestauthentications",
-        &["ra"],
-        &[],
-    ),
-    define(
-        Kind::ServiceEntry,
-        NETWORKING,
-        THREE,
-        "serviceentries",
-        &["se"],
-        &[
-            ("Hosts", ".spec.hosts"),
-            ("Location", ".spec.location"),
-            ("Resolution", ".spec.resolution"),
-        ],
-    ),
-    define(Kind::Sidecar, NETWORKING, THREE, "sidecars", &[], &[]),
-    define(
-        Kind::Telemetry,
-        "telemetry.istio.io",
-        &["v1", "v1alpha1"],
-        "telemetries",
-        &["telemetry"],
-        &[("Age", "")],
-    ),
-    define(
-        Kind::VirtualService,
-        NETWORKING,
-        THREE,
-        "virtualservices",
-        &["vs"],
-        &[("Gateways", ".spec.gateways"), ("Hosts", ".spec.hosts")],
-    ),
-    define(
-        Kind::WorkloadEntry,
-        NETWORKING,
-        THREE,
-        "workloadentries",
-        &["we"],
-        &[("Address", ".spec.address")],
-    ),
-];
 
 /// Fields without which an object means nothing, as Istio's definitions have them: kind, place in `spec`, names. A server refuses objects
 /// without them whether the webhook answers or not.
@@ -118,27 +28,15 @@ const REQUIRED: &[(Kind, &str, &[&str])] = &[
     (Kind::VirtualService, "tls[].route[].destination", &["host"]),
 ];
 
-const fn define(
-    kind: Kind,
-    group: &'static str,
-    versions: &'static [&'static str],
-    plural: &'static str,
-    short: &'static [&'static str],
-    columns: &'static [(&'static str, &'static str)],
-) -> Definition {
-    Definition {
-        kind,
-        group,
-        versions,
-        plural,
-        short,
-        columns,
-    }
-}
-
 /// All definitions, as `apiextensions.k8s.io/v1` objects, by name.
 pub fn definitions() -> Vec<Value> {
-    DEFINITIONS.iter().map(Definition::object).collect()
+    let mut definitions: Vec<Value> = Kind::ALL.iter().filter_map(|kind| definition(*kind)).collect();
+    definitions.sort_by(|a, b| name(a).cmp(name(b)));
+    definitions
+}
+
+fn name(definition: &Value) -> &str {
+    definition["metadata"]["name"].as_str().unwrap_or_default()
 }
 
 /// Where the schema of a place such as `http[].route[]` is within that of `spec`.
@@ -149,80 +47,85 @@ fn pointer(path: &str) -> String {
         .collect()
 }
 
-// === impl Definition ===
-
-impl Definition {
-    fn object(&self) -> Value {
-        let mut spec = Shape::of(self.kind).unwrap_or(Shape::Any).schema();
-        for (_, path, names) in REQUIRED.iter().filter(|(kind, ..)| *kind == self.kind) {
-            if let Some(place) = spec.pointer_mut(&pointer(path)) {
-                place["required"] = json!(names);
-            }
-        }
-        let schema = json!({
-            "type": "object",
-            "properties": {
-                "spec": spec,
-                "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-            },
+/// The definition of a kind, if it is the mesh's.
+fn definition(kind: Kind) -> Option<Value> {
+    let facts = kind.facts();
+    let Definition::Ours { short, columns } = facts.definition else {
+        return None;
+    };
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "spec": spec(kind),
+            "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+        },
+    });
+    let version = |(i, version): (usize, &&str)| {
+        let mut version = json!({
+            "name": version,
+            "served": true,
+            // Objects are stored in the version that is preferred.
+            "storage": i == 0,
+            "subresources": {"status": {}},
+            "schema": {"openAPIV3Schema": schema},
         });
-        let versions: Vec<Value> = self
-            .versions
-            .iter()
-            .enumerate()
-            .map(|(i, version)| {
-                let mut version = json!({
-                    "name": version,
-                    "served": true,
-                    "storage": i == 0,
-                    "subresources": {"status": {}},
-                    "schema": {"openAPIV3Schema": schema},
-                });
-                if !self.columns.is_empty() {
-                    version["additionalPrinterColumns"] = self.columns();
-                }
-                version
-            })
-            .collect();
-        let kind = self.kind.as_str();
-        let singular = kind.to_ascii_lowercase();
-        let category = self.group.replace('.', "-");
-        let mut names = json!({
-            "kind": kind,
-            "listKind": format!("{kind}List"),
-            "plural": self.plural,
-            "singular": singular,
-            "categories": ["istio-io", category],
-        });
-        if !self.short.is_empty() {
-            names["shortNames"] = json!(self.short);
+        if let Some(columns) = columns {
+            version["additionalPrinterColumns"] = with_age(columns);
         }
-        json!({
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": format!("{}.{}", self.plural, self.group)},
-            "spec": {
-                "group": self.group,
-                "names": names,
-                "scope": "Namespaced",
-                "versions": versions,
-            },
-        })
+        version
+    };
+    let versions: Vec<Value> = facts.versions.iter().enumerate().map(version).collect();
+    let (group, plural) = (facts.group.name(), facts.plural);
+    let mut names = json!({
+        "kind": facts.name,
+        "listKind": format!("{}List", facts.name),
+        "plural": plural,
+        "singular": facts.name.to_ascii_lowercase(),
+        "categories": ["istio-io", group.replace('.', "-")],
+    });
+    if !short.is_empty() {
+        names["shortNames"] = json!(short);
     }
+    let scope = match facts.scope {
+        Scope::Namespaced => "Namespaced",
+        Scope::Cluster => "Cluster",
+    };
+    Some(json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("{plural}.{group}")},
+        "spec": {
+            "group": group,
+            "names": names,
+            "scope": scope,
+            "versions": versions,
+        },
+    }))
+}
 
-    fn columns(&self) -> Value {
-        let own = self.columns.iter().filter(|(_, path)| !path.is_empty());
-        let mut columns: Vec<Value> = own
-            .map(|(name, path)| json!({"name": name, "type": "string", "jsonPath": path}))
-            .collect();
-        columns.push(json!({
-            "name": "Age",
-            "type": "date",
-            "jsonPath": ".metadata.creationTimestamp",
-            "description": "Time since the object was made.",
-        }));
-        Value::Array(columns)
+/// The schema of `spec`.
+fn spec(kind: Kind) -> Value {
+    let mut spec = Shape::of(kind).unwrap_or(Shape::Any).schema();
+    for (_, path, names) in REQUIRED.iter().filter(|(of, ..)| *of == kind) {
+        if let Some(place) = spec.pointer_mut(&pointer(path)) {
+            place["required"] = json!(names);
+        }
     }
+    spec
+}
+
+fn with_age(columns: &[(&str, &str)]) -> Value {
+    let own = columns.iter();
+    let mut columns: Vec<Value> = own
+        .map(|(name, path)| json!({"name": name, "type": "string", "jsonPath": path}))
+        .collect();
+    columns.push(json!({
+        "name": "Age",
+        "type": "date",
+        "jsonPath": ".metadata.creationTimestamp",
+        "description": "Time since the object was made.",
+    }));
+    Value::Array(columns)
 }
 
 #[cfg(test)]
@@ -267,8 +170,8 @@ mod tests {
     #[test]
     fn what_is_required_is_so_for_the_parser() {
         for (kind, path, names) in REQUIRED {
-            let definition = DEFINITIONS.iter().find(|definition| definition.kind == *kind).unwrap();
-            let schema = &definition.object()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+            let schema =
+                &definition(*kind).unwrap()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
             assert_eq!(
                 schema.pointer(&format!("{}/required", pointer(path))),
                 Some(&json!(names)),
@@ -281,7 +184,7 @@ mod tests {
                     None => json!({name: spec}),
                 };
             }
-            let api_version = format!("{}/{}", definition.group, definition.versions[0]);
+            let api_version = kind.api_version(kind.facts().versions[0]);
             let object = json!({"apiVersion": api_version, "kind": kind.as_str(), "metadata": {"name": "a", "namespace": "b"}, "spec": spec});
             let found = crate::parse::parse_json(&object).diagnostics;
             let at = format!("spec.{path}").replace("[]", "[0]");
@@ -321,5 +224,8 @@ mod tests {
         );
         assert_eq!(field(Kind::Gateway, "servers[].port.number")["type"], "integer");
         assert!(Shape::of(Kind::Pod).is_none());
+        for kind in Kind::ALL.iter().filter(|kind| definition(**kind).is_some()) {
+            assert!(Shape::of(*kind).is_some(), "{kind}");
+        }
     }
 }

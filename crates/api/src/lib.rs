@@ -7,6 +7,7 @@ pub mod crd;
 pub mod diagnostic;
 pub mod duration;
 pub mod host;
+pub mod kind;
 pub mod matching;
 pub mod meta;
 pub mod parse;

@@ -4,67 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+pub use crate::kind::Kind;
 
 /// Labels of an object, or the labels that a selector asks for.
 pub type Labels = BTreeMap<String, String>;
-
-/// The kinds that this mesh reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Kind {
-    /// Kubernetes `v1` Service.
-    Service,
-    /// Kubernetes `v1` Secret.
-    Secret,
-    /// Kubernetes `v1` Pod.
-    Pod,
-    /// Kubernetes `v1` Node; has no namespace.
-    Node,
-    /// Kubernetes `v1` Namespace; has no namespace.
-    Namespace,
-    /// Kubernetes `discovery.k8s.io` EndpointSlice.
-    EndpointSlice,
-    /// `networking.istio.io` VirtualService.
-    VirtualService,
-    /// `networking.istio.io` DestinationRule.
-    DestinationRule,
-    /// `networking.istio.io` ServiceEntry.
-    ServiceEntry,
-    /// `networking.istio.io` WorkloadEntry.
-    WorkloadEntry,
-    /// `networking.istio.io` Gateway.
-    Gateway,
-    /// `networking.istio.io` Sidecar.
-    Sidecar,
-    /// `security.istio.io` PeerAuthentication.
-    PeerAuthentication,
-    /// `security.istio.io` AuthorizationPolicy.
-    AuthorizationPolicy,
-    /// `security.istio.io` RequestAuthentication.
-    RequestAuthentication,
-    /// `telemetry.istio.io` Telemetry.
-    Telemetry,
-    /// Kubernetes `v1` ConfigMap, of which only the one with the mesh configuration is read.
-    ConfigMap,
-    /// `gateway.networking.k8s.io` GatewayClass; has no namespace.
-    GatewayClass,
-    /// `gateway.networking.k8s.io` Gateway.
-    KubernetesGateway,
-    /// `gateway.networking.k8s.io` HTTPRoute.
-    HttpRoute,
-    /// `gateway.networking.k8s.io` GRPCRoute.
-    GrpcRoute,
-    /// `gateway.networking.k8s.io` TLSRoute.
-    TlsRoute,
-    /// `gateway.networking.k8s.io` TCPRoute.
-    TcpRoute,
-    /// `gateway.networking.k8s.io` ReferenceGrant.
-    ReferenceGrant,
-    /// `weft.mesh` LocalWorkload.
-    LocalWorkload,
-    /// `weft.mesh` LocalMesh.
-    LocalMesh,
-}
 
 /// Kind, namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,64 +66,6 @@ pub struct Object<T> {
     pub spec_fields: BTreeMap<String, Position>,
     /// What the object says.
     pub spec: T,
-}
-
-// === impl Kind ===
-
-impl Kind {
-    /// The name as written in `kind:`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Service => "Service",
-            Self::Secret => "Secret",
-            Self::Pod => "Pod",
-            Self::Node => "Node",
-            Self::Namespace => "Namespace",
-            Self::EndpointSlice => "EndpointSlice",
-            Self::VirtualService => "VirtualService",
-            Self::DestinationRule => "DestinationRule",
-            Self::ServiceEntry => "ServiceEntry",
-            Self::WorkloadEntry => "WorkloadEntry",
-            Self::Gateway => "Gateway",
-            Self::Sidecar => "Sidecar",
-            Self::PeerAuthentication => "PeerAuthentication",
-            Self::AuthorizationPolicy => "AuthorizationPolicy",
-            Self::RequestAuthentication => "RequestAuthentication",
-            Self::Telemetry => "Telemetry",
-            Self::ConfigMap => "ConfigMap",
-            Self::GatewayClass => "GatewayClass",
-            Self::KubernetesGateway => "Gateway",
-            Self::HttpRoute => "HTTPRoute",
-            Self::GrpcRoute => "GRPCRoute",
-            Self::TlsRoute => "TLSRoute",
-            Self::TcpRoute => "TCPRoute",
-            Self::ReferenceGrant => "ReferenceGrant",
-            Self::LocalWorkload => "LocalWorkload",
-            Self::LocalMesh => "LocalMesh",
-        }
-    }
-}
-
-impl Kind {
-    /// The name by which objects are told apart: two kinds are called Gateway, and that of the Gateway API gets its group, as
-    /// kubectl writes it.
-    pub fn unique_name(self) -> &'static str {
-        if self == Self::KubernetesGateway {
-            return "Gateway.gateway.networking.k8s.io";
-        }
-        self.as_str()
-    }
-
-    /// Whether objects of the kind belong to no namespace.
-    pub fn is_cluster_wide(self) -> bool {
-        matches!(self, Self::Node | Self::Namespace | Self::GatewayClass)
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 // === impl ObjectKey ===

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::duration;
-use crate::meta::Kind;
+use crate::kind::Kind;
 use crate::rule::Rule;
 
 /// What may stand at one place of an object.
@@ -45,7 +45,7 @@ pub enum Shape {
 // === impl Shape ===
 
 impl Shape {
-    /// The shape of `spec` of a kind that is a custom resource of the mesh; nothing for others.
+    /// The shape of `spec` of a kind that the mesh defines; nothing for others.
     pub fn of(kind: Kind) -> Option<Self> {
         crate::parse::shape(kind)
     }

@@ -6,57 +6,90 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::authorization_policy::{Action, AuthorizationPolicy};
+use crate::kind::WhenBroken;
 use crate::meta::Object;
 use crate::peer_authentication::{MtlsMode, PeerAuthentication};
 use crate::request_authentication::{JwtRule, RequestAuthentication};
 use crate::resource::Resource;
 
-/// The stand-in of a policy, as far as it could be read: the workloads are those that it selects, all of the namespace where not even that
-/// can be told. `None` for kinds that close nothing, and for policies on objects of the Gateway API, which have no workloads yet.
-#[expect(clippy::wildcard_enum_match_arm, reason = "no other kind says who may do what")]
-pub(crate) fn stand_in(broken: Resource) -> Option<Resource> {
-    if ["targetRef", "targetRefs"]
-        .iter()
-        .any(|name| broken.has_spec_field(name))
-    {
-        return None;
-    }
-    match broken {
-        Resource::PeerAuthentication(object) => {
-            Some(Resource::PeerAuthentication(with(&object, |spec| PeerAuthentication {
-                selector: spec.selector.clone(),
-                mode: Some(MtlsMode::Strict),
-                ports: BTreeMap::new(),
-            })))
-        }
-        Resource::AuthorizationPolicy(object) => Some(Resource::AuthorizationPolicy(with(&object, |spec| {
+/// How one kind is stood in for.
+#[derive(Clone, Copy, Debug)]
+pub struct StandIn {
+    /// What holds meanwhile, for the hint of the finding.
+    meaning: &'static str,
+    /// The stand-in of an object of the kind, as far as it could be read: the workloads are those that it selects, all of the namespace where
+    /// not even that can be told.
+    make: fn(&Resource) -> Option<Resource>,
+}
+
+/// Mesh mTLS only.
+pub const PEER_AUTHENTICATION: StandIn = StandIn {
+    meaning: "until it can be read, the workloads that it selects take mesh mTLS only",
+    make: |broken| {
+        let Resource::PeerAuthentication(object) = broken else {
+            return None;
+        };
+        Some(Resource::PeerAuthentication(with(object, |spec| PeerAuthentication {
+            selector: spec.selector.clone(),
+            mode: Some(MtlsMode::Strict),
+            ports: BTreeMap::new(),
+        })))
+    },
+};
+
+/// Nothing is allowed.
+pub const AUTHORIZATION_POLICY: StandIn = StandIn {
+    meaning: "until it can be read, the workloads that it selects are closed",
+    make: |broken| {
+        let Resource::AuthorizationPolicy(object) = broken else {
+            return None;
+        };
+        Some(Resource::AuthorizationPolicy(with(object, |spec| {
             AuthorizationPolicy {
                 selector: spec.selector.clone(),
                 action: Action::Allow,
                 rules: Vec::new(),
             }
-        }))),
-        Resource::RequestAuthentication(object) => Some(Resource::RequestAuthentication(with(&object, |spec| {
-            // One more rule for tokens at the usual places.
+        })))
+    },
+};
+
+/// Tokens are refused: one more rule for those at the usual places.
+pub const REQUEST_AUTHENTICATION: StandIn = StandIn {
+    meaning: "until it can be read, the workloads that it selects refuse requests with a token",
+    make: |broken| {
+        let Resource::RequestAuthentication(object) = broken else {
+            return None;
+        };
+        Some(Resource::RequestAuthentication(with(object, |spec| {
             let rules = spec.rules.iter().cloned().chain([JwtRule::default()]);
             RequestAuthentication {
                 selector: spec.selector.clone(),
                 rules: rules.collect(),
             }
-        }))),
-        _ => None,
+        })))
+    },
+};
+
+/// The stand-in of a broken object. `None` for kinds that close nothing, and for policies on objects of the Gateway API, which have no
+/// workloads yet.
+pub(crate) fn stand_in(broken: &Resource) -> Option<Resource> {
+    let mut targets = ["targetRef", "targetRefs"].iter();
+    if targets.any(|name| broken.has_spec_field(name)) {
+        return None;
     }
+    (of(broken)?.make)(broken)
 }
 
-/// What a policy means while it stands in for a broken one, for the hint of its finding.
-#[expect(clippy::wildcard_enum_match_arm, reason = "no other kind has a stand-in")]
-pub fn meaning(resource: &Resource) -> &'static str {
-    match resource {
-        Resource::PeerAuthentication(_) => "until it can be read, the workloads that it selects take mesh mTLS only",
-        Resource::RequestAuthentication(_) => {
-            "until it can be read, the workloads that it selects refuse requests with a token"
-        }
-        _ => "until it can be read, the workloads that it selects are closed",
+/// What a policy means while it stands in for a broken one, for the hint of its finding; nothing for kinds without a stand-in.
+pub fn meaning(resource: &Resource) -> Option<&'static str> {
+    of(resource).map(|stand_in| stand_in.meaning)
+}
+
+fn of(resource: &Resource) -> Option<&'static StandIn> {
+    match resource.kind().facts().when_broken {
+        WhenBroken::Nothing => None,
+        WhenBroken::Closes(stand_in) => Some(stand_in),
     }
 }
 

@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use weft_api::diagnostic::{Diagnostic, Severity};
-use weft_api::meta::{Kind, ObjectKey};
+use weft_api::kind::{Kind, Status};
+use weft_api::meta::ObjectKey;
 use weft_api::parse::parse_json;
 use weft_api::resource::Resource;
 use weft_base::kubernetes::is_status;
@@ -44,20 +45,6 @@ const CONDITION: &str = "Reconciled";
 
 /// Most findings that one status names.
 const MESSAGES_MAX: usize = 20;
-
-/// Kinds whose status is written.
-const KINDS: [Kind; 10] = [
-    Kind::VirtualService,
-    Kind::DestinationRule,
-    Kind::ServiceEntry,
-    Kind::WorkloadEntry,
-    Kind::Gateway,
-    Kind::Sidecar,
-    Kind::PeerAuthentication,
-    Kind::AuthorizationPolicy,
-    Kind::RequestAuthentication,
-    Kind::Telemetry,
-];
 
 /// An object as the snapshot has it, nothing if it is broken, and what was found about it.
 type Said = (Option<Resource>, Vec<Diagnostic>);
@@ -212,7 +199,8 @@ fn wanted(snapshot: &MeshSnapshot) -> Wanted {
 fn broken(object: &str) -> Option<ObjectKey> {
     let mut parts = object.splitn(3, '/');
     let (kind, namespace, name) = (parts.next()?, parts.next()?, parts.next()?);
-    let kind = KINDS.into_iter().find(|known| known.as_str() == kind)?;
+    let mut told = Kind::ALL.iter().filter(|known| known.facts().status == Status::Written);
+    let kind = *told.find(|known| known.unique_name() == kind)?;
     Some(ObjectKey {
         kind,
         namespace: namespace.into(),

@@ -6,9 +6,10 @@ use super::tree::Node;
 use crate::gateway_api::{
     GatewayClass, KubernetesGateway, Listener, Reference, ReferenceGrant, Route, RouteKind, RouteMatch, RouteRule,
 };
+use crate::kind::Group;
 use crate::matching::StringMatch;
 
-const GROUP: &str = "gateway.networking.k8s.io";
+const GROUP: &str = Group::GatewayApi.name();
 
 /// Reads `spec` of a GatewayClass.
 pub(super) fn class(fields: &mut Fields<'_, '_>) -> GatewayClass {

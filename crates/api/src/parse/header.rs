@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::fields::Fields;
 use super::tree::Value;
 use crate::diagnostic::{Severity, code};
-use crate::meta::{Kind, Meta, ObjectKey, Place};
+use crate::kind::{Group, Kind, KindFacts, UNREAD, is_of_the_mesh};
+use crate::meta::{Labels, Meta, ObjectKey, Place, Position};
 
 /// What a document says of itself.
 #[derive(Debug)]
@@ -15,48 +16,29 @@ pub(super) struct Header {
     pub(super) place: Place,
 }
 
-/// The kinds that are read, with their groups and versions.
-const KINDS: &[(&str, &[&str], Kind)] = &[
-    ("", &["v1"], Kind::Service),
-    ("", &["v1"], Kind::Secret),
-    ("", &["v1"], Kind::Pod),
-    ("", &["v1"], Kind::Node),
-    ("", &["v1"], Kind::Namespace),
-    ("discovery.k8s.io", &["v1"], Kind::EndpointSlice),
-    ("networking.istio.io", NETWORKING, Kind::VirtualService),
-    ("networking.istio.io", NETWORKING, Kind::DestinationRule),
-    ("networking.istio.io", NETWORKING, Kind::ServiceEntry),
-    ("networking.istio.io", NETWORKING, Kind::WorkloadEntry),
-    ("networking.istio.io", NETWORKING, Kind::Gateway),
-    ("networking.istio.io", NETWORKING, Kind::Sidecar),
-    ("security.istio.io", &["v1", "v1beta1"], Kind::PeerAuthentication),
-    ("security.istio.io", &["v1", "v1beta1"], Kind::AuthorizationPolicy),
-    ("security.istio.io", &["v1", "v1beta1"], Kind::RequestAuthentication),
-    ("telemetry.istio.io", &["v1", "v1alpha1"], Kind::Telemetry),
-    ("", &["v1"], Kind::ConfigMap),
-    (GATEWAY_API, &["v1", "v1beta1"], Kind::GatewayClass),
-    (GATEWAY_API, &["v1", "v1beta1"], Kind::KubernetesGateway),
-    (GATEWAY_API, &["v1", "v1beta1"], Kind::HttpRoute),
-    (GATEWAY_API, &["v1", "v1alpha2"], Kind::GrpcRoute),
-    (GATEWAY_API, &["v1", "v1alpha3", "v1alpha2"], Kind::TlsRoute),
-    (GATEWAY_API, &["v1", "v1alpha2"], Kind::TcpRoute),
-    (GATEWAY_API, &["v1", "v1beta1"], Kind::ReferenceGrant),
-    ("weft.mesh", &["v1alpha1"], Kind::LocalWorkload),
-    ("weft.mesh", &["v1alpha1"], Kind::LocalMesh),
-];
+// === impl Header ===
 
-const GATEWAY_API: &str = "gateway.networking.k8s.io";
-
-const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
-
-/// Other kinds of the groups whose objects change traffic.
-const MESH_KINDS: &[&str] = &[
-    "EnvoyFilter",
-    "WorkloadGroup",
-    "ProxyConfig",
-    "WasmPlugin",
-    "TrafficExtension",
-];
+impl Header {
+    /// That of an object of which only the kind matters.
+    pub(super) fn blank(kind: Kind) -> Self {
+        let none = Arc::<str>::from("");
+        Self {
+            kind,
+            meta: Meta {
+                namespace: Arc::clone(&none),
+                name: Arc::clone(&none),
+                labels: Labels::new(),
+                annotations: Labels::new(),
+                created: None,
+                generation: 0,
+            },
+            place: Place {
+                file: none,
+                at: Position::default(),
+            },
+        }
+    }
+}
 
 /// Reads the header; `None` if the document is of a kind that is passed over, or of none.
 pub(super) fn read(fields: &mut Fields<'_, '_>, file: &Arc<str>) -> Option<Header> {
@@ -97,24 +79,24 @@ fn name_of(fields: &mut Fields<'_, '_>, kind: &str) -> (Arc<str>, Arc<str>) {
 }
 
 fn known_kind(fields: &mut Fields<'_, '_>, group: &str, version: &str, name: &str) -> Option<Kind> {
-    let of_group = || KINDS.iter().filter(|(known, _, _)| *known == group);
-    if let Some((_, versions, kind)) = of_group().find(|(_, _, kind)| kind.as_str() == name) {
+    if let Some(kind) = Kind::named(group, name) {
+        let versions = kind.facts().versions;
         if versions.contains(&version) {
-            return Some(*kind);
+            return Some(kind);
         }
         let hint = format!("use one of the versions {}", versions.join(", "));
         fields.invalid("apiVersion", format!("version {version} of {name} is not known"), hint);
-        return Some(*kind);
+        return Some(kind);
     }
     let at = fields.place("kind");
-    let ours = group.ends_with("istio.io") || group == "weft.mesh";
-    let (severity, message, hint) = if ours && !MESH_KINDS.contains(&name) {
-        let hint = match crate::suggest::nearest(name, of_group().map(|(_, _, kind)| kind.as_str())) {
+    let ours = is_of_the_mesh(group);
+    let (severity, message, hint) = if ours && !UNREAD.iter().any(|(_, unread)| *unread == name) {
+        let hint = match crate::suggest::nearest(name, Kind::of_group(group).map(Kind::as_str)) {
             Some(near) => format!("did you mean {near}?"),
             None => String::new(),
         };
         (Severity::Error, format!("{group} has no kind {name}"), hint)
-    } else if ours || group == GATEWAY_API {
+    } else if ours || group == Group::GatewayApi.name() {
         let message = format!("{name} is not carried out by this mesh yet and is passed over");
         (Severity::Warning, message, String::new())
     } else if let Some(near) = misspelt(group, name) {
@@ -138,16 +120,15 @@ fn known_kind(fields: &mut Fields<'_, '_>, group: &str, version: &str, name: &st
 
 /// A kind of ours that may be meant by one of another group: in a group that is nearly ours, in the core, or with a name like ours there.
 fn misspelt(group: &str, name: &str) -> Option<String> {
-    let groups = KINDS
-        .iter()
-        .filter(|(known, _, kind)| !known.is_empty() && kind.as_str() == name);
-    let mut groups = groups.map(|(known, versions, _)| (*known, versions[0]));
+    let of_name = Kind::ALL.iter().map(|kind| kind.facts());
+    let mut others = of_name.filter(|facts| facts.group != Group::Core && facts.name == name);
+    let shown = |facts: &KindFacts| format!("{}/{}", facts.group.name(), facts.versions[0]);
     if group.is_empty() {
-        let of_group = groups.next().map(|(known, version)| format!("{known}/{version}"));
+        let of_group = others.next().map(shown);
         return of_group.or_else(|| crate::suggest::nearest(name, ["Service", "Secret"]).map(str::to_owned));
     }
-    let near = groups.find(|(known, _)| crate::suggest::nearest(group, [*known]).is_some());
-    near.map(|(known, version)| format!("{known}/{version}"))
+    let mut near = others.filter(|facts| crate::suggest::nearest(group, [facts.group.name()]).is_some());
+    near.next().map(shown)
 }
 
 fn metadata(fields: &mut Fields<'_, '_>, namespace: Arc<str>, name: Arc<str>) -> Option<Meta> {

@@ -12,6 +12,7 @@ use super::{check, values};
 use crate::local_mesh::{LocalMesh, MeshGateway, MeshPort, MeshWorkload, Probe, Readiness};
 use crate::local_workload::{DataPlane, GatewayPort, LocalPort, LocalWorkload, Role};
 use crate::matching::Locality;
+use crate::meta::{Meta, Position};
 
 /// Most replicas of one workload on one machine.
 const REPLICAS_MAX: u32 = 64;
@@ -19,7 +20,7 @@ const REPLICAS_MAX: u32 = 64;
 const DATA_PLANES: &[(&str, DataPlane)] = &[("weft", DataPlane::Weft), ("envoy", DataPlane::Envoy)];
 
 /// Reads `spec` of a LocalWorkload.
-pub(super) fn workload(fields: &mut Fields<'_, '_>, name: &str) -> LocalWorkload {
+pub(super) fn workload(fields: &mut Fields<'_, '_>, meta: &Meta) -> LocalWorkload {
     let role = fields
         .choice("role", &[("sidecar", Role::Sidecar), ("gateway", Role::Gateway)])
         .unwrap_or(Role::Sidecar);
@@ -35,7 +36,9 @@ pub(super) fn workload(fields: &mut Fields<'_, '_>, name: &str) -> LocalWorkload
     });
     LocalWorkload {
         role,
-        workload_name: fields.text("workloadName").unwrap_or_else(|| name.to_owned()),
+        workload_name: fields
+            .text("workloadName")
+            .unwrap_or_else(|| meta.name.as_ref().to_owned()),
         service_account: fields.text("serviceAccount").unwrap_or_else(|| "default".to_owned()),
         data_plane: fields.choice("dataPlane", DATA_PLANES).unwrap_or(DataPlane::Weft),
         address: address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
@@ -64,6 +67,17 @@ fn local_port(fields: &mut Fields<'_, '_>) -> LocalPort {
         app_port: fields.required_port("appPort"),
         mesh_port: fields.required_port("meshPort"),
     }
+}
+
+/// The name of a mesh: its state lies in a directory of that name.
+pub(super) fn check_name(fields: &mut Fields<'_, '_>, name: &str, at: Position) {
+    if name.is_empty() || name.split('.').all(check::is_dns_label) {
+        return;
+    }
+    let message = format!("{name:?} is not a name");
+    fields.report().field("metadata.name", |report| {
+        report.invalid(at, message, "use lower-case letters, digits and dashes");
+    });
 }
 
 /// Reads `spec` of a LocalMesh.

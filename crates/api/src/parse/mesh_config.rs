@@ -8,9 +8,6 @@ use crate::mesh_config::{LogEncoding, MeshConfig};
 use crate::meta::Position;
 use crate::sidecar::OutboundPolicy;
 
-/// Name of the ConfigMap (Istio's).
-pub(super) const NAME: &str = "istio";
-
 /// Keys whose value is the only thing that this mesh does, so that they say nothing new.
 const AS_IS: &[(&str, &str)] = &[
     ("enablePrometheusMerge", "true"),

@@ -36,7 +36,8 @@ use self::tree::{Node, Value};
 use crate::cluster;
 use crate::diagnostic::{Diagnostic, Severity, code};
 use crate::gateway_api::RouteKind;
-use crate::meta::{Kind, Labels, Object, ObjectKey};
+use crate::kind::{Definition, Kind};
+use crate::meta::{Meta, Object, ObjectKey};
 use crate::resource::Resource;
 use crate::schema::Shape;
 use crate::stand_in::stand_in;
@@ -59,24 +60,16 @@ pub struct Parsed {
     pub broken_unnamed: bool,
 }
 
-/// The shape of `spec` of a kind that is a custom resource of Istio's groups, as its reader asks for it.
-#[expect(clippy::wildcard_enum_match_arm, reason = "all other kinds are not ours to define")]
+/// The shape of `spec` of a kind that the mesh defines, as its reader asks for it.
 pub(crate) fn shape(kind: Kind) -> Option<Shape> {
-    let none = Labels::new();
-    let read: &dyn Fn(&mut Fields<'_, '_>) = match kind {
-        Kind::VirtualService => &|f| drop(virtual_service::read(f)),
-        Kind::DestinationRule => &|f| drop(destination_rule::read(f)),
-        Kind::ServiceEntry => &|f| drop(service_entry::service_entry(f)),
-        Kind::WorkloadEntry => &|f| drop(service_entry::workload_entry_object(f, &none)),
-        Kind::Gateway => &|f| drop(gateway::read(f)),
-        Kind::Sidecar => &|f| drop(sidecar::read(f)),
-        Kind::PeerAuthentication => &|f| drop(security::peer_authentication(f)),
-        Kind::AuthorizationPolicy => &|f| drop(policy::authorization_policy(f)),
-        Kind::RequestAuthentication => &|f| drop(policy::request_authentication(f)),
-        Kind::Telemetry => &|f| drop(policy::telemetry(f)),
-        _ => return None,
+    if kind.facts().definition == Definition::Others {
+        return None;
+    }
+    let object = trace::shape(&|fields| drop(spec(fields, Header::blank(kind))));
+    let Shape::Object { mut fields, .. } = object else {
+        return None;
     };
-    Some(trace::shape(read))
+    fields.remove("spec")
 }
 
 /// Cuts a file into its documents, as text with their markers; joined they are the file again but for a byte-order mark.
@@ -147,7 +140,7 @@ impl Parsed {
                     Some(key) => self.broken.push(key),
                     None => self.broken_unnamed = true,
                 }
-                self.stand_ins.extend(unusable.and_then(stand_in));
+                self.stand_ins.extend(unusable.as_ref().and_then(stand_in));
             }
             _ => {}
         }
@@ -205,157 +198,116 @@ fn spec(fields: &mut Fields<'_, '_>, header: Header) -> Option<Resource> {
         fields.ignore(&["status"]);
     }
     match header.kind {
-        Kind::Service => {
-            let spec = fields.map("spec", |f| kubernetes::service(f, &header.meta));
-            finish(fields, header, spec, Resource::Service)
-        }
-        Kind::Secret => {
-            let spec = kubernetes::secret(fields);
-            finish(fields, header, Some(spec), Resource::Secret)
-        }
-        Kind::Pod => {
-            let spec = pod::pod(fields, &header.meta);
-            finish(fields, header, Some(spec), Resource::Pod)
-        }
-        Kind::EndpointSlice => {
-            let spec = pod::endpoint_slice(fields, &header.meta);
-            finish(fields, header, Some(spec), Resource::EndpointSlice)
-        }
-        Kind::Node => {
-            fields.ignore_rest();
-            finish(fields, header, Some(cluster::Node), Resource::Node)
-        }
-        Kind::Namespace => {
-            fields.ignore_rest();
-            finish(fields, header, Some(cluster::Namespace), Resource::Namespace)
-        }
-        Kind::VirtualService => {
-            let spec = fields.map("spec", virtual_service::read);
-            finish(fields, header, spec, Resource::VirtualService)
-        }
-        Kind::DestinationRule => {
-            let spec = fields.map("spec", destination_rule::read);
-            finish(fields, header, spec, Resource::DestinationRule)
-        }
-        Kind::ServiceEntry => {
-            let spec = fields.map("spec", service_entry::service_entry);
-            finish(fields, header, spec, Resource::ServiceEntry)
-        }
-        Kind::WorkloadEntry => {
-            let labels = header.meta.labels.clone();
-            let spec = fields.map("spec", |f| service_entry::workload_entry_object(f, &labels));
-            finish(fields, header, spec, Resource::WorkloadEntry)
-        }
-        Kind::Gateway => {
-            let spec = fields.map("spec", gateway::read);
-            finish(fields, header, spec, Resource::Gateway)
-        }
+        Kind::Service => of_meta(fields, header, kubernetes::service, Resource::Service),
+        Kind::Secret => whole(fields, header, |f, _| kubernetes::secret(f), Resource::Secret),
+        Kind::Pod => whole(fields, header, pod::pod, Resource::Pod),
+        Kind::EndpointSlice => whole(fields, header, pod::endpoint_slice, Resource::EndpointSlice),
+        Kind::Node => labels_alone(fields, header, cluster::Node, Resource::Node),
+        Kind::Namespace => labels_alone(fields, header, cluster::Namespace, Resource::Namespace),
+        Kind::VirtualService => in_spec(fields, header, virtual_service::read, Resource::VirtualService),
+        Kind::DestinationRule => in_spec(fields, header, destination_rule::read, Resource::DestinationRule),
+        Kind::ServiceEntry => in_spec(fields, header, service_entry::service_entry, Resource::ServiceEntry),
+        Kind::WorkloadEntry => of_meta(
+            fields,
+            header,
+            service_entry::workload_entry_object,
+            Resource::WorkloadEntry,
+        ),
+        Kind::Gateway => in_spec(fields, header, gateway::read, Resource::Gateway),
         Kind::Sidecar => {
-            let spec = match fields.get("spec") {
-                Some(_) => fields.map("spec", sidecar::read),
-                None => Some(sidecar::empty()),
-            };
-            finish(fields, header, spec, Resource::Sidecar)
+            let spec = spec_or(fields, sidecar::read, sidecar::empty());
+            finish(fields, header, Some(spec), Resource::Sidecar)
+        }
+        Kind::PeerAuthentication => {
+            let spec = spec_or(fields, security::peer_authentication, security::empty());
+            finish(fields, header, Some(spec), Resource::PeerAuthentication)
+        }
+        Kind::AuthorizationPolicy => {
+            let spec = spec_or(fields, policy::authorization_policy, policy::closed());
+            finish(fields, header, Some(spec), Resource::AuthorizationPolicy)
+        }
+        Kind::RequestAuthentication => {
+            if fields.get("spec").is_none() {
+                fields.missing("spec", "");
+            }
+            let spec = spec_or(fields, policy::request_authentication, policy::no_rules());
+            finish(fields, header, Some(spec), Resource::RequestAuthentication)
+        }
+        Kind::Telemetry => in_spec(fields, header, policy::telemetry, Resource::Telemetry),
+        Kind::ConfigMap if *header.meta.name != *crate::mesh_config::NAME => {
+            fields.ignore_rest();
+            None
         }
         Kind::ConfigMap => {
-            if *header.meta.name != *mesh_config::NAME {
-                fields.ignore_rest();
-                return None;
-            }
             let spec = mesh_config::config_map(fields)?;
             finish(fields, header, Some(spec), Resource::MeshConfig)
         }
-        Kind::PeerAuthentication | Kind::AuthorizationPolicy | Kind::RequestAuthentication | Kind::Telemetry => {
-            policy_spec(fields, header)
-        }
-        Kind::GatewayClass
-        | Kind::KubernetesGateway
-        | Kind::HttpRoute
-        | Kind::GrpcRoute
-        | Kind::TlsRoute
-        | Kind::TcpRoute
-        | Kind::ReferenceGrant => gateway_api_spec(fields, header),
-        Kind::LocalWorkload => {
-            let name = Arc::clone(&header.meta.name);
-            let spec = fields.map("spec", |f| local::workload(f, &name));
-            finish(fields, header, spec, Resource::LocalWorkload)
-        }
-        Kind::LocalMesh => {
-            // Its state lies in a directory of that name.
-            let name = &header.meta.name;
-            if !name.is_empty() && !name.split('.').all(check::is_dns_label) {
-                let (at, message) = (header.place.at, format!("{name:?} is not a name"));
-                fields.report().field("metadata.name", |report| {
-                    report.invalid(at, message, "use lower-case letters, digits and dashes");
-                });
-            }
-            let spec = fields.map("spec", local::mesh);
-            finish(fields, header, spec, Resource::LocalMesh)
-        }
-    }
-}
-
-/// The kinds that say who may do what, and what is reported.
-#[expect(clippy::wildcard_enum_match_arm, reason = "only called for these kinds")]
-fn policy_spec(fields: &mut Fields<'_, '_>, header: Header) -> Option<Resource> {
-    match header.kind {
-        Kind::PeerAuthentication => {
-            let spec = match fields.get("spec") {
-                Some(_) => fields
-                    .map("spec", security::peer_authentication)
-                    .or_else(|| Some(security::empty())),
-                None => Some(security::empty()),
-            };
-            finish(fields, header, spec, Resource::PeerAuthentication)
-        }
-        Kind::AuthorizationPolicy => {
-            let spec = match fields.get("spec") {
-                Some(_) => fields
-                    .map("spec", policy::authorization_policy)
-                    .or_else(|| Some(policy::closed())),
-                None => Some(policy::closed()),
-            };
-            finish(fields, header, spec, Resource::AuthorizationPolicy)
-        }
-        Kind::RequestAuthentication => {
-            let spec = fields.map("spec", policy::request_authentication);
-            finish(fields, header, spec, Resource::RequestAuthentication)
-        }
-        Kind::Telemetry => {
-            let spec = fields.map("spec", policy::telemetry);
-            finish(fields, header, spec, Resource::Telemetry)
-        }
-        _ => None,
-    }
-}
-
-/// The kinds of the Gateway API.
-#[expect(clippy::wildcard_enum_match_arm, reason = "only called for these kinds")]
-fn gateway_api_spec(fields: &mut Fields<'_, '_>, header: Header) -> Option<Resource> {
-    match header.kind {
-        Kind::GatewayClass => {
-            let spec = fields.map("spec", gateway_api::class);
-            finish(fields, header, spec, Resource::GatewayClass)
-        }
-        Kind::KubernetesGateway => {
-            let spec = fields.map("spec", gateway_api::gateway);
-            finish(fields, header, spec, Resource::KubernetesGateway)
-        }
+        Kind::GatewayClass => in_spec(fields, header, gateway_api::class, Resource::GatewayClass),
+        Kind::KubernetesGateway => in_spec(fields, header, gateway_api::gateway, Resource::KubernetesGateway),
         Kind::HttpRoute => route(fields, header, RouteKind::Http),
         Kind::GrpcRoute => route(fields, header, RouteKind::Grpc),
         Kind::TlsRoute => route(fields, header, RouteKind::Tls),
         Kind::TcpRoute => route(fields, header, RouteKind::Tcp),
-        Kind::ReferenceGrant => {
-            let spec = fields.map("spec", gateway_api::grant);
-            finish(fields, header, spec, Resource::ReferenceGrant)
+        Kind::ReferenceGrant => in_spec(fields, header, gateway_api::grant, Resource::ReferenceGrant),
+        Kind::LocalWorkload => of_meta(fields, header, local::workload, Resource::LocalWorkload),
+        Kind::LocalMesh => {
+            local::check_name(fields, &header.meta.name, header.place.at);
+            in_spec(fields, header, local::mesh, Resource::LocalMesh)
         }
-        _ => None,
     }
 }
 
+/// A kind that says everything in `spec`.
+fn in_spec<T>(
+    fields: &mut Fields<'_, '_>,
+    header: Header,
+    read: impl FnOnce(&mut Fields<'_, '_>) -> T,
+    wrap: impl FnOnce(Arc<Object<T>>) -> Resource,
+) -> Option<Resource> {
+    let spec = fields.map("spec", read);
+    finish(fields, header, spec, wrap)
+}
+
+/// The same of a kind whose `spec` depends on the metadata.
+fn of_meta<T>(
+    fields: &mut Fields<'_, '_>,
+    header: Header,
+    read: impl FnOnce(&mut Fields<'_, '_>, &Meta) -> T,
+    wrap: impl FnOnce(Arc<Object<T>>) -> Resource,
+) -> Option<Resource> {
+    let spec = fields.map("spec", |f| read(f, &header.meta));
+    finish(fields, header, spec, wrap)
+}
+
+/// A kind that says something beside `spec`, or has none.
+fn whole<T>(
+    fields: &mut Fields<'_, '_>,
+    header: Header,
+    read: impl FnOnce(&mut Fields<'_, '_>, &Meta) -> T,
+    wrap: impl FnOnce(Arc<Object<T>>) -> Resource,
+) -> Option<Resource> {
+    let spec = read(fields, &header.meta);
+    finish(fields, header, Some(spec), wrap)
+}
+
+/// A kind of which only the labels matter.
+fn labels_alone<T>(
+    fields: &mut Fields<'_, '_>,
+    header: Header,
+    spec: T,
+    wrap: impl FnOnce(Arc<Object<T>>) -> Resource,
+) -> Option<Resource> {
+    fields.ignore_rest();
+    finish(fields, header, Some(spec), wrap)
+}
+
+/// What `spec` says, or what counts where it is absent. That is taken for one that is no map, too, so that a broken policy has a stand-in.
+fn spec_or<T>(fields: &mut Fields<'_, '_>, read: impl FnOnce(&mut Fields<'_, '_>) -> T, absent: T) -> T {
+    fields.map("spec", read).unwrap_or(absent)
+}
+
 fn route(fields: &mut Fields<'_, '_>, header: Header, kind: RouteKind) -> Option<Resource> {
-    let spec = fields.map("spec", |f| gateway_api::route(f, kind));
-    finish(fields, header, spec, Resource::Route)
+    in_spec(fields, header, |f| gateway_api::route(f, kind), Resource::Route)
 }
 
 /// Puts header and spec together.

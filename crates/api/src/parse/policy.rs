@@ -100,6 +100,14 @@ fn condition(fields: &mut Fields<'_, '_>) -> Condition {
     }
 }
 
+/// A RequestAuthentication without `spec`: says nothing of tokens.
+pub(super) fn no_rules() -> RequestAuthentication {
+    RequestAuthentication {
+        selector: None,
+        rules: Vec::new(),
+    }
+}
+
 /// Reads `spec` of a RequestAuthentication.
 pub(super) fn request_authentication(fields: &mut Fields<'_, '_>) -> RequestAuthentication {
     RequestAuthentication {

@@ -8,7 +8,7 @@ use super::rules::{service_entry as rules, shared};
 use super::tree::Node;
 use super::{check, values};
 use crate::matching::Locality;
-use crate::meta::Labels;
+use crate::meta::Meta;
 use crate::protocol::Protocol;
 use crate::service_entry::{EntryPort, Location, Resolution, ServiceEntry, WorkloadEntry};
 
@@ -93,9 +93,9 @@ fn entry_port(fields: &mut Fields<'_, '_>) -> EntryPort {
 }
 
 /// Reads `spec` of a WorkloadEntry object; the object's labels count as its own.
-pub(super) fn workload_entry_object(fields: &mut Fields<'_, '_>, labels: &Labels) -> WorkloadEntry {
+pub(super) fn workload_entry_object(fields: &mut Fields<'_, '_>, meta: &Meta) -> WorkloadEntry {
     let mut entry = workload_entry(fields);
-    for (key, value) in labels {
+    for (key, value) in &meta.labels {
         entry.labels.entry(key.clone()).or_insert_with(|| value.clone());
     }
     fields.rules(rules::WORKLOAD_ENTRY);

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::sidecar::OutboundPolicy;
 
+/// Name of the ConfigMap (Istio's).
+pub const NAME: &str = "istio";
+
 /// The settings that this mesh carries out; absent ones have Istio's defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MeshConfig {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 use weft_api::diagnostic::{Diagnostic, Severity, code};
+use weft_api::kind::{Admission, Group};
 
 use super::review::Answer;
 use crate::snapshot::{MeshSnapshot, build};
@@ -24,18 +25,15 @@ const MAY_STILL_COME: [&str; 8] = [
     code::UNKNOWN_DESTINATION_RULE_HOST,
 ];
 
-/// API group whose objects other controllers of the cluster may carry out.
-const SHARED_GROUP: &str = "gateway.networking.k8s.io/";
-
 /// Decides about an object as JSON.
 pub fn validate(mut object: Value, mesh: &MeshSnapshot) -> Answer {
     // What the API server and others wrote is none of the user's business.
     if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.shift_remove("managedFields");
     }
-    let is_shared = object["apiVersion"]
-        .as_str()
-        .is_some_and(|version| version.starts_with(SHARED_GROUP));
+    let api_version = object["apiVersion"].as_str().unwrap_or_default();
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let is_shared = Group::named(group).is_some_and(|group| group.admission() == Admission::Warned);
     let parsed = weft_api::parse::parse("", &object.to_string());
     let mut findings = parsed.diagnostics;
     if findings.iter().all(|finding| finding.severity != Severity::Error) {

@@ -134,21 +134,46 @@ impl Inputs {
         }
     }
 
-    /// All objects of Istio's kinds.
+    /// All objects of Istio's kinds, which are told what became of them. No kind can be forgotten here.
     pub fn istio(&self) -> impl Iterator<Item = Resource> + use<'_> {
-        resources(&self.virtual_services, Resource::VirtualService)
-            .chain(resources(&self.destination_rules, Resource::DestinationRule))
-            .chain(resources(&self.service_entries, Resource::ServiceEntry))
-            .chain(resources(&self.workload_entries, Resource::WorkloadEntry))
-            .chain(resources(&self.gateways, Resource::Gateway))
-            .chain(resources(&self.sidecars, Resource::Sidecar))
-            .chain(resources(&self.peer_authentications, Resource::PeerAuthentication))
-            .chain(resources(&self.authorization_policies, Resource::AuthorizationPolicy))
-            .chain(resources(
-                &self.request_authentications,
-                Resource::RequestAuthentication,
-            ))
-            .chain(resources(&self.telemetries, Resource::Telemetry))
+        let Self {
+            services: _,
+            secrets: _,
+            pods: _,
+            nodes: _,
+            namespaces: _,
+            endpoint_slices: _,
+            virtual_services,
+            destination_rules,
+            service_entries,
+            workload_entries,
+            gateways,
+            sidecars,
+            peer_authentications,
+            authorization_policies,
+            request_authentications,
+            telemetries,
+            mesh_configs: _,
+            gateway_classes: _,
+            kubernetes_gateways: _,
+            http_routes: _,
+            grpc_routes: _,
+            tls_routes: _,
+            tcp_routes: _,
+            reference_grants: _,
+            local_workloads: _,
+            credentials: _,
+        } = self;
+        resources(virtual_services, Resource::VirtualService)
+            .chain(resources(destination_rules, Resource::DestinationRule))
+            .chain(resources(service_entries, Resource::ServiceEntry))
+            .chain(resources(workload_entries, Resource::WorkloadEntry))
+            .chain(resources(gateways, Resource::Gateway))
+            .chain(resources(sidecars, Resource::Sidecar))
+            .chain(resources(peer_authentications, Resource::PeerAuthentication))
+            .chain(resources(authorization_policies, Resource::AuthorizationPolicy))
+            .chain(resources(request_authentications, Resource::RequestAuthentication))
+            .chain(resources(telemetries, Resource::Telemetry))
     }
 
     /// Whether the objects are the same but for those that change while nobody changes anything: pods, nodes and endpoints.

@@ -5,23 +5,13 @@ use kube::core::DynamicObject;
 use kube::discovery::{Discovery, Scope, verbs};
 use kube::{Client, ResourceExt};
 use serde_json::Value;
+use weft_api::kind::{Admission, Group, Kind, Status, UNREAD};
 
 use super::NAMED_MAX;
 use super::unserved::Unserved;
 use crate::install::{Finding, Mark};
 
 const CATEGORY: &str = "objects";
-
-/// API groups whose objects are looked at. The first ones are Istio's, the last one may be others' as well.
-const GROUPS: [&str; 5] = [
-    "networking.istio.io",
-    "security.istio.io",
-    "telemetry.istio.io",
-    "extensions.istio.io",
-    GATEWAY_API,
-];
-
-const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 /// Objects of one answer of the server.
 const PAGE: u32 = 500;
@@ -49,19 +39,17 @@ pub(super) struct Looked {
 
 /// Looks at every object of Istio's kinds and of the Gateway API's. None of them is no finding.
 pub(super) async fn objects(client: &Client) -> anyhow::Result<Looked> {
-    let groups = Discovery::new(client.clone()).filter(&GROUPS).run().await?;
-    let ours = kinds_with_status();
+    let groups = Discovery::new(client.clone()).filter(&groups()).run().await?;
     let (mut seen, mut unserved) = (Seen::default(), Unserved::default());
     for group in groups.groups() {
         for (resource, capabilities) in group.recommended_resources() {
             if !capabilities.supports_operation(verbs::LIST) {
                 continue;
             }
-            let is_ours = ours
-                .iter()
-                .any(|(group, kind)| *group == resource.group && *kind == resource.kind);
+            let known = Kind::named(&resource.group, &resource.kind);
+            let is_told = known.is_some_and(|kind| kind.facts().status == Status::Written);
             each(client, &resource, |object| {
-                if is_ours && capabilities.scope == Scope::Namespaced {
+                if is_told && capabilities.scope == Scope::Namespaced {
                     seen.look(&resource.kind, object);
                 } else {
                     unserved.take(&resource, object);
@@ -76,12 +64,15 @@ pub(super) async fn objects(client: &Client) -> anyhow::Result<Looked> {
     Ok(Looked { findings, settled })
 }
 
-/// Groups and kinds whose objects the control plane writes a status into: those that it brings definitions of.
-fn kinds_with_status() -> Vec<(String, String)> {
-    let text = |definition: &Value, pointer: &str| definition.pointer(pointer)?.as_str().map(str::to_owned);
-    let definitions = weft_api::crd::definitions();
-    let pair = |definition: &Value| Some((text(definition, "/spec/group")?, text(definition, "/spec/names/kind")?));
-    definitions.iter().filter_map(pair).collect()
+/// API groups whose objects are looked at: those that the webhook is asked about, and Istio's others.
+fn groups() -> Vec<&'static str> {
+    let read = Group::all().into_iter();
+    let read = read.filter(|group| group.admission() != Admission::Unasked);
+    let mut groups: Vec<&str> = read.map(Group::name).collect();
+    groups.extend(UNREAD.iter().map(|(group, _)| *group));
+    groups.sort_unstable();
+    groups.dedup();
+    groups
 }
 
 /// Shows all objects of a kind, a page after the other.

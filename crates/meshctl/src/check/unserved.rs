@@ -7,6 +7,7 @@ use kube::api::ApiResource;
 use kube::core::DynamicObject;
 use serde_json::json;
 use weft_api::diagnostic::{Diagnostic, Severity, code};
+use weft_api::kind::{Admission, Group};
 use weft_api::parse::parse_json;
 use weft_mesh::snapshot::{Inputs, MeshSettings, build};
 
@@ -14,9 +15,6 @@ use super::NAMED_MAX;
 use crate::install::{Finding, Mark};
 
 const CATEGORY: &str = "objects";
-
-/// Group whose objects other controllers of the cluster may carry out.
-const GATEWAY_API: &str = "gateway.networking.k8s.io";
 
 /// Objects as pilot reads them, and those of kinds that it does not read.
 #[derive(Debug, Default)]
@@ -29,9 +27,11 @@ pub(super) struct Unserved {
 
 impl Unserved {
     pub(super) fn take(&mut self, resource: &ApiResource, object: &DynamicObject) {
-        let is_shared = resource.group == GATEWAY_API;
+        let group = Group::named(&resource.group);
+        // Other controllers of the cluster may carry these out.
+        let is_shared = group.is_some_and(|group| group.admission() == Admission::Warned);
         // The kinds that are read are understood as in v1, whatever version the server prefers.
-        let v1 = format!("{GATEWAY_API}/v1");
+        let v1 = format!("{}/v1", resource.group);
         let document = json!({
             "apiVersion": if is_shared { &v1 } else { &resource.api_version }, "kind": resource.kind,
             "metadata": {"name": object.name_any(), "namespace": object.namespace().unwrap_or_default()},

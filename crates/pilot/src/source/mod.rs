@@ -31,12 +31,15 @@ pub struct SourceEvent {
 /// Says in the hints of broken policies what holds in their place.
 fn explain(findings: &mut [Diagnostic], stand_ins: &[Resource]) {
     for resource in stand_ins {
+        let Some(meaning) = meaning(resource) else {
+            continue;
+        };
         let object = resource.key().to_string();
         for finding in findings.iter_mut().filter(|finding| finding.object == object) {
             if !finding.hint.is_empty() {
                 finding.hint.push_str("; ");
             }
-            finding.hint.push_str(meaning(resource));
+            finding.hint.push_str(meaning);
         }
     }
 }

@@ -5,6 +5,7 @@ mod gateway;
 mod object;
 mod pilot;
 mod rbac;
+mod rights;
 mod telemetry;
 mod webhooks;
 

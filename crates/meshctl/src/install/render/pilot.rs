@@ -2,10 +2,11 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use serde_json::{Value, json};
+use weft_api::kind::Group;
 
 use super::object::{Workload, account, from_pod, identity_variables, identity_volumes, typed, variable};
 use super::rbac::{cluster, inside, leader, local, rule};
-use super::webhooks;
+use super::{rights, webhooks};
 use crate::install::values::Values;
 
 /// Service account of all revisions: proxies know pilot by it.
@@ -16,40 +17,6 @@ const LEASE: &str = "weft-pilot-leader";
 
 /// Where the injector's ConfigMap has what the installation was given.
 pub(crate) const VALUES: &str = "values.yaml";
-
-/// What a watch uses; it never asks for single objects.
-const WATCH: &[&str] = &["list", "watch"];
-
-/// Istio's kinds, all of which have a status that pilot writes.
-const ISTIO: [(&str, &[&str]); 3] = [
-    (
-        "networking.istio.io",
-        &[
-            "destinationrules",
-            "gateways",
-            "serviceentries",
-            "sidecars",
-            "virtualservices",
-            "workloadentries",
-        ],
-    ),
-    (
-        "security.istio.io",
-        &["authorizationpolicies", "peerauthentications", "requestauthentications"],
-    ),
-    ("telemetry.istio.io", &["telemetries"]),
-];
-
-/// Kinds of the Gateway API, which are read alone.
-const GATEWAY_API: &[&str] = &[
-    "gatewayclasses",
-    "gateways",
-    "grpcroutes",
-    "httproutes",
-    "referencegrants",
-    "tcproutes",
-    "tlsroutes",
-];
 
 pub(super) fn objects(values: &Values) -> Vec<Value> {
     let name = values.revisioned("weft-pilot");
@@ -138,9 +105,11 @@ fn rights(values: &Values, name: &str) -> Vec<Value> {
     let mut objects = Vec::new();
     objects.extend(cluster(values, name, ACCOUNT, &everywhere(values)));
     let [create, hold] = leader(LEASE);
-    objects.extend(local(values, name, ACCOUNT, &[gateway_certificates(), create, hold]));
+    let mut own = rights::named_by_gateways();
+    own.extend([create, hold]);
+    objects.extend(local(values, name, ACCOUNT, &own));
     for namespace in &values.gateway_namespaces {
-        objects.extend(inside(values, namespace, name, ACCOUNT, &[gateway_certificates()]));
+        objects.extend(inside(values, namespace, name, ACCOUNT, &rights::named_by_gateways()));
     }
     objects
 }
@@ -148,22 +117,11 @@ fn rights(values: &Values, name: &str) -> Vec<Value> {
 /// Rules in the whole cluster.
 fn everywhere(values: &Values) -> Vec<Value> {
     let names = weft_mesh::admission::Configurations::of_revision(&values.revision);
-    let mut rules = vec![
-        rule(&[""], &["namespaces", "nodes", "pods", "services"], WATCH, &[]),
-        // The mesh's own configuration, in the root namespace, which need not exist yet.
-        rule(&[""], &["configmaps"], WATCH, &["istio"]),
-        // Proxies without a certificate show their token.
-        rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"], &[]),
-        rule(&["discovery.k8s.io"], &["endpointslices"], WATCH, &[]),
-        rule(&["gateway.networking.k8s.io"], GATEWAY_API, WATCH, &[]),
-    ];
-    for (group, plurals) in ISTIO {
-        // An object is read again before its status is written.
-        rules.push(rule(&[group], plurals, &["get", "list", "watch"], &[]));
-        let statuses: Vec<String> = plurals.iter().map(|plural| format!("{plural}/status")).collect();
-        let statuses: Vec<&str> = statuses.iter().map(String::as_str).collect();
-        rules.push(rule(&[group], &statuses, &["patch"], &[]));
-    }
+    let mut rules = rights::of_group(Group::Core);
+    // Proxies without a certificate show their token.
+    rules.push(rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"], &[]));
+    let others = Group::all().into_iter().filter(|group| *group != Group::Core);
+    rules.extend(others.flat_map(rights::of_group));
     for (plural, name) in [
         ("mutatingwebhookconfigurations", &names.injector),
         ("validatingwebhookconfigurations", &names.validator),
@@ -174,26 +132,9 @@ fn everywhere(values: &Values) -> Vec<Value> {
     rules
 }
 
-/// Secrets of a namespace with gateways, each watched by the name that a gateway has for it.
-fn gateway_certificates() -> Value {
-    rule(&[""], &["secrets"], WATCH, &[])
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_kind_that_is_installed_may_be_read_and_its_status_written() {
-        for definition in weft_api::crd::definitions() {
-            let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).unwrap().to_owned();
-            let (group, plural) = (text("/spec/group"), text("/spec/names/plural"));
-            let found = ISTIO
-                .iter()
-                .any(|(known, plurals)| *known == group && plurals.contains(&plural.as_str()));
-            assert!(found, "{plural}.{group}");
-        }
-    }
 
     #[test]
     fn rules_name_what_they_are_for() {

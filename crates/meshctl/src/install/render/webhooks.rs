@@ -4,6 +4,7 @@
 
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use serde_json::{Value, json};
+use weft_api::kind::{Admission, Group};
 use weft_mesh::admission::{Configurations, VALIDATION};
 use weft_mesh::inject::names::{INJECT, INJECTION, REVISION};
 
@@ -111,12 +112,13 @@ fn validator(values: &Values, service: &str, name: &str) -> Value {
             "admissionReviewVersions": ["v1"],
         })
     };
-    let own = hook(
-        VALIDATION,
-        &["networking.istio.io", "security.istio.io", "telemetry.istio.io"],
-    );
+    let groups = |admission: Admission| -> Vec<&'static str> {
+        let of_admission = Group::all().into_iter().filter(|group| group.admission() == admission);
+        of_admission.map(Group::name).collect()
+    };
+    let own = hook(VALIDATION, &groups(Admission::Refused));
     // These may be others' objects, whose users a mesh that is down must not stop: it warns and refuses nothing.
-    let mut shared = hook("gateway-api.validation.weft.mesh", &["gateway.networking.k8s.io"]);
+    let mut shared = hook("gateway-api.validation.weft.mesh", &groups(Admission::Warned));
     shared["timeoutSeconds"] = json!(3);
     typed::<ValidatingWebhookConfiguration>(json!({
         "metadata": {"name": name, "labels": {"istio.io/rev": revision, "app": "validator"}},

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::Client;
+use weft_api::kind::Kind;
 
-use super::kinds::{Served, WATCHED, Watched};
+use super::kinds::{Served, watched};
 
 /// Whether the server says that it is ready. One that has just started lists only some of its kinds for a moment, and no
 /// custom ones. A server that does not let us ask counts as ready.
@@ -25,9 +26,9 @@ pub(super) async fn served(client: &Client) -> kube::Result<Option<Served>> {
     }
     let groups = client.list_api_groups().await?.groups;
     let mut offered: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let wanted: BTreeSet<(&str, &str)> = WATCHED
-        .iter()
-        .flat_map(|watched| watched.versions.iter().map(|version| (watched.group, *version)))
+    let wanted: BTreeSet<(&str, &str)> = watched()
+        .map(Kind::facts)
+        .flat_map(|facts| facts.versions.iter().map(|version| (facts.group.name(), *version)))
         .collect();
     for (group, version) in wanted {
         let resources = if group.is_empty() {
@@ -42,28 +43,26 @@ pub(super) async fn served(client: &Client) -> kube::Result<Option<Served>> {
         let names = resources.resources.into_iter().map(|resource| resource.name);
         offered.entry(format!("{group}/{version}")).or_default().extend(names);
     }
-    Ok(Some(choose(WATCHED, |group, version, plural| {
+    Ok(Some(choose(|group, version, plural| {
         let names = offered.get(&format!("{group}/{version}"));
         names.is_some_and(|names| names.contains(plural))
     })))
 }
 
 /// For each kind the first version that is offered.
-fn choose(watched: &[Watched], offered: impl Fn(&str, &str, &str) -> bool) -> Served {
-    watched
-        .iter()
-        .filter_map(|watched| {
-            let mut versions = watched.versions.iter();
-            let version = versions.find(|version| offered(watched.group, version, watched.plural))?;
-            Some((watched.kind, (*version).to_owned()))
+fn choose(offered: impl Fn(&str, &str, &str) -> bool) -> Served {
+    watched()
+        .filter_map(|kind| {
+            let facts = kind.facts();
+            let mut versions = facts.versions.iter();
+            let version = versions.find(|version| offered(facts.group.name(), version, facts.plural))?;
+            Some((kind, (*version).to_owned()))
         })
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use weft_api::meta::Kind;
-
     use super::*;
 
     #[test]
@@ -73,7 +72,7 @@ mod tests {
             ("networking.istio.io", "v1alpha3" | "v1beta1") => plural == "gateways",
             _ => false,
         };
-        let chosen = choose(WATCHED, server);
+        let chosen = choose(server);
         assert_eq!(chosen.get(&Kind::Gateway).map(String::as_str), Some("v1beta1"));
         assert_eq!(chosen.get(&Kind::Pod).map(String::as_str), Some("v1"));
         assert_eq!(chosen.get(&Kind::VirtualService), None);

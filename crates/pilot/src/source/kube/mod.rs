@@ -261,7 +261,8 @@ impl Watches {
             self.stop(&id, mirror);
         }
         for id in wanted {
-            self.start(id, "v1".to_owned(), mirror);
+            let version = kinds::preferred(id.kind);
+            self.start(id, version, mirror);
         }
     }
 

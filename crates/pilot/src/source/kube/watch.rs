@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use weft_api::meta::Kind;
 use weft_base::kubernetes::is_status;
 
-use super::kinds::{self, WatchId};
+use super::kinds::WatchId;
 use super::mirror::News;
 
 /// What a watch said.
@@ -91,7 +91,7 @@ fn is_refusal(error: &watcher::Error) -> bool {
 /// The object as a document: with its kind, which items of lists do not have, and without what changes for no reason.
 pub fn document(kind: Kind, version: &str, object: DynamicObject) -> Value {
     let mut document = Map::new();
-    document.insert("apiVersion".to_owned(), kinds::api_version(kind, version).into());
+    document.insert("apiVersion".to_owned(), kind.api_version(version).into());
     document.insert("kind".to_owned(), kind.as_str().into());
     document.insert("metadata".to_owned(), metadata(kind, object.metadata));
     if let Value::Object(rest) = object.data {
