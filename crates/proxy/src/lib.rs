@@ -20,6 +20,7 @@ pub mod http;
 pub mod listen;
 pub mod mesh;
 pub mod model;
+pub mod network_filters;
 pub mod observe;
 pub mod pool;
 pub mod random;

@@ -40,7 +40,10 @@ const PROTOBUF_FOLDERS: &[&str] = &[
 ];
 
 /// Files of other folders in which protobuf ends, too: what a filter is told.
-const PROTOBUF_FILTERS: (&str, &str) = ("crates/proxy/src/filters/", "config.rs");
+const PROTOBUF_FILTERS: (&[&str], &str) = (
+    &["crates/proxy/src/filters/", "crates/proxy/src/network_filters/"],
+    "config.rs",
+);
 
 /// Pure modules: all they know comes as arguments.
 const PURE_FOLDERS: &[&str] = &[
@@ -73,11 +76,8 @@ pub(crate) fn impure(source: &Source) -> Vec<Finding> {
 
 /// Protobuf types outside the folders that end them.
 pub(crate) fn protobuf(source: &Source) -> Vec<Finding> {
-    let (folder, file) = PROTOBUF_FILTERS;
-    let of_filter = source
-        .path
-        .strip_prefix(folder)
-        .is_some_and(|rest| rest.ends_with(file));
+    let (folders, file) = PROTOBUF_FILTERS;
+    let of_filter = starts_with_any(&source.path, folders) && source.path.ends_with(file);
     if of_filter || starts_with_any(&source.path, PROTOBUF_FOLDERS) {
         return Vec::new();
     }

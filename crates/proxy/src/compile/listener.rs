@@ -9,6 +9,7 @@ use crate::model::access_log::AccessLog;
 use crate::model::http::{HttpConnectionManager, RouteSource, Tracing};
 use crate::model::listener::{ChainAction, FilterChain, Listener};
 use crate::model::route::RouteConfig;
+use crate::network_filters::NetworkFilters;
 use crate::observe::access_log::CompiledLog;
 use crate::observe::trace::Tracer;
 use crate::route::table::RouteTable;
@@ -45,6 +46,7 @@ impl Compiler {
             chains.push(ChainRuntime {
                 name: chain.name.clone(),
                 tls: kept.or_else(|| self.context(chain)),
+                filters: Arc::new(NetworkFilters::new(&chain.filters)),
                 action: self.action(chain, resources, clusters)?,
             });
         }

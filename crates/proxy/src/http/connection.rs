@@ -3,14 +3,17 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::network_filters::NetworkFilters;
 use crate::runtime::ChainRef;
 use crate::runtime::connection_manager::ConnectionManager;
+use crate::stream_info::StreamInfo;
 use crate::stream_info::connection::ConnectionInfo;
+use crate::stream_info::notes::Notes;
 use crate::worker::Worker;
 
 /// A connection that serves requests.
@@ -22,6 +25,8 @@ pub struct HttpConnection {
     pub worker: Rc<Worker>,
     /// Whether it speaks HTTP/2.
     pub http2: bool,
+    /// What network filters have left for each of its requests.
+    pub notes: Option<Box<Notes>>,
     at: ChainRef,
     current: RefCell<(u64, Arc<ConnectionManager>)>,
     served: Cell<u32>,
@@ -48,11 +53,13 @@ impl HttpConnection {
         info: Rc<ConnectionInfo>,
         at: ChainRef,
         current: (u64, Arc<ConnectionManager>),
+        filters: &NetworkFilters,
         http2: bool,
         worker: Rc<Worker>,
     ) -> Rc<Self> {
         Rc::new(Self {
             http2,
+            notes: left_by(filters, &info),
             at,
             current: RefCell::new(current),
             served: Cell::new(0),
@@ -143,4 +150,14 @@ impl HttpConnection {
         }
         while self.served.get() == 0 && over.run_until_cancelled(self.head_sent.notified()).await.is_some() {}
     }
+}
+
+/// Sends a connection down the network filters. What they remember of it is of no use here: only those of bytes do.
+fn left_by(filters: &NetworkFilters, info: &Rc<ConnectionInfo>) -> Option<Box<Notes>> {
+    if filters.is_empty() {
+        return None;
+    }
+    let mut facts = StreamInfo::new(info.clone(), Instant::now(), SystemTime::now());
+    filters.on_connection(&mut facts);
+    facts.notes
 }

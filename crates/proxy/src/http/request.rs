@@ -38,7 +38,8 @@ pub async fn serve(connection: Rc<HttpConnection>, request: Request<Incoming>) -
     // Stage 1: the configuration of this request, fixed until its end.
     let manager = connection.manager();
     let progress = Rc::new(Progress::default());
-    let info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
+    let mut info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
+    info.notes.clone_from(&connection.notes);
     manager.stats.begin();
     let context = RequestContext::new(info, manager.clone(), connection.worker.clone(), progress);
 

@@ -15,6 +15,7 @@ use super::body::ResponseBody;
 use super::connection::{End, HttpConnection};
 use super::{request, respond};
 use crate::model::http::Codec;
+use crate::network_filters::NetworkFilters;
 use crate::runtime::ChainRef;
 use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream::Stream;
@@ -30,6 +31,7 @@ pub async fn serve(
     info: Rc<ConnectionInfo>,
     at: ChainRef,
     (generation, manager): (u64, Arc<ConnectionManager>),
+    filters: &NetworkFilters,
     preface: bool,
     worker: Rc<Worker>,
 ) {
@@ -38,7 +40,7 @@ pub async fn serve(
         Codec::Http2 => true,
         Codec::Auto => preface || stream.alpn().is_some_and(|protocol| protocol.ends_with(b"h2")),
     };
-    let connection = HttpConnection::new(info, at, (generation, manager.clone()), http2, worker);
+    let connection = HttpConnection::new(info, at, (generation, manager.clone()), filters, http2, worker);
     manager.stats.connection_opened();
     let served = if http2 {
         serve_http2(stream, &connection, &manager).await

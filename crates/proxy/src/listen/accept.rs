@@ -167,14 +167,14 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
         name: chain.name.clone(),
         position,
     };
-    match chain.action.clone() {
-        ActionRuntime::Http(http) => {
+    match (chain.filters.clone(), chain.action.clone()) {
+        (filters, ActionRuntime::Http(http)) => {
             drop(listener);
-            http::serve::serve(stream, info, at, (generation, http), preface, worker).await;
+            http::serve::serve(stream, info, at, (generation, http), &filters, preface, worker).await;
         }
-        ActionRuntime::Tcp(tcp) => {
+        (filters, ActionRuntime::Tcp(tcp)) => {
             drop(listener);
-            let tcp = worker.runtime.load().tcp_proxy(&at).unwrap_or(tcp);
+            let tcp = worker.runtime.load().tcp_proxy(&at).unwrap_or((filters, tcp));
             tcp::forward::serve(stream, info, tcp, worker).await;
         }
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::access_log::AccessLog;
-use super::filters::istio_stats::Config as IstioStats;
 use super::http::{HttpConnectionManager, RouteSource};
 use super::metadata::Origin;
+use super::network_filters::NetworkFilterConfig;
 use super::route::VirtualHost;
 use super::tls::DownstreamTls;
 
@@ -76,6 +76,8 @@ pub struct FilterChain {
     pub tls: Option<DownstreamTls>,
     /// How long the TLS handshake may take; zero is without bound.
     pub transport_connect_timeout: Duration,
+    /// What it passes before that, in order.
+    pub filters: Vec<NetworkFilterConfig>,
     /// What is done with the connection.
     pub action: ChainAction,
 }
@@ -138,8 +140,6 @@ pub enum ChainAction {
 pub struct TcpProxy {
     /// Prefix of its statistics.
     pub stat_prefix: Arc<str>,
-    /// Protocols offered by ALPN to an upstream with TLS, instead of the cluster's; empty leaves the cluster's.
-    pub upstream_alpn: Vec<Arc<str>>,
     /// Where to, with weights; at least one.
     pub clusters: Vec<WeightedTarget>,
     /// Closes when no byte flows for so long; zero never does. Envoy's default is an hour.
@@ -150,8 +150,6 @@ pub struct TcpProxy {
     pub duration_max: Option<Duration>,
     /// Logs, one line per connection.
     pub access_logs: Vec<AccessLog>,
-    /// Istio's standard metrics, where the filter is there.
-    pub istio_stats: Option<IstioStats>,
 }
 
 /// A cluster and its share of the traffic.

@@ -13,6 +13,8 @@ pub mod http;
 pub mod listener;
 pub mod matcher;
 pub mod metadata;
+#[path = "../network_filters/config.rs"]
+pub mod network_filters;
 pub mod route;
 pub mod secret;
 pub mod tls;

@@ -16,6 +16,7 @@ use self::chain_match::ChainIndex;
 use self::connection_manager::ConnectionManager;
 use self::tcp_proxy::TcpProxy;
 use crate::model::listener::Listener;
+use crate::network_filters::NetworkFilters;
 use crate::secrets::SecretStore;
 use crate::stats::ListenerStats;
 use crate::tls::server::ServerContext;
@@ -61,6 +62,8 @@ pub struct ChainRuntime {
     pub name: Arc<str>,
     /// TLS to terminate.
     pub tls: Option<Arc<ServerContext>>,
+    /// What connections pass before that.
+    pub filters: Arc<NetworkFilters>,
     /// What it does.
     pub action: ActionRuntime,
 }
@@ -166,9 +169,10 @@ impl Runtime {
     }
 
     /// What forwards the bytes of a connection that was accepted on a chain.
-    pub fn tcp_proxy(&self, at: &ChainRef) -> Option<Arc<TcpProxy>> {
-        match &self.chain(at)?.action {
-            ActionRuntime::Tcp(chain) => Some(chain.clone()),
+    pub fn tcp_proxy(&self, at: &ChainRef) -> Option<(Arc<NetworkFilters>, Arc<TcpProxy>)> {
+        let chain = self.chain(at)?;
+        match &chain.action {
+            ActionRuntime::Tcp(proxy) => Some((chain.filters.clone(), proxy.clone())),
             ActionRuntime::Http(_) => None,
         }
     }

@@ -21,6 +21,8 @@ pub struct Notes {
 pub enum StateValue {
     /// A text.
     Text(Arc<str>),
+    /// Protocols of ALPN.
+    Protocols(Arc<[Arc<str>]>),
     /// Numbers of gRPC messages (Envoy `grpc_stats.v3.FilterObject`).
     Messages {
         /// Of the request.
@@ -94,6 +96,7 @@ impl StateValue {
     pub fn plain(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => Cow::Borrowed(text),
+            Self::Protocols(list) => Cow::Owned(list.join(",")),
             Self::Messages { requests, responses } => Cow::Owned(format!("{requests},{responses}")),
         }
     }
@@ -102,6 +105,7 @@ impl StateValue {
     pub fn typed(&self) -> Value {
         match self {
             Self::Text(text) => Value::from(&**text),
+            Self::Protocols(list) => Value::from(list.join(",")),
             Self::Messages { requests, responses } => serde_json::json!({
                 "requestMessageCount": requests.to_string(),
                 "responseMessageCount": responses.to_string(),

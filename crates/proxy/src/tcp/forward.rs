@@ -4,16 +4,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, interval_at};
 
 use super::copy::{self, Copied};
-use super::meter::Meter;
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::model::cluster::Discovery;
+use crate::model::network_filters::set_filter_state::UPSTREAM_PROTOCOLS;
+use crate::network_filters::{NetworkFilters, Passage, Passed};
 use crate::runtime::tcp_proxy::TcpProxy;
 use crate::stream::Stream;
 use crate::stream_info::StreamInfo;
 use crate::stream_info::connection::ConnectionInfo;
+use crate::stream_info::notes::StateValue;
 use crate::tls::client::server_uri_san;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::connect;
@@ -21,10 +23,15 @@ use crate::upstream::limits::{Guard, Resource};
 use crate::worker::Worker;
 
 /// Forwards a connection to its end and logs it.
-pub async fn serve(mut client: Stream, connection: Rc<ConnectionInfo>, proxy: Arc<TcpProxy>, worker: Rc<Worker>) {
+pub async fn serve(
+    mut client: Stream,
+    connection: Rc<ConnectionInfo>,
+    (filters, proxy): (Arc<NetworkFilters>, Arc<TcpProxy>),
+    worker: Rc<Worker>,
+) {
     let mut info = StreamInfo::new(connection, Instant::now(), SystemTime::now());
-    let mut meter = Meter::new(proxy.model.istio_stats);
-    if let Err(error) = forward(&mut client, &proxy, &worker, &mut info, &mut meter).await {
+    let mut passage = filters.on_connection(&mut info);
+    if let Err(error) = forward(&mut client, &proxy, &worker, &mut info, &mut passage).await {
         info.flags.insert(error.kind.flag());
         if error.kind == ErrorKind::StreamDurationExceeded {
             info.flags.insert(ResponseFlags::DURATION_TIMEOUT);
@@ -36,7 +43,7 @@ pub async fn serve(mut client: Stream, connection: Rc<ConnectionInfo>, proxy: Ar
         info.transport_failure = error.reason;
     }
     info.finished_at = Some(Instant::now());
-    meter.open(&info, &worker);
+    passage.on_upstream(&info, &worker.istio);
     for log in &proxy.logs {
         log.write(&info, &worker.log, &worker.random);
     }
@@ -47,17 +54,17 @@ async fn forward(
     proxy: &TcpProxy,
     worker: &Worker,
     info: &mut StreamInfo,
-    meter: &mut Meter,
+    passage: &mut Passage<'_>,
 ) -> Result<(), ProxyError> {
     let not_found = ErrorKind::ClusterNotFound(http::StatusCode::SERVICE_UNAVAILABLE);
     let cluster = proxy.choose(worker.random()).ok_or(not_found)?;
     info.upstream_cluster = Some(cluster.model.clone());
     let (mut upstream, _guard) = connect_upstream(cluster, proxy, worker, info).await?;
     info.upstream_local = upstream.socket().and_then(|socket| socket.local_addr().ok());
-    meter.open(info, worker);
+    passage.on_upstream(info, &worker.istio);
     let copied = Copied::default();
     let copying = copy::both_ways(client, &mut upstream, proxy.model.idle_timeout, &copied);
-    let copying = meter.follow(copying, &copied);
+    let copying = follow(passage, copying, &copied);
     let in_time = match proxy.model.duration_max {
         None => {
             // How a stream ended is nobody's fault here: the other side has seen the same.
@@ -75,6 +82,30 @@ async fn forward(
     }
 }
 
+/// Waits for the copying; filters hear of its bytes as often as they want to, and at its end.
+async fn follow<T>(passage: &mut Passage<'_>, copying: impl Future<Output = T>, copied: &Copied) -> T {
+    let passed = || Passed {
+        to_upstream: copied.to_upstream.get(),
+        to_client: copied.to_client.get(),
+    };
+    tokio::pin!(copying);
+    if let Some(period) = passage.period() {
+        let mut ticks = interval_at(Instant::now() + period, period);
+        loop {
+            tokio::select! {
+                done = &mut copying => {
+                    passage.on_bytes(passed());
+                    return done;
+                }
+                _ = ticks.tick() => passage.on_bytes(passed()),
+            }
+        }
+    }
+    let done = copying.await;
+    passage.on_bytes(passed());
+    done
+}
+
 /// Tries endpoints until one connects, as often as the proxy says.
 async fn connect_upstream(
     cluster: &Arc<Cluster>,
@@ -87,6 +118,10 @@ async fn connect_upstream(
         .state
         .take(Resource::Connection, limits)
         .ok_or(ErrorKind::Overflow)?;
+    let protocols = match info.notes.as_ref().and_then(|notes| notes.state(UPSTREAM_PROTOCOLS)) {
+        Some(StateValue::Protocols(list)) => list.clone(),
+        Some(StateValue::Text(_) | StateValue::Messages { .. }) | None => Arc::default(),
+    };
     let mut last = ProxyError::from(ErrorKind::NoHealthyUpstream);
     for attempt in 1..=proxy.model.connect_attempts_max {
         info.attempts = attempt;
@@ -103,8 +138,7 @@ async fn connect_upstream(
         };
         info.upstream_host = Some(endpoint.text.clone());
         info.upstream_workload = endpoint.model.workload.clone();
-        let protocols = &proxy.model.upstream_alpn;
-        match connect::with_protocols(&cluster.model, &endpoint, None, protocols).await {
+        match connect::with_protocols(&cluster.model, &endpoint, None, &protocols).await {
             Ok(stream) => {
                 let own = endpoint.tls.as_ref().and_then(|context| context.local_uri_san());
                 info.upstream_identity = worker.identities.of(own, server_uri_san(&stream));

@@ -2,4 +2,3 @@
 
 pub mod copy;
 pub mod forward;
-pub mod meter;

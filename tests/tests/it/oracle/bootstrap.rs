@@ -39,10 +39,12 @@ pub(crate) fn bootstrap(row: &Row, addresses: &Addresses, access_log: &Path) -> 
         Some(fields) => tcp_proxy(fields, logs),
         None => connection_manager(row, logs),
     };
+    let mut filters = row.network_filters.clone();
+    filters.push(filter);
     let mut listener = json!({
         "name": "oracle",
         "address": address(addresses.listener),
-        "filter_chains": [{"filters": [filter]}],
+        "filter_chains": [{"filters": filters}],
     });
     merge(&mut listener, &Value::Object(row.listener.clone()));
     let defaults = [

@@ -45,6 +45,7 @@ tables!(
     bodies,
     limits,
     tcp,
+    network_filters,
     tracing,
     filters,
     filter_list,

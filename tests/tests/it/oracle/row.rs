@@ -28,6 +28,8 @@ pub(crate) struct Row {
     pub(crate) clusters: BTreeMap<String, Map<String, Value>>,
     /// A TCP proxy with these fields instead of the HTTP connection manager.
     pub(crate) tcp_proxy: Option<Map<String, Value>>,
+    /// Network filters before the last one.
+    pub(crate) network_filters: Vec<Value>,
     /// Fields of the listener.
     pub(crate) listener: Map<String, Value>,
     /// What the servers behind `a` and `b` answer, in order; the last answer is repeated.

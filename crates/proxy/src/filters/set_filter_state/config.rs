@@ -48,7 +48,7 @@ pub(super) fn read(any: &Any, at: &Path) -> Result<Option<Config>> {
     }))
 }
 
-fn object(source: &common::FilterStateValue, at: &Path) -> Result<Object> {
+pub(in crate::model) fn object(source: &common::FilterStateValue, at: &Path) -> Result<Object> {
     use common::filter_state_value::{Key, Value};
     let Some(Key::ObjectKey(name)) = &source.key else {
         return Err(at.field("object_key").error("is required"));

@@ -7,10 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
-use weft_proto::xds::envoy::extensions::filters::common::set_filter_state::v3 as common_filter_state;
 use weft_proto::xds::envoy::extensions::filters::listener as listener_filters;
 use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use weft_proto::xds::envoy::extensions::filters::network::set_filter_state::v3 as set_filter_state;
 use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 use weft_proto::xds::google::protobuf::Any;
 
@@ -20,11 +18,8 @@ use super::{
     Path, Result, boolean, duration, enumeration, holds, optional_duration, origin, socket_address, text, tls, uint32,
     unpack,
 };
-use crate::model::filters::istio_stats;
 use crate::model::listener as model;
-
-/// The filter state whose value Envoy offers to upstreams by ALPN.
-const UPSTREAM_ALPN: &str = "envoy.network.application_protocols";
+use crate::model::network_filters::{self, NetworkFilterConfig};
 
 /// One listener.
 pub fn listener(source: &listener::Listener, at: &Path) -> Result<model::Listener> {
@@ -129,12 +124,14 @@ fn listener_filter(source: &listener::ListenerFilter, at: &Path, out: &mut model
 fn filter_chain(source: &listener::FilterChain, at: &Path) -> Result<model::FilterChain> {
     let matches = source.filter_chain_match.clone().unwrap_or_default();
     let timeout = source.transport_socket_connect_timeout.as_ref();
+    let (filters, action) = filters(&source.filters, &at.field("filters"))?;
     Ok(model::FilterChain {
         name: text(&source.name),
         matches: chain_match(&matches, &at.field("filter_chain_match"))?,
         tls: tls::downstream(source.transport_socket.as_ref(), &at.field("transport_socket"))?,
         transport_connect_timeout: duration(timeout, Duration::ZERO, &at.field("transport_socket_connect_timeout"))?,
-        action: action(&source.filters, &at.field("filters"))?,
+        filters,
+        action,
     })
 }
 
@@ -208,45 +205,39 @@ fn ranges(source: &[core::CidrRange], at: &Path) -> Result<Vec<IpNet>> {
     source.iter().enumerate().map(range).collect()
 }
 
-fn action(filters: &[listener::Filter], at: &Path) -> Result<model::ChainAction> {
-    let Some((last, before)) = filters.split_last() else {
+/// The list of a chain: filters, and what the last one does.
+fn filters(source: &[listener::Filter], at: &Path) -> Result<(Vec<NetworkFilterConfig>, model::ChainAction)> {
+    let Some((last, before)) = source.split_last() else {
         return Err(at.error("needs http_connection_manager or tcp_proxy"));
     };
-    let mut stats = None;
-    let mut upstream_alpn = Vec::new();
+    let mut listed = Vec::with_capacity(before.len());
     for (index, filter) in before.iter().enumerate() {
         let at = at.index(index).field("typed_config");
         let any = typed_config(filter, &at)?;
-        if holds::<set_filter_state::Config>(any) {
-            upstream_alpn.extend(filter_state(&unpack(any, &at)?, &at)?);
-            continue;
-        }
-        let Some(own) = istio_stats::read(any, &at)? else {
-            let reason =
-                "only istio.stats and set_filter_state are supported before http_connection_manager or tcp_proxy";
-            return Err(at.error(reason));
-        };
-        stats = Some(own);
+        let config = network_filters::read(any, &at)?;
+        listed.push(config.ok_or_else(|| at.error(misplaced(any)))?);
     }
-    let at = at.index(before.len()).field("typed_config");
-    let any = typed_config(last, &at)?;
+    let at_last = at.index(before.len()).field("typed_config");
+    let any = typed_config(last, &at_last)?;
     if holds::<HttpConnectionManager>(any) {
-        if stats.is_some() {
-            return Err(at.error("istio.stats belongs into the http_filters of a connection manager"));
+        for (index, filter) in listed.iter().enumerate() {
+            if let Some(reason) = filter.not_before_http() {
+                return Err(at.index(index).field("typed_config").error(reason));
+            }
         }
-        if !upstream_alpn.is_empty() {
-            return Err(at.error("set_filter_state is supported before tcp_proxy only"));
-        }
-        let manager = connection_manager(&unpack(any, &at)?, &at)?;
-        return Ok(model::ChainAction::Http(Box::new(manager)));
+        let manager = connection_manager(&unpack(any, &at_last)?, &at_last)?;
+        return Ok((listed, model::ChainAction::Http(Box::new(manager))));
     }
-    let proxy: tcp_proxy::TcpProxy = unpack(any, &at)?;
-    let proxy = model::TcpProxy {
-        istio_stats: stats,
-        upstream_alpn,
-        ..tcp(&proxy, &at)?
-    };
-    Ok(model::ChainAction::Tcp(Box::new(proxy)))
+    let proxy = tcp(&unpack(any, &at_last)?, &at_last)?;
+    Ok((listed, model::ChainAction::Tcp(Box::new(proxy))))
+}
+
+/// Why something is no filter before the last.
+fn misplaced(any: &Any) -> String {
+    if holds::<HttpConnectionManager>(any) || holds::<tcp_proxy::TcpProxy>(any) {
+        return "must be the last filter".to_owned();
+    }
+    format!("{} is not supported", any.type_url)
 }
 
 fn typed_config<'a>(filter: &'a listener::Filter, at: &Path) -> Result<&'a Any> {
@@ -254,47 +245,6 @@ fn typed_config<'a>(filter: &'a listener::Filter, at: &Path) -> Result<&'a Any> 
         Some(listener::filter::ConfigType::TypedConfig(any)) => Ok(any),
         Some(listener::filter::ConfigType::ConfigDiscovery(_)) | None => Err(at.error("is required")),
     }
-}
-
-/// The protocols that a filter state gives to upstream TLS; other objects are not supported.
-fn filter_state(source: &set_filter_state::Config, at: &Path) -> Result<Vec<Arc<str>>> {
-    use common_filter_state::filter_state_value::{Key, SharedWithUpstream, Value};
-    use core::substitution_format_string::Format;
-    let mut protocols = Vec::new();
-    for (index, value) in source.on_new_connection.iter().enumerate() {
-        let at = at.field("on_new_connection").index(index);
-        if value.key != Some(Key::ObjectKey(UPSTREAM_ALPN.to_owned())) {
-            return Err(at
-                .field("object_key")
-                .error(format!("only {UPSTREAM_ALPN} is supported")));
-        }
-        if !value.factory_key.is_empty() {
-            return Err(at.field("factory_key").error("is not supported here"));
-        }
-        if value.skip_if_empty {
-            return Err(at.field("skip_if_empty").error("is not supported here"));
-        }
-        if value.shared_with_upstream == SharedWithUpstream::None as i32 {
-            return Err(at.field("shared_with_upstream").error("NONE would have no effect"));
-        }
-        let format = value
-            .value
-            .as_ref()
-            .and_then(|Value::FormatString(format)| format.format.as_ref());
-        let text_source = match format {
-            Some(Format::TextFormatSource(source)) => source.specifier.as_ref(),
-            _ => None,
-        };
-        let list = match text_source {
-            Some(core::data_source::Specifier::InlineString(list)) if !list.contains('%') => list,
-            _ => {
-                let reason = "only a plain text_format_source.inline_string is supported";
-                return Err(at.field("format_string").error(reason));
-            }
-        };
-        protocols.extend(list.split(',').map(|protocol| text(protocol.trim())));
-    }
-    Ok(protocols)
 }
 
 fn tcp(source: &tcp_proxy::TcpProxy, at: &Path) -> Result<model::TcpProxy> {
@@ -318,7 +268,6 @@ fn tcp(source: &tcp_proxy::TcpProxy, at: &Path) -> Result<model::TcpProxy> {
     }
     Ok(model::TcpProxy {
         stat_prefix: text(&source.stat_prefix),
-        upstream_alpn: Vec::new(),
         clusters,
         idle_timeout: duration(
             source.idle_timeout.as_ref(),
@@ -331,6 +280,5 @@ fn tcp(source: &tcp_proxy::TcpProxy, at: &Path) -> Result<model::TcpProxy> {
             &at.field("max_downstream_connection_duration"),
         )?,
         access_logs: access_logs(&source.access_log, &at.field("access_log"))?,
-        istio_stats: None,
     })
 }
