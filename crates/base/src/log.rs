@@ -1,8 +1,12 @@
 //! Logging set-up of a process: text or JSON lines on stderr, level changeable while it runs.
 
 use std::io::IsTerminal;
+use std::sync::Arc;
 
 use clap::Args;
+use parking_lot::Mutex;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -45,6 +49,16 @@ pub struct LogFlags {
 #[derive(Clone, Debug)]
 pub struct LogControl {
     filter: reload::Handle<EnvFilter, Registry>,
+    levels: Arc<Mutex<Levels>>,
+}
+
+/// What the filter is made of, in `RUST_LOG` syntax.
+#[derive(Debug)]
+struct Levels {
+    /// What the operator wants.
+    level: String,
+    /// What the process wants beside it; empty where that is nothing.
+    added: String,
 }
 
 /// Why logging could not be set up or changed.
@@ -104,19 +118,55 @@ impl LogFlags {
 impl LogControl {
     /// Replaces the level; `level` is in `RUST_LOG` syntax.
     pub fn change(&self, level: &str) -> Result<(), LogError> {
-        let filter = parse(level)?;
+        let level = parse(level)?.to_string();
+        let mut levels = self.levels.lock();
+        self.put(&level, &levels.added)?;
+        levels.level = level;
+        Ok(())
+    }
+
+    /// Lets directives through beside the level; `None` takes them away.
+    pub fn add(&self, directives: Option<&str>) -> Result<(), LogError> {
+        let added = directives
+            .map(|directives| format!(",{directives}"))
+            .unwrap_or_default();
+        let mut levels = self.levels.lock();
+        self.put(&levels.level, &added)?;
+        levels.added = added;
+        Ok(())
+    }
+
+    fn put(&self, level: &str, added: &str) -> Result<(), LogError> {
+        let filter = parse(&format!("{level}{added}"))?;
         self.filter.reload(filter).map_err(|_| LogError::Gone)
     }
 
     /// The level now in force.
     pub fn level(&self) -> String {
-        self.filter.with_current(ToString::to_string).unwrap_or_default()
+        self.levels.lock().level.clone()
     }
+
+    /// Whether the level lets events of a target through.
+    pub fn enables(&self, target: &str, level: Level) -> bool {
+        enables(&self.levels.lock().level, target, level)
+    }
+}
+
+/// Directives about spans are left out: they decide only when there is one.
+fn enables(filter: &str, target: &str, level: Level) -> bool {
+    let plain: Vec<&str> = filter
+        .split(',')
+        .filter(|part| !part.contains(['[', ']', '{', '}']))
+        .collect();
+    let targets = plain.join(",").parse::<Targets>();
+    targets.is_ok_and(|targets| targets.would_enable(target, &level))
 }
 
 /// Installs the process-wide subscriber. `level` is in `RUST_LOG` syntax.
 pub fn init(level: &str, format: LogFormat) -> Result<LogControl, LogError> {
-    let (filter, handle) = reload::Layer::new(parse(level)?);
+    let filter = parse(level)?;
+    let level = filter.to_string();
+    let (filter, handle) = reload::Layer::new(filter);
     let registry = tracing_subscriber::registry().with(filter);
     let installed = match format {
         LogFormat::Text => registry
@@ -137,7 +187,11 @@ pub fn init(level: &str, format: LogFormat) -> Result<LogControl, LogError> {
             .try_init(),
     };
     installed.map_err(|_| LogError::AlreadySet)?;
-    Ok(LogControl { filter: handle })
+    let added = String::new();
+    Ok(LogControl {
+        filter: handle,
+        levels: Arc::new(Mutex::new(Levels { level, added })),
+    })
 }
 
 /// What libraries report as errors of their own although their caller gets the same error and decides about it. What the
@@ -160,5 +214,24 @@ mod tests {
         let error = parse("info,weft_proxy=loud").unwrap_err().to_string();
         assert!(error.contains("weft_proxy=loud"), "{error}");
         assert!(parse("info,weft_proxy=debug").is_ok());
+    }
+
+    #[test]
+    fn the_level_of_a_target_is_known_ahead() {
+        for (filter, expected) in [
+            ("info", false),
+            ("debug", true),
+            ("info,weft_proxy=trace", true),
+            ("debug,weft_proxy::journal=info", false),
+            ("info,weft_proxy::journal=debug", true),
+            ("info,[request{id=1}]=debug", false),
+        ] {
+            let written = parse(filter).unwrap().to_string();
+            assert_eq!(
+                enables(&written, "weft_proxy::journal", Level::DEBUG),
+                expected,
+                "{filter}"
+            );
+        }
     }
 }
