@@ -9,6 +9,7 @@ use weft_base::shutdown::Shutdown;
 
 use crate::drain::Drain;
 use crate::executor::Executor;
+use crate::journal::Journals;
 use crate::observe::access_log::{LineBuffers, LogWriter};
 use crate::observe::istio::registry::Registry;
 use crate::observe::istio::shard::Shard;
@@ -41,6 +42,8 @@ pub struct Worker {
     pub log: LineBuffers,
     /// Istio's standard metrics of the thread.
     pub istio: Shard,
+    /// Whose journals are wanted.
+    pub journals: Arc<Journals>,
     /// Whether clients are to be sent away.
     pub drain: Drain,
     /// Random numbers of the thread.
@@ -60,6 +63,8 @@ pub struct Shared {
     pub log: LogWriter,
     /// Series of Istio's standard metrics.
     pub istio: Arc<Registry>,
+    /// Whose journals are wanted.
+    pub journals: Arc<Journals>,
     /// Whether clients are to be sent away.
     pub drain: Drain,
 }
@@ -73,6 +78,7 @@ impl Worker {
             runtime,
             log,
             istio,
+            journals,
             drain,
         } = shared;
         let (executor, identities) = (Executor::default(), Rc::<Identities>::default());
@@ -80,6 +86,7 @@ impl Worker {
             index,
             drain,
             istio: Shard::new(istio, index),
+            journals,
             runtime,
             pools: Pools::new(executor.clone(), identities.clone()),
             originals: Originals::default(),

@@ -4,6 +4,7 @@ mod admin;
 mod connects;
 mod drain;
 mod interop;
+mod journal;
 mod large_body;
 mod mesh;
 mod metrics;

@@ -3,6 +3,7 @@
 mod certs;
 mod config_dump;
 mod control;
+mod logging;
 mod pages;
 mod server;
 mod stats;
@@ -22,6 +23,7 @@ use weft_base::log::LogControl;
 use weft_base::shutdown::Shutdown;
 
 use crate::dataplane::Proxy;
+use crate::journal;
 use crate::model::bootstrap::Node;
 
 pub use self::config_dump::DumpSource;
@@ -70,6 +72,8 @@ impl ServerState {
 impl Admin {
     /// Pages on a proxy that has just started.
     pub fn new(proxy: &Arc<Proxy>, node: Node, log: LogControl, shutdown: &Shutdown) -> Self {
+        let everybody = log.enables(journal::TARGET, tracing::Level::DEBUG);
+        proxy.journals().everybody(everybody);
         Self {
             proxy: Arc::downgrade(proxy),
             shutdown: shutdown.clone(),
@@ -124,7 +128,7 @@ pub async fn serve(
         .route("/stats/prometheus", get(stats::prometheus))
         .route("/clusters", get(pages::clusters))
         .route("/listeners", get(pages::listeners))
-        .route("/logging", post(control::logging))
+        .route("/logging", post(logging::logging))
         .route("/healthcheck/fail", post(control::fail_health))
         .route("/healthcheck/ok", post(control::pass_health))
         .route("/drain_listeners", post(control::drain_listeners))

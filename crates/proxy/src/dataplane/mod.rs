@@ -24,6 +24,7 @@ use crate::bootstrap::node::node;
 use crate::compile::{Compiler, Reject, Resources};
 use crate::config::Run;
 use crate::drain::Drain;
+use crate::journal::Journals;
 use crate::listen::sockets::{BindError, SocketKey, Sockets};
 use crate::model::convert;
 use crate::model::secret::SdsSource;
@@ -45,6 +46,7 @@ pub struct Proxy {
     shutdown: Shutdown,
     log: LogWriter,
     istio: Arc<Registry>,
+    journals: Arc<Journals>,
     secrets: SecretStore,
     readiness: Readiness,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -71,6 +73,7 @@ impl Proxy {
         let log = LogWriter::start().context("cannot start the access-log thread")?;
         let runtime = Arc::new(RuntimeHandle::default());
         let istio = Arc::new(Registry::new(&loaded.bootstrap.node));
+        let journals = Arc::<Journals>::default();
         let drain = Drain::new(&shutdown);
         let mut commands = Vec::new();
         let mut threads = Vec::new();
@@ -81,6 +84,7 @@ impl Proxy {
                 runtime: runtime.clone(),
                 log: log.clone(),
                 istio: istio.clone(),
+                journals: journals.clone(),
                 drain: drain.clone(),
             };
             let drain_time = options.drain_time;
@@ -107,6 +111,7 @@ impl Proxy {
             shutdown,
             log,
             istio,
+            journals,
             secrets: secrets.clone(),
             readiness: Readiness::new(),
             threads: Mutex::new(threads),
@@ -172,6 +177,11 @@ impl Proxy {
     /// What the proxy still waits for before it can serve.
     pub fn readiness(&self) -> &Readiness {
         &self.readiness
+    }
+
+    /// Whose journals are wanted.
+    pub fn journals(&self) -> &Arc<Journals> {
+        &self.journals
     }
 
     /// The running configuration.

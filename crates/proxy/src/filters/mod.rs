@@ -30,6 +30,7 @@ use smallvec::SmallVec;
 
 pub use self::pass::{Answer, AnswerPass, End, Making, Next, RequestPass};
 pub use self::routes::{FilterRoutes, Route, Slot, Slots};
+use crate::journal::say;
 use crate::model::access_log::Format;
 use crate::model::filters::istio_stats::Config as IstioStats;
 use crate::model::filters::{FilterConfig, ListedFilter, RouteFilterConfig};
@@ -251,6 +252,7 @@ impl FilterList {
             let Next { keep, answer } = entry.filter.on_request(request, slot).await;
             passage.states.extend(keep.map(|state| (at, state)));
             if answer.is_some() {
+                say!(request.info.journal, filter = %entry.name, "a filter answers");
                 return answer;
             }
         }

@@ -14,6 +14,7 @@ use super::exchange::Exchange;
 use super::{message, pause};
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::filters::peer_metadata;
+use crate::journal::{Journal, say};
 use crate::model::cluster::Discovery;
 use crate::model::route::{HostRewrite, RetryPolicy};
 use crate::pool::connection::SendError;
@@ -107,6 +108,7 @@ pub async fn attempts(
             Outcome::Answer { .. } => cluster.state.stats().answered(),
             Outcome::Failure { kind, .. } => cluster.state.stats().failed(kind),
         }
+        tell(&context.info.journal, &result);
         if let Some(endpoint) = endpoint {
             record(cluster, endpoint, outcome);
             tried.push(endpoint.state.id);
@@ -121,11 +123,21 @@ pub async fn attempts(
             if policy.retries_max > 0 && last {
                 context.info.flags.insert(ResponseFlags::RETRY_LIMIT_EXCEEDED);
             }
+            say!(
+                context.info.journal,
+                last,
+                replayable = body.is_replayable(),
+                "not tried again though the policy would"
+            );
             return result.map_err(|failure| failure.error);
         }
         retry_guard = cluster.state.take(Resource::Retry, &cluster.model.limits);
         if retry_guard.is_none() {
             context.info.flags.insert(ResponseFlags::UPSTREAM_OVERFLOW);
+            say!(
+                context.info.journal,
+                "not tried again: the cluster's limit of retries is reached"
+            );
             return result.map_err(|failure| failure.error);
         }
         drop(result);
@@ -138,7 +150,34 @@ pub async fn attempts(
             &[]
         };
         let backoff = retry::backoff(policy, count, context.worker.random());
+        say!(context.info.journal, ?backoff, "the policy tries again");
         pause::before_retry(cluster, avoided, backoff).await;
+    }
+}
+
+/// Says what became of an attempt.
+fn tell(journal: &Journal, result: &Result<Answer, Failure>) {
+    match result {
+        Ok(answer) => {
+            let status = answer.response.status().as_u16();
+            say!(journal, endpoint = %answer.endpoint.text, status, reused = answer.lent.reused, "endpoint answered");
+        }
+        Err(Failure {
+            error,
+            request_sent,
+            endpoint,
+        }) => {
+            let endpoint = endpoint.as_ref().map(|endpoint| &*endpoint.text);
+            let reason = error.kind.details();
+            say!(
+                journal,
+                endpoint,
+                reason,
+                cause = error.reason.as_deref(),
+                sent = request_sent,
+                "attempt failed"
+            );
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::body::Progress;
 use crate::error::ResponseFlags;
 use crate::filters::istio_stats::MessageMeter;
 use crate::filters::{End, Passage};
+use crate::journal::say;
 use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream_info::request::RequestHead;
 use crate::stream_info::{Captured, RequestFacts, StreamInfo};
@@ -90,6 +91,7 @@ impl RequestContext {
     /// Counts the request on its endpoint until it ends.
     pub fn on_endpoint(&mut self, endpoint: Arc<Endpoint>) {
         self.leave_endpoint();
+        say!(self.info.journal, attempt = self.info.attempts, endpoint = %endpoint.text, "endpoint chosen");
         endpoint.state.active.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         self.endpoint = Some(endpoint);
     }
@@ -119,6 +121,7 @@ impl Drop for RequestContext {
             istio: &self.worker.istio,
         };
         self.manager.filters.on_end(&mut self.filters, &mut end);
+        self.info.end_journal();
         self.manager.log(&self.info, &self.worker.log, &self.worker.random);
     }
 }

@@ -18,6 +18,7 @@ use super::timeouts::TimeLimits;
 use super::upgrade::upgrade_enabled;
 use crate::error::ErrorKind;
 use crate::filters::client_body::ClientBody;
+use crate::journal::say;
 use crate::model::http::XfccMode;
 use crate::model::route::HostRewrite;
 use crate::pool::replay::Kept;
@@ -39,7 +40,10 @@ pub async fn forward(
 ) -> Reply {
     let chosen = match chosen {
         Ok(chosen) => chosen,
-        Err(kind) => return fail(kind, &head, context),
+        Err(kind) => {
+            say!(context.info.journal, target = ?exchange.action().target, "the route's cluster is missing");
+            return fail(kind, &head, context);
+        }
     };
     let cluster = chosen.cluster.clone();
     if let Some(protocol) = &head.upgrade
@@ -49,6 +53,7 @@ pub async fn forward(
         return fail(ErrorKind::UpgradeRefused, &head, context);
     }
     let Some(guard) = cluster.state.take(Resource::Request, &cluster.model.limits) else {
+        say!(context.info.journal, cluster = %cluster.model.name, "the cluster's limit of requests is reached");
         cluster.state.stats().failed(ErrorKind::Overflow);
         cluster.state.stats().completed(ErrorKind::Overflow.status());
         return fail(ErrorKind::Overflow, &head, context);
@@ -77,6 +82,7 @@ pub async fn forward(
         Err(_) if progress.refused.get().is_some() => {
             context.info.details = Some("request_body_refused".into());
             let reason = progress.refused.get().unwrap_or_default();
+            say!(context.info.journal, reason, "the body of the request is refused");
             respond::local(StatusCode::BAD_REQUEST, reason.to_owned(), None, context)
         }
         Err(error) => {

@@ -24,6 +24,7 @@ use crate::body::Progress;
 use crate::error::{BadRequest, ErrorKind, grpc_status_of};
 use crate::filters::client_body::{ClientBody, Patience};
 use crate::filters::{Answer, Passage, RequestPass};
+use crate::journal::{Whose, say};
 use crate::model::route::{RequireTls, RouteAction};
 use crate::route::headers::{apply_to_response, ordered};
 use crate::route::rewrite;
@@ -40,6 +41,8 @@ pub async fn serve(connection: Rc<HttpConnection>, request: Request<Incoming>) -
     let progress = Rc::new(Progress::default());
     let mut info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
     info.notes.clone_from(&connection.notes);
+    let whose = Whose::from(&*connection.info);
+    info.journal = connection.worker.journals.request(whose, request.headers());
     manager.stats.begin();
     let context = RequestContext::new(info, manager.clone(), connection.worker.clone(), progress);
 
@@ -62,18 +65,23 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let mut body = ClientBody::Direct(body);
     let facts = raw_facts(&parts);
+    let id = context.info.journal.id_of(&parts.headers);
     let mut head = match normalise(parts, manager, &connection.info) {
         Normalised::Request(head) => head,
         Normalised::Redirect(path) => {
             context.info.request = Some(facts);
+            context.info.journal.identify(id.as_ref());
             return redirect_to(&path, StatusCode::TEMPORARY_REDIRECT, context);
         }
         Normalised::Answer(status, kind) => {
             context.info.request = Some(facts);
+            context.info.journal.identify(id.as_ref());
             return refuse(status, kind, connection, context);
         }
     };
     let client = headers::prepare_request(&mut head, &manager.model, &connection.info, || worker.random());
+    context.info.journal.identify_by(&head.headers);
+    say!(context.info.journal, method = %head.method, host = head.host(), path = %head.path, "request normalised");
     if let Some(via) = &manager.via {
         headers::append_to_list(&mut head.headers, &header::VIA, via);
     }
@@ -91,8 +99,14 @@ async fn answer(
         let found = routes.table.find(&head, random)?;
         Some(Routed::new(routes, found, &head, worker.random()))
     });
-    if let Some(routed) = &routed {
-        routed.tell(&mut context);
+    match &routed {
+        Some(routed) => routed.tell(&mut context),
+        None => say!(
+            context.info.journal,
+            host = head.host(),
+            path = head.path_only(),
+            "no route found"
+        ),
     }
 
     // Stage 4: down the filters before the router.
@@ -161,6 +175,9 @@ impl<'a> Routed<'a> {
         context.info.route_name = Some(found.route.name.clone()).filter(|name| !name.is_empty());
         context.info.virtual_host = Some(found.host.name.clone());
         context.info.route_origin = found.route.origin.clone();
+        context.info.journal.route(&found.route.name);
+        let cluster = self.chosen.as_ref().ok().map(|chosen| &*chosen.cluster.model.name);
+        say!(context.info.journal, virtual_host = %found.host.name, cluster, "route found");
         if self.needs_tls {
             return;
         }
@@ -210,6 +227,7 @@ async fn act(
             }
             let mut context = note(&head, &manager, context);
             context.info.details = Some("direct_response".into());
+            say!(context.info.journal, "the route answers directly");
             mutate_local(&mut answer, found, &context);
             respond::with_body(direct.status, answer, direct.body.clone(), context)
         }
@@ -236,6 +254,7 @@ async fn act(
 /// Answers a request that breaks the protocol.
 fn refuse(status: StatusCode, kind: ErrorKind, connection: &HttpConnection, mut context: Box<RequestContext>) -> Reply {
     context.info.details = Some(kind.details().into());
+    say!(context.info.journal, reason = kind.details(), "request refused");
     let mut body = String::new();
     // What the codec would refuse is answered as Envoy's codec does: with the reason as text.
     if matches!(
@@ -281,6 +300,7 @@ fn redirect_with(mut answer: HeaderMap, location: &str, status: StatusCode, mut 
         answer.insert(header::LOCATION, location);
     }
     context.info.details = Some("direct_response".into());
+    say!(context.info.journal, location, "redirected");
     respond::with_body(status, answer, bytes::Bytes::new(), context)
 }
 

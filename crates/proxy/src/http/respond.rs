@@ -8,6 +8,7 @@ use super::context::{RequestContext, grpc_status, note};
 use super::headers;
 use super::reply::{Reply, ReplyBody};
 use crate::error::{ErrorKind, ProxyError};
+use crate::journal::say;
 use crate::model::http::{LocalReply, ServerHeader};
 use crate::model::route::HeaderMutations;
 use crate::observe::log_filter;
@@ -20,6 +21,12 @@ use crate::stream_info::request::RequestHead;
 pub fn failure(error: &ProxyError, grpc: bool, mut context: Box<RequestContext>) -> Reply {
     context.info.flags.insert(error.kind.flag());
     context.info.details = Some(error.kind.details().into());
+    say!(
+        context.info.journal,
+        reason = error.kind.details(),
+        cause = error.reason.as_deref(),
+        "request fails"
+    );
     if let Some(reason) = &error.reason {
         context.info.transport_failure = Some(reason.clone());
     }

@@ -8,6 +8,7 @@ use super::reply::{Reply, ReplyBody};
 use super::{respond, upgrade};
 use crate::filters::AnswerPass;
 use crate::filters::stages::Stages;
+use crate::journal::say;
 use crate::runtime::connection_manager::ConnectionManager;
 
 /// Longest body that becomes a gRPC message, Envoy's.
@@ -36,6 +37,14 @@ pub async fn send(manager: &ConnectionManager, reply: Reply) -> Response<Respons
         }
         respond::common(&mut head.headers, manager, is_upstreams);
         respond::head(head.status, &head.headers, context);
+        let details = context.info.details.as_deref();
+        say!(
+            context.info.journal,
+            status = head.status.as_u16(),
+            details,
+            upstreams = is_upstreams,
+            "answered"
+        );
     }
     let body = match body {
         ReplyBody::Body(mut body) => {
@@ -60,6 +69,7 @@ pub async fn send(manager: &ConnectionManager, reply: Reply) -> Response<Respons
             context,
         } => {
             let worker = context.worker.clone();
+            say!(context.info.journal, "upgraded to another protocol");
             upgrade::join(&worker, client, upstream, context);
             ResponseBody::bare(bytes::Bytes::new())
         }
@@ -69,6 +79,7 @@ pub async fn send(manager: &ConnectionManager, reply: Reply) -> Response<Respons
             context,
         } => {
             let worker = context.worker.clone();
+            say!(context.info.journal, "the tunnel is open");
             upgrade::join_stream(&worker, client, *upstream, context);
             ResponseBody::bare(bytes::Bytes::new())
         }

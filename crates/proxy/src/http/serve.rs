@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use super::body::ResponseBody;
 use super::connection::{End, HttpConnection};
 use super::{request, respond};
+use crate::journal::say;
 use crate::model::http::Codec;
 use crate::network_filters::NetworkFilters;
 use crate::runtime::ChainRef;
@@ -42,13 +43,14 @@ pub async fn serve(
     };
     let connection = HttpConnection::new(info, at, (generation, manager.clone()), filters, http2, worker);
     manager.stats.connection_opened();
+    say!(connection.info.journal, http2, "http is served");
     let served = if http2 {
         serve_http2(stream, &connection, &manager).await
     } else {
         serve_http1(stream, &connection, &manager).await
     };
     if let Err(error) = served {
-        tracing::debug!(peer = %connection.info.remote_addr, %error, "downstream connection ended");
+        say!(connection.info.journal, %error, "downstream connection ended");
     }
     manager.stats.connection_closed();
 }

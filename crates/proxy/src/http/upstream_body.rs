@@ -17,6 +17,7 @@ use crate::body::messages::MessageCounter;
 use crate::error::{ErrorKind, ResponseFlags};
 use crate::filters::istio_stats::MessageMeter;
 use crate::filters::stages::Stages;
+use crate::journal::say;
 use crate::pool::Pool;
 use crate::pool::connection::{Http1, StreamGuard};
 use crate::upstream::cluster::Cluster;
@@ -219,6 +220,11 @@ impl UpstreamBody {
     }
 
     fn fail(&mut self, flag: ResponseFlags, details: &'static str) {
+        say!(
+            self.context.info.journal,
+            reason = details,
+            "the body of the answer is cut off"
+        );
         self.context.info.flags.insert(flag);
         self.context.info.details = Some(details.into());
         self.context.complete();

@@ -18,8 +18,10 @@ use super::inspect::{Inspect, Inspected, http2_preface, inspect};
 use super::sockets::{Command, SocketKey};
 use super::{original_dst, proxy_protocol};
 use crate::http;
+use crate::journal::{Journal, Whose, say};
 use crate::model::http::Codec;
 use crate::model::listener::{Listener, TransportProtocol};
+use crate::network_filters::NetworkFilters;
 use crate::runtime::chain_match::Facts;
 use crate::runtime::{ActionRuntime, ChainRef, ChainRuntime, ListenerRuntime};
 use crate::stats::ListenerStats;
@@ -66,8 +68,10 @@ async fn accept_loop(worker: Rc<Worker>, listener: TcpListener, key: SocketKey, 
                 let own = worker.clone();
                 let name = key.listener.clone();
                 worker.spawn(async move {
-                    if let Err(error) = serve(own, socket, peer, &name).await {
-                        tracing::debug!(listener = %name, %peer, %error, "connection ended early");
+                    let mut journal = Journal::default();
+                    match serve(own, socket, peer, &name, &mut journal).await {
+                        Ok(()) => say!(journal, "connection closed"),
+                        Err(error) => say!(journal, %error, "connection ended early"),
                     }
                 });
             }
@@ -80,7 +84,13 @@ async fn accept_loop(worker: Rc<Worker>, listener: TcpListener, key: SocketKey, 
     }
 }
 
-async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name: &Arc<str>) -> io::Result<()> {
+async fn serve(
+    worker: Rc<Worker>,
+    mut socket: TcpStream,
+    peer: SocketAddr,
+    name: &Arc<str>,
+    journal: &mut Journal,
+) -> io::Result<()> {
     let accepted_at = Instant::now();
     // Stage 1: the listener of this moment, or the one that the client's destination belongs to.
     let runtime = worker.runtime.load();
@@ -101,6 +111,13 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
     let _open = Open::new(&listener.stats);
     let model = &listener.model;
     let name = &model.name;
+    let id = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
+    *journal = worker.journals.connection(Whose {
+        connection: id,
+        listener: name,
+        peer,
+    });
+    say!(journal, local = %local_addr, original_destination = ?original_dst, "connection accepted");
 
     // Stage 2: the addresses that count.
     local_addr = original_dst.unwrap_or(local_addr);
@@ -115,6 +132,7 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
     let found = first_bytes(&mut socket, &listener, local_addr).await?;
     if found.timed_out {
         listener.stats.inspect_timeouts.fetch_add(1, Ordering::Relaxed);
+        say!(journal, "no bytes in time that a chain could be chosen by");
         if !model.continue_on_inspect_timeout {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -129,7 +147,7 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
         transport: found.transport,
         application_protocols: &found.application_protocols,
     };
-    let position = choose_chain(&listener, &facts)?;
+    let position = choose_chain(&listener, &facts, journal)?;
     let chain = &listener.chains[position];
 
     // Stage 5: TLS, or the choice between HTTP/1 and HTTP/2.
@@ -137,16 +155,10 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
         return Ok(());
     };
     let replay = Replay::new(prefix, socket);
-    let (stream, tls) = match &chain.tls {
-        None => (Stream::Tcp(replay), None),
-        Some(context) => {
-            let (stream, info) = context.accept(replay).await.map_err(io::Error::other)?;
-            (stream, Some(info))
-        }
-    };
+    let (stream, tls) = secure(chain, replay, journal).await?;
     let identity = tls.as_ref().and_then(|tls| identity_of(tls, &worker));
     let info = Rc::new(ConnectionInfo {
-        id: NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed),
+        id,
         listener: name.clone(),
         direction: model.direction,
         filter_chain: chain.name.clone(),
@@ -159,6 +171,7 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
         tls,
         identity,
         told: Told::default(),
+        journal: journal.clone(),
     });
 
     // Stage 6: whoever serves it, as it is now: the client may have waited long before its first byte.
@@ -167,18 +180,48 @@ async fn serve(worker: Rc<Worker>, mut socket: TcpStream, peer: SocketAddr, name
         name: chain.name.clone(),
         position,
     };
-    match (chain.filters.clone(), chain.action.clone()) {
-        (filters, ActionRuntime::Http(http)) => {
-            drop(listener);
+    let served = (chain.filters.clone(), chain.action.clone());
+    drop(listener);
+    hand_over(stream, info, at, (generation, served), preface, worker).await;
+    Ok(())
+}
+
+/// Serves a connection to its end.
+async fn hand_over(
+    stream: Stream,
+    info: Rc<ConnectionInfo>,
+    at: ChainRef,
+    (generation, (filters, action)): (u64, (Arc<NetworkFilters>, ActionRuntime)),
+    preface: bool,
+    worker: Rc<Worker>,
+) {
+    match action {
+        ActionRuntime::Http(http) => {
             http::serve::serve(stream, info, at, (generation, http), &filters, preface, worker).await;
         }
-        (filters, ActionRuntime::Tcp(tcp)) => {
-            drop(listener);
+        ActionRuntime::Tcp(tcp) => {
             let tcp = worker.runtime.load().tcp_proxy(&at).unwrap_or((filters, tcp));
             tcp::forward::serve(stream, info, tcp, worker).await;
         }
     }
-    Ok(())
+}
+
+/// Terminates TLS where the chain does.
+async fn secure(chain: &ChainRuntime, replay: Replay, journal: &Journal) -> io::Result<(Stream, Option<TlsInfo>)> {
+    let Some(context) = &chain.tls else {
+        return Ok((Stream::Tcp(replay), None));
+    };
+    match context.accept(replay).await {
+        Ok((stream, tls)) => {
+            let peer = tls.peer.as_ref().and_then(|peer| peer.uri_sans.first());
+            say!(journal, version = ?tls.version, alpn = tls.alpn.as_deref(), peer = peer.map(|peer| &**peer), "tls handshake done");
+            Ok((stream, Some(tls)))
+        }
+        Err(error) => {
+            say!(journal, reason = %error, "tls handshake refused");
+            Err(io::Error::other(error))
+        }
+    }
 }
 
 /// Who the two sides are by their certificates.
@@ -226,12 +269,15 @@ impl Drop for Open {
     }
 }
 
-fn choose_chain(listener: &ListenerRuntime, facts: &Facts<'_>) -> io::Result<usize> {
+fn choose_chain(listener: &ListenerRuntime, facts: &Facts<'_>, journal: &Journal) -> io::Result<usize> {
     let default = listener.model.default_chain.as_ref().map(|_| listener.chains.len() - 1);
-    listener.index.find(facts).or(default).ok_or_else(|| {
+    let Some(position) = listener.index.find(facts).or(default) else {
         listener.stats.no_chain.fetch_add(1, Ordering::Relaxed);
-        io::Error::new(io::ErrorKind::NotFound, "no filter chain matches")
-    })
+        say!(journal, ?facts, "no filter chain matches");
+        return Err(io::Error::new(io::ErrorKind::NotFound, "no filter chain matches"));
+    };
+    say!(journal, chain = %listener.chains[position].name, position, "filter chain found");
+    Ok(position)
 }
 
 /// Inspects what the listener inspects and the chains of this destination ask for.

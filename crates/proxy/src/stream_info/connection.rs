@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use weft_base::identity::SpiffeId;
 
 use super::identity::Identity;
+use crate::journal::{Journal, Whose};
 use crate::model::listener::Direction;
 use crate::model::metadata::WorkloadRef;
 use crate::model::tls::TlsVersion;
@@ -43,6 +44,8 @@ pub struct ConnectionInfo {
     pub identity: Option<Rc<Identity>>,
     /// Whom the client's proxy says that it is.
     pub told: Told,
+    /// What is said of it, where that is wanted.
+    pub journal: Journal,
 }
 
 /// What the client's proxy told last, and who that is: it tells the same with every request.
@@ -90,6 +93,16 @@ impl ConnectionInfo {
     /// The verified mesh identity of the peer.
     pub fn peer_identity(&self) -> Option<&SpiffeId> {
         self.tls.as_ref()?.peer.as_ref()?.identity.as_ref()
+    }
+}
+
+impl<'a> From<&'a ConnectionInfo> for Whose<'a> {
+    fn from(info: &'a ConnectionInfo) -> Self {
+        Self {
+            connection: info.id,
+            listener: &info.listener,
+            peer: info.remote_addr,
+        }
     }
 }
 

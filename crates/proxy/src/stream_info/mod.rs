@@ -26,6 +26,7 @@ use self::notes::Notes;
 use self::request::Scheme;
 use self::trace_context::TraceContext;
 use crate::error::ResponseFlags;
+use crate::journal::{Journal, say};
 use crate::model::cluster::Cluster;
 use crate::model::metadata::{Origin, WorkloadRef};
 use crate::stream_info::identity::Identity;
@@ -92,6 +93,8 @@ pub struct StreamInfo {
     pub notes: Option<Box<Notes>>,
     /// Its place in a trace, where the connection manager traces.
     pub trace: Option<TraceContext>,
+    /// What is said of it stage by stage, where that is wanted.
+    pub journal: Journal,
     /// When the request had arrived whole.
     pub request_done_at: Option<Instant>,
     /// When the answer began.
@@ -125,7 +128,9 @@ impl StreamInfo {
     /// A request or connection that begins now.
     pub fn new(connection: Rc<ConnectionInfo>, started_at: Instant, start_time: SystemTime) -> Self {
         let remote_addr = connection.remote_addr;
+        let journal = connection.journal.clone();
         Self {
+            journal,
             connection,
             started_at,
             start_time,
@@ -163,6 +168,21 @@ impl StreamInfo {
     /// Where filters leave something.
     pub fn notes(&mut self) -> &mut Notes {
         self.notes.get_or_insert_default()
+    }
+
+    /// Says how it ended in its journal.
+    pub fn end_journal(&self) {
+        say!(
+            self.journal,
+            status = self.response_code,
+            flags = %self.flags,
+            details = self.details.as_deref(),
+            received = self.bytes_received,
+            sent = self.bytes_sent,
+            attempts = self.attempts,
+            millis = self.millis_to(self.finished_at),
+            "over"
+        );
     }
 
     /// Milliseconds from the beginning to `at`.

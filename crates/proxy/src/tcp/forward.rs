@@ -8,6 +8,7 @@ use tokio::time::{Instant, interval_at};
 
 use super::copy::{self, Copied};
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
+use crate::journal::say;
 use crate::model::cluster::Discovery;
 use crate::model::network_filters::set_filter_state::UPSTREAM_PROTOCOLS;
 use crate::network_filters::{NetworkFilters, Passage, Passed};
@@ -44,6 +45,7 @@ pub async fn serve(
     }
     info.finished_at = Some(Instant::now());
     passage.on_upstream(&info, &worker.istio);
+    info.end_journal();
     for log in &proxy.logs {
         log.write(&info, &worker.log, &worker.random);
     }
@@ -59,6 +61,7 @@ async fn forward(
     let not_found = ErrorKind::ClusterNotFound(http::StatusCode::SERVICE_UNAVAILABLE);
     let cluster = proxy.choose(worker.random()).ok_or(not_found)?;
     info.upstream_cluster = Some(cluster.model.clone());
+    say!(info.journal, cluster = %cluster.model.name, "cluster chosen");
     let (mut upstream, _guard) = connect_upstream(cluster, proxy, worker, info).await?;
     info.upstream_local = upstream.socket().and_then(|socket| socket.local_addr().ok());
     passage.on_upstream(info, &worker.istio);
@@ -142,10 +145,12 @@ async fn connect_upstream(
             Ok(stream) => {
                 let own = endpoint.tls.as_ref().and_then(|context| context.local_uri_san());
                 info.upstream_identity = worker.identities.of(own, server_uri_san(&stream));
+                say!(info.journal, attempt, endpoint = %endpoint.text, "connected");
                 return Ok((stream, guard));
             }
             Err(error) => {
                 cluster.state.stats().failed(error.kind);
+                say!(info.journal, attempt, endpoint = %endpoint.text, reason = %error, "cannot connect");
                 last = error;
             }
         }
