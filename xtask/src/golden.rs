@@ -2,12 +2,15 @@
 
 use anyhow::Result;
 
-use crate::{check, process};
+use crate::{check, process, targets, venv};
 
 /// Runs unit and golden tests so that they take what they see for right (expect-test's `UPDATE_EXPECT`).
 pub(crate) fn run(filter: Option<&str>) -> Result<()> {
-    let mut command = process::cargo(&["test", "--workspace", "--lib", "--bins", "--quiet"]);
-    command.args(filter).env("UPDATE_EXPECT", "1");
+    let mut command = process::cargo(&["test", "--quiet"]);
+    command
+        .args(targets::quick(venv::python().is_ok())?)
+        .args(filter)
+        .env("UPDATE_EXPECT", "1");
     process::run(&mut command)?;
     check::step("changed files");
     process::run(

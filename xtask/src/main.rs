@@ -25,6 +25,7 @@ mod http;
 mod images;
 mod prerequisites;
 mod process;
+mod targets;
 mod test;
 mod tidy;
 mod venv;

@@ -25,7 +25,6 @@ use weft_base::workload::{self, IdentityWatch, WorkloadIdentity};
 use weft_base::{grpc_tls, listen, tls};
 use weft_mesh::snapshot::{MeshSettings, MeshSnapshot};
 use weft_mesh::view::ProxySettings;
-use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 
 pub use crate::config::Config;
 use crate::debug::Debug;
@@ -37,15 +36,13 @@ use crate::store::{Debounce, Store};
 use crate::webhook;
 use crate::xds::identities::Identities;
 use crate::xds::server::{Connections, DiscoveryServer};
+use crate::xds::service::service;
 
 /// Service account of the discovery server.
 const SERVICE_ACCOUNT: &str = "weft-pilot";
 
 /// Lease of the discovery server that writes statuses.
 const LEASE: &str = "weft-pilot-leader";
-
-/// Largest request in bytes (Istio: 4 MiB).
-const REQUEST_BYTES_MAX: usize = 4 << 20;
 
 /// Streams of one connection.
 const STREAMS_MAX: u32 = 100;
@@ -201,10 +198,6 @@ fn grpc() -> Server {
         .max_concurrent_streams(STREAMS_MAX)
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-}
-
-fn service(server: DiscoveryServer) -> AggregatedDiscoveryServiceServer<DiscoveryServer> {
-    AggregatedDiscoveryServiceServer::new(server).max_decoding_message_size(REQUEST_BYTES_MAX)
 }
 
 async fn serve_plaintext(addr: SocketAddr, server: DiscoveryServer, shutdown: &Shutdown) -> Result<SocketAddr> {

@@ -74,6 +74,8 @@ fn findings(root: &Path) -> Result<Vec<Finding>> {
     found.extend(edges::edges(&graph(&metadata)));
     let architecture = std::fs::read_to_string(root.join("ARCHITECTURE.md")).context("cannot read ARCHITECTURE.md")?;
     found.extend(layers::layers(&sources, &architecture));
+    found.extend(words::stale(&sources));
+    found.extend(words::unguarded(&architecture));
     found.sort();
     Ok(found)
 }

@@ -15,28 +15,28 @@ const BANNED: &[(&str, &str)] = &[
 
 /// Names of protobuf types.
 const PROTOBUF: &[&str] = &["weft_proto::xds", "envoy_types", "prost::", "prost_reflect"];
-/// Where protobuf ends: files that turn it into checked types, or checked types into it.
+/// Where protobuf ends: files and folders that turn it into checked types, or checked types into it. Each names such types.
 const PROTOBUF_FOLDERS: &[&str] = &[
     "proto/",
-    "xtask/",
     "deploy/samples/",
     "tests/",
-    "crates/base/",
-    "crates/citadel/",
-    "crates/telemetry/",
+    "crates/telemetry/src/app.rs",
+    "crates/telemetry/src/record.rs",
+    "crates/telemetry/src/receive/",
     "crates/mesh/src/generate/",
     "crates/mesh/tests/",
-    "crates/pilot/",
-    "crates/meshctl/",
+    "crates/pilot/src/debug.rs",
+    "crates/pilot/src/xds/",
+    "crates/pilot/tests/",
     "crates/proxy/tests/",
     "crates/proxy/build.rs",
-    "crates/proxy/src/bootstrap",
-    "crates/proxy/src/model/convert",
-    "crates/proxy/src/xds",
+    "crates/proxy/src/bootstrap/",
+    "crates/proxy/src/model/convert/",
+    "crates/proxy/src/xds/",
     "crates/proxy/src/sds_agent.rs",
-    "crates/proxy/src/admin",
-    "crates/proxy/src/status",
-    "crates/proxy/src/observe",
+    "crates/proxy/src/admin/",
+    "crates/proxy/src/status/",
+    "crates/proxy/src/observe/",
 ];
 
 /// Files of other folders in which protobuf ends, too: what a filter is told.
@@ -48,10 +48,18 @@ const PROTOBUF_FILTERS: (&[&str], &str) = (
 /// Pure modules: all they know comes as arguments.
 const PURE_FOLDERS: &[&str] = &[
     "crates/api/src/",
+    "crates/mesh/src/",
     "crates/proxy/src/model/",
     "crates/proxy/src/route/",
-    "crates/mesh/src/",
+    "crates/proxy/src/upstream/balance.rs",
+    "crates/proxy/src/upstream/outlier.rs",
+    "crates/proxy/src/xds/session.rs",
+    "crates/pilot/src/xds/stream.rs",
+    "crates/citadel/src/authority.rs",
 ];
+/// How the paragraph of ARCHITECTURE.md begins that names pure modules.
+const PURE_PARAGRAPH: &str = "**Architecture invariant:** decisions take time and randomness as arguments:";
+
 /// What a pure module does not do.
 const IMPURE: &[(&str, &str)] = &[
     ("Instant::now", "take the time as an argument"),
@@ -81,9 +89,52 @@ pub(crate) fn protobuf(source: &Source) -> Vec<Finding> {
     if of_filter || starts_with_any(&source.path, PROTOBUF_FOLDERS) {
         return Vec::new();
     }
-    let fix = "convert it to the checked model at the edge (crates/proxy/src/model/convert)";
+    let fix = "convert it to checked types at the edge (the lists of xtask/src/tidy/words.rs)";
     let words: Vec<(&str, &str)> = PROTOBUF.iter().map(|word| (*word, fix)).collect();
     occurrences(source, &words, source.production_lines())
+}
+
+/// Entries of the lists above that nothing matches any more, so that they guard or allow nothing.
+pub(crate) fn stale(sources: &[Source]) -> Vec<Finding> {
+    let below = |path: &str, fits: &dyn Fn(&Source) -> bool| {
+        let mut files = sources.iter().filter(|source| source.path.starts_with(path));
+        files.any(fits)
+    };
+    let allowed = PROTOBUF_FOLDERS.iter().filter(|path| !below(path, &names_protobuf));
+    let allowed = allowed.map(|path| of_lists(format!("`{path}` names no protobuf types: take it out of the list")));
+    let (folder, file) = PROTOBUF_FILTERS;
+    let has_filter = below(folder, &|source| source.path.ends_with(file) && names_protobuf(source));
+    let filters = (!has_filter).then(|| of_lists(format!("no {file} below `{folder}` names protobuf types")));
+    let pure = PURE_FOLDERS.iter().filter(|path| !below(path, &|_| true));
+    let pure = pure.map(|path| of_lists(format!("`{path}` matches no file: name what is pure now")));
+    allowed.chain(filters).chain(pure).collect()
+}
+
+/// Modules that ARCHITECTURE.md (`text`) calls pure and that nothing guards.
+pub(crate) fn unguarded(text: &str) -> Vec<Finding> {
+    let Some(start) = text.find(PURE_PARAGRAPH) else {
+        return vec![of_lists(
+            "ARCHITECTURE.md has no paragraph any more that names pure modules".to_owned(),
+        )];
+    };
+    let paragraph = text[start..].split("\n\n").next().unwrap_or_default();
+    let named = paragraph.split('`').skip(1).step_by(2);
+    let unguarded = named.filter(|path| !starts_with_any(&format!("crates/{path}"), PURE_FOLDERS));
+    unguarded
+        .map(|path| of_lists(format!("ARCHITECTURE.md calls `{path}` pure: guard crates/{path}, too")))
+        .collect()
+}
+
+fn of_lists(message: String) -> Finding {
+    Finding {
+        path: "xtask/src/tidy/words.rs".to_owned(),
+        line: 0,
+        message,
+    }
+}
+
+fn names_protobuf(source: &Source) -> bool {
+    source.is_generated() || PROTOBUF.iter().any(|word| source.code.contains(word))
 }
 
 fn starts_with_any(path: &str, folders: &[&str]) -> bool {
@@ -135,5 +186,29 @@ mod tests {
         assert_eq!(impure(&Source::new("crates/proxy/src/route/mod.rs", text)).len(), 1);
         assert_eq!(impure(&Source::new("crates/mesh/src/view.rs", text)).len(), 1);
         assert!(impure(&Source::new("crates/proxy/src/http/mod.rs", text)).is_empty());
+    }
+
+    #[test]
+    fn lists_name_what_there_is() {
+        let everything = PROTOBUF_FOLDERS
+            .iter()
+            .map(|path| Source::new(path, "use prost::Message;\n"));
+        let (folder, file) = PROTOBUF_FILTERS;
+        let filter = Source::new(&format!("{folder}cors/{file}"), "use prost::Message;\n");
+        let pure = PURE_FOLDERS.iter().map(|path| Source::new(path, "\n"));
+        let mut sources: Vec<Source> = everything.chain([filter]).chain(pure).collect();
+        assert_eq!(stale(&sources), []);
+        sources.retain(|source| source.path != "crates/citadel/src/authority.rs" && !source.path.starts_with(folder));
+        sources[0].code = String::new();
+        assert_eq!(stale(&sources).len(), 3);
+    }
+
+    #[test]
+    fn what_the_document_calls_pure_is_guarded() {
+        let text = format!("{PURE_PARAGRAPH}\n`proxy/src/route/`, `proxy/src/http/`.\n\n`other`\n");
+        let found = unguarded(&text);
+        assert_eq!(found.len(), 1);
+        assert!(found[0].message.contains("guard crates/proxy/src/http/"), "{found:?}");
+        assert_eq!(unguarded("").len(), 1);
     }
 }

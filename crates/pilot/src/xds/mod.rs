@@ -5,4 +5,5 @@ mod message;
 mod node;
 mod scopes;
 pub mod server;
+pub mod service;
 pub mod stream;
