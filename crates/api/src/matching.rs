@@ -7,9 +7,7 @@ use crate::meta::Position;
 /// How a string must look. `Regex` is RE2 syntax and matches the whole string.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StringMatch {
-    /// Equal.
     Exact(String),
-    /// Starts with.
     Prefix(String),
     /// Matches as a whole; known to compile.
     Regex(String),
@@ -29,9 +27,7 @@ pub enum ValueMatch {
 pub struct HeaderOps {
     /// Overwritten with the value.
     pub set: Vec<(String, String)>,
-    /// Appended.
     pub add: Vec<(String, String)>,
-    /// Removed.
     pub remove: Vec<String>,
 }
 
@@ -83,7 +79,6 @@ pub struct ExportTo(pub Vec<NamespaceScope>);
 /// Region, zone and sub-zone, each maybe empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Locality {
-    /// Region.
     pub region: String,
     /// Zone within the region.
     pub zone: String,

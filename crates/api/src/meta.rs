@@ -12,11 +12,8 @@ pub type Labels = BTreeMap<String, String>;
 /// Kind, namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectKey {
-    /// The kind.
     pub kind: Kind,
-    /// The namespace.
     pub namespace: Arc<str>,
-    /// The name.
     pub name: Arc<str>,
 }
 
@@ -43,11 +40,8 @@ pub struct Place {
 pub struct Meta {
     /// The namespace; `default` where the document names none, empty for kinds without one.
     pub namespace: Arc<str>,
-    /// The name.
     pub name: Arc<str>,
-    /// Labels.
     pub labels: Labels,
-    /// Annotations.
     pub annotations: BTreeMap<String, String>,
     /// Creation time as Kubernetes writes it (RFC 3339, UTC, whole seconds); absent in files as a rule.
     pub created: Option<String>,

@@ -17,7 +17,6 @@ pub enum Protocol {
     Https,
     /// TLS of anything.
     Tls,
-    /// Plain bytes.
     Tcp,
     /// MongoDB, carried as TCP.
     Mongo,

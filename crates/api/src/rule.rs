@@ -4,7 +4,6 @@
 /// What is said of a field that is missing.
 pub(crate) const REQUIRED: &str = "is required";
 
-/// One rule.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rule {
     /// The field that a finding is about; empty for the object itself. `ports[]` is an item of a list, `labels{}` a value of a map: the

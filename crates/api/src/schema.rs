@@ -13,7 +13,6 @@ use crate::rule::Rule;
 pub enum Shape {
     /// Known fields, and rules between them.
     Object {
-        /// The fields.
         fields: BTreeMap<String, Self>,
         /// The rules, in the order in which they are asked.
         rules: Vec<&'static Rule>,
@@ -22,7 +21,6 @@ pub enum Shape {
     List(Box<Self>),
     /// Free keys with values of one shape.
     Map(Box<Self>),
-    /// Any text.
     Text,
     /// True or false.
     Flag,
@@ -38,7 +36,6 @@ pub enum Shape {
     Choice(Vec<String>),
     /// A list, map or text with so many items, entries or characters at most.
     AtMost(Box<Self>, usize),
-    /// Not said.
     Any,
 }
 

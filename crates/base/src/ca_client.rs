@@ -47,16 +47,10 @@ pub enum CaError {
     Pem(#[from] tls::PemError),
     /// The token file cannot be used.
     #[error("cannot read join token {path}: {reason}")]
-    Token {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    Token { path: PathBuf, reason: String },
     /// The authority cannot be reached.
     #[error(transparent)]
     Connect(#[from] grpc_tls::ConnectError),
-    /// It refused.
     #[error("certificate authority refused: {0}")]
     Refused(String),
     /// What it sent is not usable.

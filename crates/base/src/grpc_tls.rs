@@ -37,7 +37,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Who is at the other end of a server's connection.
 #[derive(Clone, Debug)]
 pub struct Peer {
-    /// Its address.
     pub addr: SocketAddr,
     /// Its identity, where it showed a certificate.
     pub identity: Option<SpiffeId>,
@@ -58,12 +57,7 @@ pub enum ConnectError {
     Address(String),
     /// It could not be reached or did not prove who it is.
     #[error("cannot connect to {address}: {reason}")]
-    Transport {
-        /// Where.
-        address: String,
-        /// Why.
-        reason: String,
-    },
+    Transport { address: String, reason: String },
 }
 
 /// Why a server's certificate cannot be used.

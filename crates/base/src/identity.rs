@@ -28,10 +28,7 @@ pub struct SpiffeId {
 pub enum IdentityError {
     /// The text is longer than a SPIFFE id may be.
     #[error("identity is {bytes} bytes long, at most {SPIFFE_ID_BYTES_MAX} are allowed")]
-    TooLong {
-        /// Its length.
-        bytes: usize,
-    },
+    TooLong { bytes: usize },
     /// It does not start with `spiffe://`.
     #[error("identity {0:?} does not start with spiffe://")]
     Scheme(String),

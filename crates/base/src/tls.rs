@@ -14,7 +14,6 @@ pub enum PemError {
     /// A file cannot be read.
     #[error("cannot read {path}: {reason}")]
     Read {
-        /// Which.
         path: PathBuf,
         /// What the system said.
         reason: String,

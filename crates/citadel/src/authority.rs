@@ -55,7 +55,6 @@ pub struct Order<'a> {
     pub id: &'a SpiffeId,
     /// DNS names beside the identity; only the authority's own servers have any.
     pub dns_names: &'a [String],
-    /// The key.
     pub public_key: &'a SubjectPublicKeyInfo,
     /// Lifetime asked for; zero takes the default.
     pub lifetime: Duration,

@@ -15,7 +15,6 @@ pub struct Metrics {
     pub csr_parsing_err_count: Counter,
     /// Certificates that could not be signed.
     pub csr_sign_err_count: Counter,
-    /// Certificates issued.
     pub success_cert_issuance_count: Counter,
     /// When the root is over, in seconds since 1970.
     pub root_cert_expiry_timestamp: Gauge,

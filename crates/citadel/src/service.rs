@@ -18,7 +18,6 @@ use crate::store;
 /// The service; clones share one state.
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// Signs.
     pub authority: Arc<Authority>,
     /// Check callers' tokens.
     pub tokens: Tokens,
@@ -26,7 +25,6 @@ pub struct Service {
     pub servers: ServerNames,
     /// Identities of other trust domains are not signed.
     pub trust_domain: TrustDomain,
-    /// Counters.
     pub metrics: Metrics,
 }
 

@@ -24,7 +24,6 @@ pub const JOIN_KEY: &str = "join.key";
 /// What the state directory holds.
 #[derive(Debug)]
 pub struct State {
-    /// Signs.
     pub authority: Authority,
     /// Signs and checks join tokens.
     pub join_key: [u8; KEY_BYTES],
@@ -36,19 +35,13 @@ pub enum StoreError {
     /// A file cannot be read or written.
     #[error("{path}: {reason}")]
     Io {
-        /// Which.
         path: PathBuf,
         /// What the system said.
         reason: String,
     },
     /// Others can read a secret.
     #[error("{path} can be read by others (mode {mode:o}); run `chmod 600 {path}`")]
-    Mode {
-        /// Which file.
-        path: PathBuf,
-        /// Its permissions.
-        mode: u32,
-    },
+    Mode { path: PathBuf, mode: u32 },
     /// One of two files that belong together is missing.
     #[error("{path} is missing beside its counterpart; restore it, or remove both to start with a new root")]
     Half {
@@ -57,12 +50,7 @@ pub enum StoreError {
     },
     /// A key has the wrong size.
     #[error("{path} has {bytes} bytes, a join key has {KEY_BYTES}; remove it to have a new one made")]
-    JoinKey {
-        /// Which file.
-        path: PathBuf,
-        /// Its size.
-        bytes: usize,
-    },
+    JoinKey { path: PathBuf, bytes: usize },
     /// Root and key are unusable.
     #[error(transparent)]
     Authority(#[from] SignError),

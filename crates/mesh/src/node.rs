@@ -14,9 +14,7 @@ pub struct ProxyNode {
     pub role: Role,
     /// Where it is; nothing where the id has no address.
     pub address: Option<IpAddr>,
-    /// Pod name.
     pub pod: Arc<str>,
-    /// Namespace.
     pub namespace: Arc<str>,
     /// Service account, where the metadata has one.
     pub service_account: Option<Arc<str>>,
@@ -33,7 +31,6 @@ pub struct ProxyNode {
 pub enum Role {
     /// Beside a workload.
     Sidecar,
-    /// A gateway.
     Router,
 }
 
@@ -42,7 +39,6 @@ pub enum Role {
 pub enum Dialect {
     /// The mesh's own proxy.
     Weft,
-    /// Envoy.
     Envoy,
     /// A gRPC library within the client itself (metadata `GENERATOR: grpc`).
     Grpc,

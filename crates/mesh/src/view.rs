@@ -27,11 +27,9 @@ pub struct ProxySettings {
 /// One proxy's part of a snapshot.
 #[derive(Clone, Debug)]
 pub struct ProxyView {
-    /// The mesh.
     pub snapshot: Arc<MeshSnapshot>,
     /// The workload that the proxy stands in front of.
     pub workload: Arc<Workload>,
-    /// Settings.
     pub settings: ProxySettings,
     /// What the proxy speaks.
     pub dialect: Dialect,

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 /// Exit codes; the numbers above 2 are those of `sysexits.h` that Istio's tool uses as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// Done.
     Ok,
     /// Something did not work.
     Failed,

@@ -50,13 +50,11 @@ const STREAMS_MAX: u32 = 100;
 /// A running discovery server.
 #[derive(Clone, Debug)]
 pub struct Pilot {
-    /// Plaintext discovery.
     pub xds: SocketAddr,
     /// Discovery over TLS, where there is an authority.
     pub xds_tls: Option<SocketAddr>,
     /// Metrics and debug pages.
     pub monitoring: SocketAddr,
-    /// The mesh.
     pub snapshots: watch::Receiver<Arc<MeshSnapshot>>,
     /// The connected proxies.
     pub connections: Connections,

@@ -27,9 +27,7 @@ use crate::xds::server::{Connected, Connections};
 /// What the pages report on.
 #[derive(Clone, Debug)]
 pub struct Debug {
-    /// The mesh.
     pub snapshots: watch::Receiver<Arc<MeshSnapshot>>,
-    /// The proxies.
     pub connections: Connections,
     /// Settings of generated configuration.
     pub settings: ProxySettings,
@@ -73,7 +71,6 @@ struct FindingsQuery {
 // === impl Debug ===
 
 impl Debug {
-    /// The routes.
     pub fn router(self) -> Router {
         Router::new()
             .route("/debug/syncz", get(syncz))

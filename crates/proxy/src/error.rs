@@ -7,7 +7,6 @@ use http::StatusCode;
 /// A request that the proxy answers itself because something failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyError {
-    /// What failed.
     pub kind: ErrorKind,
     /// What the system or the peer said, for the log.
     pub reason: Option<Box<str>>,

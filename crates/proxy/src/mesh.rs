@@ -21,7 +21,6 @@ const DISCOVERY_CLUSTER: &str = "xds-grpc";
 pub enum Role {
     /// Beside a workload.
     Sidecar,
-    /// A gateway.
     Gateway,
 }
 
@@ -33,12 +32,7 @@ pub enum MeshError {
     Address(String),
     /// The file of labels cannot be used.
     #[error("labels file {path}: {reason}")]
-    Labels {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    Labels { path: PathBuf, reason: String },
     /// Namespace or service account are not names.
     #[error(transparent)]
     Identity(#[from] IdentityError),

@@ -49,7 +49,6 @@ const STREAMS: u32 = 4_096;
 /// How long streams may take to end when the agent does.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// The service.
 #[derive(Clone, Debug)]
 struct Agent {
     identity: IdentityWatch,

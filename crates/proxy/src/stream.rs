@@ -36,7 +36,6 @@ impl Replay {
         Self { prefix, inner }
     }
 
-    /// The socket.
     pub fn socket(&self) -> &TcpStream {
         &self.inner
     }

@@ -42,7 +42,6 @@ pub struct Telemetry {
     pub otlp_grpc: SocketAddr,
     /// OTLP over HTTP.
     pub otlp_http: SocketAddr,
-    /// Zipkin's API.
     pub zipkin: SocketAddr,
 }
 

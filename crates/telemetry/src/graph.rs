@@ -18,7 +18,6 @@ const SLOTS: usize = 12;
 /// Time that one slot covers.
 pub const SLOT: Duration = Duration::from_secs(5);
 
-/// The graph.
 #[derive(Debug)]
 pub struct Graph {
     edges: BTreeMap<(End, End), Edge>,
@@ -44,15 +43,12 @@ struct Slot {
 /// What is counted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counts {
-    /// Requests.
     pub requests: u64,
     /// Those that failed.
     pub errors: u64,
     /// Those that mutual TLS protected.
     pub mtls: u64,
-    /// Connections.
     pub connections: ConnectionCounts,
-    /// Latencies.
     pub latency: Sketch,
     /// Sum of the latencies in milliseconds.
     pub latency_ms: f64,
@@ -61,7 +57,6 @@ pub struct Counts {
 /// Connections of bytes, counted when they end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionCounts {
-    /// How many.
     pub count: u64,
     /// Those that reached nobody.
     pub errors: u64,
@@ -76,9 +71,7 @@ pub struct ConnectionCounts {
 /// One edge of a snapshot.
 #[derive(Clone, Debug)]
 pub struct EdgeView {
-    /// Who calls.
     pub source: End,
-    /// Who answers.
     pub destination: End,
     /// Since the start.
     pub total: Counts,

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-/// Points kept.
 pub const POINTS_MAX: usize = 180;
 
 /// One slot of time of an edge.
@@ -10,7 +9,6 @@ pub const POINTS_MAX: usize = 180;
 pub struct Point {
     /// Number of the slot since the start of the collector.
     pub slot: u64,
-    /// Requests.
     pub requests: u64,
     /// Those that failed.
     pub errors: u64,

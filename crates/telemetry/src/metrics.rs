@@ -15,9 +15,7 @@ use crate::traces::Traces;
 /// What the series are made of. The graph and the store are bounded, and so is their number.
 #[derive(Clone, Debug)]
 pub struct Metrics {
-    /// The edges.
     pub graph: Arc<Mutex<Graph>>,
-    /// The traces.
     pub traces: Arc<Mutex<Traces>>,
 }
 

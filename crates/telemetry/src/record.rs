@@ -28,9 +28,7 @@ pub struct End {
 /// One request, or one connection that carried bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Who called.
     pub source: End,
-    /// Who answered.
     pub destination: End,
     /// What it was.
     pub what: What,
@@ -41,7 +39,6 @@ pub struct Record {
 /// What was reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A request.
     Request {
         /// HTTP status; 0 where there was none.
         status: u16,

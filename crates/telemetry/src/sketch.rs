@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-/// Buckets.
 const BUCKETS: usize = 64;
 
 /// Upper bound of the first bucket in milliseconds.

@@ -15,7 +15,6 @@ pub struct TraceId(pub u128);
 /// One span of a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Trace.
     pub trace: TraceId,
     /// Id within the trace; never zero.
     pub id: u64,
@@ -42,9 +41,7 @@ pub struct Span {
 pub enum SpanKind {
     /// Within a process, or unknown.
     Internal,
-    /// Answers.
     Server,
-    /// Calls.
     Client,
     /// Sends without waiting.
     Producer,

@@ -11,13 +11,11 @@ pub const SPANS_OF_TRACE_MAX: usize = 512;
 /// Limits of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Traces kept.
     pub traces: usize,
     /// Bytes of all spans together.
     pub bytes: usize,
 }
 
-/// The store.
 #[derive(Debug)]
 pub struct Traces {
     limits: Limits,
@@ -30,7 +28,6 @@ pub struct Traces {
     counts: Counts,
 }
 
-/// One trace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trace {
     /// Its spans in the order in which they came.
@@ -42,7 +39,7 @@ pub struct Trace {
     start_ns: u64,
     end_ns: u64,
     failed: bool,
-    /// Sorted.
+    /// Sorted by their names.
     services: Vec<Arc<str>>,
 }
 
@@ -73,7 +70,6 @@ pub struct Query {
 /// A trace in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
-    /// Its id.
     pub id: TraceId,
     /// Service and name of the span that began it.
     pub root: (Arc<str>, Box<str>),
@@ -83,7 +79,6 @@ pub struct Summary {
     pub start_ns: u64,
     /// From the first start to the last end.
     pub duration_ns: u64,
-    /// Spans kept.
     pub spans: usize,
     /// Whether any of them failed.
     pub failed: bool,

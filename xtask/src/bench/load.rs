@@ -11,7 +11,6 @@ use crate::process;
 /// What a round of saturating load came to.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Load {
-    /// Requests answered.
     pub(super) requests: u64,
     /// Requests a second.
     pub(super) rps: f64,

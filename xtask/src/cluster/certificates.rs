@@ -11,7 +11,6 @@ use crate::process;
 /// A cluster for development does not live longer.
 const DAYS: &str = "365";
 
-/// Who signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Authority {
     /// Servers and clients of the API.

@@ -106,7 +106,6 @@ fn describe(nodes: u8) -> String {
     text
 }
 
-/// Ends it.
 pub(crate) fn down(cluster: &Layout) -> Result<()> {
     let file = kubeconfig_path(cluster)?;
     process::run(&mut kind(cluster, &["delete", "cluster"], &file))?;
@@ -116,7 +115,6 @@ pub(crate) fn down(cluster: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// Its kubeconfig.
 pub(crate) fn kubeconfig(cluster: &Layout) -> Result<PathBuf> {
     let file = kubeconfig_path(cluster)?;
     ensure!(

@@ -128,13 +128,11 @@ impl Layout {
     }
 }
 
-/// One node.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) number: u8,
     /// Its network namespace; also the name of its cgroup.
     pub(crate) namespace: String,
-    /// Its files.
     pub(crate) dir: PathBuf,
 }
 

@@ -14,7 +14,6 @@ use super::network;
 /// How long the kernel may take to end them.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Which processes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Of<'a> {
     /// All of the cluster, and whatever else is in its network namespaces.

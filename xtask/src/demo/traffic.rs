@@ -23,7 +23,6 @@ const FLAKY_EVERY: u64 = 5;
 /// An answer that takes longer is an error.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Running clients.
 #[derive(Debug)]
 pub(super) struct Traffic {
     stop: Arc<AtomicBool>,

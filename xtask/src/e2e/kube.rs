@@ -13,7 +13,6 @@ use crate::process;
 /// How long pods may take to start, or to go.
 const LIMIT: &str = "90s";
 
-/// One namespace.
 #[derive(Debug)]
 pub(crate) struct Kube<'a> {
     cluster: &'a Cluster,

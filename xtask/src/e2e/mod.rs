@@ -73,7 +73,6 @@ pub(crate) struct Arguments {
     list: bool,
 }
 
-/// One scenario.
 #[derive(Clone, Copy, Debug)]
 struct Scenario {
     name: &'static str,
@@ -87,7 +86,6 @@ struct Scenario {
 /// What a scenario needs of the mesh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mesh {
-    /// Nothing.
     None,
     /// That it is installed, and the scenario's namespace injected.
     Injected,

@@ -9,7 +9,6 @@ use crate::cluster::handle::Cluster;
 use crate::cluster::layout::{OUTSIDE, OUTSIDE_NAME};
 use crate::workspace;
 
-/// Its port.
 const PORT: u16 = 8080;
 
 /// A running server; it ends with the value.
@@ -26,7 +25,6 @@ impl Outside {
     pub(crate) const HOST: &str = OUTSIDE_NAME;
     /// What it answers.
     pub(crate) const TEXT: &str = "outside\n";
-    /// Its port.
     pub(crate) const PORT: u16 = PORT;
 
     /// Starts it; only the local provider has a network for it.

@@ -26,7 +26,6 @@ const LOCAL_PROXY: Option<(Provider, &str)> = Some((
     "only the local provider has a node for each mode of kube-proxy",
 ));
 
-/// These scenarios.
 pub(super) fn scenarios() -> Vec<Scenario> {
     let plain = |name, run| Scenario {
         name,

@@ -17,18 +17,15 @@ const OTHER_USER: u32 = 65532;
 /// Roots of public certificate authorities.
 const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// One image.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
     pub(crate) name: &'static str,
-    /// Its program.
     pub(crate) program: &'static str,
     user: u32,
     /// Whether it programs interception.
     captures: bool,
 }
 
-/// Every image.
 pub(crate) fn all() -> Vec<Recipe> {
     let of = |name, program| Recipe {
         name,

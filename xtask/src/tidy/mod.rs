@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: rules of the house that no compiler checks. Plain scans of text; nothing is compiled.
 
+mod comments;
 mod edges;
 mod layers;
 mod modules;
@@ -27,6 +28,7 @@ const CHECKS: &[Check] = &[
     words::banned,
     words::impure,
     words::protobuf,
+    comments::too_short,
 ];
 /// Files whose white space is looked at.
 const TEXT_FILES: &[&str] = &[

@@ -49,6 +49,20 @@ impl Source {
             .unwrap_or_else(|| self.text.lines().count())
     }
 
+    /// Whether a line, counted from 0, holds nothing but a comment, and is no part of a string.
+    pub(crate) fn is_comment(&self, line: usize) -> bool {
+        let before: usize = self.text.split_inclusive('\n').take(line).map(str::len).sum();
+        let mut at = 0;
+        for token in tokens(&self.text) {
+            if at >= before {
+                break;
+            }
+            at += token.len();
+        }
+        // A token that begins earlier and reaches over the line's begin is a string, or a comment of several lines.
+        at == before && self.text[before..].trim_start().starts_with("//")
+    }
+
     /// A finding at a line, counted from 1.
     pub(crate) fn finding(&self, line: usize, message: impl Into<String>) -> Finding {
         Finding {
@@ -79,6 +93,35 @@ pub(crate) fn files(root: &Path, endings: &[&str]) -> Result<Vec<PathBuf>> {
     }
     found.sort();
     Ok(found)
+}
+
+/// The text in pieces: comments, strings and characters whole, everything else by the character.
+fn tokens(text: &str) -> impl Iterator<Item = &str> {
+    let chars: Vec<char> = text.chars().collect();
+    let (mut at, mut begin) = (0, 0);
+    std::iter::from_fn(move || {
+        let end = token_end(&chars, at).max(at + 1).min(chars.len());
+        let bytes: usize = chars.get(at..end)?.iter().map(|c| c.len_utf8()).sum();
+        let token = &text[begin..begin + bytes];
+        (at, begin) = (end, begin + bytes);
+        (bytes > 0).then_some(token)
+    })
+}
+
+/// Where the item that begins here ends: at a `;` or `,` outside of brackets, or with the braces that it opens.
+pub(crate) fn item_end(code: &str) -> usize {
+    let mut depth = 0_usize;
+    for (at, c) in code.char_indices() {
+        match c {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 && matches!(c, ';' | ',' | '}') {
+            return at;
+        }
+    }
+    code.len()
 }
 
 /// Replaces what is inside comments, strings and characters by spaces.

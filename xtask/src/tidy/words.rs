@@ -3,7 +3,6 @@
 
 use super::source::{Finding, Source};
 
-/// Nowhere.
 const BANNED: &[(&str, &str)] = &[
     ("use crate::*", "name what is imported"),
     ("dbg!", "remove it"),

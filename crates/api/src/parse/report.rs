@@ -162,7 +162,6 @@ impl Report {
         result
     }
 
-    /// A text.
     pub(super) fn text(&mut self, node: &Node) -> Option<String> {
         self.asked(|| Question::Text);
         match &node.value {

@@ -14,7 +14,6 @@ pub(super) const DEPTH_MAX: usize = 64;
 /// Most values in one document, after aliases are expanded.
 pub(super) const NODES_MAX: usize = 200_000;
 
-/// Longest document.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 
 /// A value and where it starts.

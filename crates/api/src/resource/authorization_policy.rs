@@ -74,7 +74,6 @@ pub struct Operation {
 pub struct Condition {
     /// The attribute, such as `request.headers[x-id]`.
     pub key: String,
-    /// Its values.
     pub values: OneOf,
 }
 

@@ -17,7 +17,6 @@ pub struct DestinationRule {
     pub workload_selector: Option<Labels>,
     /// Policy of the host.
     pub traffic_policy: Option<TrafficPolicy>,
-    /// Named versions.
     pub subsets: Vec<Subset>,
 }
 
@@ -50,7 +49,6 @@ pub struct TrafficPolicy {
 pub struct PolicySettings {
     /// Choice of the endpoint.
     pub load_balancer: Option<LoadBalancer>,
-    /// Limits.
     pub connection_pool: Option<ConnectionPool>,
     /// Passive health checks.
     pub outlier_detection: Option<OutlierDetection>,
@@ -65,9 +63,7 @@ pub enum LoadBalancer {
     Default,
     /// The less loaded of two; also `LEAST_CONN`.
     LeastRequest,
-    /// In turn.
     RoundRobin,
-    /// At random.
     Random,
 }
 
@@ -108,9 +104,7 @@ pub enum H2Upgrade {
     /// The mesh default, which is no.
     #[default]
     Default,
-    /// No.
     DoNotUpgrade,
-    /// Yes.
     Upgrade,
 }
 
@@ -151,7 +145,6 @@ pub struct OutlierDetection {
 pub struct ClientTls {
     /// Where it is written.
     pub at: Position,
-    /// How.
     pub mode: ClientTlsMode,
     /// Chain file, for `Mutual`.
     pub client_certificate: Option<String>,
@@ -176,7 +169,6 @@ pub enum ClientTlsMode {
     Simple,
     /// TLS with a client certificate from files.
     Mutual,
-    /// Mesh mTLS.
     IstioMutual,
 }
 

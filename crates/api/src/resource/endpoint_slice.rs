@@ -9,7 +9,6 @@ pub struct EndpointSlice {
     pub service: String,
     /// TCP ports, which all endpoints of the slice have.
     pub ports: Vec<SlicePort>,
-    /// Endpoints.
     pub endpoints: Vec<SliceEndpoint>,
 }
 
@@ -25,7 +24,6 @@ pub struct SlicePort {
 /// One endpoint of a slice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SliceEndpoint {
-    /// Address.
     pub address: IpAddr,
     /// Whether it takes new requests.
     pub ready: bool,

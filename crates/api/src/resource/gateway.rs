@@ -18,11 +18,8 @@ pub struct Gateway {
 pub struct Server {
     /// Where it is written.
     pub at: Position,
-    /// Name.
     pub name: Option<String>,
-    /// Port number.
     pub port: u16,
-    /// Port name.
     pub port_name: String,
     /// What the port speaks.
     pub protocol: Protocol,
@@ -54,17 +51,13 @@ pub struct ServerTls {
     pub mode: ServerTlsMode,
     /// Secret with certificate and key.
     pub credential_name: Option<String>,
-    /// Chain file.
     pub server_certificate: Option<String>,
-    /// Key file.
     pub private_key: Option<String>,
     /// CA file for client certificates.
     pub ca_certificates: Option<String>,
     /// Names, one of which a client's certificate must have.
     pub subject_alt_names: Vec<String>,
-    /// Lowest version.
     pub min_version: Option<TlsVersion>,
-    /// Highest version.
     pub max_version: Option<TlsVersion>,
 }
 
@@ -77,7 +70,6 @@ pub enum ServerTlsMode {
     Simple,
     /// Terminated, client certificate required.
     Mutual,
-    /// Mesh mTLS.
     IstioMutual,
 }
 

@@ -19,7 +19,6 @@ pub struct GatewayClass {
 pub struct KubernetesGateway {
     /// Name of its class.
     pub class: String,
-    /// Its listeners.
     pub listeners: Vec<Listener>,
 }
 
@@ -28,11 +27,9 @@ pub struct KubernetesGateway {
 pub struct Listener {
     /// Where it is written.
     pub at: Position,
-    /// Name.
     pub name: String,
     /// Host, any where absent.
     pub hostname: Option<String>,
-    /// Port.
     pub port: u16,
     /// `HTTP`, `HTTPS`, `TLS`, `TCP` or `UDP`.
     pub protocol: String,
@@ -61,7 +58,6 @@ pub struct Route {
     pub parents: Vec<Reference>,
     /// Hosts, any where empty.
     pub hostnames: Vec<String>,
-    /// Rules.
     pub rules: Vec<RouteRule>,
 }
 
@@ -85,9 +81,7 @@ pub struct RouteMatch {
     pub path: Option<StringMatch>,
     /// Method, of HTTP or gRPC.
     pub method: Option<String>,
-    /// Headers.
     pub headers: Vec<(String, StringMatch)>,
-    /// Query parameters.
     pub query: Vec<(String, StringMatch)>,
 }
 
@@ -96,15 +90,12 @@ pub struct RouteMatch {
 pub struct Reference {
     /// API group; empty for the core.
     pub group: String,
-    /// Kind.
     pub kind: String,
     /// Namespace; that of the referring object where absent.
     pub namespace: Option<String>,
-    /// Name.
     pub name: String,
     /// Listener of a Gateway.
     pub section: Option<String>,
-    /// Port.
     pub port: Option<u16>,
 }
 

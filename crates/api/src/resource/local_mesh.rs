@@ -12,9 +12,7 @@ use crate::meta::{Labels, Position};
 pub struct LocalMesh {
     /// Directories or files with Istio and Kubernetes objects, relative to the mesh file.
     pub config: Vec<String>,
-    /// Applications.
     pub workloads: Vec<MeshWorkload>,
-    /// Gateways.
     pub gateways: Vec<MeshGateway>,
     /// Percentage of the requests that are traced; all of them where not said.
     pub trace_sampling: u32,
@@ -31,13 +29,11 @@ pub struct MeshWorkload {
     pub namespace: String,
     /// Service account; `default` where not said.
     pub service_account: String,
-    /// Labels.
     pub labels: Labels,
     /// Ports that the process listens on.
     pub ports: Vec<MeshPort>,
     /// Program and arguments; `$(NAME)` is replaced from the environment.
     pub command: Vec<String>,
-    /// Extra environment.
     pub env: IndexMap<String, String>,
     /// Working directory, relative to the mesh file; that of the mesh file where not said.
     pub working_dir: Option<String>,
@@ -71,7 +67,6 @@ pub struct Readiness {
     pub timeout: Duration,
 }
 
-/// One probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Probe {
     /// 200 to 399 is ready.

@@ -53,7 +53,6 @@ pub enum DataPlane {
 pub struct LocalPort {
     /// Where it is written.
     pub at: Position,
-    /// Name.
     pub name: String,
     /// Port that the workload declares (0: any); Services name it in `targetPort`.
     pub declared_port: u16,

@@ -33,7 +33,6 @@ pub struct MeshConfig {
 /// How access-log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogEncoding {
-    /// Text.
     Text,
     /// One JSON object a line.
     Json,

@@ -104,7 +104,6 @@ macro_rules! each {
 // === impl Resource ===
 
 impl Resource {
-    /// Its kind.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Service(_) => Kind::Service,
@@ -138,7 +137,6 @@ impl Resource {
         }
     }
 
-    /// Its metadata.
     pub fn meta(&self) -> &Meta {
         each!(self, object => &object.meta)
     }

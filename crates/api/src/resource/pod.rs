@@ -48,6 +48,5 @@ pub struct PodProxy {
 pub struct ContainerPort {
     /// Name; may be empty.
     pub name: String,
-    /// Number.
     pub port: u16,
 }

@@ -11,7 +11,6 @@ pub struct RequestAuthentication {
     pub rules: Vec<JwtRule>,
 }
 
-/// One issuer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JwtRule {
     /// `iss` of its tokens.
@@ -20,7 +19,6 @@ pub struct JwtRule {
     pub audiences: Vec<String>,
     /// Where its keys are; by OpenID discovery where neither this nor `jwks` is given.
     pub jwks_uri: Option<String>,
-    /// Its keys.
     pub jwks: Option<String>,
     /// Headers with tokens, each with the prefix before the token.
     pub from_headers: Vec<(String, String)>,

@@ -11,9 +11,7 @@ use crate::protocol::Protocol;
 pub struct Service {
     /// Labels of the workloads; empty selects none.
     pub selector: Labels,
-    /// Ports.
     pub ports: Vec<ServicePort>,
-    /// Its addresses.
     pub cluster_ip: ClusterIp,
     /// Target of an `ExternalName` service.
     pub external_name: Option<String>,
@@ -28,7 +26,6 @@ pub enum ClusterIp {
     Unassigned,
     /// `None`: headless.
     Headless,
-    /// Assigned addresses.
     Assigned(Vec<IpAddr>),
 }
 
@@ -52,7 +49,6 @@ pub struct ServicePort {
 pub enum TargetPort {
     /// Not said: the same number as the service port.
     Same,
-    /// A number.
     Number(u16),
     /// The name of a workload port.
     Name(String),

@@ -13,7 +13,6 @@ pub struct ServiceEntry {
     pub hosts: Vec<String>,
     /// Virtual addresses or CIDR prefixes.
     pub addresses: Vec<String>,
-    /// Ports.
     pub ports: Vec<EntryPort>,
     /// Inside or outside the mesh.
     pub location: Location,
@@ -36,7 +35,6 @@ pub struct EntryPort {
     pub at: Position,
     /// Number that clients use.
     pub number: u16,
-    /// Name.
     pub name: String,
     /// What it speaks.
     pub protocol: Protocol,
@@ -49,7 +47,6 @@ pub struct EntryPort {
 pub enum Location {
     /// Outside: no mesh mTLS.
     External,
-    /// Inside.
     Internal,
 }
 
@@ -77,12 +74,10 @@ pub struct WorkloadEntry {
     pub ports: BTreeMap<String, u16>,
     /// Labels; an object's metadata labels are included.
     pub labels: Labels,
-    /// Network.
     pub network: String,
     /// Region, zone, sub-zone.
     pub locality: Locality,
     /// Weight in relation to the others; 1 where not said.
     pub weight: u32,
-    /// Service account.
     pub service_account: Option<String>,
 }

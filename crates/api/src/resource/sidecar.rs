@@ -35,11 +35,9 @@ pub struct EgressListener {
 /// Port of an outbound listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SidecarPort {
-    /// Number.
     pub number: u16,
     /// What it speaks.
     pub protocol: Protocol,
-    /// Name.
     pub name: String,
 }
 
@@ -49,7 +47,6 @@ pub enum CaptureMode {
     /// The environment decides.
     #[default]
     Default,
-    /// Interception rules.
     Iptables,
     /// The application connects to the port by itself.
     None,
@@ -69,7 +66,6 @@ pub struct EgressHost {
 pub enum OutboundPolicy {
     /// Refused with 502.
     RegistryOnly,
-    /// Let through.
     AllowAny,
 }
 

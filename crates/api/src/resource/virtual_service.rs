@@ -103,7 +103,6 @@ pub enum HttpAction {
 pub struct HttpDestination {
     /// Where it is written.
     pub at: Position,
-    /// The service.
     pub destination: Destination,
     /// Share of the traffic in relation to the sum; a single destination without weight gets all.
     pub weight: u32,
@@ -122,15 +121,12 @@ pub struct HttpMatch {
     pub uri: Option<StringMatch>,
     /// `http` or `https`.
     pub scheme: Option<StringMatch>,
-    /// Method.
     pub method: Option<StringMatch>,
-    /// Authority.
     pub authority: Option<StringMatch>,
     /// Headers, names in lower case.
     pub headers: Vec<(String, ValueMatch)>,
     /// Headers that must not match, names in lower case.
     pub without_headers: Vec<(String, ValueMatch)>,
-    /// Query parameters.
     pub query_params: Vec<(String, ValueMatch)>,
     /// Port that the client addressed.
     pub port: Option<u16>,
@@ -151,11 +147,8 @@ pub struct Redirect {
     pub uri: Option<String>,
     /// Replaces only the matched prefix.
     pub prefix_rewrite: Option<String>,
-    /// New authority.
     pub authority: Option<String>,
-    /// New port.
     pub port: Option<RedirectPort>,
-    /// New scheme.
     pub scheme: Option<String>,
     /// 301, 302, 303, 307 or 308; 301 where not said.
     pub code: u16,
@@ -164,7 +157,6 @@ pub struct Redirect {
 /// Port of a redirect's location.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RedirectPort {
-    /// This one.
     Number(u16),
     /// 80 or 443, by the scheme.
     ProtocolDefault,
@@ -186,7 +178,6 @@ pub struct DirectResponse {
 pub struct Rewrite {
     /// New path (exact match) or prefix (prefix match).
     pub uri: Option<String>,
-    /// New authority.
     pub authority: Option<String>,
     /// RE2 pattern over the path and its replacement with `\1` groups.
     pub uri_regex: Option<(String, String)>,
@@ -223,7 +214,6 @@ pub struct TlsRoute {
     pub at: Position,
     /// Any of these; never empty.
     pub matches: Vec<TlsMatch>,
-    /// Weighted destinations.
     pub route: Vec<L4Destination>,
 }
 
@@ -234,7 +224,6 @@ pub struct TcpRoute {
     pub at: Position,
     /// Any of these; empty matches everything.
     pub matches: Vec<L4Match>,
-    /// Weighted destinations.
     pub route: Vec<L4Destination>,
 }
 
@@ -243,7 +232,6 @@ pub struct TcpRoute {
 pub struct TlsMatch {
     /// SNI names or `*.` wildcards; never empty.
     pub sni_hosts: Vec<String>,
-    /// The rest.
     pub l4: L4Match,
 }
 
@@ -267,7 +255,6 @@ pub struct L4Match {
 pub struct L4Destination {
     /// Where it is written.
     pub at: Position,
-    /// The service.
     pub destination: Destination,
     /// Share of the connections in relation to the sum.
     pub weight: u32,

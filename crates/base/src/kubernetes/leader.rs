@@ -61,7 +61,6 @@ enum Tried {
     Overtaken,
 }
 
-/// One candidate.
 struct Candidate {
     api: Api<Lease>,
     name: String,

@@ -16,7 +16,6 @@ use weft_base::kubernetes::is_status;
 /// Name of the ConfigMap (Istio's).
 pub const NAME: &str = "istio-ca-root-cert";
 
-/// Its key.
 pub const KEY: &str = "root-cert.pem";
 
 /// Label by which an uninstall finds what was made here.
@@ -34,7 +33,6 @@ enum News {
     Found(String, Option<String>),
     /// The ConfigMap of a namespace is gone, or the namespace is.
     Gone(String),
-    /// Something else.
     Nothing,
 }
 

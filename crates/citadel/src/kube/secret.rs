@@ -31,29 +31,17 @@ pub enum SecretError {
     Api {
         /// What was tried.
         verb: &'static str,
-        /// Namespace.
         namespace: String,
-        /// Name.
         name: &'static str,
         /// What the client says.
         error: Box<kube::Error>,
     },
     /// A key is missing.
     #[error("secret {name} has no key {key}")]
-    Missing {
-        /// Name.
-        name: &'static str,
-        /// Which key.
-        key: &'static str,
-    },
+    Missing { name: &'static str, key: &'static str },
     /// What it holds is not usable.
     #[error("secret {name}: {error}")]
-    Unusable {
-        /// Name.
-        name: &'static str,
-        /// Why.
-        error: SignError,
-    },
+    Unusable { name: &'static str, error: SignError },
     /// A root cannot be made.
     #[error(transparent)]
     Make(#[from] SignError),

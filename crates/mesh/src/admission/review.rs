@@ -11,7 +11,6 @@ const WARNING_BYTES_MAX: usize = 256;
 /// Most warnings of one answer.
 const WARNINGS_MAX: usize = 16;
 
-/// One question.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Review {

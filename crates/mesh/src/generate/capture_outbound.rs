@@ -35,7 +35,6 @@ pub(super) fn listeners(view: &ProxyView) -> Vec<pb::Listener> {
     binds.iter().map(|(place, bind)| listener(view, *place, bind)).collect()
 }
 
-/// Their routes.
 pub(super) fn routes(view: &ProxyView) -> Vec<route::RouteConfiguration> {
     if !is_captured(view) {
         return Vec::new();

@@ -30,20 +30,17 @@ pub(super) struct Bind {
 /// Connections that go to some clusters.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
-    /// Which.
     pub(super) matches: Match,
     /// Where to, with weights.
     pub(super) clusters: Vec<(String, u32)>,
     /// Their port does not say what it speaks, so that their clusters offer HTTP to mesh peers.
     pub(super) auto: bool,
-    /// The object.
     pub(super) origin: Origin,
 }
 
 /// Conditions of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Match {
-    /// All.
     Everything,
     /// These destinations, as ranges.
     Ranges(Vec<String>),

@@ -51,7 +51,6 @@ fn listener(view: &ProxyView, port: &InboundPort) -> pb::Listener {
 /// Where connections of one kind go, and what callers must present.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
-    /// Cluster.
     pub(super) cluster: String,
     /// Number in the name of the virtual host.
     pub(super) number: u16,

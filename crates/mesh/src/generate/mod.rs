@@ -51,13 +51,9 @@ use crate::view::ProxyView;
 /// Everything one proxy is served, by type.
 #[derive(Clone, Debug, Default)]
 pub struct Generated {
-    /// Clusters.
     pub clusters: Resources,
-    /// Endpoints.
     pub endpoints: Resources,
-    /// Listeners.
     pub listeners: Resources,
-    /// Route configurations.
     pub routes: Resources,
     /// Secrets that gateways refer to.
     pub secrets: Resources,

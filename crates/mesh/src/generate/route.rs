@@ -28,7 +28,6 @@ const RETRIABLE_HEADERS: &str = "retriable-headers";
 /// What a host's routes are made for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scope<'a> {
-    /// The proxy.
     pub(super) view: &'a ProxyView,
     /// Which gateway's rules apply.
     pub(super) gateway: &'a GatewayRef,

@@ -37,7 +37,6 @@ pub struct Shared {
     pub snapshot: Arc<MeshSnapshot>,
     /// Clusters of services.
     pub clusters: Arc<Layer>,
-    /// Their endpoints.
     pub endpoints: Arc<Layer>,
     /// Listeners of services: of gRPC clients, and of workloads whose traffic is redirected.
     pub listeners: Arc<Layer>,

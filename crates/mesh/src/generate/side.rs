@@ -7,6 +7,5 @@ pub(super) enum Side {
     Inbound,
     /// From the workload.
     Outbound,
-    /// From outside.
     Gateway,
 }

@@ -75,7 +75,6 @@ const REFUSED: &[(&str, &str)] = &[
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{annotation}: {reason}")]
 pub struct BadAnnotation {
-    /// The annotation.
     pub annotation: String,
     /// What is wrong with its value.
     pub reason: String,

@@ -25,7 +25,6 @@ pub(super) struct Capture {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("injector settings, {field}: {reason}")]
 pub struct BadDefault {
-    /// The setting.
     pub field: &'static str,
     /// What is wrong.
     pub reason: String,

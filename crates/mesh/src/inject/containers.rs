@@ -88,7 +88,6 @@ pub(super) fn init(proxy: &Proxy, capture: &Capture) -> Container {
     }
 }
 
-/// The proxy.
 pub(super) fn proxy(proxy: &Proxy) -> Container {
     let mut mounts = vec![
         mount("istiod-ca-cert", "/var/run/secrets/istio"),

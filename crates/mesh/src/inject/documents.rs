@@ -38,7 +38,6 @@ pub enum DocumentError {
         line: usize,
         /// Kind and name.
         object: String,
-        /// Why.
         refusal: Refusal,
     },
     /// It cannot be written.
@@ -54,7 +53,6 @@ pub enum DocumentError {
 /// Injected text, and what the user should know.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Injected {
-    /// The documents.
     pub text: String,
     /// Sentences that start with the object.
     pub notes: Vec<String>,

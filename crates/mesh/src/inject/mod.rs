@@ -72,7 +72,6 @@ pub enum Refusal {
     /// A container would be mistaken for the proxy.
     #[error("container {container} runs as {kind} {uid}, which is the proxy's: its traffic would bypass the mesh; use another {kind}, or sidecar.istio.io/interceptionMode: NONE", uid = names::PROXY_UID)]
     ProxyUser {
-        /// The container.
         container: String,
         /// Whether it is the user or the group.
         kind: &'static str,
@@ -82,7 +81,6 @@ pub enum Refusal {
     Taken {
         /// Container or volume.
         kind: &'static str,
-        /// Its name.
         name: String,
     },
     /// The installation is wrong, not the pod.

@@ -32,9 +32,7 @@ pub const INIT_CONTAINER: &str = "weft-init";
 
 /// User and group of the proxy; what it sends is not captured.
 pub const PROXY_UID: i64 = 1337;
-/// Outbound capture.
 pub const OUTBOUND_PORT: u16 = 15001;
-/// Inbound capture.
 pub const INBOUND_PORT: u16 = 15006;
 /// Readiness of the proxy.
 pub const READINESS_PORT: u16 = 15021;

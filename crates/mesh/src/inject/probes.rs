@@ -42,9 +42,7 @@ const DROPPED: [&str; 9] = [
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("container {container}, {probe}: {reason}")]
 pub struct BadProbe {
-    /// The container.
     pub container: String,
-    /// The probe.
     pub probe: &'static str,
     /// What is wrong, with the field.
     pub reason: String,

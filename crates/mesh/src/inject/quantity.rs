@@ -8,7 +8,6 @@ const DIGITS_MAX: usize = 18;
 /// A quantity, as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Quantity {
-    /// The text.
     pub(super) text: String,
     /// Its value in billionths: the finest that Kubernetes keeps.
     nano: i128,

@@ -66,11 +66,9 @@ pub struct Settings {
 pub struct Resources {
     /// CPU asked for.
     pub cpu: String,
-    /// Most CPU.
     pub cpu_limit: String,
     /// Memory asked for.
     pub memory: String,
-    /// Most memory.
     pub memory_limit: String,
 }
 

@@ -51,7 +51,6 @@ impl Layer {
         })
     }
 
-    /// The resources.
     pub fn set(&self) -> &ResourceSet {
         &self.set
     }
@@ -87,7 +86,6 @@ impl Resources {
         self.shared.set.iter().chain(&self.own.set)
     }
 
-    /// How many.
     pub fn len(&self) -> usize {
         self.shared.set.len() + self.own.set.len()
     }

@@ -36,7 +36,6 @@ pub enum TokenPlace {
     Header(String, String),
     /// A query parameter.
     Param(String),
-    /// A cookie.
     Cookie(String),
 }
 

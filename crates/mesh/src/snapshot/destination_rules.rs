@@ -37,7 +37,6 @@ pub(super) struct Dropped {
 /// Rules of one namespace by host.
 type ByHost = BTreeMap<Arc<str>, Vec<Arc<MeshDestinationRule>>>;
 
-/// All rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DestinationRules {
     root: Arc<str>,
@@ -213,7 +212,6 @@ impl DestinationRules {
             .find_map(|(_, rules)| first(rules).and_then(|index| rules.get(index)))
     }
 
-    /// All rules.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<MeshDestinationRule>> {
         self.by_namespace.values().flat_map(BTreeMap::values).flatten()
     }

@@ -25,7 +25,6 @@ pub enum EndpointAddress {
 /// Whether an endpoint takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Health {
-    /// It does.
     Ready,
     /// It still answers, but is about to end: what goes there already may stay, nothing new comes.
     Draining,
@@ -46,7 +45,6 @@ pub struct MeshEndpoint {
     pub health: Health,
     /// The pod or local workload behind it, if there is one.
     pub workload: Option<WorkloadKey>,
-    /// Labels.
     pub labels: Arc<Labels>,
     /// Namespace of the workload.
     pub namespace: Arc<str>,
@@ -54,7 +52,6 @@ pub struct MeshEndpoint {
     pub workload_name: Arc<str>,
     /// Canonical service name; empty if unknown.
     pub canonical_name: Arc<str>,
-    /// Canonical revision.
     pub canonical_revision: Arc<str>,
     /// Service account; `None` outside the mesh.
     pub service_account: Option<Arc<str>>,

@@ -52,7 +52,6 @@ pub use self::workloads::{Interception, Workload, WorkloadKey, WorkloadPort, Wor
 pub use weft_api::protocol::Protocol;
 pub use weft_api::service_entry::{Location, Resolution};
 
-/// Mesh-wide names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshSettings {
     /// Trust domain of all identities.
@@ -91,7 +90,6 @@ pub enum Change {
     Nothing,
     /// Only `endpoints` and `ended`: every other index is the same `Arc` as before.
     Endpoints,
-    /// Configuration.
     Config,
 }
 
@@ -102,7 +100,6 @@ pub struct MeshSnapshot {
     pub generation: u64,
     /// What differs from the generation before.
     pub change: Change,
-    /// Mesh-wide names.
     pub settings: Arc<MeshSettings>,
     /// The objects that all this was built from.
     pub inputs: Inputs,
@@ -124,11 +121,8 @@ pub struct MeshSnapshot {
     pub destination_rules: Arc<DestinationRules>,
     /// What policies close that are not enforced yet.
     pub authorization: Arc<Authorization>,
-    /// mTLS modes.
     pub peer_authentications: Arc<PeerAuthentications>,
-    /// Gateways.
     pub gateways: Arc<Gateways>,
-    /// Gateway credentials.
     pub secrets: Arc<Secrets>,
     /// Scopes of sidecars.
     pub sidecars: Arc<Sidecars>,

@@ -81,7 +81,6 @@ impl PeerAuthentications {
         self.by_namespace.get(namespace).into_iter().flatten()
     }
 
-    /// All objects.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Object<PeerAuthentication>>> {
         self.by_namespace.values().flatten()
     }

@@ -31,22 +31,18 @@ pub struct Origin {
 /// Which kind of object announced a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServiceKind {
-    /// Kubernetes Service.
     Kubernetes,
-    /// Istio ServiceEntry.
     Entry,
 }
 
 /// A service: Kubernetes Service, or one host of a ServiceEntry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshService {
-    /// Identity.
     pub key: ServiceKey,
     /// Name of the object (a Service's short name).
     pub name: Arc<str>,
     /// Kind of the object.
     pub kind: ServiceKind,
-    /// The object.
     pub origin: Origin,
     /// Ports, in the order of the object.
     pub ports: Vec<ServicePort>,

@@ -15,13 +15,11 @@ use super::share;
 /// Where routing rules bind.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GatewayRef {
-    /// Every sidecar.
     Mesh,
     /// The workloads that a Gateway object selects.
     Named {
         /// Namespace of the Gateway.
         namespace: Arc<str>,
-        /// Its name.
         name: Arc<str>,
     },
 }
@@ -33,7 +31,6 @@ pub struct MeshVirtualService {
     pub object: Arc<Object<VirtualService>>,
     /// Hosts in full, lower case.
     pub hosts: Vec<Arc<str>>,
-    /// Gateways.
     pub gateways: Vec<GatewayRef>,
     domain: Arc<str>,
 }
@@ -41,7 +38,7 @@ pub struct MeshVirtualService {
 /// All routing rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VirtualServices {
-    /// Winners first.
+    /// Those that win come first.
     all: Vec<Arc<MeshVirtualService>>,
     /// Indexes into `all`, winners first.
     by_gateway: BTreeMap<GatewayRef, BTreeMap<Arc<str>, Vec<usize>>>,

@@ -20,7 +20,6 @@ const UNSPECIFIED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// Namespace and pod name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkloadKey {
-    /// Namespace.
     pub namespace: Arc<str>,
     /// Pod name, as in the proxy's node id.
     pub name: Arc<str>,
@@ -57,7 +56,6 @@ pub struct Workload {
     pub key: WorkloadKey,
     /// The Pod or LocalWorkload.
     pub origin: Origin,
-    /// Labels.
     pub labels: Labels,
     /// Sidecar or gateway; the former for a pod without a proxy too.
     pub role: Role,
@@ -65,7 +63,6 @@ pub struct Workload {
     pub proxied: bool,
     /// Name shared by all replicas.
     pub workload_name: Arc<str>,
-    /// Service account.
     pub service_account: Arc<str>,
     /// Which proxy stands in front.
     pub data_plane: DataPlane,
@@ -83,12 +80,10 @@ pub struct Workload {
     pub locality: Locality,
 }
 
-/// All workloads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Workloads {
     /// Pods and local workloads.
     pub local: BTreeMap<WorkloadKey, Arc<Workload>>,
-    /// WorkloadEntry objects.
     pub entries: BTreeMap<WorkloadKey, Arc<Object<WorkloadEntry>>>,
     /// Pods and local workloads by namespace, label and value, so that a selector need not look at all of them.
     by_label: BTreeMap<(Arc<str>, String, String), Vec<WorkloadKey>>,

@@ -8,7 +8,6 @@ use weft_base::kubernetes::OWNED;
 
 use super::pods::trouble;
 
-/// One Deployment.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Component {

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-/// All definitions.
 pub(super) fn objects() -> Vec<Value> {
     weft_api::crd::definitions()
 }

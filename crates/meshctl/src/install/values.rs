@@ -57,7 +57,6 @@ pub(crate) struct Values {
     pub(crate) given: Value,
 }
 
-/// One Deployment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Component {

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProcessId {
-    /// Process id.
     pub pid: i32,
     /// When it started, in clock ticks since boot (field 22 of `/proc/PID/stat`); 0 where the system does not say.
     pub start_time: u64,
@@ -25,7 +24,6 @@ impl ProcessId {
         }
     }
 
-    /// This process.
     pub fn current() -> Self {
         Self::of(std::process::id())
     }

@@ -74,7 +74,6 @@ pub struct Addresses {
     pub otlp_grpc: String,
     /// OTLP over HTTP.
     pub otlp_http: String,
-    /// Zipkin's API.
     pub zipkin: String,
 }
 
@@ -106,7 +105,6 @@ pub enum Kind {
 pub enum ProcessState {
     /// Not started yet.
     Pending,
-    /// It runs.
     Running,
     /// It ended and will be started again, or stays down under `--no-restart`.
     Exited,
@@ -131,7 +129,6 @@ pub struct ProcessRecord {
     pub command: Vec<String>,
     /// Variables that are added to meshctl's own.
     pub environment: BTreeMap<String, String>,
-    /// Working directory.
     pub directory: PathBuf,
     /// File that its output goes to.
     pub log: PathBuf,
@@ -143,13 +140,10 @@ pub struct ProcessRecord {
 pub struct WorkloadRecord {
     /// Name of the replica, for example `callme-v1-0`.
     pub name: String,
-    /// Namespace.
     pub namespace: String,
     /// Name in the mesh file, for example `callme-v1`.
     pub workload: String,
-    /// Service account.
     pub service_account: String,
-    /// Labels.
     pub labels: BTreeMap<String, String>,
     /// `sidecar` or `gateway`.
     pub role: String,

@@ -167,7 +167,6 @@ impl StateDir {
         self.root.join("registry")
     }
 
-    /// Join tokens.
     pub fn tokens(&self) -> PathBuf {
         self.root.join("tokens")
     }

@@ -50,7 +50,7 @@ pub(crate) fn statuses(page: &Value) -> Result<Vec<EndpointStatus<'_>>, Failure>
     Ok(statuses)
 }
 
-/// Istio's columns.
+/// The columns are those of Istio's tool.
 pub(crate) fn table(statuses: &[EndpointStatus<'_>]) -> String {
     let mut table = Table::new(&["ENDPOINT", "STATUS", "OUTLIER CHECK", "CLUSTER"]);
     for status in statuses {

@@ -6,7 +6,7 @@ use crate::output::Table;
 use crate::proxy_config::dump::{joined, list, text};
 use crate::proxy_config::route;
 
-/// Istio's columns.
+/// The columns are those of Istio's tool.
 pub(crate) fn table(listeners: &[&Value]) -> String {
     let mut table = Table::new(&["ADDRESSES", "PORT", "MATCH", "DESTINATION"]);
     for listener in listeners {

@@ -8,7 +8,7 @@ use crate::proxy_config::dump::{list, origin, text};
 /// How many domains of a virtual host are shown.
 const DOMAINS: usize = 2;
 
-/// Istio's columns.
+/// The columns are those of Istio's tool.
 pub(crate) fn table(configs: &[&Value]) -> String {
     let mut table = Table::new(&["NAME", "VHOST NAME", "DOMAINS", "MATCH", "VIRTUAL SERVICE"]);
     for config in configs {

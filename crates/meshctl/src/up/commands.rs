@@ -21,11 +21,9 @@ const DRAIN: &str = "5s";
 /// Turns a plan into processes.
 #[derive(Clone, Copy, Debug)]
 pub struct Commands<'a> {
-    /// What runs.
     pub plan: &'a Plan,
     /// Where its state lies.
     pub state: &'a StateDir,
-    /// The programs.
     pub binaries: &'a Binaries,
     /// `RUST_LOG` text for the mesh's own processes.
     pub log_level: &'a str,
@@ -62,7 +60,6 @@ impl Commands<'_> {
         self.state.tokens().join(format!("{namespace}.{service_account}"))
     }
 
-    /// The collector.
     pub fn telemetry(&self) -> ProcessSpec {
         let addresses = &self.plan.addresses;
         let args = [
@@ -75,7 +72,6 @@ impl Commands<'_> {
         self.own("telemetry", Kind::Telemetry, &self.binaries.telemetry, "serve", args)
     }
 
-    /// Discovery.
     pub fn pilot(&self) -> ProcessSpec {
         let addresses = &self.plan.addresses;
         let configs = self

@@ -35,13 +35,10 @@ pub struct Plan {
 pub struct Member {
     /// Name of the replica, for example `callme-v1-0`; the pod name of a cluster.
     pub name: String,
-    /// Namespace.
     pub namespace: String,
     /// Name in the mesh file.
     pub workload: String,
-    /// Service account.
     pub service_account: String,
-    /// Labels.
     pub labels: BTreeMap<String, String>,
     /// What its proxy is.
     pub data_plane: DataPlane,
@@ -60,7 +57,6 @@ pub struct Member {
 pub enum Role {
     /// A program and its sidecar.
     Workload(Workload),
-    /// A gateway.
     Gateway {
         /// Gateway server ports and the ports of this machine that they are bound at.
         ports: Vec<GatewayPort>,
@@ -91,7 +87,6 @@ pub struct Workload {
 /// A port of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkloadPort {
-    /// Name.
     pub name: String,
     /// As the mesh file has it; 0 means any.
     pub declared: u16,

@@ -32,21 +32,16 @@ pub enum PortError {
     /// Another process listens on it.
     #[error("port {port} on 127.0.0.1 is in use{by}")]
     InUse {
-        /// The port.
         port: u16,
         /// By whom, with a leading space, if the system tells.
         by: String,
     },
     /// The mesh itself already uses it.
     #[error("port {port} is given twice in this mesh")]
-    Twice {
-        /// The port.
-        port: u16,
-    },
+    Twice { port: u16 },
     /// The system does not let this user listen there.
     #[error("port {port} on 127.0.0.1 cannot be listened on: {reason}")]
     Refused {
-        /// The port.
         port: u16,
         /// What the system said.
         reason: String,

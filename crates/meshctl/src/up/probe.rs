@@ -9,7 +9,6 @@ use crate::fetch;
 use crate::up::commands::local;
 use crate::up::plan::Member;
 
-/// One question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// What is asked.
@@ -28,7 +27,6 @@ pub enum Question {
         /// Path, with its slash.
         path: String,
     },
-    /// Something listens.
     Tcp {
         /// `host:port`.
         address: String,

@@ -14,10 +14,8 @@ pub struct ProcessSpec {
     pub kind: Kind,
     /// The program, found.
     pub program: PathBuf,
-    /// Its arguments.
     pub args: Vec<String>,
     /// Variables added to meshctl's own.
     pub env: BTreeMap<String, String>,
-    /// Working directory.
     pub directory: PathBuf,
 }

@@ -41,7 +41,6 @@ const OUTPUT_TAIL: Duration = Duration::from_millis(500);
 /// What happens to a process.
 #[derive(Debug)]
 pub enum Event {
-    /// It runs.
     Started {
         /// Name of the process.
         name: String,

@@ -56,7 +56,6 @@ impl Webhooks {
         }
     }
 
-    /// The routes.
     pub fn router(self) -> Router {
         Router::new()
             .route("/inject", post(inject_plainly))

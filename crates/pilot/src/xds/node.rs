@@ -23,7 +23,6 @@ pub(super) enum NodeError {
     /// Its certificate is somebody else's.
     #[error("node {id} claims {claimed}, its certificate is for {certificate}")]
     Identity {
-        /// Node id.
         id: Arc<str>,
         /// What it says.
         claimed: String,

@@ -75,7 +75,6 @@ pub struct Connected {
     pub address: Option<SocketAddr>,
 }
 
-/// One stream.
 #[derive(Debug)]
 struct Session {
     server: DiscoveryServer,

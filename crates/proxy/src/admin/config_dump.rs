@@ -40,9 +40,7 @@ const REDACTED: &str = "[redacted]";
 pub struct DumpSource {
     /// The bootstrap as it was read, encoded.
     pub bootstrap: Arc<[u8]>,
-    /// Discovered resources.
     pub store: Arc<Mutex<ConfigStore>>,
-    /// Secrets.
     pub secrets: SecretStore,
     /// When the process started.
     pub started: SystemTime,

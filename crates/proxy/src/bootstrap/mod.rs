@@ -34,7 +34,6 @@ pub enum BootstrapError {
     /// The file cannot be read.
     #[error("cannot read {path}: {reason}")]
     Read {
-        /// Which file.
         path: PathBuf,
         /// What the system said.
         reason: String,
@@ -42,7 +41,6 @@ pub enum BootstrapError {
     /// It is not YAML or JSON.
     #[error("{path}: {reason}")]
     Syntax {
-        /// Which file.
         path: PathBuf,
         /// What the parser said, with its place.
         reason: String,
@@ -50,9 +48,7 @@ pub enum BootstrapError {
     /// It does not have the shape of a bootstrap.
     #[error("{file}: {path}: {reason}")]
     Shape {
-        /// Which file.
         file: PathBuf,
-        /// Field path.
         path: String,
         /// What is wrong.
         reason: String,
@@ -62,16 +58,10 @@ pub enum BootstrapError {
         "{file}: unsupported configuration (use --tolerate-unsupported to try it without):\n{}",
         list(fields)
     )]
-    Unsupported {
-        /// Which file.
-        file: PathBuf,
-        /// The fields.
-        fields: Vec<Unsupported>,
-    },
+    Unsupported { file: PathBuf, fields: Vec<Unsupported> },
     /// A resource is wrong in itself.
     #[error("{file}: {error}")]
     Convert {
-        /// Which file.
         file: PathBuf,
         /// What and where.
         error: ConvertError,

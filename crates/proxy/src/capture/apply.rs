@@ -30,13 +30,11 @@ pub enum Backend {
 /// Why nothing, or not everything, is captured.
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
-    /// Flags.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The list of DNS servers cannot be read.
     #[error("--redirect-dns: cannot read /etc/resolv.conf: {0}")]
     ResolvConf(std::io::Error),
-    /// No program.
     #[error(
         "neither nft nor iptables-restore is usable here ({0}); the image of the init container must hold one of them, \
          and the kernel must have nf_tables or ip_tables"
@@ -45,15 +43,12 @@ pub enum CaptureError {
     /// It cannot be started.
     #[error("cannot run {program}: {error}")]
     Start {
-        /// Program.
         program: &'static str,
-        /// Why.
         error: std::io::Error,
     },
     /// It does not take the rules.
     #[error("{program} refused the rules: {message}{}", hint(message))]
     Refused {
-        /// Program.
         program: &'static str,
         /// What it said.
         message: String,

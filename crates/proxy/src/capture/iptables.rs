@@ -30,7 +30,6 @@ struct Table {
 // === impl Family ===
 
 impl Family {
-    /// Both.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
     /// The program that takes rules.

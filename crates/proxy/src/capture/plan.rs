@@ -24,13 +24,10 @@ pub struct Plan {
     pub outbound_port: u16,
     /// Where inbound connections go.
     pub inbound_port: u16,
-    /// Never captured.
     pub tunnel_port: u16,
     /// Whose traffic is the proxy's own.
     pub owners: Vec<Owner>,
-    /// Inbound ports.
     pub inbound: Ports,
-    /// Outbound ranges.
     pub ranges: Ranges,
     /// Outbound ranges that are left alone.
     pub excluded_ranges: Vec<IpNet>,
@@ -51,9 +48,7 @@ pub struct Plan {
 /// An owner of sockets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// User id.
     User(u32),
-    /// Group id.
     Group(u32),
 }
 
@@ -62,16 +57,13 @@ pub enum Owner {
 pub enum Ports {
     /// All but these.
     AllBut(BTreeSet<u16>),
-    /// These.
     Only(BTreeSet<u16>),
 }
 
 /// Outbound ranges that are captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ranges {
-    /// All.
     All,
-    /// These.
     Only(Vec<IpNet>),
 }
 
@@ -94,9 +86,7 @@ pub enum PlanError {
     /// An element of a list is not what the list holds.
     #[error("{flag}: {value:?} is not {wanted}")]
     Element {
-        /// Flag.
         flag: &'static str,
-        /// The element.
         value: String,
         /// What it should be.
         wanted: &'static str,

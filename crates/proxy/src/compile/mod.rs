@@ -38,9 +38,7 @@ pub struct Resources {
 /// A resource that could not be compiled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
-    /// Its name.
     pub name: Arc<str>,
-    /// Why.
     pub reason: String,
 }
 

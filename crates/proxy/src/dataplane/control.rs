@@ -13,9 +13,7 @@ use crate::upstream::cluster::Cluster;
 /// What discovery brings that is counted, as Envoy counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discovered {
-    /// Clusters (CDS).
     Clusters,
-    /// Listeners (LDS).
     Listeners,
 }
 

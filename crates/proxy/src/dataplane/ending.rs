@@ -15,7 +15,6 @@ use crate::runtime::Runtime;
 /// Who connects to a proxy, and so has to hear of its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clients {
-    /// Anybody.
     #[default]
     Any,
     /// Callers of the workload beside it, if it has any.

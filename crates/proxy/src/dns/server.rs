@@ -29,7 +29,6 @@ const QUERY_BYTES_MAX: usize = 4096;
 /// What a `resolv.conf` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolver {
-    /// Servers.
     pub servers: Vec<SocketAddr>,
     /// Search domains, lower case.
     pub search: Vec<String>,

@@ -9,7 +9,6 @@ use std::sync::Arc;
 pub struct Entry {
     /// Host name in full; `*.` starts a wildcard.
     pub name: String,
-    /// Addresses.
     pub addresses: Vec<IpAddr>,
     /// Short name and namespace of a Kubernetes service, which has further names.
     pub short: Option<(String, String)>,
@@ -28,7 +27,6 @@ pub struct NameTable {
 pub(super) struct Found {
     /// The name without a search domain, where one was asked with.
     pub(super) without_search: Option<String>,
-    /// Its addresses.
     pub(super) addresses: Arc<[IpAddr]>,
 }
 

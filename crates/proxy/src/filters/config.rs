@@ -120,15 +120,12 @@ table! {
     Buffer(buffer),
     /// Bodies that are compressed.
     Compressor(compressor),
-    /// Cross-origin requests.
     Cors(cors),
     /// Requests forged on other sites.
     Csrf(csrf),
     /// Bodies that are decompressed.
     Decompressor(decompressor),
-    /// Injected faults.
     Fault(fault),
-    /// gRPC messages.
     GrpcStats(grpc_stats),
     /// gRPC for browsers.
     GrpcWeb(grpc_web),
@@ -144,7 +141,6 @@ table! {
     PeerMetadata(peer_metadata),
     /// Filter state from formats.
     SetFilterState(set_filter_state),
-    /// Dynamic metadata.
     SetMetadata(set_metadata),
 }
 

@@ -35,11 +35,8 @@ pub struct Making<'a> {
 /// A request that passes a filter.
 #[derive(Debug)]
 pub struct RequestPass<'a> {
-    /// Its head.
     pub head: &'a mut RequestHead,
-    /// Its facts.
     pub info: &'a mut StreamInfo,
-    /// Its body.
     pub body: &'a mut ClientBody,
     /// How long the body may take.
     pub patience: Patience,
@@ -47,16 +44,13 @@ pub struct RequestPass<'a> {
     pub progress: &'a Rc<Progress>,
     /// Istio's metrics and peers of this thread.
     pub istio: &'a Shard,
-    /// Random numbers.
     pub random: &'a Random,
 }
 
 /// An answer that passes a filter.
 #[derive(Debug)]
 pub struct AnswerPass<'a> {
-    /// Its status.
     pub status: &'a mut StatusCode,
-    /// Its headers.
     pub headers: &'a mut HeaderMap,
     /// Whether a body follows.
     pub has_body: bool,
@@ -71,9 +65,7 @@ pub struct AnswerPass<'a> {
 /// A request that is over.
 #[derive(Debug)]
 pub struct End<'a> {
-    /// Its facts.
     pub info: &'a mut StreamInfo,
-    /// What passed.
     pub progress: &'a Progress,
     /// Istio's metrics of this thread.
     pub istio: &'a Shard,
@@ -93,22 +85,16 @@ pub struct Next<S> {
 pub enum Answer {
     /// As the proxy's own errors are told: a gRPC client gets `grpc` and the text as its status.
     Told {
-        /// Status.
         status: StatusCode,
         /// gRPC status; where there is none, the one that stands for the status.
         grpc: Option<u32>,
-        /// Body.
         text: String,
-        /// Further headers.
         headers: HeaderMap,
     },
     /// As it stands.
     Plain {
-        /// Status.
         status: StatusCode,
-        /// Headers.
         headers: HeaderMap,
-        /// Body.
         body: Bytes,
     },
 }

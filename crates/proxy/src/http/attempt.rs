@@ -30,11 +30,9 @@ use crate::upstream::outlier;
 /// An answer whose head has come.
 #[derive(Debug)]
 pub struct Answer {
-    /// The head.
     pub response: Response<Incoming>,
     /// The connection that it came on.
     pub lent: Lent,
-    /// Who answered.
     pub endpoint: Arc<Endpoint>,
 }
 

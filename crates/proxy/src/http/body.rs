@@ -17,14 +17,12 @@ use crate::filters::stages::Stages;
 pub enum ResponseBody {
     /// The proxy's own.
     Local {
-        /// Its bytes.
         bytes: Option<Bytes>,
         /// Their number is told ahead: filters have not changed them.
         sized: bool,
         /// Ends the request's record on drop.
         context: Option<Box<RequestContext>>,
     },
-    /// An upstream's.
     Upstream(Box<UpstreamBody>),
 }
 

@@ -19,9 +19,7 @@ use crate::worker::Worker;
 /// A connection that serves requests.
 #[derive(Debug)]
 pub struct HttpConnection {
-    /// Its facts.
     pub info: Rc<ConnectionInfo>,
-    /// Its thread.
     pub worker: Rc<Worker>,
     /// Whether it speaks HTTP/2.
     pub http2: bool,

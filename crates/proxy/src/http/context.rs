@@ -22,11 +22,9 @@ use crate::worker::Worker;
 /// Records a request when it is dropped.
 #[derive(Debug)]
 pub struct RequestContext {
-    /// The facts.
     pub info: StreamInfo,
     /// The connection manager.
     pub manager: Arc<ConnectionManager>,
-    /// The thread.
     pub worker: Rc<Worker>,
     /// The request body.
     pub progress: Rc<Progress>,

@@ -13,11 +13,8 @@ use crate::stream_info::request::RequestHead;
 /// The configuration that an exchange with upstream goes by.
 #[derive(Clone, Debug)]
 pub struct Exchange {
-    /// Connection manager.
     pub manager: Arc<ConnectionManager>,
-    /// Routes.
     pub routes: Arc<CompiledRoutes>,
-    /// Virtual host.
     pub host_index: usize,
     /// Route within it.
     pub route_index: usize,

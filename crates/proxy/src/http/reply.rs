@@ -19,7 +19,6 @@ pub enum ReplyBody {
     Upgrade {
         /// The client's side.
         client: OnUpgrade,
-        /// The upstream's.
         upstream: OnUpgrade,
         /// Ends with the tunnel.
         context: Box<RequestContext>,
@@ -28,7 +27,6 @@ pub enum ReplyBody {
     Tunnel {
         /// The client's side.
         client: OnUpgrade,
-        /// The destination.
         upstream: Box<Stream>,
         /// Ends with the tunnel.
         context: Box<RequestContext>,

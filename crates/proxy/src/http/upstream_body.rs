@@ -41,11 +41,8 @@ pub struct UpstreamBody {
 /// Returns an HTTP/1.1 connection to its pool.
 #[derive(Debug)]
 pub struct GiveBack {
-    /// The connection.
     pub connection: Http1,
-    /// Its pool.
     pub pool: Rc<Pool>,
-    /// Its cluster.
     pub cluster: Arc<Cluster>,
 }
 

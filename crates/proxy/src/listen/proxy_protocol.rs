@@ -19,7 +19,6 @@ const BODY_BYTES_MAX: usize = 4096;
 /// Addresses of the connection as the balancer in front saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Addresses {
-    /// The client.
     pub source: SocketAddr,
     /// Where it connected to.
     pub destination: SocketAddr,

@@ -18,17 +18,14 @@ pub enum Command {
     Listen {
         /// Key of the socket.
         key: SocketKey,
-        /// The socket.
         socket: std::net::TcpListener,
     },
-    /// Stop accepting.
     Unlisten(SocketKey),
 }
 
 /// A socket's address and, where the port is free to choose, whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketKey {
-    /// Listener.
     pub listener: Arc<str>,
     /// Address as configured.
     pub address: SocketAddr,
@@ -45,9 +42,7 @@ pub struct Sockets {
 #[derive(Debug, thiserror::Error)]
 #[error("listener {}: cannot bind {}: {error}{}", key.listener, key.address, hint(error))]
 pub struct BindError {
-    /// Whose socket.
     pub key: SocketKey,
-    /// Why.
     pub error: io::Error,
 }
 

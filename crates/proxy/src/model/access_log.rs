@@ -18,17 +18,11 @@ pub struct AccessLog {
 #[derive(Clone, Debug)]
 pub enum LogSink {
     /// A file (`/dev/stdout` and `/dev/stderr` included), one line per request.
-    File {
-        /// Its path.
-        path: PathBuf,
-        /// The line.
-        format: LogFormat,
-    },
+    File { path: PathBuf, format: LogFormat },
     /// Standard output or error.
     Stream {
         /// To standard error instead of output.
         stderr: bool,
-        /// The line.
         format: LogFormat,
     },
     /// Envoy's access-log service.
@@ -62,15 +56,12 @@ pub enum LogFormat {
 pub enum JsonValue {
     /// An object; keys in order.
     Object(Vec<(Arc<str>, Self)>),
-    /// A list.
     List(Vec<Self>),
     /// A string with operators; a single operator of a number stays a number.
     Text(Format),
-    /// A number.
     Number(f64),
     /// A truth value.
     Bool(bool),
-    /// Null.
     Null,
 }
 
@@ -90,7 +81,6 @@ pub enum FormatPart {
     Literal(Arc<str>),
     /// `%OPERATOR%`, with the bound `:Z` on its length.
     Operator {
-        /// Which.
         operator: Operator,
         /// Longest value in bytes.
         length_max: Option<usize>,
@@ -193,14 +183,12 @@ pub enum Operator {
     RouteOrigin,
     /// `%DYNAMIC_METADATA(NAMESPACE:KEY*)%`.
     DynamicMetadata {
-        /// Its namespace.
         namespace: Arc<str>,
         /// Keys down to the value; none is all of the namespace.
         path: Vec<Arc<str>>,
     },
     /// `%FILTER_STATE(KEY:PLAIN|TYPED)%`.
     FilterState {
-        /// Its key.
         key: Arc<str>,
         /// As JSON instead of text.
         typed: bool,
@@ -246,7 +234,6 @@ pub enum LogFilter {
     ResponseFlags(Vec<Arc<str>>),
     /// One of these gRPC statuses.
     GrpcStatus {
-        /// Codes.
         codes: Vec<i32>,
         /// All but these.
         exclude: bool,
@@ -260,21 +247,17 @@ pub enum LogFilter {
 /// A comparison with a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Comparison {
-    /// How.
     pub op: ComparisonOp,
-    /// With what.
     pub value: u32,
 }
 
 /// How two numbers are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ComparisonOp {
-    /// Equal.
     Eq,
     /// Greater or equal.
     Ge,
     /// Less or equal.
     Le,
-    /// Not equal.
     Ne,
 }

@@ -12,9 +12,7 @@ use super::secret::Secret;
 pub struct Bootstrap {
     /// Who the proxy is.
     pub node: Node,
-    /// Static listeners.
     pub listeners: Vec<Listener>,
-    /// Static clusters.
     pub clusters: Vec<Cluster>,
     /// Static secrets by name.
     pub secrets: Vec<(Arc<str>, Secret)>,
@@ -29,13 +27,9 @@ pub struct Bootstrap {
 /// Who the proxy is, as it tells its control plane.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Node {
-    /// Unique id.
     pub id: Arc<str>,
-    /// Service cluster.
     pub cluster: Arc<str>,
-    /// Locality.
     pub locality: super::cluster::Locality,
-    /// Metadata.
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
@@ -51,8 +45,6 @@ pub struct Ads {
 /// Resource types that come over ADS.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DynamicResources {
-    /// Listeners.
     pub listeners: bool,
-    /// Clusters.
     pub clusters: bool,
 }

@@ -12,7 +12,6 @@ use super::tls::UpstreamTls;
 /// A group of equivalent endpoints (Envoy `config.cluster.v3.Cluster`).
 #[derive(Clone, Debug)]
 pub struct Cluster {
-    /// Unique name.
     pub name: Arc<str>,
     /// Name in statistics, where it differs.
     pub alt_stat_name: Option<Arc<str>>,
@@ -34,7 +33,6 @@ pub struct Cluster {
     pub requests_per_connection_max: u32,
     /// How connections are secured.
     pub transport: Transport,
-    /// TCP keep-alive.
     pub keepalive: Option<TcpKeepalive>,
     /// Source addresses of connections: the first of the endpoint's family is taken. Empty leaves it to the system.
     pub bind_addresses: Vec<std::net::IpAddr>,
@@ -53,7 +51,6 @@ pub struct Cluster {
 /// How endpoints are found.
 #[derive(Clone, Debug)]
 pub enum Discovery {
-    /// Given.
     Static(LoadAssignment),
     /// Over EDS (ADS) under this name.
     Eds(Arc<str>),
@@ -89,12 +86,10 @@ impl Discovery {
     }
 }
 
-/// DNS behaviour.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnsOptions {
     /// How often a name is resolved again. Envoy's default is 5 s.
     pub refresh: Duration,
-    /// Address families.
     pub family: DnsFamily,
 }
 
@@ -110,7 +105,6 @@ pub enum DnsFamily {
     V6Only,
     /// IPv4, else IPv6.
     V4Preferred,
-    /// Both.
     All,
 }
 
@@ -119,7 +113,6 @@ pub enum DnsFamily {
 pub struct DnsEndpoint {
     /// Host name (or address).
     pub host: Arc<str>,
-    /// Port.
     pub port: u16,
     /// What each of its addresses gets.
     pub template: Endpoint,
@@ -136,7 +129,6 @@ pub struct DnsEndpoint {
 pub struct LoadAssignment {
     /// Name of the cluster or EDS resource.
     pub name: Arc<str>,
-    /// Groups.
     pub localities: Vec<LocalityEndpoints>,
     /// Overprovisioning factor in percent. Envoy's default is 140.
     pub overprovisioning_percent: u32,
@@ -145,28 +137,22 @@ pub struct LoadAssignment {
 /// Endpoints of one locality and priority.
 #[derive(Clone, Debug, Default)]
 pub struct LocalityEndpoints {
-    /// Where.
     pub locality: Locality,
     /// 0 is used first.
     pub priority: u32,
     /// Weight against others of the priority.
     pub weight: Option<u32>,
-    /// Members.
     pub endpoints: Vec<Endpoint>,
 }
 
 /// Region, zone and sub-zone.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Locality {
-    /// Region.
     pub region: Arc<str>,
-    /// Zone.
     pub zone: Arc<str>,
-    /// Sub-zone.
     pub sub_zone: Arc<str>,
 }
 
-/// One endpoint.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// Where it listens.
@@ -186,7 +172,6 @@ pub struct Endpoint {
 /// Where an endpoint listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EndpointAddress {
-    /// TCP.
     Socket(SocketAddr),
     /// A Unix socket.
     Pipe(PathBuf),
@@ -200,13 +185,11 @@ pub enum Health {
     Healthy,
     /// Used only where too few are healthy.
     Degraded,
-    /// Not used.
     Unhealthy,
     /// Gets no new traffic.
     Draining,
 }
 
-/// Load balancing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Balancer {
     /// In turn, by weight.
@@ -257,7 +240,6 @@ pub enum UpstreamProtocol {
     Http1(Http1Options),
     /// HTTP/2, with prior knowledge where there is no TLS.
     Http2(Http2Options),
-    /// By ALPN.
     Auto {
         /// Options of HTTP/1.
         http1: Http1Options,

@@ -13,7 +13,6 @@ use super::route::{HeaderAdd, RouteConfig};
 pub struct HttpConnectionManager {
     /// Prefix of its statistics.
     pub stat_prefix: Arc<str>,
-    /// Which codec.
     pub codec: Codec,
     /// Where routes come from.
     pub routes: RouteSource,
@@ -21,7 +20,6 @@ pub struct HttpConnectionManager {
     pub filters: Vec<ListedFilter>,
     /// Names of filters that nobody knows and that are marked optional: they are left out.
     pub left_out: Vec<Arc<str>>,
-    /// Access logs.
     pub access_logs: Vec<AccessLog>,
     /// Spans of requests.
     pub tracing: Option<Tracing>,
@@ -89,7 +87,6 @@ pub struct HttpConnectionManager {
 /// (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/local_reply>).
 #[derive(Clone, Debug)]
 pub struct LocalReply {
-    /// Which answers.
     pub filter: LogFilter,
     /// What is added, in this order.
     pub headers: Vec<HeaderAdd>,
@@ -138,7 +135,6 @@ pub struct Tracing {
 /// A tag added to every span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CustomTag {
-    /// Tag name.
     pub name: Arc<str>,
     /// Where the value comes from.
     pub value: TagValue,
@@ -147,18 +143,15 @@ pub struct CustomTag {
 /// Where a tag's value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TagValue {
-    /// Fixed.
     Literal(Arc<str>),
     /// A request header, with a default.
     RequestHeader {
-        /// Header name.
         name: ::http::HeaderName,
         /// Value where it is missing; empty leaves the tag out.
         default: Arc<str>,
     },
     /// An environment variable of the proxy, read at start.
     Environment {
-        /// Variable name.
         name: Arc<str>,
         /// Value where it is missing.
         default: Arc<str>,
@@ -172,7 +165,6 @@ pub enum ServerHeader {
     Overwrite(Arc<str>),
     /// Set it where upstream sent none.
     AppendIfAbsent(Arc<str>),
-    /// Leave upstream's.
     PassThrough,
 }
 
@@ -196,7 +188,6 @@ pub struct ForwardClientCert {
 /// What happens to `x-forwarded-client-cert`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum XfccMode {
-    /// Remove it.
     #[default]
     Sanitize,
     /// Keep it when the connection is mutual TLS.
@@ -212,7 +203,6 @@ pub enum XfccMode {
 /// What an escaped slash (`%2F`, `%5C`) in a path does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EscapedSlashes {
-    /// Stays.
     #[default]
     Keep,
     /// Is answered with 400.
@@ -226,12 +216,10 @@ pub enum EscapedSlashes {
 /// Cutting the port off the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StripPort {
-    /// Never.
     #[default]
     No,
     /// Where it is the listener's.
     Matching,
-    /// Always.
     Any,
 }
 
@@ -255,7 +243,6 @@ pub struct Http1Options {
     pub default_host_http10: Option<Arc<str>>,
     /// Keep header names as the peer wrote them.
     pub preserve_case: bool,
-    /// Pass trailers.
     pub enable_trailers: bool,
 }
 

@@ -16,7 +16,6 @@ use super::tls::DownstreamTls;
 /// One listening socket and its filter chains (Envoy `config.listener.v3.Listener`).
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Unique name.
     pub name: Arc<str>,
     /// Its addresses: the first is `address`, then the additional ones. They are bound where `bind_to_port` says so, and are
     /// what original destinations are compared with.
@@ -61,7 +60,6 @@ pub enum Direction {
     Unspecified,
     /// Towards the workload beside the proxy.
     Inbound,
-    /// From it.
     Outbound,
 }
 
@@ -85,7 +83,6 @@ pub struct FilterChain {
 /// Criteria of a chain; an empty list matches all (Envoy `FilterChainMatch`).
 #[derive(Clone, Debug, Default)]
 pub struct ChainMatch {
-    /// Destination port.
     pub destination_port: Option<u16>,
     /// Destination address ranges.
     pub destination_ranges: Vec<IpNet>,
@@ -99,7 +96,6 @@ pub struct ChainMatch {
     pub direct_source_ranges: Vec<IpNet>,
     /// Source address ranges.
     pub source_ranges: Vec<IpNet>,
-    /// Source ports.
     pub source_ports: Vec<u16>,
     /// Restricts to connections from the same or another host.
     pub source_type: SourceType,
@@ -108,30 +104,24 @@ pub struct ChainMatch {
 /// What the TLS inspector found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TransportProtocol {
-    /// No TLS.
     RawBuffer,
-    /// TLS.
     Tls,
 }
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SourceType {
-    /// Anywhere.
     #[default]
     Any,
     /// The same address, or loopback.
     SameIpOrLoopback,
-    /// Another host.
     External,
 }
 
 /// What a chain does with its connections.
 #[derive(Clone, Debug)]
 pub enum ChainAction {
-    /// Serve HTTP.
     Http(Box<HttpConnectionManager>),
-    /// Forward bytes.
     Tcp(Box<TcpProxy>),
 }
 
@@ -155,7 +145,6 @@ pub struct TcpProxy {
 /// A cluster and its share of the traffic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WeightedTarget {
-    /// Cluster name.
     pub cluster: Arc<str>,
     /// Weight; shares are weight over the sum.
     pub weight: u32,

@@ -7,28 +7,24 @@ use regex::Regex;
 /// A match on one string (Envoy `type.matcher.v3.StringMatcher`).
 #[derive(Clone, Debug)]
 pub enum StringMatcher {
-    /// Equal.
     Exact {
         /// The text to compare with; lower case when `ignore_case`.
         value: Arc<str>,
         /// Compare ASCII letters without case.
         ignore_case: bool,
     },
-    /// Starts with.
     Prefix {
         /// The text to compare with; lower case when `ignore_case`.
         value: Arc<str>,
         /// Compare ASCII letters without case.
         ignore_case: bool,
     },
-    /// Ends with.
     Suffix {
         /// The text to compare with; lower case when `ignore_case`.
         value: Arc<str>,
         /// Compare ASCII letters without case.
         ignore_case: bool,
     },
-    /// Contains.
     Contains {
         /// The text to compare with; lower case when `ignore_case`.
         value: Arc<str>,

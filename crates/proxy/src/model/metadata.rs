@@ -20,9 +20,7 @@ pub struct Origin {
 pub struct ServiceRef {
     /// Fully qualified host name.
     pub host: Arc<str>,
-    /// Short name.
     pub name: Arc<str>,
-    /// Namespace.
     pub namespace: Arc<str>,
 }
 
@@ -32,13 +30,10 @@ pub struct ServiceRef {
 pub struct WorkloadRef {
     /// Workload name, for example the Deployment's.
     pub name: Arc<str>,
-    /// Namespace.
     pub namespace: Arc<str>,
     /// Canonical service name.
     pub canonical_name: Arc<str>,
-    /// Canonical revision.
     pub canonical_revision: Arc<str>,
-    /// Cluster id.
     pub cluster: Arc<str>,
     /// Label `app`; empty where unknown.
     pub app: Arc<str>,

@@ -15,9 +15,7 @@ use super::metadata::Origin;
 /// A route configuration (Envoy `config.route.v3.RouteConfiguration`).
 #[derive(Clone, Debug)]
 pub struct RouteConfig {
-    /// Unique name.
     pub name: Arc<str>,
-    /// Virtual hosts.
     pub virtual_hosts: Vec<VirtualHost>,
     /// Header changes of every request and response.
     pub headers: HeaderMutations,
@@ -44,7 +42,6 @@ pub struct VirtualHost {
     pub routes: Vec<Route>,
     /// Redirect plain requests to https.
     pub require_tls: RequireTls,
-    /// Header changes.
     pub headers: HeaderMutations,
     /// Retries of routes that say nothing themselves.
     pub retry: Option<Arc<RetryPolicy>>,
@@ -61,25 +58,20 @@ pub struct VirtualHost {
 /// `require_tls` of a virtual host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RequireTls {
-    /// Not required.
     #[default]
     None,
     /// Required of clients outside.
     ExternalOnly,
-    /// Required.
     All,
 }
 
-/// One route.
 #[derive(Clone, Debug)]
 pub struct Route {
     /// Name, for logs.
     pub name: Arc<str>,
-    /// Which requests.
     pub matches: RouteMatch,
     /// What is done.
     pub action: RouteAction,
-    /// Header changes.
     pub headers: HeaderMutations,
     /// What filters are told of its requests.
     pub filters: Vec<Override>,
@@ -90,11 +82,9 @@ pub struct Route {
 /// Criteria of a route; all must hold.
 #[derive(Clone, Debug)]
 pub struct RouteMatch {
-    /// The path.
     pub path: PathMatch,
     /// Request headers, methods included (`:method`).
     pub headers: Vec<HeaderMatcher>,
-    /// Query parameters.
     pub query: Vec<QueryMatcher>,
     /// Only gRPC requests.
     pub grpc: bool,
@@ -105,16 +95,12 @@ pub struct RouteMatch {
 /// How a path (without query) is matched.
 #[derive(Clone, Debug)]
 pub enum PathMatch {
-    /// Equal.
     Exact {
-        /// The path.
         path: Arc<str>,
         /// Compare with case.
         case_sensitive: bool,
     },
-    /// Starts with.
     Prefix {
-        /// The prefix.
         path: Arc<str>,
         /// Compare with case.
         case_sensitive: bool,
@@ -146,7 +132,6 @@ pub enum RouteAction {
 /// Forwarding of a request.
 #[derive(Clone, Debug)]
 pub struct Forward {
-    /// Where to.
     pub target: Target,
     /// Answer where the cluster does not exist.
     pub cluster_not_found_status: ::http::StatusCode,
@@ -164,7 +149,6 @@ pub struct Forward {
     pub grpc_timeout_max: Option<Duration>,
     /// Ends the stream after so long, whatever flows.
     pub stream_duration_max: Option<Duration>,
-    /// Retries.
     pub retry: Option<Arc<RetryPolicy>>,
     /// Upgrades that this route turns on or off.
     pub upgrades: Vec<super::http::Upgrade>,
@@ -173,7 +157,6 @@ pub struct Forward {
 /// The cluster of a request.
 #[derive(Clone, Debug)]
 pub enum Target {
-    /// One.
     Cluster(Arc<str>),
     /// The one that a request header names.
     Header(::http::HeaderName),
@@ -223,23 +206,17 @@ pub enum HostRewrite {
     PathRegex {
         /// What to replace.
         pattern: Regex,
-        /// By what.
         substitution: Arc<str>,
     },
 }
 
-/// A redirect.
 #[derive(Clone, Debug)]
 pub struct Redirect {
-    /// New scheme.
     pub scheme: Option<Arc<str>>,
     /// Scheme becomes https.
     pub https: bool,
-    /// New host.
     pub host: Option<Arc<str>>,
-    /// New port.
     pub port: Option<u16>,
-    /// New path.
     pub path: Option<PathRewrite>,
     /// 301, 302, 303, 307 or 308.
     pub status: ::http::StatusCode,
@@ -250,7 +227,6 @@ pub struct Redirect {
 /// An answer without an upstream.
 #[derive(Clone, Debug)]
 pub struct DirectResponse {
-    /// Status.
     pub status: ::http::StatusCode,
     /// Body; empty where unset.
     pub body: Bytes,
@@ -272,7 +248,6 @@ pub struct HeaderMutations {
 /// A header to add or set. `host` and `:authority`, `:path`, `:method` may be changed in requests as Envoy allows.
 #[derive(Clone, Debug)]
 pub struct HeaderAdd {
-    /// Which.
     pub name: super::matcher::HeaderKey,
     /// Value, with format operators (`%DOWNSTREAM_REMOTE_ADDRESS%`).
     pub value: Format,

@@ -31,7 +31,6 @@ pub enum CertificateSource {
 /// A named secret and the server that has it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SdsRef {
-    /// Resource name.
     pub name: Arc<str>,
     /// Who serves it.
     pub source: SdsSource,
@@ -58,7 +57,6 @@ pub enum Secret {
         /// PEM private key.
         key: DataSource,
     },
-    /// Trust roots.
     Validation {
         /// PEM bundle of roots.
         roots: DataSource,

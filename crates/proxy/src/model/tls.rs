@@ -23,9 +23,7 @@ pub struct TlsCommon {
     pub validation: Option<Validation>,
     /// ALPN protocols, most wanted first.
     pub alpn: Vec<Arc<str>>,
-    /// Lowest version.
     pub min_version: TlsVersion,
-    /// Highest version.
     pub max_version: TlsVersion,
 }
 
@@ -54,18 +52,16 @@ pub enum RootSource {
 pub struct SanMatcher {
     /// Which kind of name.
     pub kind: SanKind,
-    /// Its text.
     pub matcher: StringMatcher,
 }
 
 /// Kinds of subject alternative names (RFC 5280, section 4.2.1.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SanKind {
-    /// dNSName.
     Dns,
     /// uniformResourceIdentifier, as SPIFFE uses.
     Uri,
-    /// iPAddress, printed.
+    /// An iPAddress as it is printed.
     Ip,
     /// rfc822Name.
     Email,

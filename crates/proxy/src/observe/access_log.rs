@@ -60,7 +60,6 @@ pub enum LogError {
     /// Its file cannot be opened.
     #[error("cannot open {path} for the access log: {reason}")]
     File {
-        /// Which file.
         path: PathBuf,
         /// What the system said.
         reason: String,

@@ -45,9 +45,7 @@ pub struct Exporter {
 /// What the entries of a log are; a stream carries one kind, as Envoy's do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LogKind {
-    /// Requests.
     Http,
-    /// Connections.
     Tcp,
 }
 

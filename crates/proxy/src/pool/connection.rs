@@ -31,7 +31,6 @@ pub enum Connection {
     Http2 {
         /// The connection's sender.
         sender: http2::SendRequest<RequestBody>,
-        /// Our address.
         local: Option<SocketAddr>,
         /// Certificates of both sides.
         identity: Option<Rc<Identity>>,
@@ -43,7 +42,6 @@ pub enum Connection {
 /// A request that got no answer.
 #[derive(Debug)]
 pub struct SendError {
-    /// Why.
     pub error: hyper::Error,
     /// The request itself, where nothing of it was sent.
     pub request: Option<Request<RequestBody>>,
@@ -56,7 +54,6 @@ pub struct StreamGuard(pub(super) Rc<Cell<u32>>);
 // === impl Connection ===
 
 impl Connection {
-    /// Our address.
     pub fn local(&self) -> Option<SocketAddr> {
         match self {
             Self::Http1(connection) => connection.local,

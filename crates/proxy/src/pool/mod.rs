@@ -72,7 +72,6 @@ struct Shared {
 /// What was lent, and whether it was used before.
 #[derive(Debug)]
 pub struct Lent {
-    /// The connection.
     pub connection: Connection,
     /// A connection that served others may have been closed by its peer meanwhile.
     pub reused: bool,

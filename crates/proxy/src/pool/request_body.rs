@@ -14,13 +14,11 @@ use crate::filters::client_body::ClientBody;
 /// A request body on its way upstream.
 #[derive(Debug)]
 pub enum RequestBody {
-    /// None.
     Empty,
     /// The client's, straight through.
     Direct {
         /// The client's body, as filters leave it.
         body: ClientBody,
-        /// Counts it.
         progress: Rc<Progress>,
     },
     /// The client's, kept for other attempts.

@@ -14,15 +14,9 @@ use crate::stream_info::request::RequestHead;
 #[derive(Clone, Copy, Debug)]
 pub enum Outcome<'a> {
     /// With response headers.
-    Answer {
-        /// Status.
-        status: StatusCode,
-        /// Headers.
-        headers: &'a HeaderMap,
-    },
+    Answer { status: StatusCode, headers: &'a HeaderMap },
     /// Without. `request_sent` tells whether upstream may have seen any of the request.
     Failure {
-        /// What failed.
         kind: ErrorKind,
         /// Whether upstream may have seen any of the request.
         request_sent: bool,

@@ -24,11 +24,9 @@ pub struct RouteTable {
 /// The route of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Found<'a> {
-    /// Its configuration.
     pub config: &'a RouteConfig,
     /// Its virtual host.
     pub host: &'a VirtualHost,
-    /// The route.
     pub route: &'a Route,
     /// Position of the virtual host.
     pub host_index: usize,
@@ -62,7 +60,6 @@ impl RouteTable {
         Self { config, hosts, paths }
     }
 
-    /// The configuration.
     pub fn config(&self) -> &Arc<RouteConfig> {
         &self.config
     }

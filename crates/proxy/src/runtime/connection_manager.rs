@@ -19,11 +19,9 @@ use crate::stream_info::StreamInfo;
 /// A connection manager of a filter chain.
 #[derive(Debug)]
 pub struct ConnectionManager {
-    /// Its configuration.
     pub model: HttpConnectionManager,
     /// Routes; `None` until discovery delivered them.
     pub routes: Option<Arc<CompiledRoutes>>,
-    /// Access logs.
     pub logs: Vec<CompiledLog>,
     /// Traces requests, where it is configured.
     pub tracer: Option<Tracer>,
@@ -42,9 +40,7 @@ pub struct ConnectionManager {
 /// Headers whose values outlive the messages they came with.
 #[derive(Clone, Debug, Default)]
 pub struct KeptHeaders {
-    /// Of requests.
     pub request: Vec<HeaderName>,
-    /// Of responses.
     pub response: Vec<HeaderName>,
     /// Of response trailers.
     pub response_trailers: Vec<HeaderName>,

@@ -45,7 +45,6 @@ pub struct RuntimeHandle {
 /// A listener with its chains ready to take connections.
 #[derive(Debug)]
 pub struct ListenerRuntime {
-    /// Configuration.
     pub model: Arc<Listener>,
     /// Which chain takes which connection.
     pub index: ChainIndex,
@@ -71,16 +70,13 @@ pub struct ChainRuntime {
 /// What a chain does with a connection.
 #[derive(Clone, Debug)]
 pub enum ActionRuntime {
-    /// Serves HTTP.
     Http(Arc<ConnectionManager>),
-    /// Forwards bytes.
     Tcp(Arc<TcpProxy>),
 }
 
 /// Finds a chain again in a later generation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainRef {
-    /// Listener.
     pub listener: Arc<str>,
     /// Name of the chain.
     pub name: Arc<str>,

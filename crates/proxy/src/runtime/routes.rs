@@ -17,7 +17,6 @@ pub const REPLAY_BYTES_MAX: usize = 1 << 20;
 /// A route table with its clusters looked up.
 #[derive(Debug)]
 pub struct CompiledRoutes {
-    /// The table.
     pub table: RouteTable,
     /// Bytes of a request body kept for retries.
     pub replay_bytes_max: usize,
@@ -39,7 +38,6 @@ enum Targets {
 /// The cluster of one request.
 #[derive(Clone, Debug)]
 pub struct Chosen {
-    /// It.
     pub cluster: Arc<Cluster>,
     host_index: usize,
     route_index: usize,

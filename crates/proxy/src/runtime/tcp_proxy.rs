@@ -9,9 +9,7 @@ use crate::upstream::cluster::Cluster;
 /// A TCP proxy of a filter chain.
 #[derive(Debug)]
 pub struct TcpProxy {
-    /// Its configuration.
     pub model: model::TcpProxy,
-    /// Access logs.
     pub logs: Vec<CompiledLog>,
     /// Sums of weights with their clusters; `None` where one does not exist.
     targets: Vec<(u64, Option<Arc<Cluster>>)>,

@@ -39,7 +39,6 @@ pub enum SecretError {
     /// Its file cannot be read.
     #[error("cannot read {path}: {reason}")]
     File {
-        /// Which file.
         path: PathBuf,
         /// What the system said.
         reason: String,
@@ -54,7 +53,6 @@ pub enum SecretError {
 pub struct CertificatePem {
     /// Chain, leaf first.
     pub chain: Bytes,
-    /// Private key.
     pub key: Bytes,
 }
 

@@ -24,12 +24,10 @@ pub struct Counters {
 // === impl Counter ===
 
 impl Counter {
-    /// Adds one.
     pub fn increment(&self) {
         self.add(1);
     }
 
-    /// Adds.
     pub fn add(&self, more: u64) {
         self.0.fetch_add(more, Relaxed);
     }

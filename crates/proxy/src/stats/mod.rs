@@ -16,7 +16,6 @@ use crate::error::ErrorKind;
 pub enum Scope {
     /// The process: no label.
     Process(&'static str),
-    /// A cluster.
     Cluster(Arc<str>),
     /// A connection manager, by its `stat_prefix`.
     Http(Arc<str>),
@@ -26,14 +25,12 @@ pub enum Scope {
     LocalRateLimit(Arc<str>),
 }
 
-/// One statistic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stat {
     /// What it is about.
     pub scope: Scope,
     /// Name within the scope.
     pub metric: String,
-    /// Value.
     pub value: u64,
     /// Whether it goes down as well.
     pub gauge: bool,
@@ -60,9 +57,7 @@ pub struct ClusterStats {
 /// What came in on a listener.
 #[derive(Debug, Default)]
 pub struct ListenerStats {
-    /// Connections accepted.
     pub connections_total: AtomicU64,
-    /// Connections open.
     pub connections_active: AtomicU64,
     /// Connections that no chain took.
     pub no_chain: AtomicU64,
@@ -104,7 +99,6 @@ impl Scope {
 // === impl Stat ===
 
 impl Stat {
-    /// A counter.
     pub fn counter(scope: &Scope, metric: impl Into<String>, value: u64) -> Self {
         Self {
             scope: scope.clone(),
@@ -114,7 +108,6 @@ impl Stat {
         }
     }
 
-    /// A gauge.
     pub fn gauge(scope: &Scope, metric: impl Into<String>, value: u64) -> Self {
         Self {
             gauge: true,
@@ -122,7 +115,7 @@ impl Stat {
         }
     }
 
-    /// Envoy's name.
+    /// Its name in Envoy.
     pub fn name(&self) -> String {
         format!("{}.{}", self.scope.prefix(), self.metric)
     }

@@ -31,7 +31,6 @@ pub struct Application {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {reason}")]
 pub struct ApplicationError {
-    /// Which.
     pub variable: &'static str,
     /// What is wrong.
     pub reason: String,

@@ -19,10 +19,8 @@ use weft_base::verify::Verifier;
 use super::place::Place;
 use crate::tls::verify::ServerRules;
 
-/// Where to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {
-    /// Address.
     pub place: Place,
     /// HTTPS; whose certificate it is does not matter, since the pod is one's own (as for Kubernetes' probes).
     pub tls: bool,
@@ -33,13 +31,10 @@ pub(super) struct Target {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
-    /// No connection.
     #[error("cannot connect to {0}: {1}")]
     Connect(SocketAddr, std::io::Error),
-    /// No TLS.
     #[error("TLS: {0}")]
     Tls(String),
-    /// No HTTP.
     #[error("HTTP: {0}")]
     Http(#[from] hyper::Error),
     /// The answer is too large or broken.

@@ -31,12 +31,10 @@ impl Place {
         Self { address, source }
     }
 
-    /// The address.
     pub(super) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// A connection.
     pub(super) async fn connect(&self) -> io::Result<TcpStream> {
         let socket = if self.address.is_ipv4() {
             TcpSocket::new_v4()?

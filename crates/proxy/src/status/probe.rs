@@ -15,7 +15,7 @@ use super::application::passed_on;
 use super::fetch::{self, FetchError, Target};
 use super::place::Place;
 
-/// Kubernetes' default.
+/// The default of Kubernetes.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Of an answer only the status counts, but it is read to its end, up to here (Kubernetes reads as much).
@@ -89,13 +89,10 @@ enum Kind {
 /// Why a probe failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ProbeError {
-    /// HTTP.
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// TCP.
     #[error("cannot connect to {0}: {1}")]
     Connect(SocketAddr, std::io::Error),
-    /// gRPC.
     #[error("gRPC: {0}")]
     Grpc(String),
     /// The service says that it does not serve.

@@ -55,7 +55,6 @@ pub struct Told(RefCell<Option<(HeaderValue, Option<Arc<WorkloadRef>>)>>);
 /// Facts of a downstream TLS session.
 #[derive(Clone, Debug)]
 pub struct TlsInfo {
-    /// Protocol version.
     pub version: TlsVersion,
     /// Cipher suite, OpenSSL's or the standard's name.
     pub cipher: &'static str,
@@ -72,9 +71,7 @@ pub struct TlsInfo {
 pub struct PeerCertificate {
     /// Mesh identity, where the certificate has exactly one URI name of that form.
     pub identity: Option<SpiffeId>,
-    /// URI names.
     pub uri_sans: Vec<Arc<str>>,
-    /// DNS names.
     pub dns_sans: Vec<Arc<str>>,
     /// Subject in RFC 2253 form.
     pub subject: Arc<str>,

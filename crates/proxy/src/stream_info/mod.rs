@@ -37,7 +37,6 @@ pub type Captured = SmallVec<[(HeaderName, HeaderValue); 4]>;
 /// The facts of one request, filled in as it goes.
 #[derive(Clone, Debug)]
 pub struct StreamInfo {
-    /// Its connection.
     pub connection: Rc<ConnectionInfo>,
     /// When it began.
     pub started_at: Instant,
@@ -57,7 +56,6 @@ pub struct StreamInfo {
     pub grpc_status: Option<u32>,
     /// Why the answer is what it is.
     pub details: Option<Cow<'static, str>>,
-    /// Response flags.
     pub flags: ResponseFlags,
     /// Whether it asks for this proxy's own health.
     pub health_check: bool,
@@ -71,7 +69,6 @@ pub struct StreamInfo {
     pub upstream_local: Option<SocketAddr>,
     /// Protocol spoken upstream.
     pub upstream_protocol: Option<Version>,
-    /// Cluster.
     pub upstream_cluster: Option<Arc<Cluster>>,
     /// Workload behind the endpoint.
     pub upstream_workload: Option<Arc<WorkloadRef>>,
@@ -81,7 +78,6 @@ pub struct StreamInfo {
     pub client_workload: Option<Arc<WorkloadRef>>,
     /// Why the transport to the endpoint failed.
     pub transport_failure: Option<Box<str>>,
-    /// Attempts made.
     pub attempts: u32,
     /// Name of the route.
     pub route_name: Option<Arc<str>>,
@@ -106,15 +102,11 @@ pub struct StreamInfo {
 /// Facts of the request head, after normalisation and rewriting.
 #[derive(Clone, Debug)]
 pub struct RequestFacts {
-    /// Method.
     pub method: Method,
     /// Path with query.
     pub path: PathAndQuery,
-    /// Host.
     pub authority: HeaderValue,
-    /// Scheme.
     pub scheme: Scheme,
-    /// Protocol.
     pub version: Version,
     /// Whether it is gRPC.
     pub grpc: bool,

@@ -19,7 +19,6 @@ pub struct Notes {
 /// A value of filter state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StateValue {
-    /// A text.
     Text(Arc<str>),
     /// Protocols of ALPN.
     Protocols(Arc<[Arc<str>]>),
@@ -92,7 +91,6 @@ fn merge(into: &mut Map<String, Value>, from: &Map<String, Value>) {
 // === impl StateValue ===
 
 impl StateValue {
-    /// As text.
     pub fn plain(&self) -> Cow<'_, str> {
         match self {
             Self::Text(text) => Cow::Borrowed(text),

@@ -20,9 +20,7 @@ pub enum Headers<'a> {
     Kept,
     /// In the live request and, once there is one, the live response.
     Live {
-        /// Request.
         request: &'a RequestHead,
-        /// Response headers.
         response: Option<&'a HeaderMap>,
     },
 }

@@ -11,7 +11,6 @@ use crate::model::matcher::HeaderKey;
 /// A request after normalisation.
 #[derive(Clone, Debug)]
 pub struct RequestHead {
-    /// Method.
     pub method: Method,
     /// `http` or `https`.
     pub scheme: Scheme,
@@ -34,16 +33,13 @@ pub struct RequestHead {
 /// Scheme of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
-    /// Plain.
     Http,
-    /// Over TLS.
     Https,
 }
 
 // === impl Scheme ===
 
 impl Scheme {
-    /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",

@@ -32,7 +32,6 @@ pub struct Incoming {
 /// The caller's span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parent {
-    /// Trace.
     pub trace_id: u128,
     /// Span within it.
     pub span_id: u64,

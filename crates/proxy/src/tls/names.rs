@@ -18,9 +18,7 @@ pub struct NamesError(String);
 /// One subject alternative name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct San {
-    /// Which kind.
     pub kind: SanKind,
-    /// Its text.
     pub text: Arc<str>,
 }
 

@@ -20,7 +20,6 @@ use crate::tls::client::ClientContext;
 /// A cluster with its endpoints. Endpoints change without the rest: discovery swaps the set.
 #[derive(Debug)]
 pub struct Cluster {
-    /// Configuration.
     pub model: Arc<model::Cluster>,
     /// Counts, carried by name.
     pub state: Arc<ClusterState>,

@@ -31,7 +31,6 @@ pub struct EndpointState {
     pub id: u64,
     /// Requests in flight.
     pub active: AtomicU32,
-    /// Passive health.
     pub outlier: Mutex<Outlier>,
 }
 

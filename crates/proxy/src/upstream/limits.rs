@@ -9,7 +9,6 @@ use crate::stats::ClusterStats;
 /// Counts of a cluster; carried over configuration changes by name.
 #[derive(Debug, Default)]
 pub struct ClusterState {
-    /// Open connections.
     pub connections: AtomicU32,
     /// Requests that wait for a connection.
     pub pending: AtomicU32,
@@ -25,13 +24,10 @@ pub struct ClusterState {
 /// Which count a guard holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resource {
-    /// A connection.
     Connection,
     /// A request that waits for a connection.
     Pending,
-    /// A request.
     Request,
-    /// A retry.
     Retry,
 }
 

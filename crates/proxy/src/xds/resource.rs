@@ -12,7 +12,6 @@ pub struct Resource {
     pub name: Arc<str>,
     /// Its version; empty in state-of-the-world responses.
     pub version: String,
-    /// Itself.
     pub body: Any,
 }
 
@@ -21,7 +20,6 @@ pub struct Resource {
 pub struct Origin {
     /// Its version; empty in state-of-the-world responses.
     pub version: String,
-    /// Its bytes.
     pub body: Arc<[u8]>,
     /// When it came.
     pub updated: SystemTime,

@@ -28,7 +28,6 @@ pub struct SecretClient {
     pub proxy: Weak<Proxy>,
     /// Takes the secrets.
     pub store: Arc<Mutex<ConfigStore>>,
-    /// Who asks.
     pub node: core::Node,
     /// A cluster that is answered otherwise: by the workload's own identity.
     pub except: Option<Arc<str>>,

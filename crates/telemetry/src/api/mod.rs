@@ -45,9 +45,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// What the API reports on.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// The edges.
     pub graph: Arc<Mutex<Graph>>,
-    /// The traces.
     pub traces: Arc<Mutex<Traces>>,
 }
 

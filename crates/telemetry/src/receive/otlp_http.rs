@@ -16,7 +16,6 @@ pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 const PROTOBUF: &str = "application/x-protobuf";
 
-/// The route.
 pub fn router(otlp: Otlp) -> Router {
     Router::new()
         .route("/v1/traces", post(take))

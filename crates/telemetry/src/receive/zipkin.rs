@@ -31,7 +31,7 @@ struct ZipkinSpan {
     kind: Option<String>,
     /// Microseconds since 1970.
     timestamp: Option<u64>,
-    /// Microseconds.
+    /// Its length in microseconds.
     duration: Option<u64>,
     local_endpoint: Option<Endpoint>,
     #[serde(default)]
@@ -44,7 +44,6 @@ struct Endpoint {
     service_name: Option<String>,
 }
 
-/// The route.
 pub fn router(traces: Arc<Mutex<Traces>>) -> Router {
     Router::new()
         .route("/api/v2/spans", post(take))

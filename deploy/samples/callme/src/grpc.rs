@@ -28,7 +28,6 @@ pub(crate) struct DescribeRequest {
     pub(crate) text: String,
 }
 
-/// Who answers.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct DescribeReply {
     #[prost(string, tag = "1")]

@@ -18,9 +18,7 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 /// Which proxy stands beside an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum DataPlane {
-    /// Ours.
     Weft,
-    /// Stock Envoy.
     Envoy,
 }
 

@@ -27,7 +27,6 @@ pub(super) struct Network {
     namespaces: Vec<String>,
 }
 
-/// One pod.
 #[derive(Clone, Debug)]
 pub(super) struct Pod {
     namespace: String,

@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 use super::row::{Request, Row};
 use crate::support::script::Answer;
 
-/// How many.
 const CHAINS: u64 = 30;
 
 /// Where the numbers begin.
@@ -41,7 +40,6 @@ struct Listed {
     name: String,
 }
 
-/// All chains.
 pub(crate) fn rows() -> Vec<Row> {
     (0..CHAINS).map(row).collect()
 }

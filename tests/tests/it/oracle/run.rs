@@ -23,7 +23,6 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 /// One exchange; configured timeouts are far below.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(10);
 
-/// Which proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Envoy,

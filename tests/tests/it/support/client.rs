@@ -50,7 +50,6 @@ pub(crate) struct RawRequest<'a> {
 // === impl Http1 ===
 
 impl Http1 {
-    /// Connects.
     pub(crate) async fn connect(target: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(target)
             .await

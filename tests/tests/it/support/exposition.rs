@@ -10,7 +10,6 @@ use tokio::process::Command;
 /// Labels in order of their names.
 pub(crate) type Labels = BTreeMap<String, String>;
 
-/// One line.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Sample {
     pub(crate) name: String,

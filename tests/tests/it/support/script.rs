@@ -39,7 +39,6 @@ pub(crate) enum Action {
     Close,
     /// Reset the connection (HTTP/2: the stream) without an answer.
     Reset,
-    /// Never answer.
     Hang,
     /// Answer (101 or 200), then send back every byte that comes.
     Echo,

@@ -13,7 +13,6 @@ use weft_api::meta::ObjectKey;
 /// The kinds that a server has, each with the version in which it is read.
 pub type Served = BTreeMap<Kind, String>;
 
-/// One watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct WatchId {
     /// Kind of the objects.

@@ -31,7 +31,6 @@ pub enum News {
     Deleted {
         /// Its namespace; empty without one.
         namespace: String,
-        /// Its name.
         name: String,
     },
     /// The server does not let us look.

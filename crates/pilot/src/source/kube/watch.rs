@@ -16,7 +16,6 @@ use super::mirror::News;
 /// What a watch said.
 #[derive(Debug)]
 pub(super) struct Message {
-    /// Which watch.
     pub(super) watch: WatchId,
     /// What it said.
     pub(super) news: News,

@@ -8,7 +8,6 @@ use crate::model::convert::{Path, Result, holds, required, unpack};
 /// What is waited for (Envoy `buffer.v3.Buffer`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Longest body.
     pub bytes_max: usize,
 }
 
@@ -17,7 +16,6 @@ pub struct Config {
 pub enum RouteConfig {
     /// Nothing is waited for.
     Off,
-    /// This is.
     Instead(Config),
 }
 

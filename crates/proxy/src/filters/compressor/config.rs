@@ -44,13 +44,11 @@ const TYPES: [&str; 20] = [
 /// What is compressed, and how (Envoy `Compressor`).
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// How.
     pub library: Library,
     /// Name in statistics.
     pub name: Arc<str>,
     /// Requests; `None` where nothing is said of them.
     pub request: Option<Direction>,
-    /// Answers.
     pub response: Response,
 }
 
@@ -78,7 +76,6 @@ pub enum Library {
 /// Which bodies of one direction are compressed.
 #[derive(Clone, Debug)]
 pub struct Direction {
-    /// Whether any.
     pub enabled: bool,
     /// From this length on, where it is announced.
     pub length_min: u64,
@@ -89,7 +86,6 @@ pub struct Direction {
 /// Which answers are compressed, and what else is changed.
 #[derive(Clone, Debug)]
 pub struct Response {
-    /// Which.
     pub direction: Direction,
     /// They are counted apart from what is counted for both directions.
     pub named: bool,
@@ -116,7 +112,6 @@ pub enum RouteConfig {
         enabled: bool,
         /// The same for asking upstreams.
         remove_accept_encoding: Option<bool>,
-        /// How.
         library: Option<Library>,
     },
 }

@@ -24,9 +24,7 @@ pub struct Compress {
 /// Bytes before and after compression, of all bodies.
 #[derive(Debug)]
 pub(crate) struct Sizes {
-    /// Before.
     pub(crate) plain: Arc<Counter>,
-    /// After.
     pub(crate) compressed: Arc<Counter>,
 }
 

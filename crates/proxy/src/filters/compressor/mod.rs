@@ -14,7 +14,6 @@ use super::{AnswerPass, HttpFilter, Making, Next, RequestPass, Route, Stage};
 use crate::model::filters::compressor::{Config, Direction, Library, Response, RouteConfig};
 use crate::stats::counters::Counter;
 
-/// Compresses bodies.
 #[derive(Debug)]
 pub struct Filter {
     library: Library,

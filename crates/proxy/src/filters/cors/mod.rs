@@ -8,7 +8,6 @@ use super::{Answer, AnswerPass, HttpFilter, Making, Next, RequestPass, Route};
 use crate::model::filters::cors::{Config, RouteConfig};
 use crate::stream_info::request::RequestHead;
 
-/// Answers preflights.
 #[derive(Debug)]
 pub struct Filter;
 

@@ -14,21 +14,17 @@ const RATIO_MAX: u32 = 100;
 /// What is decompressed (Envoy `Decompressor`).
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Which compression.
     pub library: Library,
     /// Most bytes that one compressed byte may become.
     pub ratio_max: u32,
     /// Name in statistics and trailers.
     pub name: Arc<str>,
-    /// Requests.
     pub request: Direction,
-    /// Answers.
     pub response: Direction,
     /// Upstreams are told that they may compress.
     pub advertise: bool,
 }
 
-/// A compression.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Library {
     /// RFC 1952.
@@ -42,7 +38,6 @@ pub enum Library {
 /// Which bodies of one direction are decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Direction {
-    /// Whether any.
     pub enabled: bool,
     /// Also those whose sender forbids changes.
     pub ignores_no_transform: bool,

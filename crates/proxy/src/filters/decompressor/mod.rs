@@ -12,7 +12,6 @@ use super::{AnswerPass, HttpFilter, Making, Next, NoState, RequestPass, Route, S
 use crate::model::filters::decompressor::{Config, Direction, RouteConfig};
 use crate::stats::counters::Counter;
 
-/// Decompresses bodies.
 #[derive(Debug)]
 pub struct Filter {
     config: Config,

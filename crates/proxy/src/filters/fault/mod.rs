@@ -12,7 +12,6 @@ use crate::model::matcher::Fraction;
 /// Text of an injected answer, Envoy's.
 const ABORT_TEXT: &str = "fault filter abort";
 
-/// Injects faults.
 #[derive(Debug)]
 pub struct Filter {
     config: Config,

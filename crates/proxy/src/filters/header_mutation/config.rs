@@ -30,24 +30,20 @@ pub type RouteConfig = Mutations;
 /// Changes, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Mutations {
-    /// Of requests.
     pub request: Vec<Mutation>,
     /// Of the query of requests.
     pub query: Vec<QueryMutation>,
     /// Of trailers of requests.
     pub request_trailers: Vec<Mutation>,
-    /// Of answers.
     pub response: Vec<Mutation>,
     /// Of trailers of answers.
     pub response_trailers: Vec<Mutation>,
 }
 
-/// One change.
 #[derive(Clone, Debug)]
 pub enum Mutation {
     /// Adds or sets.
     Add(Box<HeaderAdd>),
-    /// Removes.
     Remove(::http::HeaderName),
     /// Removes all headers whose names match.
     RemoveMatching(StringMatcher),
@@ -58,14 +54,12 @@ pub enum Mutation {
 pub enum QueryMutation {
     /// Adds or sets.
     Add {
-        /// Which.
         name: Arc<str>,
         /// Value, with format operators.
         value: Format,
         /// What happens to one that is there.
         action: AppendAction,
     },
-    /// Removes.
     Remove(Arc<str>),
 }
 

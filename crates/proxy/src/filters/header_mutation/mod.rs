@@ -17,7 +17,6 @@ use crate::route::headers::{add_to_request, add_to_response, evaluate, put};
 use crate::stream_info::StreamInfo;
 use crate::stream_info::operators::Headers;
 
-/// Changes headers.
 #[derive(Debug)]
 pub struct Filter {
     config: Config,

@@ -13,7 +13,6 @@ use crate::model::matcher::HeaderMatcher;
 /// Which requests are health checks, and who answers them (Envoy `HealthCheck`).
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Who answers.
     pub answers: Answers,
     /// All must match; without any every request is one.
     pub headers: Vec<HeaderMatcher>,

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// How a bucket fills up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Filling {
-    /// Most tokens.
     pub tokens_max: u32,
     /// Tokens a second.
     pub rate: f64,

@@ -35,7 +35,6 @@ const DYNAMIC_MAX: u32 = 20;
 pub struct Config {
     /// Heads the names of statistics.
     pub stat_prefix: Arc<str>,
-    /// The buckets.
     pub limiter: Arc<Limiter>,
     /// What requests are, for their descriptors.
     pub policies: Vec<Vec<Action>>,
@@ -60,27 +59,21 @@ pub struct Config {
 /// A part of a descriptor.
 #[derive(Clone, Debug)]
 pub enum Action {
-    /// This.
     Constant(Arc<str>, Arc<str>),
     /// A request header.
     Header {
-        /// Which.
         name: HeaderName,
-        /// Its key.
         key: Arc<str>,
         /// A request without it goes without the key, instead of without a descriptor.
         optional: bool,
     },
     /// A query parameter.
     Query {
-        /// Which.
         name: Arc<str>,
-        /// Its key.
         key: Arc<str>,
         /// As of a header.
         optional: bool,
     },
-    /// The client.
     Client,
     /// The network that the client is in.
     Network {
@@ -91,9 +84,7 @@ pub enum Action {
     },
     /// This where headers match.
     Match {
-        /// Its key.
         key: Arc<str>,
-        /// Its value.
         value: Arc<str>,
         /// Whether they must or must not.
         expected: bool,

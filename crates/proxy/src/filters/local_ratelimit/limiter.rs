@@ -9,7 +9,6 @@ use super::bucket::{Bucket, Filling};
 /// What a request is, in the words of the configuration: keys with values, in order.
 pub type Descriptor = Vec<(Arc<str>, Arc<str>)>;
 
-/// Buckets.
 #[derive(Debug)]
 pub struct Limiter {
     default: Option<Arc<Bucket>>,

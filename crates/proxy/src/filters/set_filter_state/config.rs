@@ -20,10 +20,8 @@ pub struct Config {
     pub objects: Vec<Object>,
 }
 
-/// A text.
 #[derive(Clone, Debug)]
 pub struct Object {
-    /// Its name.
     pub name: Arc<str>,
     /// What it says.
     pub value: Format,

@@ -5,7 +5,6 @@ use crate::model::filters::set_filter_state::{Config, RouteConfig};
 use crate::stream_info::notes::StateValue;
 use crate::stream_info::operators::{Headers, write_format};
 
-/// Leaves objects.
 #[derive(Debug)]
 pub struct Filter {
     config: Config,

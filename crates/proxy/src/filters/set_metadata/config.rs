@@ -23,11 +23,9 @@ pub struct Config {
 /// Metadata of one namespace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
-    /// Namespace.
     pub namespace: Arc<str>,
     /// What happens where there is some already.
     pub existing: Existing,
-    /// The metadata.
     pub fields: Map<String, Value>,
 }
 

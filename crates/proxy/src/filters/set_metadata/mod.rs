@@ -6,7 +6,6 @@ use super::{HttpFilter, Making, Next, NoState, RequestPass, Route};
 use crate::model::filters::set_metadata::{Config, Existing, RouteConfig};
 use crate::stats::counters::Counter;
 
-/// Leaves metadata.
 #[derive(Debug)]
 pub struct Filter {
     config: Config,

@@ -17,7 +17,6 @@ use crate::model::metadata::ServiceRef;
 
 const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
-/// One cluster.
 pub fn cluster(source: &cluster::Cluster, at: &Path) -> Result<model::Cluster> {
     let options = protocol_options(source, at)?;
     let common = options

@@ -22,7 +22,6 @@ pub(in crate::model) enum FormatError {
     /// The operator is not one that the proxy has.
     #[error("operator %{name}% at byte {at} is not supported")]
     Unknown {
-        /// Its text.
         name: String,
         /// Where it starts.
         at: usize,
@@ -30,7 +29,6 @@ pub(in crate::model) enum FormatError {
     /// Its argument is not usable.
     #[error("operator %{name}% at byte {at}: {reason}")]
     Argument {
-        /// Its text.
         name: String,
         /// Where it starts.
         at: usize,

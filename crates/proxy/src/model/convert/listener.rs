@@ -21,7 +21,6 @@ use super::{
 use crate::model::listener as model;
 use crate::model::network_filters::{self, NetworkFilterConfig};
 
-/// One listener.
 pub fn listener(source: &listener::Listener, at: &Path) -> Result<model::Listener> {
     let mut addresses = vec![socket_address(source.address.as_ref(), &at.field("address"))?];
     addresses.extend(ipv4_twin(source.address.as_ref(), addresses[0]));

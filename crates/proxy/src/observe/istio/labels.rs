@@ -33,16 +33,14 @@ pub enum CatchAll {
 /// Names of the service that was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Service<'a> {
-    /// Fully qualified.
+    /// The fully qualified name.
     pub host: Option<&'a str>,
-    /// Short.
     pub name: Option<&'a str>,
 }
 
 /// Who talks to whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Parties<'a> {
-    /// Who reports.
     pub reporter: Reporter,
     /// The workload of this proxy.
     pub local: &'a WorkloadRef,
@@ -52,7 +50,6 @@ pub struct Parties<'a> {
     pub local_san: Option<&'a str>,
     /// URI name of the peer's verified certificate.
     pub peer_san: Option<&'a str>,
-    /// The service.
     pub service: Service<'a>,
 }
 

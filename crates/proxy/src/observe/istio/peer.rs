@@ -13,7 +13,6 @@ use weft_proto::xds::google::protobuf as pb;
 use crate::model::bootstrap::Node;
 use crate::model::metadata::WorkloadRef;
 
-/// The metadata.
 pub const PEER_METADATA: HeaderName = HeaderName::from_static("x-envoy-peer-metadata");
 
 /// The node id of the proxy that sends it.
@@ -34,9 +33,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The headers that tell peers of this proxy's workload.
 #[derive(Clone, Debug)]
 pub struct OwnHeaders {
-    /// Node id.
     pub id: HeaderValue,
-    /// Metadata.
     pub metadata: HeaderValue,
 }
 

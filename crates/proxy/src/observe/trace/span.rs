@@ -134,7 +134,6 @@ fn describe_answer(info: &StreamInfo, out: &mut Vec<KeyValue>) {
     }
 }
 
-/// An attribute.
 pub(super) fn text(key: &str, value: impl Into<String>) -> KeyValue {
     KeyValue {
         key: key.to_owned(),
