@@ -283,7 +283,9 @@ mod tests {
         );
         check(
             Test::Twice("egress", &["port.number", "bind"]),
-            "!(has(self.egress) && size(self.egress) <= 64 && self.egress.exists(a, has(a.port) && has(a.port.number) && !self.egress.exists_one(b, has(b.port) && has(b.port.number) && b.port.number == a.port.number && (has(a.bind) && has(b.bind) && b.bind == a.bind || !has(a.bind) && !has(b.bind)))))",
+            "!(has(self.egress) && size(self.egress) <= 64 && self.egress.exists(a, has(a.port) && has(a.port.number) \
+             && !self.egress.exists_one(b, has(b.port) && has(b.port.number) && b.port.number == a.port.number && \
+             (has(a.bind) && has(b.bind) && b.bind == a.bind || !has(a.bind) && !has(b.bind)))))",
         );
         check(
             Test::Wild("labels"),

@@ -49,8 +49,8 @@ impl Shape {
 
     /// The structural schema (Kubernetes, "Specifying a structural schema").
     ///
-    /// Fields that are not known are kept, not pruned: pruning would drop a misspelt field without a word, while what is kept is refused with
-    /// its name by the validation webhook and reported in the status.
+    /// Fields that are not known are kept, not pruned: pruning would drop a misspelt field without a word, while what is kept is
+    /// refused with its name by the validation webhook and reported in the status.
     pub fn schema(&self) -> Value {
         self.within(0)
     }

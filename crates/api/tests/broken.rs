@@ -46,7 +46,10 @@ fn a_misspelt_required_field_is_one_finding() {
 fn wrong_types_and_values() {
     check(
         &http(
-            "  - match:\n    - uri: {exact: /a, prefix: /b}\n    - headers: {x: {regex: 'a('}}\n    - uri: /plain\n    - port: http\n    route:\n    - destination: {host: reviews, subset: 1}\n      weight: -1\n    - destination: {host: 'bad host'}\n      weight: ten\n    timeout: 5\n    retries: {attempts: 2, retryOn: '5xx,conect-failure', perTryTimeout: 1 s}\n",
+            "  - match:\n    - uri: {exact: /a, prefix: /b}\n    - headers: {x: {regex: 'a('}}\n    - uri: /plain\n    \
+             - port: http\n    route:\n    - destination: {host: reviews, subset: 1}\n      weight: -1\n    \
+             - destination: {host: 'bad host'}\n      weight: ten\n    timeout: 5\n    \
+             retries: {attempts: 2, retryOn: '5xx,conect-failure', perTryTimeout: 1 s}\n",
         ),
         0,
         expect![[r#"
@@ -78,7 +81,8 @@ fn missing_fields() {
         "#]],
     );
     check(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {namespace: x}\n---\nkind: Gateway\nmetadata: {name: a}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\n",
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {namespace: x}\n---\nkind: Gateway\n\
+         metadata: {name: a}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\n",
         0,
         expect![[r#"
             f.yaml:1:1: error [IST0106] spec: is required
@@ -93,7 +97,9 @@ fn missing_fields() {
 fn actions_exclude_each_other() {
     check(
         &http(
-            "  - redirect: {uri: /x, redirectCode: 304}\n    route: [{destination: {host: reviews}}]\n  - directResponse: {body: {string: hi}}\n    timeout: 1s\n  - redirect: {port: 80, derivePort: FROM_REQUEST_PORT, scheme: ftp}\n",
+            "  - redirect: {uri: /x, redirectCode: 304}\n    route: [{destination: {host: reviews}}]\n  \
+             - directResponse: {body: {string: hi}}\n    timeout: 1s\n  \
+             - redirect: {port: 80, derivePort: FROM_REQUEST_PORT, scheme: ftp}\n",
         ),
         0,
         expect![[r#"
@@ -111,7 +117,8 @@ fn actions_exclude_each_other() {
 fn fields_that_are_not_carried_out_are_refused_by_name() {
     check(
         &http(
-            "  - fault: {delay: {fixedDelay: 1s}}\n    mirror: {host: x}\n    corsPolicy: {}\n    delegate: {name: x}\n    route: [{destination: {host: reviews}}]\n",
+            "  - fault: {delay: {fixedDelay: 1s}}\n    mirror: {host: x}\n    corsPolicy: {}\n    \
+             delegate: {name: x}\n    route: [{destination: {host: reviews}}]\n",
         ),
         0,
         expect![[r#"
@@ -122,7 +129,10 @@ fn fields_that_are_not_carried_out_are_refused_by_name() {
         "#]],
     );
     check(
-        "apiVersion: networking.istio.io/v1beta1\nkind: DestinationRule\nmetadata: {name: a, namespace: b}\nspec:\n  host: reviews\n  trafficPolicy:\n    loadBalancer: {consistentHash: {useSourceIp: true}}\n    portLevelSettings:\n    - port: {number: 80}\n      loadBalancer: {simple: PASSTHROUGH}\n      tls: {credentialName: x}\n",
+        "apiVersion: networking.istio.io/v1beta1\nkind: DestinationRule\nmetadata: {name: a, namespace: b}\nspec:\n  \
+         host: reviews\n  trafficPolicy:\n    loadBalancer: {consistentHash: {useSourceIp: true}}\n    \
+         portLevelSettings:\n    - port: {number: 80}\n      loadBalancer: {simple: PASSTHROUGH}\n      \
+         tls: {credentialName: x}\n",
         0,
         expect![[r#"
             f.yaml:7:36: error [WEFT0003] DestinationRule/b/a spec.trafficPolicy.loadBalancer.consistentHash: is not supported by this mesh yet, so the object is not applied; use simple: LEAST_REQUEST
@@ -150,7 +160,8 @@ fn rules_behind_one_that_takes_everything_are_reported_and_kept() {
 fn weights() {
     check(
         &http(
-            "  - match: [{uri: {exact: /a}}]\n    route: [{destination: {host: a}, weight: 0}, {destination: {host: b}}]\n  - route: [{destination: {host: a}, weight: 1}, {destination: {host: b}}]\n",
+            "  - match: [{uri: {exact: /a}}]\n    route: [{destination: {host: a}, weight: 0}, {destination: {host: \
+             b}}]\n  - route: [{destination: {host: a}, weight: 1}, {destination: {host: b}}]\n",
         ),
         0,
         expect![[r#"
@@ -163,7 +174,12 @@ fn weights() {
 #[test]
 fn destination_rules() {
     check(
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec:\n  host: reviews\n  subsets:\n  - {name: v1, labels: {version: v1}}\n  - {name: v1, labels: {version: v2}}\n  - {labels: {version: 3}}\n  trafficPolicy:\n    connectionPool: {tcp: {connectTimeout: 0s, maxConnections: 0}, http: {h2UpgradePolicy: UPGRAD}}\n    outlierDetection: {maxEjectionPercent: 101, consecutiveErrors: 3}\n    tls: {mode: MUTUAL}\n    portLevelSettings:\n    - {port: {number: 80}}\n    - {port: {number: 80}}\n",
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec:\n  host: reviews\n  \
+         subsets:\n  - {name: v1, labels: {version: v1}}\n  - {name: v1, labels: {version: v2}}\n  \
+         - {labels: {version: 3}}\n  trafficPolicy:\n    \
+         connectionPool: {tcp: {connectTimeout: 0s, maxConnections: 0}, http: {h2UpgradePolicy: UPGRAD}}\n    \
+         outlierDetection: {maxEjectionPercent: 101, consecutiveErrors: 3}\n    tls: {mode: MUTUAL}\n    \
+         portLevelSettings:\n    - {port: {number: 80}}\n    - {port: {number: 80}}\n",
         0,
         expect![[r#"
             f.yaml:8:5: error [IST0106] DestinationRule/default/a spec.subsets[1]: two subsets have the same name, v1; give each subset its own name
@@ -184,7 +200,17 @@ fn destination_rules() {
 #[test]
 fn gateways_service_entries_and_sidecars() {
     check(
-        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec:\n  servers:\n  - port: {number: 443, name: https, protocol: HTTPS}\n    hosts: ['*']\n  - port: {number: 70000, name: x, protocol: HTPP}\n    hosts: [a.*.com]\n  - port: {number: 8443, name: y, protocol: HTTPS}\n    hosts: ['*']\n    tls: {mode: SIMPLE, cipherSuites: [X]}\n---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: s}\nspec:\n  hosts: ['*.example.com']\n  addresses: [example.com]\n  ports:\n  - {number: 80, name: http, protocol: HTTP}\n  - {number: 80, name: http, protocol: HTTP}\n  resolution: DNS\n---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: t}\nspec: {hosts: [a.com], ports: [{number: 80, name: http}], resolution: STATIC}\n---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\nspec:\n  ingress: []\n  egress:\n  - captureMode: NONE\n    hosts: [reviews]\n",
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec:\n  servers:\n  \
+         - port: {number: 443, name: https, protocol: HTTPS}\n    hosts: ['*']\n  \
+         - port: {number: 70000, name: x, protocol: HTPP}\n    hosts: [a.*.com]\n  \
+         - port: {number: 8443, name: y, protocol: HTTPS}\n    hosts: ['*']\n    \
+         tls: {mode: SIMPLE, cipherSuites: [X]}\n---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+         metadata: {name: s}\nspec:\n  hosts: ['*.example.com']\n  addresses: [example.com]\n  ports:\n  \
+         - {number: 80, name: http, protocol: HTTP}\n  - {number: 80, name: http, protocol: HTTP}\n  resolution: DNS\n\
+         ---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: t}\n\
+         spec: {hosts: [a.com], ports: [{number: 80, name: http}], resolution: STATIC}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\nspec:\n  ingress: []\n  egress:\n  \
+         - captureMode: NONE\n    hosts: [reviews]\n",
         0,
         expect![[r#"
             f.yaml:5:3: error [IST0106] Gateway/default/g spec.selector: is required; name the labels of the gateway workloads, for example istio: ingressgateway
@@ -209,7 +235,11 @@ fn gateways_service_entries_and_sidecars() {
 #[test]
 fn peer_authentication_and_services() {
     check(
-        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\nspec: {mtls: {mode: STRIKT}, portLevelMtls: {http: {mode: STRICT}, 80: {mode: DISABLE}}}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  selector: {app: s}\n  ports:\n  - {port: 80, name: web}\n  - {port: 81, targetPort: 0, name: http-b}\n  sessionAffinity: ClientIP\n  clusterIP: x\n",
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: p}\n\
+         spec: {mtls: {mode: STRIKT}, portLevelMtls: {http: {mode: STRICT}, 80: {mode: DISABLE}}}\n---\n\
+         apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec:\n  selector: {app: s}\n  ports:\n  \
+         - {port: 80, name: web}\n  - {port: 81, targetPort: 0, name: http-b}\n  sessionAffinity: ClientIP\n  \
+         clusterIP: x\n",
         0,
         expect![[r#"
             f.yaml:4:21: error [IST0106] PeerAuthentication/default/p spec.mtls.mode: "STRIKT" is not allowed here; did you mean STRICT?
@@ -226,7 +256,12 @@ fn peer_authentication_and_services() {
 #[test]
 fn kinds_and_versions() {
     check(
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: 1}\n---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: d}\nspec: {}\n---\napiVersion: networking.istio.io/v1\nkind: VirtualServise\nmetadata: {name: d}\n---\napiVersion: networking.istio.io/v2\nkind: Gateway\nmetadata: {name: d}\n---\napiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: d}\n---\napiVersion: v1\nkind: Servise\nmetadata: {name: d}\n---\nhello\n---\n[1]\n",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: 1}\n---\n\
+         apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: d}\nspec: {}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: VirtualServise\nmetadata: {name: d}\n---\n\
+         apiVersion: networking.istio.io/v2\nkind: Gateway\nmetadata: {name: d}\n---\n\
+         apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: d}\n---\napiVersion: v1\n\
+         kind: Servise\nmetadata: {name: d}\n---\nhello\n---\n[1]\n",
         1,
         expect![[r#"
             f.yaml:12:7: error [WEFT0004] VirtualServise/default/d kind: networking.istio.io has no kind VirtualServise; did you mean VirtualService?
@@ -312,7 +347,10 @@ fn keys_given_twice_and_merged_keys() {
 #[test]
 fn local_meshes() {
     check(
-        "apiVersion: weft.mesh/v1alpha1\nkind: LocalMesh\nmetadata: {name: demo}\nspec:\n  config: ./config\n  workloads:\n  - name: a\n    ports: [{name: http, port: 80}]\n    replicas: 2\n    readiness: {httpGet: {path: healthz, port: web}}\n    dataPlane: envoi\n  - {name: a, command: [x]}\n  gateways:\n  - {name: ingress, ports: {http: 80}}\n",
+        "apiVersion: weft.mesh/v1alpha1\nkind: LocalMesh\nmetadata: {name: demo}\nspec:\n  config: ./config\n  \
+         workloads:\n  - name: a\n    ports: [{name: http, port: 80}]\n    replicas: 2\n    \
+         readiness: {httpGet: {path: healthz, port: web}}\n    dataPlane: envoi\n  - {name: a, command: [x]}\n  \
+         gateways:\n  - {name: ingress, ports: {http: 80}}\n",
         0,
         expect![[r#"
             f.yaml:5:11: error [IST0106] LocalMesh/default/demo spec.config: is text, but must be a list; start each item with `- `

@@ -1,5 +1,5 @@
-//! The parser and the rules of the definitions say the same of a table of objects. The scenario `mesh-crd-rules` of e2e asks a server of the
-//! same ones.
+//! The parser and the rules of the definitions say the same of a table of objects. The scenario `mesh-crd-rules` of e2e asks a server
+//! of the same ones.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeSet;

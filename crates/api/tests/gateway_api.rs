@@ -8,7 +8,12 @@ use weft_api::resource::Resource;
 
 #[test]
 fn routes_keep_parents_matches_and_backends() {
-    let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\nspec:\n  parentRefs: [{name: gw, sectionName: https}, {group: \"\", kind: Service, name: cart, port: 80}]\n  hostnames: [shop.example]\n  rules:\n  - matches: [{path: {type: Exact, value: /a}, method: GET, headers: [{name: x, value: y}]}]\n    filters: [{type: RequestHeaderModifier, requestHeaderModifier: {add: [{name: a, value: b}]}}]\n    backendRefs: [{name: cart, port: 80, weight: 3}]\n    timeouts: {request: 3s}\nstatus: {parents: []}\n";
+    let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\n\
+                spec:\n  parentRefs: [{name: gw, sectionName: https}, {group: \"\", kind: Service, name: cart, port: \
+                80}]\n  hostnames: [shop.example]\n  rules:\n  \
+                - matches: [{path: {type: Exact, value: /a}, method: GET, headers: [{name: x, value: y}]}]\n    \
+                filters: [{type: RequestHeaderModifier, requestHeaderModifier: {add: [{name: a, value: b}]}}]\n    \
+                backendRefs: [{name: cart, port: 80, weight: 3}]\n    timeouts: {request: 3s}\nstatus: {parents: []}\n";
     let parsed = parse("r.yaml", text);
     assert_eq!(parsed.diagnostics, []);
     let [Resource::Route(object)] = parsed.resources.as_slice() else {
@@ -33,7 +38,11 @@ fn routes_keep_parents_matches_and_backends() {
 
 #[test]
 fn the_two_gateways_are_told_apart_by_group() {
-    let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec: {gatewayClassName: istio, listeners: [{name: http, port: 80, protocol: HTTP}]}\n---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec: {selector: {a: b}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [\"*\"]}]}\n";
+    let text = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: g}\n\
+                spec: {gatewayClassName: istio, listeners: [{name: http, port: 80, protocol: HTTP}]}\n---\n\
+                apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\n\
+                spec: {selector: {a: b}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: \
+                [\"*\"]}]}\n";
     let parsed = parse("g.yaml", text);
     let kinds: Vec<Kind> = parsed.resources.iter().map(Resource::kind).collect();
     assert_eq!(

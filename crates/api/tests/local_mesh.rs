@@ -97,7 +97,13 @@ fn what_is_not_said_has_its_default() {
 
 #[test]
 fn registry_entries_are_read() {
-    let text = "apiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {name: callme-v1-0, namespace: default, labels: {app: callme}}\nspec:\n  role: sidecar\n  workloadName: callme-v1\n  serviceAccount: callme\n  dataPlane: weft\n  address: 127.0.0.1\n  ready: true\n  outboundPort: 41002\n  ports:\n  - {name: http, declaredPort: 0, appPort: 41000, meshPort: 41001}\n---\napiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {name: ingress-0}\nspec:\n  role: gateway\n  gatewayPorts: [{port: 80, localPort: 18080}]\n";
+    let text = "apiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\n\
+                metadata: {name: callme-v1-0, namespace: default, labels: {app: callme}}\nspec:\n  role: sidecar\n  \
+                workloadName: callme-v1\n  serviceAccount: callme\n  dataPlane: weft\n  address: 127.0.0.1\n  \
+                ready: true\n  outboundPort: 41002\n  ports:\n  \
+                - {name: http, declaredPort: 0, appPort: 41000, meshPort: 41001}\n---\n\
+                apiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {name: ingress-0}\nspec:\n  \
+                role: gateway\n  gatewayPorts: [{port: 80, localPort: 18080}]\n";
     let parsed = parse("registry.yaml", text);
     assert_eq!(parsed.diagnostics, []);
     let [Resource::LocalWorkload(sidecar), Resource::LocalWorkload(gateway)] = parsed.resources.as_slice() else {

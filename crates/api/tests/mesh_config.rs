@@ -7,7 +7,8 @@ use weft_api::resource::Resource;
 fn config(mesh: &str) -> (Option<MeshConfig>, Vec<String>) {
     let body: String = mesh.lines().map(|line| format!("    {line}\n")).collect();
     let text = format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |-\n{body}  meshNetworks: \"networks: {{}}\"\n"
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio, namespace: istio-system}}\ndata:\n  mesh: |-\n\
+         {body}  meshNetworks: \"networks: {{}}\"\n"
     );
     let parsed = parse("istio.yaml", &text);
     let found = parsed.diagnostics.iter().map(ToString::to_string).collect();
@@ -24,7 +25,8 @@ fn config(mesh: &str) -> (Option<MeshConfig>, Vec<String>) {
 #[test]
 fn settings_are_read_and_others_are_named() {
     let (read, found) = config(
-        "accessLogFile: /dev/stdout\naccessLogEncoding: JSON\nrootNamespace: mesh\nenableTracing: true\ndefaultConfig:\n  discoveryAddress: x:15012\nconnectTimeout: 2s",
+        "accessLogFile: /dev/stdout\naccessLogEncoding: JSON\nrootNamespace: mesh\nenableTracing: true\n\
+         defaultConfig:\n  discoveryAddress: x:15012\nconnectTimeout: 2s",
     );
     let read = read.unwrap_or_default();
     assert_eq!(read.access_log_file.as_deref(), Some("/dev/stdout"));
@@ -34,7 +36,8 @@ fn settings_are_read_and_others_are_named() {
     assert_eq!(
         found,
         [
-            "istio.yaml:11:3: warning [WEFT0003] ConfigMap/istio-system/istio data.mesh.defaultConfig: is not carried out by this mesh and has no effect; the other settings apply"
+            "istio.yaml:11:3: warning [WEFT0003] ConfigMap/istio-system/istio data.mesh.defaultConfig: is not carried \
+             out by this mesh and has no effect; the other settings apply"
         ]
     );
 }

@@ -7,7 +7,15 @@ use weft_api::parse::parse;
 fn fields_without_effect_are_named() {
     let parsed = parse(
         "f.yaml",
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\nspec:\n  host: a\n  trafficPolicy:\n    tls: {mode: DISABLE, sni: x, insecureSkipVerify: true}\n---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w}\nspec: {address: 10.0.0.1, network: vpn}\n---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\nspec:\n  selector: {a: b}\n  servers:\n  - port: {number: 443, name: https, protocol: HTTPS}\n    hosts: ['*']\n    tls: {mode: SIMPLE, credentialName: c, subjectAltNames: [x.example]}\n  - port: {number: 444, name: mesh, protocol: HTTPS}\n    hosts: ['*']\n    tls: {mode: ISTIO_MUTUAL, minProtocolVersion: TLSV1_3}\n",
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: d}\nspec:\n  host: a\n  \
+         trafficPolicy:\n    tls: {mode: DISABLE, sni: x, insecureSkipVerify: true}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w}\n\
+         spec: {address: 10.0.0.1, network: vpn}\n---\napiVersion: networking.istio.io/v1\nkind: Gateway\n\
+         metadata: {name: g}\nspec:\n  selector: {a: b}\n  servers:\n  \
+         - port: {number: 443, name: https, protocol: HTTPS}\n    hosts: ['*']\n    \
+         tls: {mode: SIMPLE, credentialName: c, subjectAltNames: [x.example]}\n  \
+         - port: {number: 444, name: mesh, protocol: HTTPS}\n    hosts: ['*']\n    \
+         tls: {mode: ISTIO_MUTUAL, minProtocolVersion: TLSV1_3}\n",
     );
     let lines: String = parsed.diagnostics.iter().map(|found| format!("{found}\n")).collect();
     assert_eq!(parsed.resources.len(), 2, "{:?}", parsed.resources);

@@ -61,7 +61,8 @@ pub enum CaError {
     Request(String),
 }
 
-/// Gets a certificate. `current` is shown as client certificate where it is still valid, so that an expired join token does not end a workload.
+/// Gets a certificate. `current` is shown as client certificate where it is still valid, so that an expired join token does not end a
+/// workload.
 pub async fn request(config: &CaConfig, current: Option<&WorkloadIdentity>) -> Result<WorkloadIdentity, CaError> {
     let (csr, key_pem) = certificate_request(&config.id)?;
     let channel = grpc_tls::connect(&config.address, client_config(config, current)?).await?;

@@ -59,7 +59,8 @@ impl fmt::Debug for WorkloadIdentity {
 }
 
 impl WorkloadIdentity {
-    /// When to renew: at half the lifetime, give or take one percent so that a fleet does not renew at once. `random` is uniform over all 64-bit numbers.
+    /// When to renew: at half the lifetime, give or take one percent so that a fleet does not renew at once. `random` is uniform over
+    /// all 64-bit numbers.
     pub fn renew_at(&self, random: u64) -> SystemTime {
         let lifetime = self.not_after.duration_since(self.not_before).unwrap_or_default();
         let jitter = lifetime.as_secs_f64() * 0.01 * (random as f64 / u64::MAX as f64 * 2.0 - 1.0);

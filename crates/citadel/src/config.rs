@@ -15,7 +15,9 @@ use weft_proto::defaults::{SYSTEM_NAMESPACE, TRUST_DOMAIN};
 #[command(
     name = "weft-citadel",
     version,
-    after_help = "Examples:\n  weft-citadel serve --state-dir ./ca\n  weft-citadel serve --kubernetes --listen 0.0.0.0:15012\n  weft-citadel token --state-dir ./ca --namespace default --service-account callme"
+    after_help = "Examples:\n  weft-citadel serve --state-dir ./ca\n  \
+                  weft-citadel serve --kubernetes --listen 0.0.0.0:15012\n  \
+                  weft-citadel token --state-dir ./ca --namespace default --service-account callme"
 )]
 pub struct Cli {
     /// What to do.

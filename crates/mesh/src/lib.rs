@@ -1,8 +1,8 @@
-//! The rules of the control plane, as functions of their arguments: objects in; one snapshot of the mesh, findings, xDS resources and injected
-//! pods out.
+//! The rules of the control plane, as functions of their arguments: objects in; one snapshot of the mesh, findings, xDS resources and
+//! injected pods out.
 //!
-//! No server, no sockets, no client of a cluster, no tasks, no clock: pilot has those, and whoever else asks what would come of some objects
-//! uses the same functions.
+//! No server, no sockets, no client of a cluster, no tasks, no clock: pilot has those, and whoever else asks what would come of some
+//! objects uses the same functions.
 
 pub mod admission;
 pub mod generate;

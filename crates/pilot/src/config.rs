@@ -13,7 +13,9 @@ use weft_proto::defaults::{SYSTEM_NAMESPACE, TRUST_DOMAIN};
 #[command(
     name = "weft-pilot",
     version,
-    after_help = "Examples:\n  weft-pilot serve --config ./config\n  weft-pilot serve --config ./config --config ./registry --xds-listen 127.0.0.1:15010\n  weft-pilot serve --kubernetes --xds-listen 0.0.0.0:15010"
+    after_help = "Examples:\n  weft-pilot serve --config ./config\n  \
+                  weft-pilot serve --config ./config --config ./registry --xds-listen 127.0.0.1:15010\n  \
+                  weft-pilot serve --kubernetes --xds-listen 0.0.0.0:15010"
 )]
 pub struct Cli {
     /// What to do.

@@ -343,7 +343,8 @@ mod tests {
     /// A rule whose host may still come has no status that would say otherwise a moment later.
     #[test]
     fn what_is_not_settled_is_not_said() {
-        let text = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\nspec: {host: gone.default.svc.cluster.local}\n";
+        let text = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a}\n\
+                    spec: {host: gone.default.svc.cluster.local}\n";
         let parsed = weft_api::parse::parse("", text);
         let mut inputs = Inputs::default();
         for resource in &parsed.resources {

@@ -304,7 +304,8 @@ mod tests {
         assert_eq!(snapshot.all_diagnostics().count(), 1);
     }
 
-    const ROUTE: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\nspec: {parentRefs: [{group: '', kind: Service, name: a}]}\n";
+    const ROUTE: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\n\
+                         spec: {parentRefs: [{group: '', kind: Service, name: a}]}\n";
 
     /// Findings about what nobody is served come and go as well.
     #[test]
@@ -338,8 +339,11 @@ mod tests {
     /// Whoever waits until a finding is settled hears that it is gone, though nothing that is served has changed.
     #[test]
     fn what_is_gone_before_it_was_told_is_news() {
-        const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\nspec: {selector: {istio: a}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}\n";
-        const STARTING: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {istio: a}}\nspec: {containers: [{name: istio-proxy, args: [gateway]}]}\nstatus: {phase: Pending}\n";
+        const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}\n\
+                               spec: {selector: {istio: a}, servers: [{port: {number: 80, name: http, protocol: \
+                               HTTP}, hosts: ['*']}]}\n";
+        const STARTING: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {istio: a}}\n\
+                                spec: {containers: [{name: istio-proxy, args: [gateway]}]}\nstatus: {phase: Pending}\n";
         let now = Instant::now();
         let mut state = State::new(MeshSettings::default(), Patience::default());
         state.apply(event(GATEWAY));

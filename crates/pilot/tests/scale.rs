@@ -81,7 +81,8 @@ fn services(count: usize) -> String {
     for i in 0..count {
         let _ = write!(
             text,
-            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{i}}}\nspec:\n  selector: {{app: s{i}}}\n  ports: [{{name: http, port: 80}}]\n"
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{i}}}\nspec:\n  selector: {{app: s{i}}}\n  \
+             ports: [{{name: http, port: 80}}]\n"
         );
     }
     text
@@ -104,7 +105,8 @@ fn workloads(proxies: usize, services: usize, first_ready: bool) -> String {
 
 fn rule(weight: u32) -> String {
     format!(
-        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: s0}}\nspec:\n  hosts: [s0]\n  http:\n  - timeout: {weight}s\n    route: [{{destination: {{host: s1}}}}]\n"
+        "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: s0}}\nspec:\n  hosts: [s0]\n  \
+         http:\n  - timeout: {weight}s\n    route: [{{destination: {{host: s1}}}}]\n"
     )
 }
 

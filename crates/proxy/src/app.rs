@@ -81,7 +81,8 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
     serve(loaded, proxy, store, admin, shutdown, needs).await
 }
 
-/// Starts the data plane with the static resources, and gives the store to which discovered ones come. Must be called on the control runtime.
+/// Starts the data plane with the static resources, and gives the store to which discovered ones come. Must be called on the control
+/// runtime.
 pub fn start(loaded: &Loaded, options: &Run, shutdown: Shutdown) -> Result<(Arc<Proxy>, ConfigStore)> {
     let proxy = Proxy::start(loaded, options, shutdown)?;
     let secrets = proxy.secrets().clone();

@@ -18,7 +18,8 @@ use crate::capture::options::Init;
 #[command(
     name = "weft-proxy",
     version,
-    after_help = "Examples:\n  weft-proxy run -c envoy.yaml\n  weft-proxy run -c envoy.yaml --concurrency 2 --drain-time 10s\n  weft-proxy validate -c envoy.yaml"
+    after_help = "Examples:\n  weft-proxy run -c envoy.yaml\n  \
+                  weft-proxy run -c envoy.yaml --concurrency 2 --drain-time 10s\n  weft-proxy validate -c envoy.yaml"
 )]
 pub struct Cli {
     /// What to do.

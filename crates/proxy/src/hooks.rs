@@ -1,8 +1,8 @@
 //! `weft-proxy wait` and `weft-proxy drain`: the hooks of a pod's container. The first holds the application back until the proxy is ready,
 //! the second tells the proxy that its pod ends, and keeps it, if asked, until the application has gone.
 //!
-//! Whether an application still lives is read from the sockets of the pod, which its containers share: those of any user but the proxy's are
-//! the application's. A process that has ended leaves none that listens or is connected.
+//! Whether an application still lives is read from the sockets of the pod, which its containers share: those of any user but the
+//! proxy's are the application's. A process that has ended leaves none that listens or is connected.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

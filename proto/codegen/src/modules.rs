@@ -83,7 +83,8 @@ mod tests {
         root.add(&["a"], "a.rs");
         let mut code = String::new();
         root.write(&mut code, 0).unwrap();
-        let expected = "pub mod a {\n    include!(\"a.rs\");\n    pub mod r#type {\n        pub mod v3 {\n            include!(\"a.type.v3.rs\");\n        }\n    }\n}\n";
+        let expected = "pub mod a {\n    include!(\"a.rs\");\n    pub mod r#type {\n        pub mod v3 {\n            \
+                        include!(\"a.type.v3.rs\");\n        }\n    }\n}\n";
         assert_eq!(code, expected);
     }
 }

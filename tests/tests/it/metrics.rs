@@ -38,7 +38,8 @@ fn workloads() -> Result<String> {
     let workload = |name: &str, app: &str, version: &str| {
         format!(
             "  - name: {name}\n    serviceAccount: {app}\n    labels: {{app: {app}, version: {version}}}\n    \
-             ports: [{{name: http, port: 0}}]\n    command: [\"{program}\", callme, --port, $(PORT_HTTP)]\n    env: {{VERSION: {version}}}\n    \
+             ports: [{{name: http, port: 0}}]\n    command: [\"{program}\", callme, --port, $(PORT_HTTP)]\n    \
+             env: {{VERSION: {version}}}\n    \
              readiness: {{httpGet: {{path: /healthz, port: http}}}}\n"
         )
     };
@@ -149,7 +150,10 @@ async fn both_sides_of_a_mesh_report_all_labels() -> Result<()> {
 /// A bootstrap with an HTTP listener that counts, and a TCP listener.
 fn bootstrap(http: SocketAddr, tcp: Option<SocketAddr>, admin: SocketAddr, upstream: SocketAddr) -> serde_json::Value {
     let socket = |address: SocketAddr| json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}});
-    let stats = |value: serde_json::Value| json!({"@type": "type.googleapis.com/xds.type.v3.TypedStruct", "type_url": "type.googleapis.com/stats.PluginConfig", "value": value});
+    let stats = |value: serde_json::Value| {
+        let typed = "type.googleapis.com/xds.type.v3.TypedStruct";
+        json!({"@type": typed, "type_url": "type.googleapis.com/stats.PluginConfig", "value": value})
+    };
     let hcm = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
     let mut listeners = vec![json!({
         "name": "http", "address": socket(http), "traffic_direction": "OUTBOUND",
@@ -169,7 +173,8 @@ fn bootstrap(http: SocketAddr, tcp: Option<SocketAddr>, admin: SocketAddr, upstr
             "filter_chains": [{"filters": [
                 {"name": "istio.stats", "typed_config": stats(json!({"tcp_reporting_duration": "0.02s"}))},
                 {"name": "tcp", "typed_config": {
-                    "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "tcp", "cluster": "a"}},
+                    "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                    "stat_prefix": "tcp", "cluster": "a"}},
             ]}],
         }));
     }

@@ -23,7 +23,11 @@ const END_LIMIT: Duration = Duration::from_secs(20);
 fn pods(first: &str, second: &str) -> String {
     let pod = |name: &str, state: &str| {
         format!(
-            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}-0\n  uid: uid-of-{name}\n  annotations: {{sidecar.istio.io/interceptionMode: NONE}}\nspec:\n  restartPolicy: OnFailure\n  serviceAccountName: {name}\n  containers: [{{name: istio-proxy, args: [sidecar]}}, {{name: app}}]\nstatus:\n  phase: Running\n  podIP: 127.0.0.1\n  containerStatuses:\n  - {{name: istio-proxy, state: {{running: {{}}}}}}\n  - {{name: app, state: {{{state}}}}}\n---\n"
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}-0\n  uid: uid-of-{name}\n  \
+             annotations: {{sidecar.istio.io/interceptionMode: NONE}}\nspec:\n  restartPolicy: OnFailure\n  \
+             serviceAccountName: {name}\n  containers: [{{name: istio-proxy, args: [sidecar]}}, {{name: app}}]\n\
+             status:\n  phase: Running\n  podIP: 127.0.0.1\n  containerStatuses:\n  \
+             - {{name: istio-proxy, state: {{running: {{}}}}}}\n  - {{name: app, state: {{{state}}}}}\n---\n"
         )
     };
     pod("first", first) + &pod("second", second)
@@ -32,7 +36,10 @@ fn pods(first: &str, second: &str) -> String {
 /// A workload that a Service names; its application is at 127.0.0.1.
 fn called(app: u16, mesh: SocketAddr) -> String {
     format!(
-        "apiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: called-0, labels: {{app: called}}}}\nspec:\n  serviceAccount: called\n  address: {}\n  ready: true\n  ports: [{{name: http, appPort: {}, meshPort: {}}}]\n---\napiVersion: v1\nkind: Service\nmetadata: {{name: called}}\nspec:\n  selector: {{app: called}}\n  ports: [{{name: http, port: 80}}]\n",
+        "apiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: called-0, labels: {{app: called}}}}\n\
+         spec:\n  serviceAccount: called\n  address: {}\n  ready: true\n  \
+         ports: [{{name: http, appPort: {}, meshPort: {}}}]\n---\napiVersion: v1\nkind: Service\n\
+         metadata: {{name: called}}\nspec:\n  selector: {{app: called}}\n  ports: [{{name: http, port: 80}}]\n",
         mesh.ip(),
         app,
         mesh.port()

@@ -81,7 +81,8 @@ pub(super) fn write(dir: &Path) -> Result<()> {
         let extensions = format!("{}.ext", identity.name());
         // nginx and HAProxy check DNS names, Weft and Envoy the URI.
         let lines = format!(
-            "subjectAltName=critical,URI:{},DNS:{HOST}\nkeyUsage=critical,digitalSignature,keyEncipherment\nextendedKeyUsage=serverAuth,clientAuth\n\
+            "subjectAltName=critical,URI:{},DNS:{HOST}\nkeyUsage=critical,digitalSignature,keyEncipherment\n\
+             extendedKeyUsage=serverAuth,clientAuth\n\
              basicConstraints=critical,CA:FALSE\n",
             identity.spiffe_id()
         );

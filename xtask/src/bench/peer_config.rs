@@ -15,7 +15,8 @@ pub(super) fn nginx(inputs: &Inputs<'_>, stream_module: Option<&str>) -> String 
         .map(|path| format!("load_module {path};\n"))
         .unwrap_or_default();
     let head = format!(
-        "{module}daemon off;\nmaster_process off;\nworker_processes 1;\npid {dir}/nginx-{hop}.pid;\nerror_log {dir}/nginx-{hop}-error.log;\n\
+        "{module}daemon off;\nmaster_process off;\nworker_processes 1;\npid {dir}/nginx-{hop}.pid;\n\
+         error_log {dir}/nginx-{hop}-error.log;\n\
          events {{ worker_connections 4096; }}\n"
     );
     if inputs.case == Case::Tcp {
@@ -64,7 +65,8 @@ fn nginx_tls(inputs: &Inputs<'_>) -> (String, &'static str, String) {
     match (inputs.case, inputs.hop) {
         (Case::MtlsPair, Hop::Outbound) => {
             let tls = format!(
-                "    proxy_ssl_certificate {};\n    proxy_ssl_certificate_key {};\n    proxy_ssl_trusted_certificate {};\n    proxy_ssl_verify on;\n    \
+                "    proxy_ssl_certificate {};\n    proxy_ssl_certificate_key {};\n    \
+                 proxy_ssl_trusted_certificate {};\n    proxy_ssl_verify on;\n    \
                  proxy_ssl_name {HOST};\n    proxy_ssl_protocols TLSv1.3;\n",
                 file(&Identity::Client.chain()),
                 file(&Identity::Client.key()),
@@ -74,7 +76,8 @@ fn nginx_tls(inputs: &Inputs<'_>) -> (String, &'static str, String) {
         }
         (Case::MtlsPair, Hop::Inbound) => {
             let tls = format!(
-                "    ssl_certificate {};\n    ssl_certificate_key {};\n    ssl_client_certificate {};\n    ssl_verify_client on;\n    ssl_protocols TLSv1.3;\n",
+                "    ssl_certificate {};\n    ssl_certificate_key {};\n    ssl_client_certificate {};\n    \
+                 ssl_verify_client on;\n    ssl_protocols TLSv1.3;\n",
                 file(&Identity::Server.chain()),
                 file(&Identity::Server.key()),
                 file(ROOT)
@@ -127,7 +130,8 @@ pub(super) fn haproxy(inputs: &Inputs<'_>) -> String {
     let (listen, upstream) = (inputs.listen, inputs.upstream);
     format!(
         "global\n  nbthread 1\n  maxconn 4096\n  log stdout format raw local0 info\n\
-         defaults\n  mode {mode}\n  log global\n  option {log}\n  timeout connect 10s\n  timeout client 60s\n  timeout server 60s\n  http-reuse always\n\
+         defaults\n  mode {mode}\n  log global\n  option {log}\n  timeout connect 10s\n  timeout client 60s\n  \
+         timeout server 60s\n  http-reuse always\n\
          frontend in\n  bind {listen}{bind}\n{rules}  default_backend weighted\n\
          backend weighted\n  server s1 {upstream}{server} weight 80\n  server s2 {upstream}{server} weight 20\n\
          backend v1\n  server s1 {upstream}{server}\nbackend v2\n  server s2 {upstream}{server}\n"

@@ -182,7 +182,10 @@ mod tests {
     #[test]
     fn every_node_has_a_zone() {
         let text = describe(2);
-        assert!(text.contains("- role: control-plane\n  labels: {topology.kubernetes.io/region: local, topology.kubernetes.io/zone: zone1}"));
+        assert!(text.contains(
+            "- role: control-plane\n  labels: {topology.kubernetes.io/region: local, \
+                               topology.kubernetes.io/zone: zone1}"
+        ));
         assert!(text.ends_with("zone: zone2}\n"), "{text}");
     }
 }

@@ -238,7 +238,8 @@ fn first_word(text: &str) -> &str {
 mod tests {
     use super::*;
 
-    const TABLE: &str = "### c\n\n| module | for | may use |\n|---|---|---|\n| `low` | x | - |\n| `high` | y | low |\n\n## Other\n| `no` | x | - |\n";
+    const TABLE: &str = "### c\n\n| module | for | may use |\n|---|---|---|\n| `low` | x | - |\n| `high` | y | low |\n\
+                         \n## Other\n| `no` | x | - |\n";
 
     /// What is said of a crate whose modules hold this.
     #[track_caller]

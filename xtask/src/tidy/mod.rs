@@ -6,6 +6,7 @@ mod layers;
 mod modules;
 mod shape;
 mod source;
+mod width;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ const CHECKS: &[Check] = &[
     words::impure,
     words::protobuf,
     comments::too_short,
+    width::line_width,
 ];
 /// Files whose white space is looked at.
 const TEXT_FILES: &[&str] = &[

@@ -63,6 +63,19 @@ impl Source {
         at == before && self.text[before..].trim_start().starts_with("//")
     }
 
+    /// The text without the insides of raw strings; lines stay where they are.
+    pub(crate) fn without_raw_strings(&self) -> String {
+        let mut out = String::with_capacity(self.text.len());
+        for token in tokens(&self.text) {
+            if token.len() > 1 && (token.starts_with('r') || token.starts_with("br")) {
+                out.extend(token.chars().filter(|c| *c == '\n'));
+            } else {
+                out.push_str(token);
+            }
+        }
+        out
+    }
+
     /// A finding at a line, counted from 1.
     pub(crate) fn finding(&self, line: usize, message: impl Into<String>) -> Finding {
         Finding {

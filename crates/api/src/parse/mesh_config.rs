@@ -16,8 +16,8 @@ const AS_IS: &[(&str, &str)] = &[
     ("inboundTrafficPolicy", "{mode: PASSTHROUGH}"),
 ];
 
-/// Reads the ConfigMap; `None` if its mesh configuration cannot be read. Without one everything is as it is by default. Keys that this mesh does not carry out are reported one by
-/// one, and the others apply all the same.
+/// Reads the ConfigMap; `None` if its mesh configuration cannot be read. Without one everything is as it is by default. Keys that this
+/// mesh does not carry out are reported one by one, and the others apply all the same.
 pub(super) fn config_map(fields: &mut Fields<'_, '_>) -> Option<MeshConfig> {
     fields.ignore(&["binaryData", "immutable"]);
     if fields.get("data").is_none() {

@@ -153,7 +153,8 @@ fn join(path: &str, name: &str) -> String {
     }
 }
 
-/// The shape of what `read` reads: probes are read until no new question comes up. Fields that exclude each other are probed one at a time, too.
+/// The shape of what `read` reads: probes are read until no new question comes up. Fields that exclude each other are probed one at a
+/// time, too.
 pub(super) fn shape(read: &dyn Fn(&mut Fields<'_, '_>)) -> Shape {
     let mut trace = Trace::default();
     trace.note("", Question::Object);

@@ -18,8 +18,8 @@ use super::{mtls, policy, tls};
 use crate::snapshot::{InboundPort, MeshDestinationRule, MeshService, Protocol, Resolution, ServiceKey, ServicePort};
 use crate::view::ProxyView;
 
-/// Connect timeout of clusters that lead to no service: those of the workload's own ports, of any destination, of the collector. A service's
-/// has that of the mesh (Istio: `meshConfig.connectTimeout`, whose default this is).
+/// Connect timeout of clusters that lead to no service: those of the workload's own ports, of any destination, of the collector. A
+/// service's has that of the mesh (Istio: `meshConfig.connectTimeout`, whose default this is).
 const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// The largest limit: Istio sets no circuit breakers where nobody asks for them.

@@ -56,8 +56,8 @@ pub fn decide(pod: &Pod, namespace: &str, scope: Scope<'_>, settings: &Settings)
     }
 }
 
-/// Istio's four webhooks as one function: the namespace's `istio-injection` is stronger than its `istio.io/rev`, and labels of the pod count
-/// only where the namespace says nothing.
+/// Istio's four webhooks as one function: the namespace's `istio-injection` is stronger than its `istio.io/rev`, and labels of the pod
+/// count only where the namespace says nothing.
 fn by_namespace(
     namespace: &BTreeMap<String, String>,
     pod_revision: Option<&str>,

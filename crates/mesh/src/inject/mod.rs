@@ -70,7 +70,8 @@ pub enum Refusal {
     #[error("{0}")]
     Prometheus(String),
     /// A container would be mistaken for the proxy.
-    #[error("container {container} runs as {kind} {uid}, which is the proxy's: its traffic would bypass the mesh; use another {kind}, or sidecar.istio.io/interceptionMode: NONE", uid = names::PROXY_UID)]
+    #[error("container {container} runs as {kind} {uid}, which is the proxy's: its traffic would bypass the mesh; use \
+             another {kind}, or sidecar.istio.io/interceptionMode: NONE", uid = names::PROXY_UID)]
     ProxyUser {
         container: String,
         /// Whether it is the user or the group.

@@ -1,4 +1,5 @@
-//! The difference of two pods as a JSON patch (RFC 6902). Whole lists and maps are replaced: the result is short to read and the same at every call.
+//! The difference of two pods as a JSON patch (RFC 6902). Whole lists and maps are replaced: the result is short to read and the same
+//! at every call.
 
 use serde::Serialize;
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! Probes and HTTP hooks of the application, led through the proxy's status port.
 //!
-//! The kubelet shows no certificate and comes from the node, so under STRICT its probes would be refused. The proxy asks the application from
-//! inside the pod instead. Paths and the variable that describes the originals are Istio's.
+//! The kubelet shows no certificate and comes from the node, so under STRICT its probes would be refused. The proxy asks the
+//! application from inside the pod instead. Paths and the variable that describes the originals are Istio's.
 
 use http::{HeaderName, HeaderValue};
 use k8s_openapi::api::core::v1::{Container, ContainerPort};

@@ -14,7 +14,8 @@ const PORT: &str = "prometheus.io/port";
 const PATH: &str = "prometheus.io/path";
 const SCHEME: &str = "prometheus.io/scheme";
 
-/// The value of [`VARIABLE`] where the application is scraped, and the annotations of the pod changed; nothing where the pod does not want to be scraped.
+/// The value of [`VARIABLE`] where the application is scraped, and the annotations of the pod changed; nothing where the pod does not
+/// want to be scraped.
 pub(super) fn merge(annotations: &mut BTreeMap<String, String>, status_port: u16) -> Result<Option<String>, String> {
     let value = |key: &str| annotations.get(key).map(String::as_str).unwrap_or_default();
     if value(SCRAPE) == "false" {

@@ -1,5 +1,5 @@
-//! Requests and limits of the proxy: those of the pod's annotations where there are any, else the installation's, as far as the pod does not
-//! name its own as a whole.
+//! Requests and limits of the proxy: those of the pod's annotations where there are any, else the installation's, as far as the pod
+//! does not name its own as a whole.
 
 use std::collections::BTreeMap;
 

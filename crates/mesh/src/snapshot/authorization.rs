@@ -139,7 +139,8 @@ mod tests {
 
     fn check(spec: &str, annotation: &str, expected: Effect) {
         let text = format!(
-            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {{name: p, annotations: {{x: y{annotation}}}}}\nspec: {spec}\n"
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n\
+             metadata: {{name: p, annotations: {{x: y{annotation}}}}}\nspec: {spec}\n"
         );
         let parsed = parse("p.yaml", &text);
         assert!(parsed.broken.is_empty(), "{:?}", parsed.diagnostics);

@@ -20,7 +20,10 @@ use weft_proto::xds::envoy::config::route::v3 as route;
 use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp;
 
-const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: own-0, labels: {app: own}}\nspec:\n  serviceAccountName: own\n  containers:\n  - {name: app, image: x}\n  - {name: istio-proxy, image: y, args: [sidecar]}\nstatus: {phase: Running, podIP: 10.0.0.5, podIPs: [{ip: 10.0.0.5}]}\n";
+const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: own-0, labels: {app: own}}\nspec:\n  \
+                   serviceAccountName: own\n  containers:\n  - {name: app, image: x}\n  \
+                   - {name: istio-proxy, image: y, args: [sidecar]}\n\
+                   status: {phase: Running, podIP: 10.0.0.5, podIPs: [{ip: 10.0.0.5}]}\n";
 
 fn served(config: &str) -> Generated {
     let parsed = parse("mesh.yaml", &format!("{POD}{config}"));
@@ -46,7 +49,8 @@ fn served(config: &str) -> Generated {
 
 fn service(name: &str, ip: &str, selector: &str, ports: &str) -> String {
     format!(
-        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{clusterIP: {ip}, selector: {{app: {selector}}}, ports: [{ports}]}}\n"
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n\
+         spec: {{clusterIP: {ip}, selector: {{app: {selector}}}, ports: [{ports}]}}\n"
     )
 }
 
@@ -151,8 +155,16 @@ fn filter(filter: &listener::Filter) -> Option<String> {
 #[test]
 fn inbound_ports_have_chains_by_protocol_and_mode() {
     let config = [
-        service("own", "10.96.0.1", "own", "{name: http, port: 80, targetPort: 8080}, {name: tcp, port: 3306}"),
-        "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: own}\nspec: {selector: {matchLabels: {app: own}}, mtls: {mode: PERMISSIVE}, portLevelMtls: {3306: {mode: STRICT}, 9100: {mode: DISABLE}}}\n".to_owned(),
+        service(
+            "own",
+            "10.96.0.1",
+            "own",
+            "{name: http, port: 80, targetPort: 8080}, {name: tcp, port: 3306}",
+        ),
+        "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: own}\n\
+         spec: {selector: {matchLabels: {app: own}}, mtls: {mode: PERMISSIVE}, portLevelMtls: {3306: {mode: STRICT}, \
+         9100: {mode: DISABLE}}}\n"
+            .to_owned(),
     ];
     let all = listeners(&served(&config.concat()));
     let inbound = &all[all.find("virtualInbound ").unwrap()..all.find("virtualOutbound ").unwrap()];
@@ -183,11 +195,29 @@ fn outbound_listeners_are_by_address_where_there_is_one() {
     };
     let config = [
         service("web", "10.96.0.1", "web", "{name: http, port: 80}"),
-        service("db", "10.96.0.2", "db", "{name: tcp, port: 80}, {name: mysql, port: 3306}, {name: any, port: 9000}"),
-        entry("range", "hosts: [range.example.com], addresses: [10.20.0.0/16], resolution: NONE, ports: [{number: 80, name: tcp, protocol: TCP}]"),
-        entry("tls", "hosts: [a.example.com, \"*.b.example.com\"], resolution: NONE, ports: [{number: 443, name: tls, protocol: TLS}]"),
-        entry("auto", "hosts: [auto.example.com], resolution: DNS, ports: [{number: 7000, name: tcp, protocol: TCP}]"),
-        "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: db}\nspec:\n  hosts: [db]\n  tcp:\n  - match: [{port: 3306}]\n    route: [{destination: {host: db, port: {number: 3306}}, weight: 90}, {destination: {host: web, port: {number: 80}}, weight: 10}]\n".to_owned(),
+        service(
+            "db",
+            "10.96.0.2",
+            "db",
+            "{name: tcp, port: 80}, {name: mysql, port: 3306}, {name: any, port: 9000}",
+        ),
+        entry(
+            "range",
+            "hosts: [range.example.com], addresses: [10.20.0.0/16], resolution: NONE, ports: [{number: 80, \
+                        name: tcp, protocol: TCP}]",
+        ),
+        entry(
+            "tls",
+            "hosts: [a.example.com, \"*.b.example.com\"], resolution: NONE, ports: [{number: 443, name: tls, protocol: TLS}]",
+        ),
+        entry(
+            "auto",
+            "hosts: [auto.example.com], resolution: DNS, ports: [{number: 7000, name: tcp, protocol: TCP}]",
+        ),
+        "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: db}\nspec:\n  hosts: [db]\n  \
+         tcp:\n  - match: [{port: 3306}]\n    route: [{destination: {host: db, port: {number: 3306}}, weight: 90}, \
+         {destination: {host: web, port: {number: 80}}, weight: 10}]\n"
+            .to_owned(),
     ];
     let generated = served(&config.concat());
     let all = listeners(&generated);
@@ -253,12 +283,15 @@ fn outbound_listeners_are_by_address_where_there_is_one() {
 
 #[test]
 fn what_nobody_registered_goes_where_it_was_meant_to_or_nowhere() {
-    let sidecar = "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: own}\nspec: {egress: [{hosts: [\"*/*\"]}], outboundTrafficPolicy: {mode: REGISTRY_ONLY}}\n";
+    let sidecar = "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: own}\n\
+                   spec: {egress: [{hosts: [\"*/*\"]}], outboundTrafficPolicy: {mode: REGISTRY_ONLY}}\n";
     for (config, cluster) in [("", "PassthroughCluster"), (sidecar, "BlackHoleCluster")] {
         let all = listeners(&served(config));
         let outbound = &all[all.find("virtualOutbound ").unwrap()..];
         let expected = format!(
-            "virtualOutbound 0.0.0.0:15001 bound=true wait=None\n  \"virtualOutbound-blackhole\" [port 15001] -> BlackHoleCluster\n  \"virtualOutbound-catchall-tcp\" [] -> {cluster}\n"
+            "virtualOutbound 0.0.0.0:15001 bound=true wait=None\n  \
+             \"virtualOutbound-blackhole\" [port 15001] -> BlackHoleCluster\n  \
+             \"virtualOutbound-catchall-tcp\" [] -> {cluster}\n"
         );
         assert_eq!(outbound, expected);
     }
@@ -314,7 +347,8 @@ fn an_external_name_is_an_alias() {
     let web = service("web", "10.96.0.1", "web", "{name: http, port: 80}");
     let alias = |name: &str, target: &str, port: &str| {
         format!(
-            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{type: ExternalName, externalName: {target}, ports: [{port}]}}\n"
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n\
+             spec: {{type: ExternalName, externalName: {target}, ports: [{port}]}}\n"
         )
     };
     let own = alias("shop", "web.default.svc.cluster.local", "{name: http, port: 80}");

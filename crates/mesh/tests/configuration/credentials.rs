@@ -137,8 +137,11 @@ fn roots_for_clients_are_served_from_either_secret() {
 /// What is missed is not missing while a pod that will be it is starting.
 #[test]
 fn a_gateway_without_an_address_yet_is_no_finding() {
-    const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {istio: ingressgateway}}\nspec: {containers: [{name: istio-proxy, args: [gateway]}]}\nstatus: {phase: Pending}\n";
-    const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: front}\nspec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}\n";
+    const POD: &str = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {istio: ingressgateway}}\n\
+                       spec: {containers: [{name: istio-proxy, args: [gateway]}]}\nstatus: {phase: Pending}\n";
+    const GATEWAY: &str = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: front}\n\
+                           spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, \
+                           protocol: HTTP}, hosts: ['*']}]}\n";
     let read = |text: &str| parse("", text).resources.remove(0);
     let codes = |snapshot: &MeshSnapshot| {
         let codes = snapshot.diagnostics.iter().filter(|found| &*found.code == "IST0101");

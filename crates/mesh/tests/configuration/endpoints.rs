@@ -9,7 +9,9 @@ use weft_mesh::view::{ProxySettings, ProxyView};
 
 use super::snapshot;
 
-const SERVICE: &str = "---\napiVersion: v1\nkind: Service\nmetadata: {name: db}\nspec: {clusterIP: 10.96.0.7, selector: {app: db}, ports: [{name: tcp, port: 80, targetPort: 3306}]}\n";
+const SERVICE: &str = "---\napiVersion: v1\nkind: Service\nmetadata: {name: db}\n\
+                       spec: {clusterIP: 10.96.0.7, selector: {app: db}, ports: [{name: tcp, port: 80, targetPort: \
+                       3306}]}\n";
 
 const FIRST: (&str, &str) = ("db-x", "tcp, port: 3306");
 
@@ -17,7 +19,10 @@ const FIRST: (&str, &str) = ("db-x", "tcp, port: 3306");
 fn pod(name: &str, ips: &[&str], more: &str) -> String {
     let ips: Vec<String> = ips.iter().map(|ip| format!("{{ip: \"{ip}\"}}")).collect();
     format!(
-        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: db}}}}\nspec:\n  serviceAccountName: db\n{more}  containers:\n  - {{name: app, image: x}}\n  - {{name: istio-proxy, image: y, args: [sidecar]}}\nstatus:\n  phase: Running\n  podIPs: [{}]\n  conditions: [{{type: Ready, status: \"True\"}}]\n",
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, labels: {{app: db}}}}\nspec:\n  \
+         serviceAccountName: db\n{more}  containers:\n  - {{name: app, image: x}}\n  \
+         - {{name: istio-proxy, image: y, args: [sidecar]}}\nstatus:\n  phase: Running\n  podIPs: [{}]\n  \
+         conditions: [{{type: Ready, status: \"True\"}}]\n",
         ips.join(", ")
     )
 }
@@ -33,7 +38,9 @@ fn slice((name, port): (&str, &str), endpoints: &[(&str, Option<&str>, &str)]) -
         })
         .collect();
     format!(
-        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, labels: {{kubernetes.io/service-name: db}}}}\nports: [{{name: {port}}}]\nendpoints:\n{}",
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: {name}, labels: {{kubernetes.io/service-name: db}}}}\nports: [{{name: {port}}}]\n\
+         endpoints:\n{}",
         endpoints.concat()
     )
 }
@@ -41,7 +48,9 @@ fn slice((name, port): (&str, &str), endpoints: &[(&str, Option<&str>, &str)]) -
 /// A workload entry of `db`; `more` goes into its spec.
 fn entry(address: &str, more: &str) -> String {
     format!(
-        "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: vm}}\nspec: {{address: {address}, labels: {{app: db, security.istio.io/tlsMode: istio}}, serviceAccount: vm{more}}}\n"
+        "---\napiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {{name: vm}}\n\
+         spec: {{address: {address}, labels: {{app: db, security.istio.io/tlsMode: istio}}, serviceAccount: \
+         vm{more}}}\n"
     )
 }
 
@@ -227,7 +236,8 @@ fn labels_say_where_a_pod_or_an_entry_is() {
         // The newer one counts even if it says nothing.
         (format!(", {old}, topology.istio.io/locality: \"\""), "r/z"),
     ] {
-        let node = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n, labels: {topology.kubernetes.io/region: r, topology.kubernetes.io/zone: z}}\n";
+        let node = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n, labels: {topology.kubernetes.io/region: r, \
+                    topology.kubernetes.io/zone: z}}\n";
         let labelled = format!("{{app: db{labels}");
         let pod = pod("a", &["10.0.0.5"], "  nodeName: n\n").replace("{app: db", &labelled);
         let found = snapshot(&format!("{node}{pod}"));

@@ -26,7 +26,12 @@ fn a_whole_mesh_has_none() {
     let text = mesh().replace(&service("other", "apart"), "");
     check(
         &format!(
-            "{text}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: callme}}\nspec:\n  hosts: [callme]\n  http:\n  - route:\n    - {{destination: {{host: callme, subset: v1}}, weight: 80}}\n    - {{destination: {{host: callme, subset: v2}}, weight: 20}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: callme}}\nspec:\n  host: callme\n  subsets:\n  - {{name: v1, labels: {{version: v1}}}}\n  - {{name: v2, labels: {{version: v2}}}}\n"
+            "{text}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: callme}}\nspec:\n  \
+             hosts: [callme]\n  http:\n  - route:\n    \
+             - {{destination: {{host: callme, subset: v1}}, weight: 80}}\n    \
+             - {{destination: {{host: callme, subset: v2}}, weight: 20}}\n---\napiVersion: networking.istio.io/v1\n\
+             kind: DestinationRule\nmetadata: {{name: callme}}\nspec:\n  host: callme\n  subsets:\n  \
+             - {{name: v1, labels: {{version: v1}}}}\n  - {{name: v2, labels: {{version: v2}}}}\n"
         ),
         expect![[""]],
     );
@@ -36,7 +41,10 @@ fn a_whole_mesh_has_none() {
 fn endpoints_that_take_mesh_tls_and_have_no_account() {
     let entry = |account: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: vm}}\nspec:\n  hosts: [vm.example.com]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{{number: 80, name: http, protocol: HTTP}}]\n  endpoints: [{{address: 10.0.0.9, labels: {{security.istio.io/tlsMode: istio}}{account}}}]\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: vm}}\nspec:\n  \
+             hosts: [vm.example.com]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  \
+             ports: [{{number: 80, name: http, protocol: HTTP}}]\n  \
+             endpoints: [{{address: 10.0.0.9, labels: {{security.istio.io/tlsMode: istio}}{account}}}]\n"
         )
     };
     check(&entry(", serviceAccount: vm"), expect![[""]]);
@@ -52,11 +60,14 @@ fn endpoints_that_take_mesh_tls_and_have_no_account() {
 fn services_without_an_address_on_one_port() {
     let entry = |name: &str, more: &str, port: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec: {{hosts: [{name}.example.com], {more}resolution: DNS, ports: [{port}]}}\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\n\
+             spec: {{hosts: [{name}.example.com], {more}resolution: DNS, ports: [{port}]}}\n"
         )
     };
     let tcp = "{number: 7000, name: tcp, protocol: TCP}";
-    let captured = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: own-0}\nspec: {containers: [{name: istio-proxy, image: y, args: [sidecar]}]}\nstatus: {phase: Running, podIP: 10.0.0.5}\n";
+    let captured = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: own-0}\n\
+                    spec: {containers: [{name: istio-proxy, image: y, args: [sidecar]}]}\n\
+                    status: {phase: Running, podIP: 10.0.0.5}\n";
     let all = [
         entry("a", "", tcp),
         entry("b", "", tcp),
@@ -79,7 +90,16 @@ fn services_without_an_address_on_one_port() {
 fn dangling_destinations() {
     check(
         &format!(
-            "{}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: callme}}\nspec:\n  hosts: [callme]\n  http:\n  - route:\n    - {{destination: {{host: callme, subset: v3}}, weight: 80}}\n    - {{destination: {{host: calme}}, weight: 10}}\n    - {{destination: {{host: callme, port: {{number: 81}}}}, weight: 5}}\n    - {{destination: {{host: other.apart}}, weight: 5}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: callme}}\nspec:\n  host: callme\n  subsets:\n  - {{name: v1, labels: {{version: v1}}}}\n  - {{name: v9, labels: {{version: v9}}}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: gone}}\nspec: {{host: othr.apart.svc.cluster.local}}\n",
+            "{}---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: callme}}\nspec:\n  \
+             hosts: [callme]\n  http:\n  - route:\n    \
+             - {{destination: {{host: callme, subset: v3}}, weight: 80}}\n    \
+             - {{destination: {{host: calme}}, weight: 10}}\n    \
+             - {{destination: {{host: callme, port: {{number: 81}}}}, weight: 5}}\n    \
+             - {{destination: {{host: other.apart}}, weight: 5}}\n---\napiVersion: networking.istio.io/v1\n\
+             kind: DestinationRule\nmetadata: {{name: callme}}\nspec:\n  host: callme\n  subsets:\n  \
+             - {{name: v1, labels: {{version: v1}}}}\n  - {{name: v9, labels: {{version: v9}}}}\n---\n\
+             apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: gone}}\n\
+             spec: {{host: othr.apart.svc.cluster.local}}\n",
             mesh()
         ),
         expect![[r#"
@@ -98,17 +118,21 @@ fn dangling_destinations() {
 fn hosts_and_parts_claimed_twice() {
     let rule = |name: &str, hosts: &str, export: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  hosts: {hosts}\n  exportTo: [{export}]\n  http: [{{route: [{{destination: {{host: callme}}}}]}}]\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  \
+             hosts: {hosts}\n  exportTo: [{export}]\n  http: [{{route: [{{destination: {{host: callme}}}}]}}]\n"
         )
     };
     let entry = |name: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec: {{hosts: [example.com], ports: [{{number: 80, name: http}}], resolution: DNS}}\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\n\
+             spec: {{hosts: [example.com], ports: [{{number: 80, name: http}}], resolution: DNS}}\n"
         )
     };
     let policy = |name: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}}}\nspec:\n  host: callme\n  trafficPolicy: {{loadBalancer: {{simple: RANDOM}}}}\n  subsets:\n  - {{name: v1, labels: {{version: v1}}}}\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}}}\nspec:\n  \
+             host: callme\n  trafficPolicy: {{loadBalancer: {{simple: RANDOM}}}}\n  subsets:\n  \
+             - {{name: v1, labels: {{version: v1}}}}\n"
         )
     };
     check(
@@ -135,13 +159,20 @@ fn hosts_and_parts_claimed_twice() {
 
 #[test]
 fn gateways() {
-    let edge = "---\napiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {name: ingress-0, labels: {istio: ingressgateway}}\nspec: {role: gateway, workloadName: ingress, ready: true, gatewayPorts: [{port: 80, localPort: 18080}]}\n";
+    let edge = "---\napiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\n\
+                metadata: {name: ingress-0, labels: {istio: ingressgateway}}\n\
+                spec: {role: gateway, workloadName: ingress, ready: true, gatewayPorts: [{port: 80, localPort: \
+                18080}]}\n";
     let gateway = |name: &str, selector: &str, port: u16, rest: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec:\n  selector: {{istio: {selector}}}\n  servers:\n  - port: {{number: {port}, name: p, protocol: {rest}\n    hosts: [a.example.com]\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec:\n  \
+             selector: {{istio: {selector}}}\n  servers:\n  - port: {{number: {port}, name: p, protocol: {rest}\n    \
+             hosts: [a.example.com]\n"
         )
     };
-    let rule = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: edge}\nspec:\n  hosts: [a.example.com, b.example.com]\n  gateways: [good, goood]\n  http: [{route: [{destination: {host: callme}}]}]\n";
+    let rule = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: edge}\nspec:\n  \
+                hosts: [a.example.com, b.example.com]\n  gateways: [good, goood]\n  \
+                http: [{route: [{destination: {host: callme}}]}]\n";
     check(
         &format!(
             "{}{edge}{}{}{}{}{rule}",
@@ -170,15 +201,19 @@ fn gateways() {
 
 #[test]
 fn ports_and_policies() {
-    let two_ports = "---\napiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {name: two-0, labels: {app: two}}\nspec:\n  ready: true\n  ports: [{name: a, appPort: 1, meshPort: 2}, {name: b, appPort: 3, meshPort: 4}]\n";
+    let two_ports = "---\napiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\n\
+                     metadata: {name: two-0, labels: {app: two}}\nspec:\n  ready: true\n  \
+                     ports: [{name: a, appPort: 1, meshPort: 2}, {name: b, appPort: 3, meshPort: 4}]\n";
     let sidecar = |name: &str, selector: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}}}\nspec: {{{selector}egress: [{{hosts: ['./*']}}]}}\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {name}}}\n\
+             spec: {{{selector}egress: [{{hosts: ['./*']}}]}}\n"
         )
     };
     let strict = |name: &str, selector: &str| {
         format!(
-            "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}}}\nspec: {{{selector}mtls: {{mode: STRICT}}}}\n"
+            "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}}}\n\
+             spec: {{{selector}mtls: {{mode: STRICT}}}}\n"
         )
     };
     check(
@@ -219,7 +254,13 @@ fn listeners_of_sidecars() {
     };
     check(
         &format!(
-            "{}{}{}{}{}{}{}---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: callme}}\nspec:\n  egress:\n  - port: {{number: 6000, protocol: TCP, name: db}}\n    captureMode: NONE\n    hosts: [\"./db.default.svc.cluster.local\"]\n  - port: {{number: 6001, protocol: TCP, name: any}}\n    captureMode: IPTABLES\n    hosts: [\"./*\"]\n  - port: {{number: 6002, protocol: TCP, name: many}}\n    bind: 127.0.0.2\n    hosts: [\"./*\"]\n  - port: {{number: 6003, protocol: TCP, name: none}}\n    hosts: [\"./callme.default.svc.cluster.local\"]\n  - port: {{number: 6004, protocol: HTTP, name: web}}\n    hosts: [\"./*\"]\n",
+            "{}{}{}{}{}{}{}---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: callme}}\n\
+             spec:\n  egress:\n  - port: {{number: 6000, protocol: TCP, name: db}}\n    captureMode: NONE\n    \
+             hosts: [\"./db.default.svc.cluster.local\"]\n  - port: {{number: 6001, protocol: TCP, name: any}}\n    \
+             captureMode: IPTABLES\n    hosts: [\"./*\"]\n  - port: {{number: 6002, protocol: TCP, name: many}}\n    \
+             bind: 127.0.0.2\n    hosts: [\"./*\"]\n  - port: {{number: 6003, protocol: TCP, name: none}}\n    \
+             hosts: [\"./callme.default.svc.cluster.local\"]\n  \
+             - port: {{number: 6004, protocol: HTTP, name: web}}\n    hosts: [\"./*\"]\n",
             service("callme", "default"),
             database("db"),
             database("db2"),

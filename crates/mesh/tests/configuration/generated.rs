@@ -55,7 +55,8 @@ fn cluster(name: &str, text: &str) -> Cluster {
 
 fn rule(host: &str, policy: &str) -> String {
     format!(
-        "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: rule}}\nspec:\n  host: {host}\n  trafficPolicy: {policy}\n"
+        "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: rule}}\nspec:\n  \
+         host: {host}\n  trafficPolicy: {policy}\n"
     )
 }
 
@@ -135,7 +136,9 @@ fn automatic_mtls_chooses_by_endpoint_and_a_rule_does_not() {
 
 #[test]
 fn a_rule_for_mtls_holds_where_no_endpoint_has_any() {
-    let outside = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\nspec: {hosts: [api.example.com], ports: [{number: 80, name: http}], resolution: STATIC, endpoints: [{address: 127.0.0.1}]}\n";
+    let outside = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\n\
+                   spec: {hosts: [api.example.com], ports: [{number: 80, name: http}], resolution: STATIC, endpoints: \
+                   [{address: 127.0.0.1}]}\n";
     let text = format!("{outside}{}", rule("api.example.com", "{tls: {mode: ISTIO_MUTUAL}}"));
     let made = cluster("outbound|80||api.example.com", &text);
     assert_eq!(made.transport_socket_matches, []);
@@ -147,7 +150,9 @@ fn a_rule_for_mtls_holds_where_no_endpoint_has_any() {
 fn names_of_a_service_entry_are_checked() {
     let entry = |location: &str, endpoint: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e}}\nspec: {{hosts: [api.example.com], location: {location}, subjectAltNames: [spiffe://x/y, other.example], ports: [{{number: 80, name: http}}], resolution: STATIC, endpoints: [{endpoint}]}}\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e}}\n\
+             spec: {{hosts: [api.example.com], location: {location}, subjectAltNames: [spiffe://x/y, other.example], \
+             ports: [{{number: 80, name: http}}], resolution: STATIC, endpoints: [{endpoint}]}}\n"
         )
     };
     let name = "outbound|80||api.example.com";
@@ -194,7 +199,10 @@ fn idle_times_of_connections_reach_clusters_and_listeners() {
         assert_eq!(idle, Some(expected), "{pool}");
     }
 
-    let db = "---\napiVersion: v1\nkind: Service\nmetadata: {name: db}\nspec:\n  selector: {app: callme}\n  ports: [{name: tcp-db, port: 6000}]\n---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\nspec:\n  egress:\n  - port: {number: 6000, protocol: TCP, name: db}\n    captureMode: NONE\n    hosts: [\"./db.default.svc.cluster.local\"]\n";
+    let db = "---\napiVersion: v1\nkind: Service\nmetadata: {name: db}\nspec:\n  selector: {app: callme}\n  \
+              ports: [{name: tcp-db, port: 6000}]\n---\napiVersion: networking.istio.io/v1\nkind: Sidecar\n\
+              metadata: {name: s}\nspec:\n  egress:\n  - port: {number: 6000, protocol: TCP, name: db}\n    \
+              captureMode: NONE\n    hosts: [\"./db.default.svc.cluster.local\"]\n";
     for (policy, idle, longest) in [
         ("{loadBalancer: {simple: RANDOM}}", None, None),
         (

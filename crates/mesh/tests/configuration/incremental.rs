@@ -21,12 +21,14 @@ struct Step {
 fn variants(slot: usize) -> Vec<Resource> {
     let rule = |name: &str, host: &str, subset: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  hosts: [{host}]\n  http: [{{route: [{{destination: {{host: callme, subset: {subset}}}}}]}}]\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  \
+             hosts: [{host}]\n  http: [{{route: [{{destination: {{host: callme, subset: {subset}}}}}]}}]\n"
         )
     };
     let policy = |name: &str, subset: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}}}\nspec: {{host: callme, subsets: [{{name: {subset}, labels: {{version: {subset}}}}}]}}\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}}}\n\
+             spec: {{host: callme, subsets: [{{name: {subset}, labels: {{version: {subset}}}}}]}}\n"
         )
     };
     let strict = |mode: &str| {

@@ -15,10 +15,14 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
 fn services_are_seen_where_they_are_exported() {
     let entry = |namespace: &str, export: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e, namespace: {namespace}}}\nspec: {{hosts: [api.example.com], exportTo: [{export}], ports: [{{number: 80, name: http}}], resolution: DNS}}\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\n\
+             metadata: {{name: e, namespace: {namespace}}}\n\
+             spec: {{hosts: [api.example.com], exportTo: [{export}], ports: [{{number: 80, name: http}}], resolution: \
+             DNS}}\n"
         )
     };
-    let wild = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: wild}\nspec: {hosts: ['*.example.com', '*.com'], ports: [{number: 80, name: http}]}\n";
+    let wild = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: wild}\n\
+                spec: {hosts: ['*.example.com', '*.com'], ports: [{number: 80, name: http}]}\n";
     let snapshot = snapshot(&format!("{}{}{wild}", entry("a", "'*'"), entry("b", "'.'")));
     for (host, client, expected) in [
         ("api.example.com", "a", Some(("api.example.com", "a"))),
@@ -91,7 +95,12 @@ fn ready_workloads_are_endpoints_and_all_give_identities() {
 
 #[test]
 fn service_ports_find_their_workload_port() {
-    let text = "apiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {name: w, labels: {app: w}}\nspec:\n  ready: true\n  ports:\n  - {name: web, declaredPort: 8080, appPort: 1, meshPort: 101}\n  - {name: grpc, declaredPort: 9090, appPort: 2, meshPort: 102}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: w}\nspec:\n  selector: {app: w}\n  ports:\n  - {name: http-a, port: 80, targetPort: web}\n  - {name: grpc-b, port: 81, targetPort: 9090}\n  - {name: grpc, port: 82}\n  - {name: http-d, port: 8080}\n";
+    let text = "apiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {name: w, labels: {app: w}}\nspec:\n  \
+                ready: true\n  ports:\n  - {name: web, declaredPort: 8080, appPort: 1, meshPort: 101}\n  \
+                - {name: grpc, declaredPort: 9090, appPort: 2, meshPort: 102}\n---\napiVersion: v1\nkind: Service\n\
+                metadata: {name: w}\nspec:\n  selector: {app: w}\n  ports:\n  \
+                - {name: http-a, port: 80, targetPort: web}\n  - {name: grpc-b, port: 81, targetPort: 9090}\n  \
+                - {name: grpc, port: 82}\n  - {name: http-d, port: 8080}\n";
     let snapshot = snapshot(text);
     let service = snapshot.services.iter().next().unwrap();
     let found = snapshot.backends.of(&service.key).unwrap();
@@ -103,7 +112,8 @@ fn service_ports_find_their_workload_port() {
 fn policies() -> MeshSnapshot {
     let policy = |name: &str, namespace: &str, spec: &str| {
         format!(
-            "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
+            "---\napiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+             metadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
         )
     };
     snapshot(&format!(
@@ -146,7 +156,8 @@ fn the_narrowest_peer_authentication_wins_and_the_first_of_equals() {
 fn routing_rules_bind_to_the_most_specific_host() {
     let rule = |name: &str, host: &str, more: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  hosts: ['{host}']\n{more}  http: [{{route: [{{destination: {{host: callme}}}}]}}]\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\nspec:\n  \
+             hosts: ['{host}']\n{more}  http: [{{route: [{{destination: {{host: callme}}}}]}}]\n"
         )
     };
     let snapshot = snapshot(&format!(
@@ -178,7 +189,9 @@ fn routing_rules_bind_to_the_most_specific_host() {
 fn destination_rules_are_looked_up_from_the_client_outwards() {
     let rule = |name: &str, namespace: &str, host: &str, more: &str| {
         format!(
-            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{host: '{host}', trafficPolicy: {{loadBalancer: {{simple: RANDOM}}}}{more}}}\n"
+            "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\n\
+             metadata: {{name: {name}, namespace: {namespace}}}\n\
+             spec: {{host: '{host}', trafficPolicy: {{loadBalancer: {{simple: RANDOM}}}}{more}}}\n"
         )
     };
     let host = "callme.default.svc.cluster.local";
@@ -220,7 +233,11 @@ fn destination_rules_are_looked_up_from_the_client_outwards() {
 #[test]
 fn destination_rules_of_one_host_are_merged() {
     let snapshot = snapshot(&format!(
-        "{}---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: a}}\nspec: {{host: callme, subsets: [{{name: v1, labels: {{version: v1}}}}]}}\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: b}}\nspec: {{host: callme.default.svc.cluster.local, subsets: [{{name: v2, labels: {{version: v2}}}}], trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL}}}}}}\n",
+        "{}---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: a}}\n\
+         spec: {{host: callme, subsets: [{{name: v1, labels: {{version: v1}}}}]}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: b}}\n\
+         spec: {{host: callme.default.svc.cluster.local, subsets: [{{name: v2, labels: {{version: v2}}}}], \
+         trafficPolicy: {{tls: {{mode: ISTIO_MUTUAL}}}}}}\n",
         service("callme", "default"),
     ));
     let rule = snapshot

@@ -30,7 +30,8 @@ fn snapshot(text: &str) -> MeshSnapshot {
 /// A service with one HTTP port 80 that selects `app: NAME`.
 fn service(name: &str, namespace: &str) -> String {
     format!(
-        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  selector: {{app: {name}}}\n  ports: [{{name: http, port: 80}}]\n"
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  \
+         selector: {{app: {name}}}\n  ports: [{{name: http, port: 80}}]\n"
     )
 }
 
@@ -38,6 +39,9 @@ fn service(name: &str, namespace: &str) -> String {
 fn workload(name: &str, version: &str, namespace: &str, port: u16, ready: bool) -> String {
     let mesh_port = port + 1;
     format!(
-        "---\napiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\nmetadata: {{name: {name}-{version}-0, namespace: {namespace}, labels: {{app: {name}, version: {version}}}}}\nspec:\n  workloadName: {name}-{version}\n  serviceAccount: {name}\n  ready: {ready}\n  ports: [{{name: http, appPort: {port}, meshPort: {mesh_port}}}]\n"
+        "---\napiVersion: weft.mesh/v1alpha1\nkind: LocalWorkload\n\
+         metadata: {{name: {name}-{version}-0, namespace: {namespace}, labels: {{app: {name}, version: {version}}}}}\n\
+         spec:\n  workloadName: {name}-{version}\n  serviceAccount: {name}\n  ready: {ready}\n  \
+         ports: [{{name: http, appPort: {port}, meshPort: {mesh_port}}}]\n"
     )
 }

@@ -11,21 +11,36 @@ use weft_proto::ads::Kind;
 
 use super::snapshot;
 
-const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: callme}\nspec:\n  clusterIP: 10.96.0.7\n  selector: {app: callme}\n  ports:\n  - {name: http, port: 80, targetPort: web}\n  - {name: db, port: 9000, targetPort: 3306, appProtocol: tcp}\n";
+const SERVICE: &str = "apiVersion: v1\nkind: Service\nmetadata: {name: callme}\nspec:\n  clusterIP: 10.96.0.7\n  \
+                       selector: {app: callme}\n  ports:\n  - {name: http, port: 80, targetPort: web}\n  \
+                       - {name: db, port: 9000, targetPort: 3306, appProtocol: tcp}\n";
 
-const NODE: &str = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {topology.kubernetes.io/region: eu, topology.kubernetes.io/zone: eu-1, topology.istio.io/subzone: r7}}\nspec: {podCIDR: 10.0.0.0/24}\nstatus: {capacity: {cpu: \"2\"}}\n";
+const NODE: &str = "---\napiVersion: v1\nkind: Node\nmetadata: {name: n1, labels: {topology.kubernetes.io/region: eu, \
+                    topology.kubernetes.io/zone: eu-1, topology.istio.io/subzone: r7}}\nspec: {podCIDR: 10.0.0.0/24}\n\
+                    status: {capacity: {cpu: \"2\"}}\n";
 
 /// A pod of `callme` with a proxy; `more` goes into its metadata.
 fn pod(name: &str, ip: &str, ready: &str, more: &str) -> String {
     format!(
-        "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  labels: {{app: callme, version: v1, pod-template-hash: 5d9}}\n  ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: callme-v1-5d9, uid: x, controller: true}}]\n{more}spec:\n  nodeName: n1\n  serviceAccountName: callme\n  containers:\n  - {{name: app, image: x, ports: [{{name: web, containerPort: 8080}}, {{name: u, containerPort: 53, protocol: UDP}}]}}\n  - {{name: istio-proxy, image: y, args: [sidecar], ports: [{{name: http-envoy-prom, containerPort: 15090}}]}}\nstatus:\n  phase: Running\n  podIP: {ip}\n  podIPs: [{{ip: {ip}}}, {{ip: \"fd00::{name}\"}}]\n  conditions: [{{type: PodScheduled, status: \"True\"}}, {{type: Ready, status: \"{ready}\"}}]\n",
+        "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  \
+         labels: {{app: callme, version: v1, pod-template-hash: 5d9}}\n  \
+         ownerReferences: [{{apiVersion: apps/v1, kind: ReplicaSet, name: callme-v1-5d9, uid: x, controller: true}}]\n\
+         {more}spec:\n  nodeName: n1\n  serviceAccountName: callme\n  containers:\n  \
+         - {{name: app, image: x, ports: [{{name: web, containerPort: 8080}}, {{name: u, containerPort: 53, protocol: \
+         UDP}}]}}\n  - {{name: istio-proxy, image: y, args: [sidecar], ports: [{{name: http-envoy-prom, \
+         containerPort: 15090}}]}}\nstatus:\n  phase: Running\n  podIP: {ip}\n  \
+         podIPs: [{{ip: {ip}}}, {{ip: \"fd00::{name}\"}}]\n  \
+         conditions: [{{type: PodScheduled, status: \"True\"}}, {{type: Ready, status: \"{ready}\"}}]\n",
         name = name,
     )
 }
 
 fn slice(endpoints: &str) -> String {
     format!(
-        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: callme-x, labels: {{kubernetes.io/service-name: callme}}}}\naddressType: IPv4\nports:\n- {{name: http, port: 8080, protocol: TCP}}\n- {{name: db, port: 3306, protocol: TCP}}\nendpoints:\n{endpoints}"
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: callme-x, labels: {{kubernetes.io/service-name: callme}}}}\naddressType: IPv4\nports:\n\
+         - {{name: http, port: 8080, protocol: TCP}}\n- {{name: db, port: 3306, protocol: TCP}}\nendpoints:\n\
+         {endpoints}"
     )
 }
 
@@ -164,7 +179,9 @@ fn gateways_bind_the_target_ports_of_their_services() {
         .replace("args: [sidecar]", "args: [gateway]")
         .replace("{app: callme, ", "{app: callme, istio: ingressgateway, ");
     let snapshot = snapshot(&format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: gw}}\nspec:\n  selector: {{istio: ingressgateway}}\n  ports: [{{name: http2, port: 80, targetPort: web}}, {{name: https, port: 443, targetPort: 8443}}]\n{NODE}{gateway}"
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: gw}}\nspec:\n  selector: {{istio: ingressgateway}}\n  \
+         ports: [{{name: http2, port: 80, targetPort: web}}, {{name: https, port: 443, targetPort: 8443}}]\n\
+         {NODE}{gateway}"
     ));
     let workload = snapshot.workloads.get("default", "g1").unwrap();
     for (port, local) in [(80, 8080), (443, 8443), (15021, 15021)] {
@@ -214,7 +231,8 @@ fn a_proxy_is_told_when_the_containers_beside_it_have_ended_for_good() {
         ("Never", rules, format!("{proxy}{}", done("a", 0)), false),
     ] {
         let snapshot = Arc::new(snapshot(&format!(
-            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: j, uid: u1}}\nspec:\n  restartPolicy: {policy}\n{containers}status:\n  phase: Running\n  podIP: 10.0.0.5\n  containerStatuses:\n{statuses}"
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: j, uid: u1}}\nspec:\n  restartPolicy: {policy}\n\
+             {containers}status:\n  phase: Running\n  podIP: 10.0.0.5\n  containerStatuses:\n{statuses}"
         )));
         let at = format!("{policy}\n{containers}{statuses}");
         assert_eq!(snapshot.ended.len(), usize::from(expected), "{at}");

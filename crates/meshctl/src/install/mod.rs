@@ -155,9 +155,19 @@ async fn bring(client: &Client, arguments: &InstallArguments, values: &Values, u
 fn next_step(values: &Values, upgrade: bool) -> String {
     let revision = &values.revision;
     match (revision.as_str(), upgrade) {
-        ("default", false) => "The mesh is installed. Bring a namespace in:\n  kubectl label namespace default istio-injection=enabled\n  kubectl rollout restart deployment -n default".to_owned(),
-        ("default", true) => "The mesh is upgraded. Proxies take the new version when their pods start anew:\n  kubectl rollout restart deployment -n NAMESPACE".to_owned(),
-        (_, _) => format!("Revision {revision} runs beside what was there. Move a namespace to it:\n  kubectl label namespace NAMESPACE istio-injection- istio.io/rev={revision} --overwrite\n  kubectl rollout restart deployment -n NAMESPACE\nand when nothing uses the old one: meshctl uninstall --revision OLD"),
+        ("default", false) => "The mesh is installed. Bring a namespace in:\n  \
+                               kubectl label namespace default istio-injection=enabled\n  \
+                               kubectl rollout restart deployment -n default"
+            .to_owned(),
+        ("default", true) => "The mesh is upgraded. Proxies take the new version when their pods start anew:\n  \
+                              kubectl rollout restart deployment -n NAMESPACE"
+            .to_owned(),
+        (_, _) => format!(
+            "Revision {revision} runs beside what was there. Move a namespace to it:\n  \
+                           kubectl label namespace NAMESPACE istio-injection- istio.io/rev={revision} --overwrite\n  \
+                           kubectl rollout restart deployment -n NAMESPACE\n\
+                           and when nothing uses the old one: meshctl uninstall --revision OLD"
+        ),
     }
 }
 
@@ -171,7 +181,8 @@ pub(crate) async fn uninstall(arguments: &UninstallArguments) -> anyhow::Result<
             "The mesh is gone, with its definitions and their objects: {removed} objects removed."
         )),
         _ => output::say(&format!(
-            "{removed} objects removed. Definitions, their objects and the certificate authority's root were kept; --purge removes them as well."
+            "{removed} objects removed. Definitions, their objects and the certificate authority's root were kept; \
+             --purge removes them as well."
         )),
     }
     Ok(Exit::Ok)

@@ -183,7 +183,8 @@ mod tests {
         };
         let status = Status::new(&record, Some(vec![found(Severity::Error)]));
         assert!(status.ready && !status.is_well());
-        let line = "\nConfiguration:\n  config/a.yaml:9:5: error [WEFT0002] VirtualService/default/a spec.htp: is not known; did you mean http?\n";
+        let line = "\nConfiguration:\n  config/a.yaml:9:5: error [WEFT0002] VirtualService/default/a spec.htp: is not \
+                    known; did you mean http?\n";
         assert!(table(&status).ends_with(line), "{}", table(&status));
         let json = serde_json::to_value(&status).unwrap();
         assert_eq!(

@@ -201,11 +201,16 @@ mod tests {
 
     #[test]
     fn a_request_is_one_that_gets_an_answer() {
-        let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {selector: {app: web}, ports: [{name: http, port: 80}]}\n";
-        let gateway = "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge}\nspec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}]}\n";
+        let service = "---\napiVersion: v1\nkind: Service\nmetadata: {name: web}\n\
+                       spec: {selector: {app: web}, ports: [{name: http, port: 80}]}\n";
+        let gateway = "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge}\n\
+                       spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: \
+                       HTTP}, hosts: ['*']}]}\n";
         let rule = |host: &str, gateway: &str, matches: &str| {
             format!(
-                "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: web}}\nspec:\n  hosts: ['{host}']\n  gateways: [{gateway}]\n  http:\n  - {{{matches}route: [{{destination: {{host: web.default.svc.cluster.local}}}}]}}\n"
+                "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: web}}\nspec:\n  \
+                 hosts: ['{host}']\n  gateways: [{gateway}]\n  http:\n  \
+                 - {{{matches}route: [{{destination: {{host: web.default.svc.cluster.local}}}}]}}\n"
             )
         };
         let with = |parts: &[&str]| parts.concat();

@@ -124,7 +124,10 @@ mod tests {
         fn check(proxy: &Value, expected: Option<&str>) {
             assert_eq!(behind(proxy, 3).as_deref(), expected);
         }
-        let with = |sent: &str, acked: &str, error: Value| json!({"generation": 3, "resources": {"type.googleapis.com/a.Cluster": {"sent": sent, "acked": acked, "lastError": error}}});
+        let with = |sent: &str, acked: &str, error: Value| {
+            let cluster = json!({"sent": sent, "acked": acked, "lastError": error});
+            json!({"generation": 3, "resources": {"type.googleapis.com/a.Cluster": cluster}})
+        };
         check(
             &json!({"generation": 2, "resources": {}}),
             Some("was served generation 2, pilot has 3"),

@@ -142,8 +142,8 @@ fn review(world: &World, body: &[u8]) -> Response {
 }
 
 fn version(minor: u32) -> Value {
-    json!({"major": "1", "minor": minor.to_string(), "gitVersion": format!("v1.{minor}.0"), "gitCommit": "", "gitTreeState": "", "buildDate": "",
-        "goVersion": "", "compiler": "", "platform": ""})
+    json!({"major": "1", "minor": minor.to_string(), "gitVersion": format!("v1.{minor}.0"), "gitCommit": "", "gitTreeState": "",
+        "buildDate": "", "goVersion": "", "compiler": "", "platform": ""})
 }
 
 fn refuse(status: StatusCode, message: &str) -> Response {

@@ -120,7 +120,10 @@ async fn workloads_with_proxies_that_do_not_start_are_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_without_effect_are_found() {
     let mut world = installed("weft-system");
-    let object = |version: &str, kind: &str, name: &str, spec: Value| json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "shop"}, "spec": spec});
+    let object = |version: &str, kind: &str, name: &str, spec: Value| {
+        let metadata = json!({"name": name, "namespace": "shop"});
+        json!({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
+    };
     let listeners = json!([{"name": "http", "port": 80, "protocol": "HTTP"}]);
     let gateway = json!({"gatewayClassName": "istio", "listeners": listeners});
     world.object(object("gateway.networking.k8s.io/v1", "Gateway", "edge", gateway));
@@ -155,7 +158,10 @@ async fn proxies_of_an_authority_that_is_gone_are_found() {
         "/debug/syncz",
         json!([{"proxy": "new-1.shop"}, {"proxy": "kept-1.shop"}]),
     );
-    let certs = |serial: &str| json!({"certificates": [{"cert_chain": [{"serial_number": "77"}]}, {"ca_cert": [{"serial_number": serial}]}]});
+    let certs = |serial: &str| {
+        let root = json!({"ca_cert": [{"serial_number": serial}]});
+        json!({"certificates": [{"cert_chain": [{"serial_number": "77"}]}, root]})
+    };
     for (name, day, page) in [
         ("new", "03", None),
         ("old", "01", Some(certs("0ff1ce"))),

@@ -92,8 +92,8 @@ where
     Ok(())
 }
 
-/// The JSON patch that sets the bundle of every webhook and the failure policy of the one that is named, bound to the version that was looked
-/// at; nothing where all is well.
+/// The JSON patch that sets the bundle of every webhook and the failure policy of the one that is named, bound to the version that was
+/// looked at; nothing where all is well.
 fn repairs(object: &Value, bundle: &str, policy: Option<(&str, &str)>) -> Option<Vec<Value>> {
     let mut operations = Vec::new();
     for (index, hook) in object["webhooks"].as_array()?.iter().enumerate() {

@@ -348,8 +348,8 @@ impl Session {
         self.server.connections.proxies.lock().insert(self.id, connected);
     }
 
-    /// Everything for this proxy; made once per snapshot. Nothing, not even an empty answer, for one that nobody registered: a pod's proxy may
-    /// ask before its address is known, and must not take itself for ready. One that was registered keeps what it has.
+    /// Everything for this proxy; made once per snapshot. Nothing, not even an empty answer, for one that nobody registered: a pod's
+    /// proxy may ask before its address is known, and must not take itself for ready. One that was registered keeps what it has.
     fn generated(&mut self, node: &ProxyNode, snapshot: &Arc<MeshSnapshot>) -> Option<Arc<Generated>> {
         if let Some((view, generated)) = &self.generated
             && view.snapshot.generation == snapshot.generation

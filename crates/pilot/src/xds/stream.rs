@@ -150,8 +150,8 @@ impl TypeStream {
         }
     }
 
-    /// What has to be sent so that the client has `all`, as far as it asked for it. What is gone is kept for [`part`](Self::part): it goes once
-    /// the other types do not refer to it any more (xDS protocol, "eventual consistency considerations").
+    /// What has to be sent so that the client has `all`, as far as it asked for it. What is gone is kept for [`part`](Self::part): it
+    /// goes once the other types do not refer to it any more (xDS protocol, "eventual consistency considerations").
     pub fn push(&mut self, all: &Resources) -> Option<Push> {
         let first = std::mem::take(&mut self.due);
         self.pushed = None;

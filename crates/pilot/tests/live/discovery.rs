@@ -99,14 +99,16 @@ impl Proxy {
 /// The Service of the pod, by the port that it has there.
 fn service(target: u16) -> String {
     format!(
-        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {{selector: {{app: a}}, ports: [{{name: http, port: 80, targetPort: {target}}}]}}\n"
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: a}}\n\
+         spec: {{selector: {{app: a}}, ports: [{{name: http, port: 80, targetPort: {target}}}]}}\n"
     )
 }
 
 /// The pod `default/a`, and what its status says.
 fn pod(status: &str) -> String {
     format!(
-        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: a, labels: {{app: a}}}}\nspec:\n  containers: [{{name: istio-proxy, args: [sidecar]}}, {{name: a}}]\nstatus: {{{status}}}\n"
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: a, labels: {{app: a}}}}\nspec:\n  \
+         containers: [{{name: istio-proxy, args: [sidecar]}}, {{name: a}}]\nstatus: {{{status}}}\n"
     )
 }
 

@@ -24,6 +24,7 @@ fn snapshot(text: &str) -> MeshSnapshot {
 /// A service with one HTTP port 80 that selects `app: NAME`.
 fn service(name: &str, namespace: &str) -> String {
     format!(
-        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  selector: {{app: {name}}}\n  ports: [{{name: http, port: 80}}]\n"
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec:\n  \
+         selector: {{app: {name}}}\n  ports: [{{name: http, port: 80}}]\n"
     )
 }

@@ -25,7 +25,8 @@ const PAGES: &[(bool, &str, &str)] = &[
     (
         true,
         "/logging",
-        "log level; change it with ?level=LEVEL or ?paths=MODULE:LEVEL,...; ?listener=NAME&level=debug or ?header=NAME:VALUE&level=debug says what becomes of these requests, level=off ends that",
+        "log level; change it with ?level=LEVEL or ?paths=MODULE:LEVEL,...; ?listener=NAME&level=debug or \
+         ?header=NAME:VALUE&level=debug says what becomes of these requests, level=off ends that",
     ),
     (false, "/memory", "memory of the process"),
     (true, "/quitquitquit", "drain and end"),

@@ -1,5 +1,5 @@
-//! Chunks of a body that is kept. Clients choose how they cut it, and may send chunks of one byte or of none: small ones are joined, so that
-//! what is kept stays in proportion to its bytes.
+//! Chunks of a body that is kept. Clients choose how they cut it, and may send chunks of one byte or of none: small ones are joined,
+//! so that what is kept stays in proportion to its bytes.
 
 use std::collections::VecDeque;
 

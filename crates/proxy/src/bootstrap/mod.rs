@@ -360,7 +360,9 @@ static_resources:
         check("normalize_paht: true", Err("normalize_paht"));
         check("stream_idle_timeout: -1s", Err(&format!("{chain}.stream_idle_timeout")));
         check(
-            "access_log: [{name: a, typed_config: {\"@type\": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /x, log_format: {text_format_source: {inline_string: \"%NO%\"}}}}]",
+            "access_log: [{name: a, typed_config: {\"@type\": \
+             type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /x, log_format: \
+             {text_format_source: {inline_string: \"%NO%\"}}}}]",
             Err("operator %NO% at byte 0"),
         );
     }

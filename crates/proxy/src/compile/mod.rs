@@ -65,8 +65,8 @@ struct Told(HashSet<String>);
 // === impl Compiler ===
 
 impl Compiler {
-    /// A compiler that takes key material from `secrets` and sends access logs through `exporters`, spans through `spans`. `node_cluster` is
-    /// what the bootstrap calls the proxies of this one's kind.
+    /// A compiler that takes key material from `secrets` and sends access logs through `exporters`, spans through `spans`.
+    /// `node_cluster` is what the bootstrap calls the proxies of this one's kind.
     pub fn new(
         provider: Arc<CryptoProvider>,
         secrets: SecretStore,

@@ -138,7 +138,8 @@ impl HttpConnection {
     }
 
     /// Resolves when the client is to be told to open no more requests. Over HTTP/1 the next answer tells it; without one the
-    /// connection stays until the process ends, since to close it could cross a request. Over HTTP/2 a frame does (GOAWAY, RFC 9113, section
+    /// connection stays until the process ends, since to close it could cross a request. Over HTTP/2 a frame does (GOAWAY, RFC 9113,
+    /// section
     /// 6.8), after the first answer: a client that came just now would otherwise have come for nothing.
     async fn sent_away(&self) {
         let over = self.worker.shutdown.token();

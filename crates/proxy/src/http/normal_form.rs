@@ -138,7 +138,8 @@ fn needs_normalising(path: &str) -> bool {
     path.as_bytes().iter().any(|b| matches!(b, b'%' | b'\\')) || path.contains("/.")
 }
 
-/// Decodes unreserved characters, upper-cases other escapes, turns backslashes and resolves dot segments (RFC 3986, sections 6.2.2 and 5.2.4).
+/// Decodes unreserved characters, upper-cases other escapes, turns backslashes and resolves dot segments (RFC 3986, sections 6.2.2 and
+/// 5.2.4).
 fn normalise(path: &str) -> Result<String, BadRequest> {
     let mut decoded = Vec::with_capacity(path.len());
     let bytes = path.as_bytes();

@@ -9,8 +9,8 @@ use crate::upstream::cluster::Cluster;
 /// How long another endpoint is waited for: Envoy's longest pause where a policy names none (`RetryPolicy.retry_back_off`).
 const SUCCESSOR_WAIT: Duration = Duration::from_millis(250);
 
-/// Waits before the next attempt. Where the endpoints that were not there, `absent`, are all that the cluster has, another is waited for: an
-/// application that ends closes its port at about the time at which discovery tells its successor.
+/// Waits before the next attempt. Where the endpoints that were not there, `absent`, are all that the cluster has, another is waited
+/// for: an application that ends closes its port at about the time at which discovery tells its successor.
 pub async fn before_retry(cluster: &Cluster, absent: &[u64], backoff: Duration) {
     if absent.is_empty() || !cluster.is_exhausted(absent) {
         return sleep(backoff).await;

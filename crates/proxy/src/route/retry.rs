@@ -92,8 +92,8 @@ fn failure_wanted(policy: &RetryPolicy, kind: ErrorKind, request_sent: bool) -> 
     }
 }
 
-/// Whether the endpoint was not there for the request: it took nothing of it, or says in a header that the policy names that it could deliver
-/// nothing.
+/// Whether the endpoint was not there for the request: it took nothing of it, or says in a header that the policy names that it could
+/// deliver nothing.
 pub fn was_absent(policy: &RetryPolicy, outcome: Outcome<'_>) -> bool {
     match outcome {
         Outcome::Answer { status, headers } => header_named(policy, status, headers),

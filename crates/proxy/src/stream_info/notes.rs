@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use smallvec::SmallVec;
 
-/// Both, of one request or connection, and what filters of one kind tell each other of it. What a filter adds is bounded by its configuration.
+/// Both, of one request or connection, and what filters of one kind tell each other of it. What a filter adds is bounded by its
+/// configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
     /// Dynamic metadata: objects by namespace.

@@ -23,8 +23,8 @@ pub fn choose<'a>(
     set.endpoints.get(at)
 }
 
-/// An endpoint that is none of `avoid`, if there is one, in the first priority that has one. An endpoint that fails at once is never busy, so
-/// that choosing the least busy one again and again would end at it.
+/// An endpoint that is none of `avoid`, if there is one, in the first priority that has one. An endpoint that fails at once is never
+/// busy, so that choosing the least busy one again and again would end at it.
 pub fn other_than<'a>(set: &'a EndpointSet, avoid: &[u64], random: u64) -> Option<&'a Arc<Endpoint>> {
     set.priorities.iter().find_map(|priority| {
         let usable = &priority.usable;

@@ -115,9 +115,9 @@ impl Cluster {
         self.looked_up.cancel();
     }
 
-    /// Chooses an endpoint: after `looks` more looks that hit one in `avoid`, whichever other there is. A DNS cluster whose names were never looked
-    /// up has none yet: that is waited for, at most for the connect timeout (Envoy takes a cluster into use only after it,
-    /// "Cluster manager", cluster warming).
+    /// Chooses an endpoint: after `looks` more looks that hit one in `avoid`, whichever other there is. A DNS cluster whose names were
+    /// never looked up has none yet: that is waited for, at most for the connect timeout (Envoy takes a cluster into use only after
+    /// it, "Cluster manager", cluster warming).
     pub async fn endpoint(&self, avoid: &[u64], looks: u32, mut random: impl FnMut() -> u64) -> Option<Arc<Endpoint>> {
         let chosen = self.choose(avoid, looks, &mut random);
         if chosen.is_some() || self.looked_up.is_cancelled() {

@@ -1,4 +1,5 @@
-//! Channels for gRPC to services of the proxy's own: collectors and discovery, which are clusters of the running configuration like any other.
+//! Channels for gRPC to services of the proxy's own: collectors and discovery, which are clusters of the running configuration like
+//! any other.
 
 use std::sync::Arc;
 

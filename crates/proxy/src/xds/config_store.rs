@@ -67,7 +67,8 @@ pub struct Applied {
 // === impl ConfigStore ===
 
 impl ConfigStore {
-    /// A store with the bootstrap's static resources. With `tolerate` unsupported fields of discovered resources are left out with a warning.
+    /// A store with the bootstrap's static resources. With `tolerate` unsupported fields of discovered resources are left out with a
+    /// warning.
     pub fn new(bootstrap: &Bootstrap, secrets: SecretStore, tolerate: bool) -> Self {
         let listeners = bootstrap.listeners.iter();
         let clusters = bootstrap.clusters.iter();

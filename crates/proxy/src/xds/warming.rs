@@ -1,8 +1,8 @@
 //! What of the discovered resources is in use: traffic never meets half a configuration (decision 70).
 //!
-//! A new listener waits for its routes and a new cluster for its endpoints (Envoy, "Cluster manager", cluster warming), the cluster for a while
-//! only. A listener or a virtual host that would go to a cluster that waits stays as it was, with the clusters that it used: one change brings
-//! subsets and the routes to them, and their endpoints come last.
+//! A new listener waits for its routes and a new cluster for its endpoints (Envoy, "Cluster manager", cluster warming), the cluster
+//! for a while only. A listener or a virtual host that would go to a cluster that waits stays as it was, with the clusters that it
+//! used: one change brings subsets and the routes to them, and their endpoints come last.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -91,16 +91,21 @@ fn workloads() -> Result<String> {
 
 fn config(v1: u32, v2: u32) -> String {
     format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: echo, namespace: default}}\nspec:\n  selector: {{app: echo}}\n  \
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: echo, namespace: default}}\nspec:\n  \
+         selector: {{app: echo}}\n  \
          ports: [{{name: grpc, port: 7070, targetPort: grpc}}]\n---\n\
-         apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: echo, namespace: default}}\nspec:\n  host: echo\n  \
+         apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: echo, namespace: default}}\n\
+         spec:\n  host: echo\n  \
          subsets:\n  - {{name: v1, labels: {{version: v1}}}}\n  - {{name: v2, labels: {{version: v2}}}}\n---\n\
-         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: echo, namespace: default}}\nspec:\n  hosts: [echo]\n  http:\n  \
+         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: echo, namespace: default}}\n\
+         spec:\n  hosts: [echo]\n  http:\n  \
          - match: [{{headers: {{x-user: {{exact: tester}}}}, sourceLabels: {{app: tester}}}}]\n    \
-           route: [{{destination: {{host: echo, subset: v2}}}}]\n  \
+         route: [{{destination: {{host: echo, subset: v2}}}}]\n  \
          - match: [{{sourceLabels: {{app: other}}}}]\n    route: [{{destination: {{host: nowhere}}}}]\n  \
-         - route:\n    - {{destination: {{host: echo, subset: v1}}, weight: {v1}}}\n    - {{destination: {{host: echo, subset: v2}}, weight: {v2}}}\n    \
-           timeout: 5s\n    retries: {{attempts: 2, retryOn: 'unavailable,cancelled'}}\n    headers: {{request: {{set: {{x-a: b}}}}}}\n"
+         - route:\n    - {{destination: {{host: echo, subset: v1}}, weight: {v1}}}\n    \
+         - {{destination: {{host: echo, subset: v2}}, weight: {v2}}}\n    \
+         timeout: 5s\n    retries: {{attempts: 2, retryOn: 'unavailable,cancelled'}}\n    \
+         headers: {{request: {{set: {{x-a: b}}}}}}\n"
     )
 }
 

@@ -24,8 +24,10 @@ pub(crate) fn workloads(v2_data_plane: &str) -> Result<String> {
     let program = program.display();
     let workload = |name: &str, app: &str, version: &str, data_plane: &str| {
         format!(
-            "  - name: {name}\n    serviceAccount: {app}\n    labels: {{app: {app}, version: {version}}}\n    dataPlane: {data_plane}\n    \
-             ports: [{{name: http, port: 0}}]\n    command: [\"{program}\", callme, --port, $(PORT_HTTP)]\n    env: {{VERSION: {version}}}\n    \
+            "  - name: {name}\n    serviceAccount: {app}\n    labels: {{app: {app}, version: {version}}}\n    \
+             dataPlane: {data_plane}\n    \
+             ports: [{{name: http, port: 0}}]\n    command: [\"{program}\", callme, --port, $(PORT_HTTP)]\n    \
+             env: {{VERSION: {version}}}\n    \
              readiness: {{httpGet: {{path: /healthz, port: http}}}}\n"
         )
     };
@@ -40,15 +42,21 @@ pub(crate) fn workloads(v2_data_plane: &str) -> Result<String> {
 /// Services, subsets, strict mutual TLS, and a split between the versions.
 pub(crate) fn config(v1: u32, v2: u32) -> String {
     format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: callme, namespace: default}}\nspec:\n  selector: {{app: callme}}\n  \
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: callme, namespace: default}}\nspec:\n  \
+         selector: {{app: callme}}\n  \
          ports: [{{name: http, port: 80, targetPort: http}}]\n---\n\
-         apiVersion: v1\nkind: Service\nmetadata: {{name: client, namespace: default}}\nspec:\n  selector: {{app: client}}\n  \
+         apiVersion: v1\nkind: Service\nmetadata: {{name: client, namespace: default}}\nspec:\n  \
+         selector: {{app: client}}\n  \
          ports: [{{name: http, port: 80, targetPort: http}}]\n---\n\
-         apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: default, namespace: istio-system}}\nspec: {{mtls: {{mode: STRICT}}}}\n---\n\
-         apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: callme, namespace: default}}\nspec:\n  host: callme\n  \
+         apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+         metadata: {{name: default, namespace: istio-system}}\nspec: {{mtls: {{mode: STRICT}}}}\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: callme, namespace: default}}\n\
+         spec:\n  host: callme\n  \
          subsets:\n  - {{name: v1, labels: {{version: v1}}}}\n  - {{name: v2, labels: {{version: v2}}}}\n---\n\
-         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: callme, namespace: default}}\nspec:\n  hosts: [callme]\n  http:\n  \
-         - route:\n    - {{destination: {{host: callme, subset: v1}}, weight: {v1}}}\n    - {{destination: {{host: callme, subset: v2}}, weight: {v2}}}\n"
+         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: callme, namespace: default}}\n\
+         spec:\n  hosts: [callme]\n  http:\n  \
+         - route:\n    - {{destination: {{host: callme, subset: v1}}, weight: {v1}}}\n    \
+         - {{destination: {{host: callme, subset: v2}}, weight: {v2}}}\n"
     )
 }
 

@@ -32,16 +32,21 @@ fn config(tcp: SocketAddr, http: SocketAddr, v1: u32, v2: u32) -> String {
         format!("    - {{destination: {{host: db, subset: {version}}}, weight: {weight}}}\n")
     };
     format!(
-        "{}---\napiVersion: v1\nkind: Service\nmetadata: {{name: db, namespace: default}}\nspec:\n  selector: {{app: db}}\n  \
+        "{}---\napiVersion: v1\nkind: Service\nmetadata: {{name: db, namespace: default}}\nspec:\n  \
+         selector: {{app: db}}\n  \
          ports: [{{name: tcp, port: 5000}}]\n---\n\
-         apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: db, namespace: default}}\nspec:\n  host: db\n  \
+         apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: db, namespace: default}}\n\
+         spec:\n  host: db\n  \
          subsets:\n  - {{name: v1, labels: {{version: v1}}}}\n  - {{name: v2, labels: {{version: v2}}}}\n---\n\
-         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: db, namespace: default}}\nspec:\n  hosts: [db]\n  tcp:\n  \
+         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: db, namespace: default}}\n\
+         spec:\n  hosts: [db]\n  tcp:\n  \
          - route:\n{}{}---\n\
          apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: client, namespace: default}}\nspec:\n  \
          workloadSelector: {{labels: {{app: client}}}}\n  egress:\n  \
-         - port: {{number: {}, protocol: TCP, name: db}}\n    bind: {}\n    captureMode: NONE\n    hosts: [./db.default.svc.cluster.local]\n  \
-         - port: {{number: {}, protocol: HTTP, name: callme}}\n    bind: {}\n    captureMode: NONE\n    hosts: [./callme.default.svc.cluster.local]\n  \
+         - port: {{number: {}, protocol: TCP, name: db}}\n    bind: {}\n    captureMode: NONE\n    \
+         hosts: [./db.default.svc.cluster.local]\n  \
+         - port: {{number: {}, protocol: HTTP, name: callme}}\n    bind: {}\n    captureMode: NONE\n    \
+         hosts: [./callme.default.svc.cluster.local]\n  \
          - hosts: ['./*']\n",
         super::config(100, 0),
         subset("v1", v1),

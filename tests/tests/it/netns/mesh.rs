@@ -17,14 +17,18 @@ const CALLER: &str = "spiffe://cluster.local/ns/default/sa/client";
 
 fn service(name: &str, vip: &str, app: &str, ports: &str) -> String {
     format!(
-        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: default}}\nspec:\n  clusterIP: {vip}\n  selector: {{app: {app}}}\n  ports: [{ports}]\n"
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: default}}\nspec:\n  \
+         clusterIP: {vip}\n  selector: {{app: {app}}}\n  ports: [{ports}]\n"
     )
 }
 
 fn slice(service: &str, app: &str, pod: &Pod, ports: &str) -> String {
     format!(
-        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {service}-x, namespace: default, labels: {{kubernetes.io/service-name: {service}}}}}\n\
-         addressType: IPv4\nports: [{ports}]\nendpoints:\n- {{addresses: [{}], conditions: {{ready: true}}, targetRef: {{kind: Pod, name: {app}-0, namespace: default}}}}\n",
+        "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+         metadata: {{name: {service}-x, namespace: default, labels: {{kubernetes.io/service-name: {service}}}}}\n\
+         addressType: IPv4\nports: [{ports}]\nendpoints:\n\
+         - {{addresses: [{}], conditions: {{ready: true}}, targetRef: {{kind: Pod, name: {app}-0, namespace: \
+         default}}}}\n",
         pod.v4()
     )
 }
@@ -33,15 +37,19 @@ fn slice(service: &str, app: &str, pod: &Pod, ports: &str) -> String {
 fn entry(name: &str, host: &str, more: &str, port: &str) -> String {
     format!(
         "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: default}}\n\
-         spec: {{hosts: [\"{host}\"], {more}location: MESH_EXTERNAL, resolution: STATIC, ports: [{port}], endpoints: [{{address: 10.77.0.254}}]}}\n"
+         spec: {{hosts: [\"{host}\"], {more}location: MESH_EXTERNAL, resolution: STATIC, ports: [{port}], endpoints: \
+         [{{address: 10.77.0.254}}]}}\n"
     )
 }
 
 fn pod(app: &str, pod: &Pod) -> String {
     format!(
-        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {app}-0, namespace: default, labels: {{app: {app}}}}}\nspec:\n  nodeName: n1\n  serviceAccountName: {app}\n  \
-         containers:\n  - {{name: app, image: x, ports: [{{name: web, containerPort: 8080}}]}}\n  - {{name: istio-proxy, image: y, args: [sidecar]}}\n\
-         status:\n  phase: Running\n  podIP: {v4}\n  podIPs: [{{ip: {v4}}}, {{ip: \"{v6}\"}}]\n  conditions: [{{type: Ready, status: \"True\"}}]\n",
+        "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {app}-0, namespace: default, labels: {{app: {app}}}}}\n\
+         spec:\n  nodeName: n1\n  serviceAccountName: {app}\n  \
+         containers:\n  - {{name: app, image: x, ports: [{{name: web, containerPort: 8080}}]}}\n  \
+         - {{name: istio-proxy, image: y, args: [sidecar]}}\n\
+         status:\n  phase: Running\n  podIP: {v4}\n  podIPs: [{{ip: {v4}}}, {{ip: \"{v6}\"}}]\n  \
+         conditions: [{{type: Ready, status: \"True\"}}]\n",
         v4 = pod.v4(),
         v6 = pod.v6(),
     )
@@ -50,24 +58,52 @@ fn pod(app: &str, pod: &Pod) -> String {
 /// The objects of the mesh.
 fn config(client: &Pod, server: &Pod) -> String {
     let all = [
-        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: istio-system}\nspec: {mtls: {mode: STRICT}}\n".to_owned(),
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\n\
+         metadata: {name: default, namespace: istio-system}\nspec: {mtls: {mode: STRICT}}\n"
+            .to_owned(),
         pod("client", client),
         pod("server", server),
-        service("web", "10.96.0.10", "server", "{name: http, port: 80, targetPort: 8080}"),
+        service(
+            "web",
+            "10.96.0.10",
+            "server",
+            "{name: http, port: 80, targetPort: 8080}",
+        ),
         slice("web", "server", server, "{name: http, port: 8080, protocol: TCP}"),
-        service("bytes", "10.96.0.11", "server", "{name: tcp-greet, port: 9000}, {name: echo, port: 9001}, {name: greet, port: 9002}"),
+        service(
+            "bytes",
+            "10.96.0.11",
+            "server",
+            "{name: tcp-greet, port: 9000}, {name: echo, port: 9001}, {name: greet, port: 9002}",
+        ),
         slice(
             "bytes",
             "server",
             server,
-            "{name: tcp-greet, port: 9000, protocol: TCP}, {name: echo, port: 9001, protocol: TCP}, {name: greet, port: 9002, protocol: TCP}",
+            "{name: tcp-greet, port: 9000, protocol: TCP}, {name: echo, port: 9001, protocol: TCP}, {name: greet, \
+             port: 9002, protocol: TCP}",
         ),
-        service("own", "10.96.0.12", "client", "{name: http, port: 80, targetPort: 8080}"),
+        service(
+            "own",
+            "10.96.0.12",
+            "client",
+            "{name: http, port: 80, targetPort: 8080}",
+        ),
         slice("own", "client", client, "{name: http, port: 8080, protocol: TCP}"),
         service("pods", "None", "server", "{name: tcp-greet, port: 9000}"),
         slice("pods", "server", server, "{name: tcp-greet, port: 9000, protocol: TCP}"),
-        entry("shop", "shop.example.com", "", "{number: 7000, name: tcp, protocol: TCP}"),
-        entry("wild", "*.wild.example.com", "addresses: [10.99.0.9], ", "{number: 80, name: http, protocol: HTTP}"),
+        entry(
+            "shop",
+            "shop.example.com",
+            "",
+            "{number: 7000, name: tcp, protocol: TCP}",
+        ),
+        entry(
+            "wild",
+            "*.wild.example.com",
+            "addresses: [10.99.0.9], ",
+            "{number: 80, name: http, protocol: HTTP}",
+        ),
     ];
     all.concat()
 }

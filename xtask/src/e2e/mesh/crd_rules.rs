@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let refused = "The A \"rule-1\" is invalid: spec.a: Invalid value: x\nThe A \"rule-12\" is invalid: \n* spec.b: y\n* spec.c: z\nThe B \"rule-2\" is invalid: q\n";
+        let refused = "The A \"rule-1\" is invalid: spec.a: Invalid value: x\nThe A \"rule-12\" is invalid: \n\
+                       * spec.b: y\n* spec.c: z\nThe B \"rule-2\" is invalid: q\n";
         assert_eq!(
             said_of(refused, "rule-1"),
             Some("\"rule-1\" is invalid: spec.a: Invalid value: x")

@@ -55,7 +55,8 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
     times.sort_unstable();
     let (median, slowest) = (times[ROUNDS / 2], times[ROUNDS - 1]);
     eprintln!(
-        "e2e: a changed weight is used by {SIDECARS} sidecars after {median:.0?} (median), {slowest:.0?} (slowest of {ROUNDS}); of it kubectl apply takes {:.0?} (median)",
+        "e2e: a changed weight is used by {SIDECARS} sidecars after {median:.0?} (median), {slowest:.0?} (slowest of \
+         {ROUNDS}); of it kubectl apply takes {:.0?} (median)",
         applying[ROUNDS / 2]
     );
     scene.bar("the slowest change of a weight", slowest, LIMIT);

@@ -317,7 +317,10 @@ mod tests {
 
     #[test]
     fn what_is_given_twice_is_found_however_it_is_written() {
-        let text = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\nspec:\n  egress:\n  - {port: {number: 80}, bind: '::1', hosts: [./*]}\n  - {port: {number: 080}, bind: '0:0:0:0:0:0:0:1', hosts: [./*]}\n  - {port: {number: 80}, hosts: [./*]}\n  - {hosts: [./*]}\n  - {hosts: [./*]}\n";
+        let text = "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: s}\nspec:\n  egress:\n  \
+                    - {port: {number: 80}, bind: '::1', hosts: [./*]}\n  \
+                    - {port: {number: 080}, bind: '0:0:0:0:0:0:0:1', hosts: [./*]}\n  \
+                    - {port: {number: 80}, hosts: [./*]}\n  - {hosts: [./*]}\n  - {hosts: [./*]}\n";
         let found = crate::parse::parse("", text).diagnostics;
         let found: Vec<(&str, &str)> = found.iter().map(|found| (&*found.field, &*found.message)).collect();
         assert_eq!(

@@ -90,7 +90,8 @@ fn images(values: &Values) -> Checked {
         && is_end(tag.bytes().next_back());
     if !fits {
         return Err(Failure::usage(format!(
-            "tag: {tag:?} must be at most {LABEL_CHARS_MAX} letters, digits, dots, dashes and underscores, with a letter or digit at both ends"
+            "tag: {tag:?} must be at most {LABEL_CHARS_MAX} letters, digits, dots, dashes and underscores, with a \
+             letter or digit at both ends"
         )));
     }
     let image = values.proxy.image.as_str();

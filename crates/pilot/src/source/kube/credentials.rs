@@ -48,7 +48,8 @@ impl Credentials {
     }
 }
 
-/// The credentials of a Gateway object, and for clients' certificates those of the authority that may stand beside them, are in the namespace of each gateway that it chooses.
+/// The credentials of a Gateway object, and for clients' certificates those of the authority that may stand beside them, are in the
+/// namespace of each gateway that it chooses.
 fn wanted(snapshot: &MeshSnapshot) -> BTreeSet<WatchId> {
     let workloads = snapshot.workloads.local.values();
     let gateways = workloads.filter(|workload| workload.role == Role::Gateway && workload.is_pod());

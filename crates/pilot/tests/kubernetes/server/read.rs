@@ -135,7 +135,8 @@ fn news(state: &mut Objects, kind: &str, only: Option<&str>, seen: &mut u64) -> 
         *seen = u64::MAX;
         *state.listed.entry(kind.to_owned()).or_default() += 1;
         return vec![
-            json!({"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too old", "reason": "Expired", "code": 410}}),
+            json!({"type": "ERROR", "object": {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too \
+                old", "reason": "Expired", "code": 410}}),
         ];
     }
     let log = state

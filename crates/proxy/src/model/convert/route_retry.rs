@@ -76,7 +76,8 @@ pub(super) fn retry(source: Option<&route::RetryPolicy>, at: &Path) -> Result<Op
     })))
 }
 
-/// The conditions of a `retry_on` list. Envoy ignores words that it does not know, and so must this: the same syntax comes in a request header.
+/// The conditions of a `retry_on` list. Envoy ignores words that it does not know, and so must this: the same syntax comes in a
+/// request header.
 pub fn parse_retry_on(list: &str) -> model::RetryOn {
     let mut on = model::RetryOn::default();
     for word in list.split(',').map(str::trim) {
