@@ -6,15 +6,12 @@
 /// (xDS protocol, "eventual consistency considerations").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Clusters (CDS).
     Cluster,
     /// Endpoints of clusters (EDS).
     Endpoints,
-    /// Listeners (LDS).
     Listener,
     /// Route configurations (RDS).
     Routes,
-    /// Secrets (SDS).
     Secret,
     /// Names that a proxy answers DNS queries for (Istio's NDS).
     Names,

@@ -185,7 +185,8 @@ mod tests {
                 };
             }
             let api_version = kind.api_version(kind.facts().versions[0]);
-            let object = json!({"apiVersion": api_version, "kind": kind.as_str(), "metadata": {"name": "a", "namespace": "b"}, "spec": spec});
+            let metadata = json!({"name": "a", "namespace": "b"});
+            let object = json!({"apiVersion": api_version, "kind": kind.as_str(), "metadata": metadata, "spec": spec});
             let found = crate::parse::parse_json(&object).diagnostics;
             let at = format!("spec.{path}").replace("[]", "[0]");
             for name in *names {

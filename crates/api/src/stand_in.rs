@@ -17,8 +17,8 @@ use crate::resource::Resource;
 pub struct StandIn {
     /// What holds meanwhile, for the hint of the finding.
     meaning: &'static str,
-    /// The stand-in of an object of the kind, as far as it could be read: the workloads are those that it selects, all of the namespace where
-    /// not even that can be told.
+    /// The stand-in of an object of the kind, as far as it could be read: the workloads are those that it selects, all of the
+    /// namespace where not even that can be told.
     make: fn(&Resource) -> Option<Resource>,
 }
 

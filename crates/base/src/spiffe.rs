@@ -22,7 +22,6 @@ use crate::verify::{ClientRule, ServerRule, Shown, Verifier};
 pub enum Allowed {
     /// Any of the trust domain.
     TrustDomain(TrustDomain),
-    /// Only these.
     Ids(Vec<SpiffeId>),
 }
 

@@ -101,9 +101,10 @@ pub(crate) fn stale(sources: &[Source]) -> Vec<Finding> {
     };
     let allowed = PROTOBUF_FOLDERS.iter().filter(|path| !below(path, &names_protobuf));
     let allowed = allowed.map(|path| of_lists(format!("`{path}` names no protobuf types: take it out of the list")));
-    let (folder, file) = PROTOBUF_FILTERS;
-    let has_filter = below(folder, &|source| source.path.ends_with(file) && names_protobuf(source));
-    let filters = (!has_filter).then(|| of_lists(format!("no {file} below `{folder}` names protobuf types")));
+    let (folders, file) = PROTOBUF_FILTERS;
+    let has_filter = |folder: &str| below(folder, &|source| source.path.ends_with(file) && names_protobuf(source));
+    let filters = folders.iter().filter(|folder| !has_filter(folder));
+    let filters = filters.map(|folder| of_lists(format!("no {file} below `{folder}` names protobuf types")));
     let pure = PURE_FOLDERS.iter().filter(|path| !below(path, &|_| true));
     let pure = pure.map(|path| of_lists(format!("`{path}` matches no file: name what is pure now")));
     allowed.chain(filters).chain(pure).collect()
@@ -192,12 +193,15 @@ mod tests {
         let everything = PROTOBUF_FOLDERS
             .iter()
             .map(|path| Source::new(path, "use prost::Message;\n"));
-        let (folder, file) = PROTOBUF_FILTERS;
-        let filter = Source::new(&format!("{folder}cors/{file}"), "use prost::Message;\n");
+        let (folders, file) = PROTOBUF_FILTERS;
+        let filters = folders
+            .iter()
+            .map(|folder| Source::new(&format!("{folder}cors/{file}"), "use prost::Message;\n"));
         let pure = PURE_FOLDERS.iter().map(|path| Source::new(path, "\n"));
-        let mut sources: Vec<Source> = everything.chain([filter]).chain(pure).collect();
+        let mut sources: Vec<Source> = everything.chain(filters).chain(pure).collect();
         assert_eq!(stale(&sources), []);
-        sources.retain(|source| source.path != "crates/citadel/src/authority.rs" && !source.path.starts_with(folder));
+        sources
+            .retain(|source| source.path != "crates/citadel/src/authority.rs" && !source.path.starts_with(folders[0]));
         sources[0].code = String::new();
         assert_eq!(stale(&sources).len(), 3);
     }

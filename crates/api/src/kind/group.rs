@@ -5,15 +5,11 @@
 pub enum Group {
     /// Kubernetes' core, whose name is empty.
     Core,
-    /// Kubernetes' endpoints.
     Discovery,
     /// The Gateway API.
     GatewayApi,
-    /// Istio's traffic.
     Networking,
-    /// Istio's policies.
     Security,
-    /// Istio's telemetry.
     Telemetry,
     /// This mesh's own, for files.
     Weft,

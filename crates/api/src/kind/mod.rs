@@ -48,7 +48,6 @@ pub enum Scope {
 /// Which objects of a cluster pilot follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
-    /// All.
     All,
     /// The one of this name in the root namespace.
     One(&'static str),

@@ -39,7 +39,6 @@ macro_rules! kinds {
         }
 
         impl Kind {
-            /// All kinds.
             pub const ALL: &'static [Self] = &[$(Self::$kind,)*];
 
             /// What is known of the kind.

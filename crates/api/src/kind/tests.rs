@@ -131,8 +131,23 @@ fn row(facts: &KindFacts) -> String {
 /// `docs/kinds.md` is what the table says.
 #[test]
 fn committed_kinds_are_up_to_date() {
-    let mut text = "# Kinds\n\nMade from the table in `crates/api/src/kind/table.rs` by `cargo xtask golden committed_kinds`. [What the control plane\nreads and writes](kubernetes.md) says more, and [how to add a kind](development.md#add-a-kind).\n\n- *Read*: which objects of a cluster. Files may hold all kinds.\n- *Definition*: whether an installation tells the server of the kind, and its short names.\n- *Status*: whether objects are told what became of them.\n- *Broken*: what the webhook does with an object that cannot be used; and whether one that was never readable closes what it might have closed\n  ([decision 66](decisions/0066-broken-policies-close.md)).\n\n".to_owned();
-    text.push_str("| Kind | Versions, the first that the server has | For | Read | Definition | Status | Broken at admission | Broken from the start |\n");
+    let mut text = concat!(
+        "# Kinds\n",
+        "\n",
+        "Made from the table in `crates/api/src/kind/table.rs` by `cargo xtask golden committed_kinds`. [What the control plane\n",
+        "reads and writes](kubernetes.md) says more, and [how to add a kind](development.md#add-a-kind).\n",
+        "\n",
+        "- *Read*: which objects of a cluster. Files may hold all kinds.\n",
+        "- *Definition*: whether an installation tells the server of the kind, and its short names.\n",
+        "- *Status*: whether objects are told what became of them.\n",
+        "- *Broken*: what the webhook does with an object that cannot be used; and whether one that was never readable closes ",
+        "what it might have closed\n",
+        "  ([decision 66](decisions/0066-broken-policies-close.md)).\n",
+        "\n",
+    )
+    .to_owned();
+    text.push_str("| Kind | Versions, the first that the server has | For | Read | Definition | Status ");
+    text.push_str("| Broken at admission | Broken from the start |\n");
     text.push_str("|---|---|---|---|---|---|---|---|\n");
     for (_, facts) in all() {
         write!(text, "{}", row(facts)).unwrap();

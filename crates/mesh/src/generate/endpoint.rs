@@ -9,7 +9,6 @@ use weft_proto::cluster_name::Outbound;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::endpoint::v3 as endpoint;
 
-use super::cluster;
 use super::encode::encoded;
 use super::wire::{address, ip_address, structure, text, uint32};
 use crate::resource::ResourceSet;

@@ -13,11 +13,9 @@ pub type ResourceSet = BTreeMap<Arc<str>, Resource>;
 /// A resource as it goes on the wire. Cloning is cheap.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
-    /// Type URL.
     pub type_url: Arc<str>,
     /// Hash of the bytes: the same content has the same version, whatever generation made it.
     pub version: Arc<str>,
-    /// Encoded message.
     pub bytes: Arc<[u8]>,
 }
 

@@ -6,6 +6,7 @@ mod endpoints;
 mod findings;
 mod generated;
 mod incremental;
+mod listing;
 mod lookups;
 mod pods;
 

@@ -28,7 +28,6 @@ pub struct Request {
 /// A response to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Push {
-    /// Nonce.
     pub nonce: String,
     /// Version of the whole.
     pub version: String,

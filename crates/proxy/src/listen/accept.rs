@@ -99,9 +99,9 @@ async fn serve(
     };
     socket.set_nodelay(true)?;
     let mut remote_addr = peer;
-    let mut local_addr = socket.local_addr()?;
     let wants_original = listener.model.original_destination || listener.model.use_original_dst;
     let original_dst = wants_original.then(|| original_dst::original_dst(&socket)).flatten();
+    let mut local_addr = original_dst.unwrap_or(socket.local_addr()?);
     if let Some(original) = original_dst.filter(|_| listener.model.use_original_dst) {
         listener = runtime.listener_of(original, listener);
     }
@@ -120,7 +120,6 @@ async fn serve(
     say!(journal, local = %local_addr, original_destination = ?original_dst, "connection accepted");
 
     // Stage 2: the addresses that count.
-    local_addr = original_dst.unwrap_or(local_addr);
     if model.proxy_protocol
         && let Some(addresses) = proxy_protocol::read(&mut socket, model.inspect_timeout).await?
     {

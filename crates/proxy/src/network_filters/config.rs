@@ -1,7 +1,7 @@
 //! The network filters of a filter chain as configured and checked: what stands before `http_connection_manager` or `tcp_proxy`.
 //!
-//! This file and the `config.rs` of each filter are modules of `crate::model`; the other files of a filter's folder, which know connections,
-//! are modules of `crate::network_filters`.
+//! This file and the `config.rs` of each filter are modules of `crate::model`; the other files of a filter's folder, which know
+//! connections, are modules of `crate::network_filters`.
 
 use weft_proto::xds::google::protobuf::Any;
 
@@ -12,8 +12,8 @@ pub mod istio_stats;
 #[path = "set_filter_state/config.rs"]
 pub mod set_filter_state;
 
-/// Every filter: a variant and its module, which has `Config`, `read` and `not_before_http`. The reader gives `None` for an `Any` of another
-/// type.
+/// Every filter: a variant and its module, which has `Config`, `read` and `not_before_http`. The reader gives `None` for an `Any` of
+/// another type.
 macro_rules! table {
     ($($(#[$doc:meta])* $kind:ident($module:ident)),* $(,)?) => {
         /// What a filter is told.

@@ -1,5 +1,5 @@
-//! Istio's standard metrics of connections of bytes (`istio.stats`): opened once it leads somewhere, its bytes every few seconds, closed at its
-//! end.
+//! Istio's standard metrics of connections of bytes (`istio.stats`): opened once it leads somewhere, its bytes every few seconds,
+//! closed at its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,6 @@ use crate::observe::istio::series::TcpSeries;
 use crate::observe::istio::shard::Shard;
 use crate::stream_info::StreamInfo;
 
-/// Counts connections.
 #[derive(Debug)]
 pub struct Filter {
     config: Config,

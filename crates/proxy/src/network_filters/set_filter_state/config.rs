@@ -20,7 +20,6 @@ pub struct Config {
     pub objects: Vec<Object>,
 }
 
-/// An object.
 #[derive(Clone, Debug)]
 pub enum Object {
     /// A text, for later filters and for the log.

@@ -9,7 +9,6 @@ use crate::stream_info::StreamInfo;
 use crate::stream_info::notes::StateValue;
 use crate::stream_info::operators::{Headers, write_format};
 
-/// Leaves objects.
 #[derive(Debug)]
 pub struct Filter {
     config: Config,
