@@ -79,8 +79,9 @@ impl Stage {
     /// Asks for `/logging` and gives what it says.
     async fn logging(&self, query: &str) -> Result<String> {
         let page = ask(self.admin, &format!("POST /logging?{query}"), &[]).await?;
-        ensure!(page.status() == 200, "{query}: {}", page.start);
-        Ok(String::from_utf8_lossy(&page.body).into_owned())
+        let text = String::from_utf8_lossy(&page.body).into_owned();
+        ensure!(page.status() == 200, "{query}: {}\n{text}", page.start);
+        Ok(text)
     }
 
     /// What journals have said so far.
