@@ -31,8 +31,18 @@ pub async fn serve(
     worker: Rc<Worker>,
 ) {
     let mut info = StreamInfo::new(connection, Instant::now(), SystemTime::now());
-    let mut passage = filters.on_connection(&mut info);
-    if let Err(error) = forward(&mut client, &proxy, &worker, &mut info, &mut passage).await {
+    let passage = filters.on_connection(&mut info);
+    let mut record = Record {
+        info,
+        passage,
+        copied: Copied::default(),
+        proxy: &proxy,
+        worker: &worker,
+    };
+    let Record {
+        info, passage, copied, ..
+    } = &mut record;
+    if let Err(error) = forward(&mut client, &proxy, &worker, info, (passage, copied)).await {
         info.flags.insert(error.kind.flag());
         if error.kind == ErrorKind::StreamDurationExceeded {
             info.flags.insert(ResponseFlags::DURATION_TIMEOUT);
@@ -43,11 +53,27 @@ pub async fn serve(
         info.details = Some(error.kind.details().into());
         info.transport_failure = error.reason;
     }
-    info.finished_at = Some(Instant::now());
-    passage.on_upstream(&info, &worker.istio);
-    info.end_journal();
-    for log in &proxy.logs {
-        log.write(&info, &worker.log, &worker.random);
+}
+
+/// Ends with its connection and logs it then, also one that is cut off when the process ends.
+struct Record<'a> {
+    info: StreamInfo,
+    passage: Passage<'a>,
+    copied: Copied,
+    proxy: &'a TcpProxy,
+    worker: &'a Worker,
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        self.info.bytes_received = self.copied.to_upstream.get();
+        self.info.bytes_sent = self.copied.to_client.get();
+        self.info.finished_at = Some(Instant::now());
+        self.passage.on_upstream(&self.info, &self.worker.istio);
+        self.info.end_journal();
+        for log in &self.proxy.logs {
+            log.write(&self.info, &self.worker.log, &self.worker.random);
+        }
     }
 }
 
@@ -56,7 +82,7 @@ async fn forward(
     proxy: &TcpProxy,
     worker: &Worker,
     info: &mut StreamInfo,
-    passage: &mut Passage<'_>,
+    (passage, copied): (&mut Passage<'_>, &Copied),
 ) -> Result<(), ProxyError> {
     let not_found = ErrorKind::ClusterNotFound(http::StatusCode::SERVICE_UNAVAILABLE);
     let cluster = proxy.choose(worker.random()).ok_or(not_found)?;
@@ -65,9 +91,8 @@ async fn forward(
     let (mut upstream, _guard) = connect_upstream(cluster, proxy, worker, info).await?;
     info.upstream_local = upstream.socket().and_then(|socket| socket.local_addr().ok());
     passage.on_upstream(info, &worker.istio);
-    let copied = Copied::default();
-    let copying = copy::both_ways(client, &mut upstream, proxy.model.idle_timeout, &copied);
-    let copying = follow(passage, copying, &copied);
+    let copying = copy::both_ways(client, &mut upstream, proxy.model.idle_timeout, copied);
+    let copying = follow(passage, copying, copied);
     let in_time = match proxy.model.duration_max {
         None => {
             // How a stream ended is nobody's fault here: the other side has seen the same.
@@ -76,8 +101,6 @@ async fn forward(
         }
         Some(longest) => tokio::time::timeout(longest, copying).await.is_ok(),
     };
-    info.bytes_received = copied.to_upstream.get();
-    info.bytes_sent = copied.to_client.get();
     if in_time {
         Ok(())
     } else {
