@@ -27,6 +27,8 @@ pub enum ErrorKind {
     ConnectTimeout,
     /// The connection or stream ended before the answer began.
     ConnectionTerminated,
+    /// Half a head, and no more of it in time.
+    HeadTimeout,
     /// The stream had no activity for too long.
     IdleTimeout,
     /// A limit of the cluster on connections, pending or active requests.
@@ -252,6 +254,7 @@ impl ProxyError {
             ErrorKind::BadRequest(_)
             | ErrorKind::ClientGone
             | ErrorKind::ClusterNotFound(_)
+            | ErrorKind::HeadTimeout
             | ErrorKind::RouteNotFound
             | ErrorKind::UpgradeRefused => String::new(),
         }
@@ -270,7 +273,7 @@ impl ErrorKind {
             Self::ClusterNotFound(status) => status,
             Self::RouteNotFound => StatusCode::NOT_FOUND,
             Self::UpgradeRefused => StatusCode::FORBIDDEN,
-            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTimeout | Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::IdleTimeout | Self::StreamDurationExceeded | Self::UpstreamTimeout | Self::PerTryTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -308,7 +311,7 @@ impl ErrorKind {
             Self::Overflow => ResponseFlags::UPSTREAM_OVERFLOW,
             Self::PerTryTimeout | Self::UpstreamTimeout => ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
             Self::RefusedStream | Self::StreamReset => ResponseFlags::UPSTREAM_REMOTE_RESET,
-            Self::RequestTimeout => ResponseFlags::default(),
+            Self::HeadTimeout | Self::RequestTimeout => ResponseFlags::default(),
             Self::RouteNotFound => ResponseFlags::NO_ROUTE_FOUND,
             Self::StreamDurationExceeded => ResponseFlags::default(),
             Self::UpgradeRefused => ResponseFlags::default(),
@@ -329,6 +332,7 @@ impl ErrorKind {
             Self::ConnectFailed => "upstream_reset_before_response_started{remote_connection_failure}",
             Self::ConnectTimeout => "upstream_reset_before_response_started{connection_timeout}",
             Self::ConnectionTerminated => "upstream_reset_before_response_started{connection_termination}",
+            Self::HeadTimeout => "request_header_timeout",
             Self::IdleTimeout => "stream_idle_timeout",
             Self::NoHealthyUpstream => "no_healthy_upstream",
             Self::Overflow => "upstream_reset_before_response_started{overflow}",

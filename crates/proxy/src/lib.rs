@@ -17,6 +17,7 @@ pub mod executor;
 pub mod filters;
 pub mod hooks;
 pub mod http;
+pub mod http1;
 pub mod journal;
 pub mod listen;
 pub mod mesh;

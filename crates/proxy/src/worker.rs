@@ -9,6 +9,7 @@ use weft_base::shutdown::Shutdown;
 
 use crate::drain::Drain;
 use crate::executor::Executor;
+use crate::http1::date::DateCache;
 use crate::journal::Journals;
 use crate::observe::access_log::{LineBuffers, LogWriter};
 use crate::observe::istio::registry::Registry;
@@ -48,6 +49,8 @@ pub struct Worker {
     pub drain: Drain,
     /// Random numbers of the thread.
     pub random: Random,
+    /// The date that its answers are given.
+    pub date: DateCache,
     /// Identities that its connections have shown.
     pub identities: Rc<Identities>,
     /// Runs the tasks of the thread.
@@ -93,6 +96,7 @@ impl Worker {
             shutdown,
             log: LineBuffers::new(log),
             random: Random::new(seed),
+            date: DateCache::default(),
             identities,
             executor,
         })

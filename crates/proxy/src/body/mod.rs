@@ -1,6 +1,7 @@
 //! What every body on its way through the proxy has: how it fails, how far it has come, and the gRPC messages in it.
 
 pub mod chunks;
+pub mod client;
 pub mod messages;
 
 use std::cell::Cell;
@@ -10,14 +11,25 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::Instant;
 
+use self::client::ClientFault;
 use self::messages::MessageCounter;
+use crate::http1::decode::BodyFault;
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The side that sends it failed.
+    /// The side that sends it failed, over HTTP/2.
     #[error(transparent)]
     Transport(#[from] hyper::Error),
+    /// The side that sends it failed, over HTTP/1.
+    #[error(transparent)]
+    Fault(#[from] BodyFault),
+    /// The network failed.
+    #[error("the connection failed")]
+    Lost,
+    /// It has another length than its head has announced.
+    #[error("body of another length than announced")]
+    Length,
     /// Nothing flowed for too long, or it took too long.
     #[error("timed out")]
     TimedOut,
@@ -46,6 +58,8 @@ pub struct Progress {
     pub status: Cell<Option<u32>>,
     /// Why a filter cannot make anything of the request's body.
     pub refused: Cell<Option<&'static str>>,
+    /// How the client failed to send all of it.
+    pub fault: Cell<Option<ClientFault>>,
 }
 
 // === impl Progress ===

@@ -2,18 +2,17 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::Stage;
 use super::stages::Stages;
+use crate::body::client::ComingBody;
 use crate::body::{BodyError, Progress, chunks};
 
 /// A frame of a body, or its failure.
@@ -23,7 +22,7 @@ type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 #[derive(Debug)]
 pub enum ClientBody {
     /// As it comes.
-    Direct(Incoming),
+    Direct(ComingBody),
     /// With something that filters did to it.
     Staged(Box<Staged>),
 }
@@ -32,7 +31,7 @@ pub enum ClientBody {
 #[derive(Debug, Default)]
 pub struct Staged {
     /// What still comes; `None` when all is kept.
-    incoming: Option<Incoming>,
+    incoming: Option<ComingBody>,
     kept: VecDeque<Bytes>,
     kept_trailers: Option<HeaderMap>,
     stages: Stages,
@@ -86,7 +85,7 @@ impl ClientBody {
     /// The next frame; `progress` learns of what the client sent.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Polled {
         match self {
-            Self::Direct(incoming) => poll_incoming(incoming, cx, progress),
+            Self::Direct(incoming) => incoming.poll_frame(cx, progress),
             Self::Staged(staged) => staged.poll_frame(cx, progress),
         }
     }
@@ -221,19 +220,13 @@ impl Staged {
 
     fn poll_source(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Polled {
         if let Some(incoming) = &mut self.incoming {
-            return poll_incoming(incoming, cx, progress);
+            return incoming.poll_frame(cx, progress);
         }
         if let Some(chunk) = self.kept.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
         Poll::Ready(self.kept_trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
     }
-}
-
-fn poll_incoming(incoming: &mut Incoming, cx: &mut Context<'_>, progress: &Progress) -> Polled {
-    let polled = Pin::new(&mut *incoming).poll_frame(cx);
-    progress.observe(&polled, incoming.is_end_stream());
-    polled.map_err(BodyError::from)
 }
 
 // === impl Patience ===

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
 use http::{Request, Response, Version};
-use hyper::body::Incoming;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
@@ -17,9 +16,10 @@ use crate::filters::peer_metadata;
 use crate::journal::{Journal, say};
 use crate::model::cluster::Discovery;
 use crate::model::route::{HostRewrite, RetryPolicy};
+use crate::pool::Wanted;
+use crate::pool::answer_body::AnswerBody;
 use crate::pool::connection::SendError;
 use crate::pool::request_body::RequestBody;
-use crate::pool::{Lent, Wanted};
 use crate::route::retry::{self, Outcome};
 use crate::stream_info::request::RequestHead;
 use crate::upstream::cluster::Cluster;
@@ -30,9 +30,9 @@ use crate::upstream::outlier;
 /// An answer whose head has come.
 #[derive(Debug)]
 pub struct Answer {
-    pub response: Response<Incoming>,
-    /// The connection that it came on.
-    pub lent: Lent,
+    pub response: Response<AnswerBody>,
+    /// Its connection had served others before.
+    pub reused: bool,
     pub endpoint: Arc<Endpoint>,
 }
 
@@ -102,6 +102,10 @@ pub async fn attempts(
                 (outcome, failure.endpoint.as_ref())
             }
         };
+        // Never the endpoint's fault, and never to be repeated: nobody has the whole of it.
+        if let (Err(_), Some(fault)) = (&result, context.progress.fault.get()) {
+            return Err(ErrorKind::from(fault).into());
+        }
         match outcome {
             Outcome::Answer { .. } => cluster.state.stats().answered(),
             Outcome::Failure { kind, .. } => cluster.state.stats().failed(kind),
@@ -158,7 +162,7 @@ fn tell(journal: &Journal, result: &Result<Answer, Failure>) {
     match result {
         Ok(answer) => {
             let status = answer.response.status().as_u16();
-            say!(journal, endpoint = %answer.endpoint.text, status, reused = answer.lent.reused, "endpoint answered");
+            say!(journal, endpoint = %answer.endpoint.text, status, reused = answer.reused, "endpoint answered");
         }
         Err(Failure {
             error,
@@ -185,6 +189,18 @@ fn record(cluster: &Cluster, endpoint: &Endpoint, outcome: Outcome<'_>) {
         Outcome::Failure { .. } => outlier::Result::LocalOrigin,
     };
     cluster.record(endpoint, result, Instant::now());
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn new(response: Response<AnswerBody>, reused: bool, endpoint: Arc<Endpoint>) -> Self {
+        Self {
+            response,
+            reused,
+            endpoint,
+        }
+    }
 }
 
 // === impl Attempt ===
@@ -283,7 +299,7 @@ impl Attempt<'_> {
                 auto_http2: false,
             };
             let lent = worker.pools.get(self.cluster, &endpoint, wanted).await;
-            let mut lent = lent.map_err(|error| before(error, Some(&endpoint)))?;
+            let lent = lent.map_err(|error| before(error, Some(&endpoint)))?;
             context.info.upstream_local = lent.connection.local();
             context.info.upstream_identity = lent.connection.identity().cloned();
             context.info.upstream_protocol = Some(if lent.connection.is_http2() {
@@ -299,49 +315,53 @@ impl Attempt<'_> {
                     message.map_err(|kind| before(kind.into(), Some(&endpoint)))?
                 }
             };
-            match lent.connection.send(message).await {
-                Ok(response) => {
-                    return Ok(Answer {
-                        response,
-                        lent,
-                        endpoint,
-                    });
-                }
+            let reused = lent.reused;
+            match lent.send(&self.head.path, message, self.cluster).await {
+                Ok(response) => return Ok(Answer::new(response, reused, endpoint)),
                 // The peer closed an idle connection just as it was taken: nothing was sent, a new one takes the request.
                 Err(SendError {
                     request: Some(returned),
                     ..
-                }) if lent.reused && !fresh => {
+                }) if reused && !fresh => {
                     request = Some(returned);
                     fresh = true;
                 }
                 // The same, and the request was on its way: one that may be sent twice is (RFC 9110, section 9.2.2). A server that ends
                 // closes the connections that seem idle to it.
-                Err(SendError { error, request: None })
-                    if lent.reused
-                        && !fresh
-                        && repeatable
-                        && send_error_kind(&error) == ErrorKind::ConnectionTerminated =>
-                {
+                Err(SendError {
+                    kind: ErrorKind::ConnectionTerminated,
+                    request: None,
+                    ..
+                }) if reused && !fresh && repeatable => {
                     fresh = true;
                 }
                 // A new connection that takes nothing is as good as none.
                 Err(SendError {
-                    error,
+                    reason,
                     request: Some(_),
+                    ..
                 }) => {
-                    let error = ProxyError::because(ErrorKind::ConnectFailed, &error);
+                    let error = ProxyError::because(ErrorKind::ConnectFailed, &reason);
                     return Err(before(error, Some(&endpoint)));
                 }
-                Err(SendError { error, request: None }) => {
-                    return Err(Failure {
-                        error: ProxyError::because(send_error_kind(&error), &error),
-                        request_sent: true,
-                        endpoint: Some(endpoint),
-                    });
+                Err(SendError {
+                    kind,
+                    reason,
+                    request: None,
+                }) => {
+                    return Err(after(ProxyError::because(kind, &reason), endpoint));
                 }
             }
         }
+    }
+}
+
+/// The request was on its way, perhaps with the endpoint.
+fn after(error: ProxyError, endpoint: Arc<Endpoint>) -> Failure {
+    Failure {
+        error,
+        request_sent: true,
+        endpoint: Some(endpoint),
     }
 }
 
@@ -350,22 +370,5 @@ fn before(error: ProxyError, endpoint: Option<&Arc<Endpoint>>) -> Failure {
         error,
         request_sent: false,
         endpoint: endpoint.cloned(),
-    }
-}
-
-fn send_error_kind(error: &hyper::Error) -> ErrorKind {
-    use std::error::Error as _;
-    if error.is_parse() || error.is_parse_status() {
-        return ErrorKind::UpstreamProtocol;
-    }
-    let Some(h2) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
-        return ErrorKind::ConnectionTerminated;
-    };
-    match h2.reason() {
-        Some(h2::Reason::REFUSED_STREAM) if h2.is_reset() => ErrorKind::RefusedStream,
-        Some(_) if h2.is_reset() => ErrorKind::StreamReset,
-        // The server ends and says that it has not seen this one (RFC 9113, section 6.8).
-        Some(h2::Reason::NO_ERROR) if h2.is_go_away() && h2.is_remote() => ErrorKind::RefusedStream,
-        _ => ErrorKind::ConnectionTerminated,
     }
 }

@@ -8,7 +8,8 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use crate::body::Progress;
-use crate::error::ResponseFlags;
+use crate::body::client::ClientFault;
+use crate::error::{BadRequest, ErrorKind, ResponseFlags};
 use crate::filters::istio_stats::MessageMeter;
 use crate::filters::{End, Passage};
 use crate::journal::say;
@@ -121,6 +122,15 @@ impl Drop for RequestContext {
         self.manager.filters.on_end(&mut self.filters, &mut end);
         self.info.end_journal();
         self.manager.log(&self.info, &self.worker.log, &self.worker.random);
+    }
+}
+
+impl From<ClientFault> for ErrorKind {
+    fn from(fault: ClientFault) -> Self {
+        match fault {
+            ClientFault::Malformed => Self::BadRequest(BadRequest::Protocol),
+            ClientFault::Gone => Self::ClientGone,
+        }
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use super::attempt::Answer;
@@ -14,12 +14,13 @@ use super::exchange::Exchange;
 use super::reply::{Reply, ReplyBody};
 use super::respond;
 use super::timeouts::TimeLimits;
-use super::upstream_body::{GiveBack, UpstreamBody};
+use super::upgrade::ClientSwitch;
+use super::upstream_body::UpstreamBody;
 use crate::error::ErrorKind;
 use crate::model::route::HeaderMutations;
-use crate::pool::connection::Connection;
 use crate::route::headers::ordered;
 use crate::runtime::routes::Chosen;
+use crate::stream::Rewound;
 use crate::stream_info::header_names;
 use crate::stream_info::request::RequestHead;
 use crate::upstream::cluster::Cluster;
@@ -30,11 +31,11 @@ pub fn pass_on(
     chosen: &Chosen,
     answer: Answer,
     head: &RequestHead,
-    client: OnUpgrade,
+    client: ClientSwitch,
     mut context: Box<RequestContext>,
     limits: &TimeLimits,
 ) -> Reply {
-    let Answer { mut response, lent, .. } = answer;
+    let Answer { mut response, .. } = answer;
     context.info.response_began_at = Some(Instant::now());
     context.info.details = Some("via_upstream".into());
     let host = exchange.routes.host(exchange.host_index);
@@ -49,7 +50,6 @@ pub fn pass_on(
     let levels = ordered(levels, config.most_specific_header_mutations_wins);
     let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = response.headers().get(header::UPGRADE).cloned();
-    let upstream = switching.then(|| hyper::upgrade::on(&mut response));
     if !exchange.manager.model.suppress_envoy_headers && head.upgrade.is_none() {
         let millis = context.info.millis_to(context.info.response_began_at).unwrap_or(0);
         response
@@ -65,7 +65,10 @@ pub fn pass_on(
     } else {
         Version::HTTP_11
     };
-    if let Some(upstream) = upstream {
+    if switching {
+        let Some(upstream) = incoming.into_switched() else {
+            return respond::failure(&ErrorKind::UpstreamProtocol.into(), head.grpc, context);
+        };
         parts
             .headers
             .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -76,29 +79,14 @@ pub fn pass_on(
             parts,
             ReplyBody::Upgrade {
                 client,
-                upstream,
+                upstream: Box::new(upstream),
                 context,
             },
         );
     }
-    let cluster = chosen.cluster.clone();
-    let (give_back, stream) = match lent.connection {
-        Connection::Http1(connection) => {
-            let pool = lent.pool;
-            (
-                Some(GiveBack {
-                    connection,
-                    pool,
-                    cluster,
-                }),
-                None,
-            )
-        }
-        Connection::Http2 { stream, .. } => (None, Some(stream)),
-    };
     let arrived = context.progress.done_at.get().unwrap_or_else(Instant::now);
     let due = limits.answer_due(context.info.started_at, arrived);
-    let body = UpstreamBody::new(incoming, give_back, stream, context, limits.idle, due);
+    let body = UpstreamBody::new(incoming, context, limits.idle, due);
     Reply::from_parts(parts, ReplyBody::Body(ResponseBody::Upstream(body)))
 }
 
@@ -106,7 +94,7 @@ pub fn pass_on(
 pub async fn tunnel(
     cluster: &Arc<Cluster>,
     head: &RequestHead,
-    client: OnUpgrade,
+    client: ClientSwitch,
     mut context: Box<RequestContext>,
 ) -> Reply {
     let worker = context.worker.clone();
@@ -123,7 +111,7 @@ pub async fn tunnel(
     context.info.details = Some("via_upstream".into());
     Reply::new(ReplyBody::Tunnel {
         client,
-        upstream: Box::new(stream),
+        upstream: Box::new(Rewound::new(Bytes::new(), stream)),
         context,
     })
 }

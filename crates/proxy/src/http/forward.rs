@@ -3,9 +3,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::HeaderValue;
-use hyper::upgrade::OnUpgrade;
+use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::attempt::attempts;
@@ -15,7 +14,8 @@ use super::exchange::Exchange;
 use super::reply::Reply;
 use super::respond::{self, fail};
 use super::timeouts::TimeLimits;
-use super::upgrade::upgrade_enabled;
+use super::upgrade::{ClientSwitch, upgrade_enabled};
+use crate::body::client::ClientFault;
 use crate::error::ErrorKind;
 use crate::filters::client_body::ClientBody;
 use crate::journal::say;
@@ -35,7 +35,7 @@ pub async fn forward(
     chosen: Result<Chosen, ErrorKind>,
     mut head: RequestHead,
     body: ClientBody,
-    client: OnUpgrade,
+    client: ClientSwitch,
     mut context: Box<RequestContext>,
 ) -> Reply {
     let chosen = match chosen {
@@ -78,6 +78,12 @@ pub async fn forward(
         Ok(answer) => {
             cluster.state.stats().completed(answer.response.status());
             deliver::pass_on(&exchange, &chosen, answer, &head, client, context, &limits)
+        }
+        Err(_) if progress.fault.get() == Some(ClientFault::Malformed) => {
+            let kind = ErrorKind::from(ClientFault::Malformed);
+            context.info.flags.insert(kind.flag());
+            context.info.details = Some(kind.details().into());
+            respond::local(kind.status(), "Bad Request".to_owned(), None, context)
         }
         Err(_) if progress.refused.get().is_some() => {
             context.info.details = Some("request_body_refused".into());
@@ -170,7 +176,8 @@ fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout
 
 /// The body, kept for other attempts only where a policy may want them.
 fn request_body(exchange: &Exchange, body: ClientBody, head: &RequestHead, context: &RequestContext) -> RequestBody {
-    if body.is_end_stream() || head.upgrade.is_some() {
+    // What follows an extended CONNECT is the tunnel (RFC 8441); what follows an offer of HTTP/1.1 is the body of the request.
+    if body.is_end_stream() || (head.upgrade.is_some() && head.method == Method::CONNECT) {
         context.progress.done_at.set(Some(Instant::now()));
         return RequestBody::Empty;
     }

@@ -1,10 +1,12 @@
 //! Headers that the proxy itself sets, removes or trusts.
 
-use std::fmt::Write;
+use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use smallvec::SmallVec;
 
+use crate::http1::framing;
 use crate::model::http::{ForwardClientCert, HttpConnectionManager, XfccMode};
 use crate::stream_info::connection::ConnectionInfo;
 use crate::stream_info::header_names;
@@ -49,34 +51,53 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     {
         return;
     }
-    if let Some(named) = headers.get(header::CONNECTION) {
-        // A header named by `connection` goes, except the ones that decide about the message itself.
-        let named: Vec<HeaderName> = named
-            .to_str()
-            .unwrap_or_default()
-            .split(',')
-            .filter_map(|name| name.trim().parse().ok())
-            .filter(|name| *name != header::TE && *name != header::CONTENT_LENGTH)
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+    // A header named by `connection` goes, except the ones that decide about the message itself.
+    let named: SmallVec<[HeaderName; 4]> = framing::list(headers, &header::CONNECTION)
+        .filter_map(|name| name.parse().ok())
+        .filter(|name| *name != header::TE && *name != header::CONTENT_LENGTH)
+        .collect();
+    for name in named {
+        headers.remove(name);
     }
     for name in &HOP_BY_HOP {
         headers.remove(name);
     }
-    if headers
-        .get(header::TE)
-        .is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"trailers"))
-    {
+    if headers.contains_key(header::TE) {
+        let trailers = framing::list(headers, &header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"));
         headers.remove(header::TE);
+        if trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        }
     }
 }
 
-/// Appends to a header that is a list (RFC 9110, section 5.6.1), in its last line where there is one.
+/// Whether `connection` names a header by which the proxies in front tell who the client is: a client could have it removed.
+pub fn names_trusted(headers: &HeaderMap) -> bool {
+    const TRUSTED: [HeaderName; 3] = [
+        header_names::FORWARDED_FOR,
+        header_names::FORWARDED_HOST,
+        header_names::FORWARDED_PROTO,
+    ];
+    headers.contains_key(header::CONNECTION)
+        && framing::list(headers, &header::CONNECTION)
+            .any(|named| named.starts_with(':') || TRUSTED.iter().any(|name| named.eq_ignore_ascii_case(name.as_str())))
+}
+
+/// The lines of a header that is a list as one (RFC 9110, section 5.3).
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
+    let mut lines = headers.get_all(name).iter();
+    let mut whole = lines.next()?.as_bytes().to_vec();
+    for line in lines {
+        whole.push(b',');
+        whole.extend_from_slice(line.as_bytes());
+    }
+    Some(whole)
+}
+
+/// Appends to a header that is a list (RFC 9110, section 5.6.1).
 pub fn append_to_list(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
-    let whole = match headers.get(name) {
-        Some(list) => HeaderValue::from_bytes(&[list.as_bytes(), b", ", value.as_bytes()].concat()),
+    let whole = match joined(headers, name) {
+        Some(list) => HeaderValue::from_bytes(&[&list, &b", "[..], value.as_bytes()].concat()),
         None => Ok(value.clone()),
     };
     if let Ok(whole) = whole {
@@ -160,16 +181,13 @@ fn client_address(headers: &HeaderMap, manager: &HttpConnectionManager, connecti
 }
 
 fn append_forwarded_for(headers: &mut HeaderMap, peer: SocketAddr) {
-    let mut text = String::with_capacity(40);
-    if let Some(value) = headers
-        .get(header_names::FORWARDED_FOR)
-        .and_then(|value| value.to_str().ok())
-    {
-        text.push_str(value);
-        text.push(',');
+    let mut list = joined(headers, &header_names::FORWARDED_FOR).unwrap_or_default();
+    if !list.is_empty() {
+        list.push(b',');
     }
-    let _ = write!(text, "{}", peer.ip());
-    if let Ok(value) = HeaderValue::try_from(text) {
+    // Writing to memory does not fail.
+    let _ = write!(list, "{}", peer.ip());
+    if let Ok(value) = HeaderValue::from_bytes(&list) {
         headers.insert(header_names::FORWARDED_FOR, value);
     }
 }
@@ -192,12 +210,9 @@ fn forward_client_cert(headers: &mut HeaderMap, config: &ForwardClientCert, conn
     let Some(element) = client_cert_element(config, connection) else {
         return;
     };
-    let value = match headers
-        .get(header_names::CLIENT_CERT)
-        .and_then(|value| value.to_str().ok())
-    {
-        Some(before) => format!("{before},{element}"),
-        None => element,
+    let value = match joined(headers, &header_names::CLIENT_CERT) {
+        Some(before) => [&before, &b","[..], element.as_bytes()].concat(),
+        None => element.into_bytes(),
     };
     if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(header_names::CLIENT_CERT, value);

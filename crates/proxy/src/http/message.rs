@@ -36,12 +36,12 @@ pub fn build(
             Scheme::Https => UriScheme::HTTPS,
         });
         parts.authority = Some(authority.map_err(|_| ErrorKind::BadRequest(BadRequest::Host))?);
-        parts.path_and_query = Some(head.path.clone());
+        parts.path_and_query = head.path.to_uri();
         *request.uri_mut() = Uri::from_parts(parts).map_err(|_| ErrorKind::BadRequest(BadRequest::Path))?;
         *request.version_mut() = Version::HTTP_2;
         return Ok(request);
     }
-    *request.uri_mut() = Uri::from(head.path.clone());
+    // The path of HTTP/1.1 goes beside the message: it may have characters that URIs may not.
     request.headers_mut().insert(header::HOST, authority.clone());
     if head.version == Version::HTTP_2 {
         join_cookies(request.headers_mut());

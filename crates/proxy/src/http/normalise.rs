@@ -1,13 +1,15 @@
 //! From a request as the codec read it to the normalised head: host, path, framing rules, upgrade.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::request::Parts;
-use http::uri::PathAndQuery;
 use http::{Method, StatusCode, Version};
 
+use super::headers::names_trusted;
 use super::normal_form::{Normalisation, NormalisedPath};
+use super::received::{ReceivedHead, Target};
+use super::upgrade::offered;
 use crate::error::{BadRequest, ErrorKind};
 use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream_info::connection::ConnectionInfo;
@@ -25,15 +27,15 @@ pub enum Normalised {
 }
 
 /// Normalises a request. Everything after this reads only the head that comes out.
-pub fn normalise(parts: Parts, manager: &ConnectionManager, connection: &ConnectionInfo) -> Normalised {
-    let Parts {
+pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection: &ConnectionInfo) -> Normalised {
+    let ReceivedHead {
         method,
-        uri,
+        target,
         version,
         mut headers,
-        extensions,
+        protocol,
         ..
-    } = parts;
+    } = received;
     let refuse =
         |rule: BadRequest| Normalised::Answer(ErrorKind::BadRequest(rule).status(), ErrorKind::BadRequest(rule));
     if version <= Version::HTTP_10 && !manager.model.http1.accept_http10 {
@@ -42,14 +44,6 @@ pub fn normalise(parts: Parts, manager: &ConnectionManager, connection: &Connect
             ErrorKind::BadRequest(BadRequest::Protocol),
         );
     }
-    // Other codings would go on as they are, with a framing that upstream reads differently (RFC 9112, section 6.1).
-    if headers
-        .get_all(header::TRANSFER_ENCODING)
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
-    {
-        return Normalised::Answer(StatusCode::NOT_IMPLEMENTED, ErrorKind::BadRequest(BadRequest::Protocol));
-    }
     let bytes: usize = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())
@@ -57,8 +51,15 @@ pub fn normalise(parts: Parts, manager: &ConnectionManager, connection: &Connect
     if bytes > manager.model.header_bytes_max {
         return refuse(BadRequest::HeadersTooLarge);
     }
+    if names_trusted(&headers) {
+        return refuse(BadRequest::Protocol);
+    }
     let normalisation = Normalisation::of(&manager.model, connection.local_addr.port());
-    let authority = match authority(&uri, &mut headers, version, manager) {
+    let Target { authority, path: raw } = match target {
+        Ok(target) => target,
+        Err(rule) => return refuse(rule),
+    };
+    let authority = match host(authority, &mut headers, version, manager) {
         Ok(authority) => authority,
         Err(rule) => return refuse(rule),
     };
@@ -66,14 +67,11 @@ pub fn normalise(parts: Parts, manager: &ConnectionManager, connection: &Connect
         Some(host) => HeaderValue::from_str(host).unwrap_or(authority),
         None => authority,
     };
-    let upgrade = upgrade_of(&method, &headers, version, extensions.get::<hyper::ext::Protocol>());
-    let path = if method == Method::CONNECT && extensions.get::<hyper::ext::Protocol>().is_none() {
-        PathAndQuery::from_static("/")
+    let tunnel = method == Method::CONNECT && protocol.is_none();
+    let upgrade = upgrade_of(&method, &headers, version, protocol.as_deref());
+    let path = if tunnel {
+        raw
     } else {
-        let raw = uri
-            .into_parts()
-            .path_and_query
-            .unwrap_or_else(|| PathAndQuery::from_static("/"));
         match normalisation.path(raw.as_str()) {
             Ok(NormalisedPath::Unchanged) => raw,
             Ok(NormalisedPath::Path(path)) => match path.parse() {
@@ -104,8 +102,8 @@ pub fn normalise(parts: Parts, manager: &ConnectionManager, connection: &Connect
 }
 
 /// The one host of a request; `host` leaves the headers. An absolute target decides over the header (RFC 9112, section 3.2.2).
-fn authority(
-    uri: &http::Uri,
+fn host(
+    of_target: Option<HeaderValue>,
     headers: &mut HeaderMap,
     version: Version,
     manager: &ConnectionManager,
@@ -116,18 +114,12 @@ fn authority(
         return Err(BadRequest::Host);
     }
     headers.remove(header::HOST);
-    if let Some(authority) = uri.authority() {
-        // User information never goes on (RFC 9110, section 4.2.4).
-        let text = authority.as_str();
-        let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
-        return HeaderValue::from_str(host).map_err(|_| BadRequest::Host);
-    }
-    if let Some(host) = header {
-        let valid = |b: &u8| b.is_ascii_graphic() && !b"/?#@\\".contains(b);
-        if !host.as_bytes().iter().all(valid) {
-            return Err(BadRequest::Host);
-        }
-        return Ok(host);
+    if let Some(host) = of_target.or(header) {
+        return if is_authority(host.as_bytes()) {
+            Ok(host)
+        } else {
+            Err(BadRequest::Protocol)
+        };
     }
     let default = manager
         .model
@@ -140,29 +132,73 @@ fn authority(
         .ok_or(BadRequest::Host)
 }
 
+/// Whether bytes are a host, perhaps with a port (RFC 3986, section 3.2). An empty one is: HTTP/1.1 asks for the field, not for a name.
+fn is_authority(bytes: &[u8]) -> bool {
+    let (host, port) = match bytes.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else {
+                return false;
+            };
+            let (literal, rest) = (&rest[..end], &rest[end + 1..]);
+            let literal = std::str::from_utf8(literal).ok();
+            if literal.and_then(|literal| literal.parse::<Ipv6Addr>().ok()).is_none() {
+                return false;
+            }
+            match rest {
+                [] => return true,
+                [b':', port @ ..] => (&b"v6"[..], Some(port)),
+                _ => return false,
+            }
+        }
+        None => match bytes.iter().position(|byte| *byte == b':') {
+            Some(colon) => (&bytes[..colon], Some(&bytes[colon + 1..])),
+            None => (bytes, None),
+        },
+    };
+    let of_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let is_port = |port: &[u8]| {
+        let digits = port.iter().all(u8::is_ascii_digit);
+        let port = std::str::from_utf8(port).unwrap_or_default();
+        digits && (port.is_empty() || port.parse::<u16>().is_ok())
+    };
+    host.iter().all(of_name) && port.is_none_or(is_port)
+}
+
 /// The protocol that the client wants instead, lower case; `connect` for a plain CONNECT.
-fn upgrade_of(
-    method: &Method,
-    headers: &HeaderMap,
-    version: Version,
-    protocol: Option<&hyper::ext::Protocol>,
-) -> Option<Arc<str>> {
+fn upgrade_of(method: &Method, headers: &HeaderMap, version: Version, protocol: Option<&str>) -> Option<Arc<str>> {
     if let Some(protocol) = protocol {
-        return Some(Arc::from(protocol.as_str().to_ascii_lowercase()));
+        return Some(Arc::from(protocol));
     }
     if method == Method::CONNECT {
         return Some(Arc::from("connect"));
     }
-    if version != Version::HTTP_11 {
-        return None;
+    offered(headers, version)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_or_addresses_with_a_port() {
+        for host in [
+            "",
+            "a",
+            "a.b:80",
+            "a_b",
+            "1.2.3.4:65535",
+            "[::1]",
+            "[2001:db8::1]:443",
+            "a:",
+            "xn--a.b.",
+        ] {
+            assert!(is_authority(host.as_bytes()), "{host:?}");
+        }
+        for host in [
+            "a b", "\"a\"", "a/b", "a@b", "a#b", "a?b", "a\\b", "[a]", "[::1", "[::1]x", "a[b]", "a:65536", "a:8x",
+            "::1", "a:1:2", "<a>",
+        ] {
+            assert!(!is_authority(host.as_bytes()), "{host:?}");
+        }
     }
-    let upgrade = headers.get(header::UPGRADE)?.to_str().ok()?;
-    let named = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let asked = named
-        .flat_map(|value| value.split(','))
-        .any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
-    asked.then(|| Arc::from(upgrade.to_ascii_lowercase()))
 }

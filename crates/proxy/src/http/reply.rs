@@ -1,11 +1,11 @@
 //! An answer on its way up through the filters: its head, and what follows it.
 
 use http::{Method, Response, StatusCode};
-use hyper::upgrade::OnUpgrade;
 
 use super::body::ResponseBody;
 use super::context::RequestContext;
-use crate::stream::Stream;
+use super::upgrade::ClientSwitch;
+use crate::stream::Rewound;
 
 /// An answer on its way up through the filters.
 pub type Reply = Response<ReplyBody>;
@@ -18,16 +18,16 @@ pub enum ReplyBody {
     /// Another protocol, to which both sides switch.
     Upgrade {
         /// The client's side.
-        client: OnUpgrade,
-        upstream: OnUpgrade,
+        client: ClientSwitch,
+        upstream: Box<Rewound>,
         /// Ends with the tunnel.
         context: Box<RequestContext>,
     },
     /// Bytes from and to a destination that the client named.
     Tunnel {
         /// The client's side.
-        client: OnUpgrade,
-        upstream: Box<Stream>,
+        client: ClientSwitch,
+        upstream: Box<Rewound>,
         /// Ends with the tunnel.
         context: Box<RequestContext>,
     },

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
+use http::{Response, StatusCode};
 use tokio::time::Instant;
 
 use super::body::ResponseBody;
@@ -17,10 +15,12 @@ use super::exchange::Exchange;
 use super::forward;
 use super::headers;
 use super::normalise::{Normalised, normalise};
+use super::received::ReceivedHead;
 use super::reply::Reply;
 use super::respond::{self, fail};
 use super::send::send;
-use crate::body::Progress;
+use super::upgrade::ClientSwitch;
+use crate::body::client::ComingBody;
 use crate::error::{BadRequest, ErrorKind, grpc_status_of};
 use crate::filters::client_body::{ClientBody, Patience};
 use crate::filters::{Answer, Passage, RequestPass};
@@ -31,20 +31,22 @@ use crate::route::rewrite;
 use crate::route::table::Found;
 use crate::runtime::connection_manager::ConnectionManager;
 use crate::runtime::routes::{Chosen, CompiledRoutes};
+use crate::stream_info::StreamInfo;
 use crate::stream_info::request::{RequestHead, Scheme};
-use crate::stream_info::{Captured, RequestFacts, StreamInfo};
+
+/// A request whose head has come.
+#[derive(Debug)]
+pub struct Received {
+    pub head: ReceivedHead,
+    pub body: ComingBody,
+    /// How its side of a tunnel is had, where it asks for one.
+    pub switch: ClientSwitch,
+}
 
 /// Serves one request. Never fails: what goes wrong becomes an answer.
-pub async fn serve(connection: Rc<HttpConnection>, request: Request<Incoming>) -> Response<ResponseBody> {
+pub async fn serve(connection: Rc<HttpConnection>, request: Received) -> Response<ResponseBody> {
     // Stage 1: the configuration of this request, fixed until its end.
-    let manager = connection.manager();
-    let progress = Rc::new(Progress::default());
-    let mut info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
-    info.notes.clone_from(&connection.notes);
-    let whose = Whose::from(&*connection.info);
-    info.journal = connection.worker.journals.request(whose, request.headers());
-    manager.stats.begin();
-    let context = RequestContext::new(info, manager.clone(), connection.worker.clone(), progress);
+    let (manager, context) = begin(&connection, Some(&request.head));
 
     // Stages 2 to 5: an answer.
     let answer = answer(&connection, &manager, request, context).await;
@@ -53,20 +55,44 @@ pub async fn serve(connection: Rc<HttpConnection>, request: Request<Incoming>) -
     send(&manager, answer).await
 }
 
+/// Answers what the codec can make no request of. It is counted and logged as any other; `head` is what could be read.
+pub async fn refuse_unread(
+    connection: Rc<HttpConnection>,
+    head: Option<&ReceivedHead>,
+    status: StatusCode,
+    kind: ErrorKind,
+) -> Response<ResponseBody> {
+    let (manager, mut context) = begin(&connection, head);
+    context.info.request = head.map(ReceivedHead::facts);
+    send(&manager, refuse(status, kind, &connection, context)).await
+}
+
+fn begin(connection: &HttpConnection, head: Option<&ReceivedHead>) -> (Arc<ConnectionManager>, Box<RequestContext>) {
+    let manager = connection.manager();
+    let mut info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
+    info.notes.clone_from(&connection.notes);
+    let whose = Whose::from(&*connection.info);
+    if let Some(head) = head {
+        info.journal = connection.worker.journals.request(whose, &head.headers);
+    }
+    manager.stats.begin();
+    let context = RequestContext::new(info, manager.clone(), connection.worker.clone(), Rc::default());
+    (manager, context)
+}
+
 async fn answer(
     connection: &HttpConnection,
     manager: &Arc<ConnectionManager>,
-    mut request: Request<Incoming>,
+    request: Received,
     mut context: Box<RequestContext>,
 ) -> Reply {
     // Stage 2: one normalised form.
     let worker = &connection.worker;
-    let on_upgrade = hyper::upgrade::on(&mut request);
-    let (parts, body) = request.into_parts();
+    let Received { head, body, switch } = request;
     let mut body = ClientBody::Direct(body);
-    let facts = raw_facts(&parts);
-    let id = context.info.journal.id_of(&parts.headers);
-    let mut head = match normalise(parts, manager, &connection.info) {
+    let facts = head.facts();
+    let id = context.info.journal.id_of(&head.headers);
+    let mut head = match normalise(head, manager, &connection.info) {
         Normalised::Request(head) => head,
         Normalised::Redirect(path) => {
             context.info.request = Some(facts);
@@ -144,7 +170,7 @@ async fn answer(
         let location = format!("https://{}{}", head.host(), head.path);
         return redirect_to(&location, StatusCode::MOVED_PERMANENTLY, note(&head, manager, context));
     }
-    act(connection, routed, (head, body, on_upgrade), context).await
+    act(connection, routed, (head, body, switch), context).await
 }
 
 /// A request's route and, where it forwards, the cluster that takes the request.
@@ -209,7 +235,7 @@ fn filtered(answer: Answer, head: &RequestHead, context: Box<RequestContext>) ->
 async fn act(
     connection: &HttpConnection,
     routed: Routed<'_>,
-    (head, body, on_upgrade): (RequestHead, ClientBody, OnUpgrade),
+    (head, body, switch): (RequestHead, ClientBody, ClientSwitch),
     context: Box<RequestContext>,
 ) -> Reply {
     let manager = context.manager.clone();
@@ -246,7 +272,7 @@ async fn act(
                 route_index: found.route_index,
                 http2: connection.http2,
             };
-            forward::forward(exchange, routed.chosen, head, body, on_upgrade, context).await
+            forward::forward(exchange, routed.chosen, head, body, switch, context).await
         }
     }
 }
@@ -271,24 +297,6 @@ fn refuse(status: StatusCode, kind: ErrorKind, connection: &HttpConnection, mut 
             .insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     answer
-}
-
-/// What the log of a request says that is refused before it is normalised.
-fn raw_facts(parts: &http::request::Parts) -> RequestFacts {
-    let path = parts.uri.path_and_query().cloned();
-    RequestFacts {
-        method: parts.method.clone(),
-        path: path.unwrap_or_else(|| http::uri::PathAndQuery::from_static("/")),
-        authority: parts
-            .headers
-            .get(header::HOST)
-            .cloned()
-            .unwrap_or_else(|| HeaderValue::from_static("")),
-        scheme: Scheme::Http,
-        version: parts.version,
-        grpc: false,
-        headers: Captured::new(),
-    }
 }
 
 fn redirect_to(location: &str, status: StatusCode, context: Box<RequestContext>) -> Reply {

@@ -1,7 +1,7 @@
 //! Answers: the proxy's own, and what is changed on those of upstreams.
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{StatusCode, Version};
 
 use super::body::ResponseBody;
 use super::context::{RequestContext, grpc_status, note};
@@ -149,11 +149,6 @@ pub fn common(response: &mut HeaderMap, manager: &ConnectionManager, upstream: b
     if let Some(via) = &manager.via {
         headers::append_to_list(response, &header::VIA, via);
     }
-}
-
-/// Whether the connection ends after this answer, for HTTP/1.
-pub fn close_after(version: Version, draining: bool) -> bool {
-    draining && version <= Version::HTTP_11
 }
 
 /// `grpc-message` is percent-encoded (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).

@@ -67,20 +67,15 @@ pub async fn send(manager: &ConnectionManager, reply: Reply) -> Response<Respons
             client,
             upstream,
             context,
-        } => {
-            let worker = context.worker.clone();
-            say!(context.info.journal, "upgraded to another protocol");
-            upgrade::join(&worker, client, upstream, context);
-            ResponseBody::bare(bytes::Bytes::new())
         }
-        ReplyBody::Tunnel {
+        | ReplyBody::Tunnel {
             client,
             upstream,
             context,
         } => {
             let worker = context.worker.clone();
-            say!(context.info.journal, "the tunnel is open");
-            upgrade::join_stream(&worker, client, *upstream, context);
+            say!(context.info.journal, "switched to another protocol");
+            upgrade::join(&worker, client, *upstream, context);
             ResponseBody::bare(bytes::Bytes::new())
         }
     };

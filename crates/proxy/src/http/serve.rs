@@ -4,16 +4,19 @@ use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
-use hyper::server::conn::{http1, http2};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 
 use super::body::ResponseBody;
 use super::connection::{End, HttpConnection};
-use super::{request, respond};
+use super::received::ReceivedHead;
+use super::request::{self, Received};
+use super::serve_http1;
+use super::upgrade::ClientSwitch;
+use crate::body::client::ComingBody;
 use crate::journal::say;
 use crate::model::http::Codec;
 use crate::network_filters::NetworkFilters;
@@ -22,9 +25,6 @@ use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream::Stream;
 use crate::stream_info::connection::ConnectionInfo;
 use crate::worker::Worker;
-
-/// Most buffered bytes of a connection that sends HTTP/1 headers.
-const HTTP1_BUFFER_BYTES: usize = 64 << 10;
 
 /// Serves a connection to its end. Its chain was chosen in a generation of the configuration; each request takes the newest.
 pub async fn serve(
@@ -44,52 +44,14 @@ pub async fn serve(
     let connection = HttpConnection::new(info, at, (generation, manager.clone()), filters, http2, worker);
     manager.stats.connection_opened();
     say!(connection.info.journal, http2, "http is served");
-    let served = if http2 {
-        serve_http2(stream, &connection, &manager).await
+    if http2 {
+        if let Err(error) = serve_http2(stream, &connection, &manager).await {
+            say!(connection.info.journal, %error, "downstream connection ended");
+        }
     } else {
-        serve_http1(stream, &connection, &manager).await
-    };
-    if let Err(error) = served {
-        say!(connection.info.journal, %error, "downstream connection ended");
+        serve_http1::serve(stream, &connection, &manager).await;
     }
     manager.stats.connection_closed();
-}
-
-async fn serve_http1(
-    stream: Stream,
-    connection: &Rc<HttpConnection>,
-    manager: &ConnectionManager,
-) -> hyper::Result<()> {
-    let mut builder = http1::Builder::new();
-    builder
-        .half_close(false)
-        .keep_alive(true)
-        .max_buf_size(
-            manager
-                .model
-                .header_bytes_max
-                .clamp(8192, HTTP1_BUFFER_BYTES.max(manager.model.header_bytes_max)),
-        )
-        .max_headers(manager.model.header_count_max as usize)
-        .timer(TokioTimer::new());
-    let timeout = manager.model.request_headers_timeout;
-    builder.header_read_timeout((!timeout.is_zero()).then_some(timeout));
-    let service = connection.clone();
-    let service = service_fn(move |message| answer(service.clone(), message));
-    let served = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    tokio::pin!(served);
-    let ending = connection.end();
-    tokio::pin!(ending);
-    tokio::select! {
-        result = served.as_mut() => result,
-        end = ending => {
-            if end == End::Now {
-                return Ok(());
-            }
-            served.as_mut().graceful_shutdown();
-            served.await
-        }
-    }
 }
 
 async fn serve_http2(
@@ -129,35 +91,24 @@ async fn serve_http2(
     }
 }
 
-/// Answers one request, and says so where the connection ends with it.
+/// Answers one request of an HTTP/2 connection.
 async fn answer(
     connection: Rc<HttpConnection>,
-    message: Request<Incoming>,
+    mut message: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     connection.asked();
-    let version = message.version();
-    let unfinished = !message.body().is_end_stream();
-    let closes_itself = version == Version::HTTP_10 && !asks_to_stay(message.headers());
-    let switches = message.headers().contains_key(header::UPGRADE) || message.method() == Method::CONNECT;
-    let mut response = request::serve(connection.clone(), message).await;
-    let draining = connection.answered();
-    // An answer that does not wait for the request's end leaves the connection in no usable state, and so does an
-    // upgrade that was asked for and not made.
-    let early = unfinished && response.body().is_before_request_end();
-    let status = response.status();
-    let switched = status == StatusCode::SWITCHING_PROTOCOLS || (switches && status.is_success());
-    let broken = version <= Version::HTTP_11 && (early || closes_itself || (switches && !switched));
-    // What comes after an upgrade is no HTTP/1.1 that a field could end.
-    if broken || (!switched && respond::close_after(version, draining)) {
-        response
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
+    let switch = if message.method() == Method::CONNECT {
+        ClientSwitch::Http2(hyper::upgrade::on(&mut message))
+    } else {
+        ClientSwitch::None
+    };
+    let (parts, body) = message.into_parts();
+    let received = Received {
+        head: ReceivedHead::from(parts),
+        body: ComingBody::Http2(body),
+        switch,
+    };
+    let response = request::serve(connection.clone(), received).await;
+    connection.answered();
     Ok(response)
-}
-
-/// HTTP/1.0 keeps a connection only where the client asks for it (RFC 9112, section 9.3).
-fn asks_to_stay(headers: &HeaderMap) -> bool {
-    let connection = headers.get(header::CONNECTION).map(HeaderValue::as_bytes);
-    connection.is_some_and(|value| value.eq_ignore_ascii_case(b"keep-alive"))
 }

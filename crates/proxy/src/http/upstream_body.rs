@@ -1,14 +1,11 @@
 //! An upstream's answer on its way to the client, and what must happen when it ends.
 
 use std::pin::Pin;
-use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body as _, Frame};
-use hyper::body::Incoming;
+use http_body::Frame;
 use tokio::time::{Instant, Sleep};
 
 use super::context::{RequestContext, grpc_status};
@@ -18,16 +15,12 @@ use crate::error::{ErrorKind, ResponseFlags};
 use crate::filters::istio_stats::MessageMeter;
 use crate::filters::stages::Stages;
 use crate::journal::say;
-use crate::pool::Pool;
-use crate::pool::connection::{Http1, StreamGuard};
-use crate::upstream::cluster::Cluster;
+use crate::pool::answer_body::AnswerBody;
 
 /// An upstream's answer with what must happen when it ends.
 #[derive(Debug)]
 pub struct UpstreamBody {
-    pub(super) incoming: Incoming,
-    give_back: Option<GiveBack>,
-    stream: Option<StreamGuard>,
+    pub(super) incoming: AnswerBody,
     pub(super) context: Box<RequestContext>,
     idle_timeout: Duration,
     idle: Option<Pin<Box<Sleep>>>,
@@ -38,22 +31,12 @@ pub struct UpstreamBody {
     pub(super) stages: Option<Box<Stages>>,
 }
 
-/// Returns an HTTP/1.1 connection to its pool.
-#[derive(Debug)]
-pub struct GiveBack {
-    pub connection: Http1,
-    pub pool: Rc<Pool>,
-    pub cluster: Arc<Cluster>,
-}
-
 // === impl UpstreamBody ===
 
 impl UpstreamBody {
     /// The body of an answer whose head was received. `due` is when all of it must have come.
     pub fn new(
-        incoming: Incoming,
-        give_back: Option<GiveBack>,
-        stream: Option<StreamGuard>,
+        incoming: AnswerBody,
         context: Box<RequestContext>,
         idle_timeout: Duration,
         due: Option<Instant>,
@@ -63,8 +46,6 @@ impl UpstreamBody {
         let mut body = Box::new(Self {
             grpc,
             incoming,
-            give_back,
-            stream,
             context,
             idle_timeout,
             idle: None,
@@ -120,7 +101,7 @@ impl UpstreamBody {
 
     /// The next frame as the upstream sent it.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        match self.incoming.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.idle = None;
                 if let Some(data) = frame.data_ref() {
@@ -137,11 +118,10 @@ impl UpstreamBody {
                     } else {
                         self.context.progress.status.set(grpc_status(trailers));
                     }
-                    let from_http1 = self.give_back.is_some();
+                    let passes = self.incoming.passes_trailers();
                     // Nothing follows trailers, and the codec does not ask again.
                     self.ended();
-                    // Trailers of HTTP/1.1 are not passed on unless that is switched on (Envoy API, Http1ProtocolOptions).
-                    return Poll::Ready((!from_http1).then_some(Ok(frame)));
+                    return Poll::Ready(passes.then_some(Ok(frame)));
                 }
                 if self.incoming.is_end_stream() {
                     self.ended();
@@ -153,7 +133,11 @@ impl UpstreamBody {
                 Poll::Ready(None)
             }
             Poll::Ready(Some(Err(error))) => {
-                let (flag, details) = if is_cut_short(&error) {
+                let fault = self.context.progress.fault.get();
+                let (flag, details) = if let Some(fault) = fault {
+                    let kind = ErrorKind::from(fault);
+                    (kind.flag(), kind.details())
+                } else if is_cut_short(&error) {
                     (
                         ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
                         "upstream_reset_after_response_started{protocol_error}",
@@ -163,7 +147,7 @@ impl UpstreamBody {
                     (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, details)
                 };
                 self.fail(flag, details);
-                Poll::Ready(Some(Err(error.into())))
+                Poll::Ready(Some(Err(error)))
             }
             Poll::Pending => self.poll_timers(cx),
         }
@@ -206,10 +190,7 @@ impl UpstreamBody {
     }
 
     fn ended(&mut self) {
-        self.stream = None;
-        if let Some(back) = self.give_back.take() {
-            back.pool.give_back(&back.cluster, back.connection);
-        }
+        self.incoming.ended();
         // What filters change is over when they have let go of the last of it.
         if self.stages.is_none() {
             self.context.complete();
@@ -234,11 +215,7 @@ impl Drop for UpstreamBody {
     }
 }
 
-/// Whether an HTTP/1.1 connection was closed before the body's announced end.
-fn is_cut_short(error: &hyper::Error) -> bool {
-    use std::error::Error as _;
-    let io = error
-        .source()
-        .and_then(|source| source.downcast_ref::<std::io::Error>());
-    error.is_incomplete_message() || io.is_some_and(|io| io.kind() == std::io::ErrorKind::UnexpectedEof)
+/// Whether an HTTP/1.1 answer is not what its head has announced.
+fn is_cut_short(error: &BodyError) -> bool {
+    matches!(error, BodyError::Fault(_))
 }

@@ -3,23 +3,38 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use tokio::time::Instant;
 
+use super::Pool;
+use super::answer_body::{AnswerBody, Http1Answer};
 use super::request_body::RequestBody;
+use crate::body::BodyError;
+use crate::error::ErrorKind;
+use crate::http1::client::{ClientConnection, ExchangeError};
 use crate::stream_info::identity::Identity;
+use crate::stream_info::path::RequestPath;
+use crate::upstream::cluster::Cluster;
+use crate::upstream::limits::Guard;
 
 /// An HTTP/1.1 connection that nobody else uses.
 #[derive(Debug)]
 pub struct Http1 {
-    pub(super) sender: http1::SendRequest<RequestBody>,
+    pub(super) connection: ClientConnection,
+    pub(super) facts: Box<Facts>,
+}
+
+/// What is known of an HTTP/1.1 connection as long as it is open.
+#[derive(Debug)]
+pub struct Facts {
     pub(super) local: Option<SocketAddr>,
     pub(super) requests: u32,
     pub(super) opened_at: Instant,
     pub(super) identity: Option<Rc<Identity>>,
+    pub(super) _guard: Guard,
 }
 
 /// A connection ready for one request.
@@ -39,10 +54,22 @@ pub enum Connection {
     },
 }
 
+/// What was lent, and whether it was used before.
+#[derive(Debug)]
+pub struct Lent {
+    pub connection: Connection,
+    /// A connection that served others may have been closed by its peer meanwhile.
+    pub reused: bool,
+    /// Where HTTP/1.1 connections go back to.
+    pub pool: Rc<Pool>,
+}
+
 /// A request that got no answer.
 #[derive(Debug)]
 pub struct SendError {
-    pub error: hyper::Error,
+    pub kind: ErrorKind,
+    /// What the server or the system said.
+    pub reason: Box<str>,
     /// The request itself, where nothing of it was sent.
     pub request: Option<Request<RequestBody>>,
 }
@@ -56,7 +83,7 @@ pub struct StreamGuard(pub(super) Rc<Cell<u32>>);
 impl Connection {
     pub fn local(&self) -> Option<SocketAddr> {
         match self {
-            Self::Http1(connection) => connection.local,
+            Self::Http1(connection) => connection.facts.local,
             Self::Http2 { local, .. } => *local,
         }
     }
@@ -64,7 +91,7 @@ impl Connection {
     /// URI names of both certificates.
     pub fn identity(&self) -> Option<&Rc<Identity>> {
         match self {
-            Self::Http1(connection) => connection.identity.as_ref(),
+            Self::Http1(connection) => connection.facts.identity.as_ref(),
             Self::Http2 { identity, .. } => identity.as_ref(),
         }
     }
@@ -73,20 +100,83 @@ impl Connection {
     pub fn is_http2(&self) -> bool {
         matches!(self, Self::Http2 { .. })
     }
+}
 
-    /// Sends a request and waits for the head of its answer.
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        let sent = match self {
-            Self::Http1(connection) => {
-                connection.requests += 1;
-                connection.sender.try_send_request(request).await
+// === impl Lent ===
+
+impl Lent {
+    /// Sends a request and waits for the head of its answer. The connection stays with the answer.
+    ///
+    /// # Errors
+    /// No answer came, or none that is one.
+    pub async fn send(
+        self,
+        path: &RequestPath,
+        request: Request<RequestBody>,
+        cluster: &Arc<Cluster>,
+    ) -> Result<Response<AnswerBody>, SendError> {
+        match self.connection {
+            Connection::Http1(Http1 { connection, mut facts }) => {
+                facts.requests += 1;
+                let (parts, body) = request.into_parts();
+                let mut exchange = connection.begin(parts.method, path.as_str().as_bytes(), parts.headers, body);
+                let answer = exchange.head().await.map_err(SendError::from)?;
+                let body = Http1Answer::new(exchange, facts, self.pool, cluster.clone());
+                let mut response = Response::new(AnswerBody::Http1(Box::new(body)));
+                *response.status_mut() = answer.status;
+                *response.version_mut() = answer.version;
+                *response.headers_mut() = answer.headers;
+                Ok(response)
             }
-            Self::Http2 { sender, .. } => sender.try_send_request(request).await,
+            Connection::Http2 { mut sender, stream, .. } => match sender.try_send_request(request).await {
+                Ok(response) => Ok(response.map(|incoming| AnswerBody::Http2(incoming, Some(stream)))),
+                Err(mut error) => Err(SendError {
+                    request: error.take_message(),
+                    ..SendError::from(error.into_error())
+                }),
+            },
+        }
+    }
+}
+
+// === impl SendError ===
+
+impl From<ExchangeError<BodyError>> for SendError {
+    fn from(error: ExchangeError<BodyError>) -> Self {
+        let kind = match &error {
+            ExchangeError::Closed | ExchangeError::HeadCutShort | ExchangeError::Lost => {
+                ErrorKind::ConnectionTerminated
+            }
+            ExchangeError::Head(_)
+            | ExchangeError::Framing(_)
+            | ExchangeError::Unexpected(_)
+            | ExchangeError::Body(_) => ErrorKind::UpstreamProtocol,
+            ExchangeError::Request(_) | ExchangeError::RequestLength => ErrorKind::ConnectionTerminated,
         };
-        sent.map_err(|mut error| SendError {
-            request: error.take_message(),
-            error: error.into_error(),
-        })
+        Self {
+            kind,
+            reason: error.to_string().into(),
+            request: None,
+        }
+    }
+}
+
+impl From<hyper::Error> for SendError {
+    fn from(error: hyper::Error) -> Self {
+        use std::error::Error as _;
+        let h2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+        let kind = match h2.and_then(|h2| Some((h2, h2.reason()?))) {
+            Some((h2, h2::Reason::REFUSED_STREAM)) if h2.is_reset() => ErrorKind::RefusedStream,
+            Some((h2, _)) if h2.is_reset() => ErrorKind::StreamReset,
+            // The server ends and says that it has not seen this one (RFC 9113, section 6.8).
+            Some((h2, h2::Reason::NO_ERROR)) if h2.is_go_away() && h2.is_remote() => ErrorKind::RefusedStream,
+            _ => ErrorKind::ConnectionTerminated,
+        };
+        Self {
+            kind,
+            reason: error.to_string().into(),
+            request: None,
+        }
     }
 }
 

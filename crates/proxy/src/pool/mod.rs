@@ -2,6 +2,7 @@
 //!
 //! Belongs to one thread; nothing here is locked.
 
+pub mod answer_body;
 pub mod connection;
 pub mod replay;
 pub mod request_body;
@@ -12,15 +13,16 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
-use self::connection::{Connection, Http1, StreamGuard};
+use self::connection::{Connection, Facts, Http1, Lent, StreamGuard};
 use self::request_body::RequestBody;
 use crate::error::{ErrorKind, ProxyError};
 use crate::executor::Executor;
+use crate::http1::client::ClientConnection;
 use crate::model::cluster::UpstreamProtocol;
 use crate::model::http::Http2Options;
 use crate::stream::Stream;
@@ -55,7 +57,7 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Idle {
-    connection: Http1,
+    http1: Http1,
     since: Instant,
 }
 
@@ -67,16 +69,6 @@ struct Shared {
     streams: Rc<Cell<u32>>,
     requests: Cell<u32>,
     opened_at: Instant,
-}
-
-/// What was lent, and whether it was used before.
-#[derive(Debug)]
-pub struct Lent {
-    pub connection: Connection,
-    /// A connection that served others may have been closed by its peer meanwhile.
-    pub reused: bool,
-    /// Where HTTP/1.1 connections go back to.
-    pub pool: Rc<Pool>,
 }
 
 // === impl Pools ===
@@ -147,11 +139,11 @@ impl Pools {
             let Some(limit) = idle_of(&pool.endpoint) else {
                 return false;
             };
-            let fresh = |idle: &Idle| {
-                !idle.connection.sender.is_closed()
+            let fresh = |idle: &mut Idle| {
+                idle.http1.connection.is_open()
                     && (limit.is_zero() || now.saturating_duration_since(idle.since) < limit)
             };
-            pool.idle.borrow_mut().retain(fresh);
+            pool.idle.borrow_mut().retain_mut(fresh);
             pool.shared.borrow_mut().retain(|shared| !shared.sender.is_closed());
             true
         });
@@ -176,7 +168,7 @@ pub struct Wanted<'a> {
 impl Pool {
     async fn http1(self: Rc<Self>, cluster: &Arc<Cluster>, request: Wanted<'_>) -> Result<Lent, ProxyError> {
         if !request.fresh
-            && let Some(connection) = self.take_idle().await
+            && let Some(connection) = self.take_idle()
         {
             return Ok(Lent {
                 connection: Connection::Http1(connection),
@@ -187,23 +179,16 @@ impl Pool {
         let (stream, guard) = self.connect(cluster, request.host).await?;
         let local = stream.socket().and_then(|socket| socket.local_addr().ok());
         let identity = self.identity(&stream);
-        let (sender, connection) = http1::Builder::new()
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| ProxyError::because(ErrorKind::ConnectFailed, error))?;
-        self.executor.spawn(async move {
-            let _guard = guard;
-            if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "upstream connection ended");
-            }
-        });
         Ok(Lent {
             connection: Connection::Http1(Http1 {
-                sender,
-                local,
-                requests: 0,
-                opened_at: Instant::now(),
-                identity,
+                connection: ClientConnection::new(stream),
+                facts: Box::new(Facts {
+                    local,
+                    requests: 0,
+                    opened_at: Instant::now(),
+                    identity,
+                    _guard: guard,
+                }),
             }),
             reused: false,
             pool: self,
@@ -325,24 +310,25 @@ impl Pool {
     }
 
     /// The idle connection used last that is still open.
-    async fn take_idle(&self) -> Option<Http1> {
+    fn take_idle(&self) -> Option<Http1> {
+        let mut idle = self.idle.borrow_mut();
         loop {
-            let mut connection = self.idle.borrow_mut().pop()?.connection;
-            if !connection.sender.is_closed() && connection.sender.ready().await.is_ok() {
-                return Some(connection);
+            let mut http1 = idle.pop()?.http1;
+            if http1.connection.is_open() {
+                return Some(http1);
             }
         }
     }
 
-    /// Takes a connection back whose answer was read to its end.
-    pub fn give_back(&self, cluster: &Cluster, connection: Http1) {
+    /// Takes a connection back that has served a whole exchange.
+    pub(super) fn give_back(&self, cluster: &Cluster, http1: Http1) {
         let now = Instant::now();
-        if connection.sender.is_closed() || spent(cluster, connection.requests, connection.opened_at, now) {
+        if spent(cluster, http1.facts.requests, http1.facts.opened_at, now) {
             return;
         }
         let mut idle = self.idle.borrow_mut();
         if idle.len() < IDLE_MAX {
-            idle.push(Idle { connection, since: now });
+            idle.push(Idle { http1, since: now });
         }
     }
 }

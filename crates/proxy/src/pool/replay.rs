@@ -20,6 +20,7 @@ pub struct Kept {
     bytes_max: usize,
     overflowed: Cell<bool>,
     ended: Cell<bool>,
+    failed: Cell<bool>,
     progress: Rc<Progress>,
 }
 
@@ -35,13 +36,14 @@ impl Kept {
             bytes_max,
             overflowed: Cell::new(false),
             ended: Cell::new(false),
+            failed: Cell::new(false),
             progress,
         })
     }
 
     /// Whether another attempt can send it from the beginning.
     pub fn is_replayable(&self) -> bool {
-        !self.overflowed.get()
+        !self.overflowed.get() && !self.failed.get()
     }
 
     /// Whether an attempt that comes to the frame `next` has sent all.
@@ -51,7 +53,8 @@ impl Kept {
 
     /// The frame `next` of an attempt, kept or new.
     pub fn poll_from(&self, next: &mut usize, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if self.overflowed.get() && *next == 0 && !self.frames.borrow().is_empty() {
+        // What has failed once is not asked again: the rest of it would look like its end.
+        if self.failed.get() || (self.overflowed.get() && *next == 0 && !self.frames.borrow().is_empty()) {
             return Poll::Ready(Some(Err(BodyError::NotReplayable)));
         }
         if let Some(frame) = self.frames.borrow().get(*next) {
@@ -71,7 +74,8 @@ impl Kept {
                 }
             }
             Poll::Ready(None) => self.ended.set(true),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) => self.failed.set(true),
+            Poll::Pending => {}
         }
         polled
     }

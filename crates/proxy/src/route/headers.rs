@@ -1,7 +1,7 @@
 //! Header changes of a route configuration, virtual host, route and weighted cluster.
 
 use http::header::HeaderMap;
-use http::uri::PathAndQuery;
+
 use http::{HeaderName, HeaderValue};
 
 use crate::model::access_log::{Format, FormatPart};
@@ -9,6 +9,7 @@ use crate::model::matcher::HeaderKey;
 use crate::model::route::{AppendAction, HeaderAdd, HeaderMutations};
 use crate::stream_info::StreamInfo;
 use crate::stream_info::operators::{Headers, write_format};
+use crate::stream_info::path::RequestPath;
 use crate::stream_info::request::RequestHead;
 
 /// The levels of changes in the order in which they apply: by default the most specific first, so that the least specific wins
@@ -51,7 +52,7 @@ pub fn add_to_request(add: &HeaderAdd, request: &mut RequestHead, info: &StreamI
             }
         }
         HeaderKey::Path => {
-            if let Some(path) = value.to_str().ok().and_then(|path| path.parse::<PathAndQuery>().ok()) {
+            if let Some(path) = value.to_str().ok().and_then(|path| path.parse::<RequestPath>().ok()) {
                 request.path = path;
             }
         }

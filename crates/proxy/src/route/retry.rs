@@ -81,6 +81,7 @@ fn failure_wanted(policy: &RetryPolicy, kind: ErrorKind, request_sent: bool) -> 
         ErrorKind::BadRequest(_)
         | ErrorKind::ClientGone
         | ErrorKind::ClusterNotFound(_)
+        | ErrorKind::HeadTimeout
         | ErrorKind::IdleTimeout
         | ErrorKind::NoHealthyUpstream
         | ErrorKind::Overflow

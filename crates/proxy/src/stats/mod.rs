@@ -178,6 +178,7 @@ impl ClusterStats {
             ErrorKind::BadRequest(_)
             | ErrorKind::ClientGone
             | ErrorKind::ClusterNotFound(_)
+            | ErrorKind::HeadTimeout
             | ErrorKind::RequestTimeout
             | ErrorKind::RouteNotFound
             | ErrorKind::StreamDurationExceeded

@@ -6,6 +6,7 @@ pub mod header_names;
 pub mod identity;
 pub mod notes;
 pub mod operators;
+pub mod path;
 pub mod request;
 pub mod time_format;
 pub mod trace_context;
@@ -16,13 +17,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::uri::PathAndQuery;
 use http::{HeaderName, HeaderValue, Method, Version};
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use self::connection::ConnectionInfo;
 use self::notes::Notes;
+use self::path::RequestPath;
 use self::request::Scheme;
 use self::trace_context::TraceContext;
 use crate::error::ResponseFlags;
@@ -104,7 +105,7 @@ pub struct StreamInfo {
 pub struct RequestFacts {
     pub method: Method,
     /// Path with query.
-    pub path: PathAndQuery,
+    pub path: RequestPath,
     pub authority: HeaderValue,
     pub scheme: Scheme,
     pub version: Version,

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::uri::PathAndQuery;
+
 use http::{Method, Version};
 
+use super::path::RequestPath;
 use crate::model::matcher::HeaderKey;
 
 /// A request after normalisation.
@@ -17,7 +18,7 @@ pub struct RequestHead {
     /// Host as the client wrote it, perhaps with a port.
     pub authority: HeaderValue,
     /// Normalised path with its query; a single slash for CONNECT.
-    pub path: PathAndQuery,
+    pub path: RequestPath,
     /// Headers without `host`.
     pub headers: HeaderMap,
     /// Protocol of the client.

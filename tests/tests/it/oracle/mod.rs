@@ -43,6 +43,7 @@ tables!(
     upgrades,
     protocols,
     bodies,
+    wire,
     limits,
     tcp,
     network_filters,

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use http::uri::PathAndQuery;
-
 use crate::model::filters::header_mutation::QueryMutation;
 use crate::model::route::AppendAction;
 use crate::stream_info::StreamInfo;
 use crate::stream_info::operators::{Headers, write_format};
+use crate::stream_info::path::RequestPath;
 use crate::stream_info::request::RequestHead;
 
 /// Names and values as they are written, by decoded names.
@@ -37,7 +36,7 @@ pub(super) fn change(mutations: &[QueryMutation], head: &mut RequestHead, info: 
         }
     }
     let path = write(head.path.path(), &parameters);
-    if let Ok(path) = path.parse::<PathAndQuery>() {
+    if let Ok(path) = path.parse::<RequestPath>() {
         head.path = path;
     }
 }

@@ -1,0 +1,186 @@
+//! A request as its codec read it, whichever that was.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Version, request};
+
+use crate::error::BadRequest;
+use crate::http1::head;
+use crate::stream_info::path::RequestPath;
+use crate::stream_info::request::Scheme;
+use crate::stream_info::{Captured, RequestFacts};
+
+/// The head of a request before it is normalised.
+#[derive(Debug)]
+pub struct ReceivedHead {
+    pub method: Method,
+    /// Host and path that are asked for.
+    pub target: Result<Target, BadRequest>,
+    /// Protocol of the client.
+    pub version: Version,
+    pub headers: HeaderMap,
+    /// The protocol that an extended CONNECT asks for (RFC 8441), lower case.
+    pub protocol: Option<Box<str>>,
+    /// The target as it came, for the log.
+    shown: RequestPath,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Host, where the target has one; without user information, which never goes on (RFC 9110, section 4.2.4).
+    pub authority: Option<HeaderValue>,
+    /// Path with query; a single slash for CONNECT.
+    pub path: RequestPath,
+}
+
+// === impl ReceivedHead ===
+
+impl ReceivedHead {
+    /// What the log says of a request that is refused before it is normalised.
+    pub fn facts(&self) -> RequestFacts {
+        let host = self.target.as_ref().ok().and_then(|target| target.authority.clone());
+        let host = host.or_else(|| self.headers.get(header::HOST).cloned());
+        RequestFacts {
+            method: self.method.clone(),
+            path: self.shown.clone(),
+            authority: host.unwrap_or_else(|| HeaderValue::from_static("")),
+            scheme: Scheme::Http,
+            version: self.version,
+            grpc: false,
+            headers: Captured::new(),
+        }
+    }
+}
+
+impl From<head::Request> for ReceivedHead {
+    fn from(head: head::Request) -> Self {
+        let target = Target::parse(&head.method, &head.target);
+        let shown = match &target {
+            Ok(target) => target.path.clone(),
+            Err(_) => RequestPath::refused(&head.target),
+        };
+        Self {
+            method: head.method,
+            target,
+            version: head.version,
+            headers: head.headers,
+            protocol: None,
+            shown,
+        }
+    }
+}
+
+impl From<request::Parts> for ReceivedHead {
+    fn from(parts: request::Parts) -> Self {
+        let protocol = parts.extensions.get::<hyper::ext::Protocol>();
+        let protocol: Option<Box<str>> = protocol.map(|protocol| protocol.as_str().to_ascii_lowercase().into());
+        let tunnel = parts.method == Method::CONNECT && protocol.is_none();
+        let authority = match parts.uri.authority() {
+            Some(authority) => host_of(authority.as_str()).map(Some),
+            None => Ok(None),
+        };
+        let path = parts.uri.into_parts().path_and_query.filter(|_| !tunnel);
+        let path = path.map_or_else(|| RequestPath::from_static("/"), RequestPath::from);
+        let visible = path.as_str().is_ascii();
+        Self {
+            target: match authority {
+                Ok(authority) if visible => Ok(Target {
+                    authority,
+                    path: path.clone(),
+                }),
+                Ok(_) => Err(BadRequest::Path),
+                Err(rule) => Err(rule),
+            },
+            method: parts.method,
+            version: parts.version,
+            headers: parts.headers,
+            protocol,
+            shown: path,
+        }
+    }
+}
+
+// === impl Target ===
+
+impl Target {
+    /// Reads a request target in one of its four forms (RFC 9112, section 3.2).
+    ///
+    /// # Errors
+    /// It has none of them.
+    pub fn parse(method: &Method, target: &Bytes) -> Result<Self, BadRequest> {
+        let of_path = |path: &Bytes| RequestPath::from_bytes(path).map_err(|_| BadRequest::Path);
+        if *method == Method::CONNECT {
+            let text = std::str::from_utf8(target).map_err(|_| BadRequest::Host)?;
+            return Ok(Self {
+                authority: Some(host_of(text)?),
+                path: RequestPath::from_static("/"),
+            });
+        }
+        if target.starts_with(b"/") || &target[..] == b"*" {
+            return Ok(Self {
+                authority: None,
+                path: of_path(target)?,
+            });
+        }
+        let text = std::str::from_utf8(target).map_err(|_| BadRequest::Protocol)?;
+        let (scheme, rest) = text.split_once("://").ok_or(BadRequest::Protocol)?;
+        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+            return Err(BadRequest::Protocol);
+        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let start = target.len() - rest.len();
+        let path = match &rest[end..] {
+            "" => RequestPath::from_static("/"),
+            query if query.starts_with('?') => of_path(&format!("/{query}").into())?,
+            _ => of_path(&target.slice(start + end..))?,
+        };
+        Ok(Self {
+            authority: Some(host_of(&rest[..end])?),
+            path,
+        })
+    }
+}
+
+fn host_of(authority: &str) -> Result<HeaderValue, BadRequest> {
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if host.is_empty() {
+        return Err(BadRequest::Host);
+    }
+    HeaderValue::from_str(host).map_err(|_| BadRequest::Host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(method: Method, target: &'static str, expected: Result<(Option<&str>, &str), BadRequest>) {
+        let found = Target::parse(&method, &Bytes::from_static(target.as_bytes()));
+        let expected = expected.map(|(host, path)| Target {
+            authority: host.map(|host| HeaderValue::from_str(host).unwrap()),
+            path: path.parse().unwrap(),
+        });
+        assert_eq!(found, expected, "{target:?}");
+    }
+
+    #[test]
+    fn targets_have_four_forms() {
+        check(Method::GET, "/a?b", Ok((None, "/a?b")));
+        check(Method::OPTIONS, "*", Ok((None, "*")));
+        check(Method::GET, "http://h:1/a?b", Ok((Some("h:1"), "/a?b")));
+        check(Method::GET, "HTTPS://user:pass@h", Ok((Some("h"), "/")));
+        check(Method::GET, "http://h?b", Ok((Some("h"), "/?b")));
+        check(Method::CONNECT, "h:443", Ok((Some("h:443"), "/")));
+    }
+
+    #[test]
+    fn other_targets_are_refused() {
+        check(Method::GET, "foo", Err(BadRequest::Protocol));
+        check(Method::GET, "ftp://h/", Err(BadRequest::Protocol));
+        check(Method::GET, "http:///a", Err(BadRequest::Host));
+        check(Method::GET, "/a#b", Err(BadRequest::Path));
+        check(Method::GET, "/\u{e4}", Err(BadRequest::Path));
+        check(Method::GET, "http://h#f", Err(BadRequest::Path));
+    }
+}

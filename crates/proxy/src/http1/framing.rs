@@ -1,0 +1,217 @@
+//! How long a body is, as its head says (RFC 9112, section 6.3). What two readers could read differently is refused.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Version};
+
+/// Where a body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is none.
+    Empty,
+    /// After so many bytes.
+    Length(u64),
+    /// After a last chunk.
+    Chunked,
+    /// With its connection: answers only.
+    ToClose,
+}
+
+/// Why a head does not say where its body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FramingError {
+    /// Which of the two counts is a matter of the reader (RFC 9112, section 6.3, item 3).
+    #[error("a length beside a transfer coding")]
+    LengthAndCoding,
+    /// Even equal ones: not every reader takes the first.
+    #[error("more than one length")]
+    RepeatedLength,
+    /// No number, or one beyond 64 bits.
+    #[error("a length that is no number")]
+    BadLength,
+    /// Only `chunked`, and only once, tells where a body ends.
+    #[error("an unknown transfer coding")]
+    UnknownCoding,
+    /// HTTP/1.0 has no codings (RFC 9112, section 6.1).
+    #[error("a transfer coding in HTTP/1.0")]
+    CodingInHttp10,
+}
+
+/// The framing of a request's body.
+///
+/// # Errors
+/// Where readers could differ.
+pub fn of_request(version: Version, headers: &HeaderMap) -> Result<Framing, FramingError> {
+    Ok(told(version, headers)?.unwrap_or(Framing::Empty))
+}
+
+/// The framing of an answer's body. `method` is that of the request.
+///
+/// # Errors
+/// Where readers could differ.
+pub fn of_answer(
+    method: &Method,
+    status: StatusCode,
+    version: Version,
+    headers: &HeaderMap,
+) -> Result<Framing, FramingError> {
+    // Even where there is no body, such a head is from a peer that others may read differently.
+    let told = told(version, headers)?;
+    if is_bodiless(method, status) {
+        return Ok(Framing::Empty);
+    }
+    Ok(told.unwrap_or(Framing::ToClose))
+}
+
+/// Whether an answer has no body whatever its head says (RFC 9112, section 6.3, items 1 and 2).
+pub fn is_bodiless(method: &Method, status: StatusCode) -> bool {
+    *method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+        || (*method == Method::CONNECT && status.is_success())
+}
+
+/// The length that a head announces, if it does; `None` too where it is no single number.
+pub fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    length(headers).ok().flatten()
+}
+
+/// The items of a list header, over all of its lines (RFC 9110, section 5.6.1). What is not ASCII is passed over.
+pub fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    let items = lines
+        .flat_map(|line| line.split(','))
+        .map(|item| item.trim_matches([' ', '\t']));
+    items.filter(|item| !item.is_empty())
+}
+
+fn told(version: Version, headers: &HeaderMap) -> Result<Option<Framing>, FramingError> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let Some(coding) = codings.next() else {
+        return Ok(length(headers)?.map(Framing::Length));
+    };
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(FramingError::LengthAndCoding);
+    }
+    if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+        return Err(FramingError::UnknownCoding);
+    }
+    if version < Version::HTTP_11 {
+        return Err(FramingError::CodingInHttp10);
+    }
+    Ok(Some(Framing::Chunked))
+}
+
+fn length(headers: &HeaderMap) -> Result<Option<u64>, FramingError> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else {
+        return Ok(None);
+    };
+    if lengths.next().is_some() || length.as_bytes().contains(&b',') {
+        return Err(FramingError::RepeatedLength);
+    }
+    number(length).map(Some).ok_or(FramingError::BadLength)
+}
+
+/// Digits alone: a sign, a blank or another base is no length.
+fn number(value: &HeaderValue) -> Option<u64> {
+    let digits = value.as_bytes();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    value.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(lines: &[(&str, &str)], request: Result<Framing, FramingError>, answer: Result<Framing, FramingError>) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                HeaderName::try_from(*name).unwrap(),
+                HeaderValue::try_from(*value).unwrap(),
+            );
+        }
+        assert_eq!(of_request(Version::HTTP_11, &headers), request, "request {lines:?}");
+        let of_get = of_answer(&Method::GET, StatusCode::OK, Version::HTTP_11, &headers);
+        assert_eq!(of_get, answer, "answer {lines:?}");
+    }
+
+    #[test]
+    fn a_head_says_where_its_body_ends() {
+        check(&[], Ok(Framing::Empty), Ok(Framing::ToClose));
+        for (length, expected) in [("0", 0), ("007", 7), ("18446744073709551615", u64::MAX)] {
+            let framing = Ok(Framing::Length(expected));
+            check(&[("content-length", length)], framing, framing);
+        }
+        for coding in ["chunked", "Chunked"] {
+            let framing = Ok(Framing::Chunked);
+            check(&[("transfer-encoding", coding)], framing, framing);
+        }
+    }
+
+    #[test]
+    fn what_readers_could_read_differently_is_refused() {
+        let both = |lines: &[(&str, &str)], error| check(lines, Err(error), Err(error));
+        for length in ["", "+1", "-1", "1 ", "0x1", "1a", "18446744073709551616"] {
+            both(&[("content-length", length)], FramingError::BadLength);
+        }
+        both(&[("content-length", "5, 5")], FramingError::RepeatedLength);
+        both(
+            &[("content-length", "5"), ("content-length", "5")],
+            FramingError::RepeatedLength,
+        );
+        both(
+            &[("content-length", "5"), ("transfer-encoding", "chunked")],
+            FramingError::LengthAndCoding,
+        );
+        for coding in ["identity", "gzip, chunked", "chunked, chunked", "xchunked", ""] {
+            both(&[("transfer-encoding", coding)], FramingError::UnknownCoding);
+        }
+        both(
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+            FramingError::UnknownCoding,
+        );
+        let mut chunked = HeaderMap::new();
+        chunked.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        assert_eq!(
+            of_request(Version::HTTP_10, &chunked),
+            Err(FramingError::CodingInHttp10)
+        );
+    }
+
+    #[test]
+    fn some_answers_have_no_body_whatever_they_say() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
+        let of = |method: Method, status: u16| {
+            of_answer(
+                &method,
+                StatusCode::from_u16(status).unwrap(),
+                Version::HTTP_11,
+                &headers,
+            )
+        };
+        for (method, status) in [
+            (Method::HEAD, 200),
+            (Method::GET, 204),
+            (Method::GET, 304),
+            (Method::GET, 101),
+            (Method::CONNECT, 200),
+        ] {
+            assert_eq!(of(method, status), Ok(Framing::Empty), "{status}");
+        }
+        assert_eq!(of(Method::CONNECT, 403), Ok(Framing::Length(5)));
+    }
+
+    #[test]
+    fn lists_go_over_all_of_their_lines() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::CONNECTION, HeaderValue::from_static("a, ,b"));
+        headers.append(header::CONNECTION, HeaderValue::from_static("\tclose"));
+        let items: Vec<_> = list(&headers, &header::CONNECTION).collect();
+        assert_eq!(items, ["a", "b", "close"]);
+    }
+}
