@@ -11,6 +11,7 @@ mod metrics;
 mod netns;
 mod oracle;
 mod pod_end;
+mod second_client;
 mod startup;
 mod support;
 mod traces;
