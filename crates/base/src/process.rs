@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::{Shutdown, Termination};
 
 /// How long tasks may take to end once the process is asked to.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
@@ -18,9 +18,10 @@ where
         .enable_all()
         .build()?;
     runtime.block_on(async {
+        let mut termination = Termination::listen()?;
         let shutdown = Shutdown::new();
         start(&shutdown).await?;
-        let signal = shutdown::termination().await?;
+        let signal = termination.next().await;
         tracing::info!(signal, "stopping");
         shutdown.drain(DRAIN_DEADLINE).await;
         Ok(())

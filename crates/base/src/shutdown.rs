@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,15 +91,39 @@ impl Shutdown {
     }
 }
 
-/// Resolves with the signal's name when the process is asked to end (SIGTERM or SIGINT).
+/// The signals that ask the process to end. They count from the moment that this is made: before, they end it at once.
+#[derive(Debug)]
+pub struct Termination {
+    term: Signal,
+    int: Signal,
+}
+
+// === impl Termination ===
+
+impl Termination {
+    /// Listens from now on. Must be made on a runtime, before anything can be seen of the process from outside.
+    ///
+    /// # Errors
+    /// The system lets nobody listen.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Resolves with the name of the next signal: SIGTERM or SIGINT.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Resolves with the signal's name when the process is asked to end after this was called.
 pub async fn termination() -> std::io::Result<&'static str> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    Ok(tokio::select! {
-        _ = term.recv() => "SIGTERM",
-        _ = int.recv() => "SIGINT",
-    })
+    Ok(Termination::listen()?.next().await)
 }
 
 #[cfg(test)]

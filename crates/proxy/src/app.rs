@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weft_base::log::LogControl;
 use weft_base::readiness::Blocker;
-use weft_base::shutdown::{Shutdown, termination};
+use weft_base::shutdown::{Shutdown, Termination};
 use weft_base::workload::{self, IdentityWatch};
 
 use crate::admin::{self, Admin, DumpSource};
@@ -40,10 +40,11 @@ impl From<Role> for Clients {
 
 /// Runs the proxy until it is asked to end.
 pub async fn run(loaded: Loaded, options: Run, log: LogControl) -> Result<()> {
+    let termination = Termination::listen().context("cannot wait for signals")?;
     let shutdown = Shutdown::new();
     let (proxy, store) = start(&loaded, &options, shutdown.clone())?;
     let admin = Admin::new(&proxy, loaded.bootstrap.node.clone(), log, &shutdown);
-    serve(loaded, proxy, store, admin, shutdown, Needs::default()).await
+    serve(loaded, proxy, store, admin, (shutdown, termination), Needs::default()).await
 }
 
 /// Runs the proxy under the mesh's control plane until it is asked to end.
@@ -51,6 +52,7 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
     let application = Application::parse(&options)?;
     let loaded = mesh::bootstrap(role, &options)?;
     let ca = mesh::ca_config(&options)?;
+    let termination = Termination::listen().context("cannot wait for signals")?;
     let shutdown = Shutdown::new();
     let (proxy, mut store) = start(&loaded, &options.as_run(), shutdown.clone())?;
     let names = dns::start(&options.dns_listen, &shutdown).await;
@@ -78,7 +80,7 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
         application_ended: ended,
         clients: role.into(),
     };
-    serve(loaded, proxy, store, admin, shutdown, needs).await
+    serve(loaded, proxy, store, admin, (shutdown, termination), needs).await
 }
 
 /// Starts the data plane with the static resources, and gives the store to which discovered ones come. Must be called on the control
@@ -135,7 +137,7 @@ async fn serve(
     proxy: Arc<Proxy>,
     store: ConfigStore,
     admin: Admin,
-    shutdown: Shutdown,
+    (shutdown, mut termination): (Shutdown, Termination),
     needs: Needs,
 ) -> Result<()> {
     let first = needs.certificate;
@@ -173,14 +175,15 @@ async fn serve(
         admin::serve(address, admin, dump, &shutdown).await?;
     }
     let signal = tokio::select! {
-        signal = termination() => signal.context("cannot wait for signals")?,
+        signal = termination.next() => signal,
         () = shutdown.started() => "quitquitquit",
         () = needs.application_ended.cancelled() => "the application has ended",
     };
     tracing::info!(signal, "draining");
     // Load balancers that ask whether it is ready hear of the end first.
     let _not_ready = proxy.readiness().block("draining");
-    let heard = proxy.send_clients_away(needs.clients, termination()).await;
+    let again = async { Ok(termination.next().await) };
+    let heard = proxy.send_clients_away(needs.clients, again).await;
     heard.context("cannot wait for signals")?;
     shutdown.start();
     shutdown.drain(proxy.drain_time()).await;
