@@ -10,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use super::client_body::{ClientBody, NotWhole, Patience};
 use super::stages::Stages;
 use crate::body::Progress;
+use crate::body::client::ClientFault;
 use crate::error::ResponseFlags;
 use crate::observe::istio::shard::Shard;
 use crate::random::Random;
@@ -134,6 +135,11 @@ impl RequestPass<'_> {
                 NotWhole::Idle => {
                     self.info.flags.insert(ResponseFlags::STREAM_IDLE_TIMEOUT);
                     (StatusCode::REQUEST_TIMEOUT, "stream timeout", "stream_idle_timeout")
+                }
+                // As without a filter that waits for it.
+                NotWhole::Failed(_) if self.progress.fault.get() == Some(ClientFault::Malformed) => {
+                    self.info.flags.insert(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
+                    (StatusCode::BAD_REQUEST, "Bad Request", "http1.codec_error")
                 }
                 NotWhole::Failed(error) => {
                     tracing::debug!(%error, "a request body that a filter waits for does not come");

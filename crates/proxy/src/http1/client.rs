@@ -35,6 +35,8 @@ pub struct ClientConnection {
 pub struct Exchange<B> {
     io: Transport,
     method: Method,
+    /// The request offers to go on with another protocol.
+    offers: bool,
     upload: Upload<B>,
     decoder: Decoder,
     end_of_head: EndOfHead,
@@ -136,6 +138,7 @@ impl ClientConnection {
         Exchange {
             io,
             method,
+            offers: headers.contains_key(header::UPGRADE),
             upload,
             decoder: Decoder::new(Framing::Empty),
             end_of_head: EndOfHead::default(),
@@ -183,6 +186,9 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
     fn accept(&mut self, answer: head::Answer) -> Result<Option<head::Answer>, ExchangeError<B::Error>> {
         let framing = framing::of_answer(&self.method, answer.status, answer.version, &answer.headers)?;
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
+            if !self.offers {
+                return Err(ExchangeError::Unexpected("a switch that nobody asked for"));
+            }
             if !matches!(self.upload, Upload::Sent) {
                 return Err(ExchangeError::Unexpected("a switch before the request's end"));
             }

@@ -155,6 +155,11 @@ fn broken_answers_are_none() {
         true,
         Err("the body ended early"),
     );
+    check(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n",
+        false,
+        Err("malformed answer: a switch that nobody asked for"),
+    );
     let hints = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(40);
     check(&hints, false, Err("malformed answer: too many interim answers"));
 }
@@ -243,7 +248,9 @@ async fn a_switch_hands_the_stream_over() {
         .write_all(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\nframes")
         .await
         .unwrap();
-    let mut exchange = connection.begin(Method::GET, b"/", HeaderMap::new(), Empty::<Bytes>::new());
+    let mut offer = HeaderMap::new();
+    offer.insert(header::UPGRADE, HeaderValue::from_static("x"));
+    let mut exchange = connection.begin(Method::GET, b"/", offer, Empty::<Bytes>::new());
     assert_eq!(exchange.head().await.unwrap().status, 101);
     let (_, ahead) = exchange.into_switched().unwrap();
     assert_eq!(&ahead[..], b"frames");
