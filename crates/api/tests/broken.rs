@@ -136,7 +136,7 @@ fn fields_that_are_not_carried_out_are_refused_by_name() {
         0,
         expect![[r#"
             f.yaml:7:36: error [WEFT0003] DestinationRule/b/a spec.trafficPolicy.loadBalancer.consistentHash: is not supported by this mesh yet, so the object is not applied; use simple: LEAST_REQUEST
-            f.yaml:10:30: error [WEFT0003] DestinationRule/b/a spec.trafficPolicy.portLevelSettings[0].loadBalancer.simple: is not supported by this mesh yet, so the object is not applied; PASSTHROUGH needs interception of traffic; use LEAST_REQUEST
+            f.yaml:10:30: error [WEFT0003] DestinationRule/b/a spec.trafficPolicy.portLevelSettings[0].loadBalancer.simple: is not supported by this mesh yet, so the object is not applied; PASSTHROUGH needs captured traffic; use LEAST_REQUEST
             f.yaml:11:12: error [IST0106] DestinationRule/b/a spec.trafficPolicy.portLevelSettings[0].tls.mode: is required; use DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL
             f.yaml:11:29: error [WEFT0003] DestinationRule/b/a spec.trafficPolicy.portLevelSettings[0].tls.credentialName: is not supported by this mesh yet, so the object is not applied; use clientCertificate, privateKey and caCertificates with paths
         "#]],

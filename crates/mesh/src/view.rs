@@ -9,7 +9,7 @@ use weft_api::meta::{Kind, Object, ObjectKey, Place, Position};
 use weft_api::sidecar::{EgressListener, OutboundPolicy, Sidecar};
 
 use crate::node::{Dialect, ProxyNode};
-use crate::snapshot::{Interception, MeshDestinationRule, MeshService, MeshSnapshot, Origin, Workload, WorkloadKey};
+use crate::snapshot::{Capture, MeshDestinationRule, MeshService, MeshSnapshot, Origin, Workload, WorkloadKey};
 
 /// Settings of generated configuration that are the same for every proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,7 +155,7 @@ fn unregistered(node: &ProxyNode) -> Workload {
         service_account: node.service_account.clone().unwrap_or_else(|| "default".into()),
         data_plane: DataPlane::Envoy,
         addresses: vec![std::net::IpAddr::from([127, 0, 0, 1])],
-        interception: Interception::None,
+        capture: Capture::None,
         proxied: false,
         outbound_port: None,
         ports: Vec::new(),

@@ -47,7 +47,7 @@ pub enum Verb {
     Drain(Drain),
     /// Check an Envoy bootstrap file and exit.
     Validate(Validate),
-    /// Program interception for the pod: send its traffic through the proxy beside it.
+    /// Program capture for the pod: send its traffic through the proxy beside it.
     Init(Box<Init>),
 }
 
@@ -137,7 +137,7 @@ pub struct Mesh {
     #[arg(long, env = "WEFT_READINESS_LISTEN", default_value = "127.0.0.1:15021")]
     pub readiness_listen: SocketAddr,
     /// Answer DNS queries there, for names of the mesh from what discovery says, for others from the servers of
-    /// /etc/resolv.conf; interception with --redirect-dns sends them to 127.0.0.1:15053,[::1]:15053.
+    /// /etc/resolv.conf; capture with --redirect-dns sends them to 127.0.0.1:15053,[::1]:15053.
     #[arg(long, env = "WEFT_DNS_LISTEN", value_delimiter = ',')]
     pub dns_listen: Vec<SocketAddr>,
     /// Leave out what is not supported, with a warning each, instead of refusing the resource.

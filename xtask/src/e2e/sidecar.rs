@@ -38,7 +38,7 @@ impl Sidecar {
     }
 }
 
-/// The pod has this kind and what programs interception, or neither.
+/// The pod has this kind and what programs capture, or neither.
 pub(crate) fn check(pod: &Value, expected: Option<Sidecar>) -> Result<()> {
     let name = pod["metadata"]["name"].as_str().unwrap_or_default();
     let find = |list: &str, wanted: &str| {

@@ -10,7 +10,7 @@ use crate::workspace;
 
 /// Where every image has its program.
 const FOLDER: &str = "usr/local/bin";
-/// The proxy's user, whose traffic interception leaves alone.
+/// The proxy's user, whose traffic capture leaves alone.
 const PROXY_USER: u32 = 1337;
 /// The user of everything else.
 const OTHER_USER: u32 = 65532;
@@ -22,7 +22,7 @@ pub(crate) struct Recipe {
     pub(crate) name: &'static str,
     pub(crate) program: &'static str,
     user: u32,
-    /// Whether it programs interception.
+    /// Whether it programs capture.
     captures: bool,
 }
 
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_proxy_has_the_user_that_is_not_intercepted() {
+    fn only_the_proxy_has_the_user_that_is_not_captured() {
         for recipe in all() {
             assert_eq!(recipe.user == PROXY_USER, recipe.name == "proxy", "{}", recipe.name);
             assert_ne!(recipe.user, 0);

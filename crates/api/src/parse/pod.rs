@@ -230,7 +230,7 @@ fn proxy(meta: &Meta, containers: &Containers, host_network: bool) -> Option<Pod
     let redirected = mode.is_none_or(|mode| mode == "REDIRECT");
     Some(PodProxy {
         role,
-        intercepted: role == Role::Sidecar && redirected && !host_network,
+        captured: role == Role::Sidecar && redirected && !host_network,
     })
 }
 

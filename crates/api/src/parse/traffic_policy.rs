@@ -61,7 +61,7 @@ fn load_balancer(fields: &mut Fields<'_, '_>) -> LoadBalancer {
         .with("simple", |_, node| super::report::shown(node) == "PASSTHROUGH")
         .unwrap_or(false);
     if passthrough {
-        fields.refuse("simple", "PASSTHROUGH needs interception of traffic; use LEAST_REQUEST");
+        fields.refuse("simple", "PASSTHROUGH needs captured traffic; use LEAST_REQUEST");
         return LoadBalancer::Default;
     }
     let simple = fields.choice(

@@ -40,7 +40,7 @@ pub struct PodProxy {
     /// Beside an application, or a gateway.
     pub role: Role,
     /// Whether the pod's traffic is redirected into it.
-    pub intercepted: bool,
+    pub captured: bool,
 }
 
 /// A TCP port that a container declares.

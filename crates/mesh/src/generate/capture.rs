@@ -1,4 +1,4 @@
-//! What the listeners of both directions of interception share: ports, addresses, the guard against loops.
+//! What the listeners of both directions of capture share: ports, addresses, the guard against loops.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;

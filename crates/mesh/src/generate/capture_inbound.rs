@@ -9,8 +9,8 @@ use weft_proto::xds::envoy::config::listener::v3 as pb;
 
 use super::capture::{DETECTION_BUDGET, INBOUND_PORT, everywhere, loop_guard};
 use super::inbound::{Target, chains};
-use super::interception::is_captured;
 use super::listener_filters::{http_inspector, original_destination, tls_inspector};
+use super::original::is_captured;
 use super::wire::{duration, origin, uint32};
 use crate::snapshot::Protocol;
 use crate::view::ProxyView;

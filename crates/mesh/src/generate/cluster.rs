@@ -12,7 +12,7 @@ use weft_proto::xds::google::protobuf as wkt;
 
 use super::collector::{ACCESS_LOGS, SPANS};
 use super::endpoint::assignment;
-use super::interception::{is_captured, to_original, to_workload};
+use super::original::{is_captured, to_original, to_workload};
 use super::wire::{address, ads, duration, list, metadata, nested, origin, structure, text, uint32};
 use super::{mtls, policy, tls};
 use crate::snapshot::{InboundPort, MeshDestinationRule, MeshService, Protocol, Resolution, ServiceKey, ServicePort};

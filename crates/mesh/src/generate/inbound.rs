@@ -15,12 +15,12 @@ use super::listener_filters::{PLAIN_HTTP, http_inspector, tls_inspector};
 use super::side::Side;
 use super::tls::{MESH_ALPN, mesh_server};
 use super::wire::{duration, exact, ip_address, origin, uint32};
-use crate::snapshot::{InboundPort, Interception, Protocol};
+use crate::snapshot::{Capture, InboundPort, Protocol};
 use crate::view::ProxyView;
 
 /// One listener per port of the workload.
 pub(super) fn listeners(view: &ProxyView) -> Vec<pb::Listener> {
-    if view.workload.interception != Interception::None {
+    if view.workload.capture != Capture::None {
         // Redirected traffic comes in through one listener for all ports.
         return Vec::new();
     }

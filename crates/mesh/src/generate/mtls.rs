@@ -8,7 +8,7 @@ use weft_proto::xds::envoy::config::cluster::v3 as pb;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::google::protobuf as wkt;
 
-use super::interception::is_original;
+use super::original::is_original;
 use super::tls::{self, Carries};
 use super::wire::{structure, text};
 use crate::snapshot::{MeshService, Protocol, ServicePort};

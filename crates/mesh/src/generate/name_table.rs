@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use weft_proto::names::{NameInfo, NameTable};
 
-use super::interception::is_captured;
+use super::original::is_captured;
 use crate::snapshot::{EndpointAddress, MeshService, ServiceKind};
 use crate::view::ProxyView;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use weft_api::meta::Labels;
 
 use super::encode::encode;
-use super::{capture_outbound, cluster, endpoint, grpc, interception, outbound};
+use super::{capture_outbound, cluster, endpoint, grpc, original, outbound};
 use crate::node::Dialect;
 use crate::resource::layer::Layer;
 use crate::snapshot::{MeshSnapshot, Resolution};
@@ -61,7 +61,7 @@ impl ScopeKey {
                 .collect(),
             gateway: view.is_gateway(),
             http_proxy: view.workload.outbound_port.is_some(),
-            captured: interception::families(view),
+            captured: original::families(view),
             dialect: view.dialect,
         }
     }

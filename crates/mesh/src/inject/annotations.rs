@@ -82,7 +82,7 @@ pub struct BadAnnotation {
 
 /// How traffic comes to the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Interception {
+pub(super) enum InterceptionMode {
     /// By rules in the pod's network namespace.
     Redirect,
     /// Not at all: the application addresses the proxy.
@@ -101,7 +101,7 @@ pub(super) enum Selection<T> {
 pub(super) struct Options {
     pub(super) image: Option<String>,
     pub(super) resources: OwnResources,
-    pub(super) interception: Option<Interception>,
+    pub(super) interception_mode: Option<InterceptionMode>,
     pub(super) include_outbound_ranges: Option<Selection<IpNet>>,
     pub(super) exclude_outbound_ranges: Option<Selection<IpNet>>,
     pub(super) include_outbound_ports: Option<Selection<u16>>,
@@ -156,7 +156,7 @@ fn read(options: &mut Options, annotation: &str, value: &str) -> Parsed<()> {
         "sidecar.istio.io/proxyCPULimit" => options.resources.cpu_limit = Some(Quantity::cpu(value)?),
         "sidecar.istio.io/proxyMemory" => options.resources.memory = Some(Quantity::memory(value)?),
         "sidecar.istio.io/proxyMemoryLimit" => options.resources.memory_limit = Some(Quantity::memory(value)?),
-        names::INTERCEPTION_MODE => options.interception = Some(interception(value)?),
+        names::INTERCEPTION_MODE => options.interception_mode = Some(interception_mode(value)?),
         "sidecar.istio.io/logLevel" => options.log_level = Some(log_level(value)?),
         "sidecar.istio.io/nativeSidecar" => options.native_sidecar = Some(boolean(value)?),
         "sidecar.istio.io/rewriteAppHTTPProbers" => options.rewrite_probes = Some(boolean(value)?),
@@ -223,10 +223,10 @@ fn image(value: &str) -> Parsed<String> {
         .ok_or_else(|| format!("{value:?} is not the name of an image"))
 }
 
-fn interception(value: &str) -> Parsed<Interception> {
+fn interception_mode(value: &str) -> Parsed<InterceptionMode> {
     match value {
-        "REDIRECT" => Ok(Interception::Redirect),
-        "NONE" => Ok(Interception::None),
+        "REDIRECT" => Ok(InterceptionMode::Redirect),
+        "NONE" => Ok(InterceptionMode::None),
         "TPROXY" => Err("TPROXY is not supported; use REDIRECT".to_owned()),
         _ => Err(format!("{value:?} is not an interception mode; use REDIRECT or NONE")),
     }

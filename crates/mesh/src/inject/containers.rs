@@ -61,7 +61,7 @@ pub(super) struct Proxy {
     pub(super) mounts: Vec<VolumeMount>,
 }
 
-/// The init container that programs interception.
+/// The init container that programs capture.
 pub(super) fn init(proxy: &Proxy, capture: &Capture) -> Container {
     Container {
         name: names::INIT_CONTAINER.to_owned(),

@@ -27,7 +27,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use serde_json::{Map, Value, json};
 
-use self::annotations::{Interception, Options};
+use self::annotations::{InterceptionMode, Options};
 use self::capture::Capture;
 use self::containers::Proxy;
 use self::workload::Workload;
@@ -135,17 +135,17 @@ pub fn inject(pod: &Value, namespace: &str, scope: Scope<'_>, settings: &Setting
 fn decide_proxy(spec: &PodSpec, options: &Options, settings: &Settings, workload: &Workload) -> Result<Proxy, Refusal> {
     let config = &options.proxy_config;
     let status_port = options.status_port.or(config.status_port).unwrap_or(names::STATUS_PORT);
-    let of_config = config.no_interception.map(|none| {
+    let of_config = config.no_capture.map(|none| {
         if none {
-            Interception::None
+            InterceptionMode::None
         } else {
-            Interception::Redirect
+            InterceptionMode::Redirect
         }
     });
-    let mode = options.interception.or(of_config);
-    let capture = match mode.unwrap_or(Interception::Redirect) {
-        Interception::Redirect => Some(Capture::new(options, settings, status_port)?),
-        Interception::None => None,
+    let mode = options.interception_mode.or(of_config);
+    let capture = match mode.unwrap_or(InterceptionMode::Redirect) {
+        InterceptionMode::Redirect => Some(Capture::new(options, settings, status_port)?),
+        InterceptionMode::None => None,
     };
     let of = |own: &Option<String>, default: &str| own.clone().unwrap_or_else(|| default.to_owned());
     let grace = usable_grace(spec);

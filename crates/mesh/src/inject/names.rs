@@ -27,7 +27,7 @@ pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
 /// Name of the proxy's container. Tools of Istio's users look for it.
 pub const PROXY_CONTAINER: &str = "istio-proxy";
-/// Name of the init container that programs interception.
+/// Name of the init container that programs capture.
 pub const INIT_CONTAINER: &str = "weft-init";
 
 /// User and group of the proxy; what it sends is not captured.
@@ -51,5 +51,5 @@ pub const OWN_PORTS: [u16; 8] = [
     15053,
     PROMETHEUS_PORT,
 ];
-/// Where the proxy answers the names that interception sends to it.
+/// Where the proxy answers the names that capture sends to it.
 pub const DNS_LISTEN: &str = "127.0.0.1:15053,[::1]:15053";

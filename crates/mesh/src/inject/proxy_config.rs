@@ -38,7 +38,7 @@ pub(super) struct ProxyConfig {
     /// Whether DNS questions of the application go to the proxy.
     pub(super) dns_capture: Option<bool>,
     /// Whether no traffic is captured.
-    pub(super) no_interception: Option<bool>,
+    pub(super) no_capture: Option<bool>,
     /// What the proxy says about itself beyond its name and labels.
     pub(super) metadata: BTreeMap<String, String>,
 }
@@ -85,14 +85,14 @@ pub(super) fn parse(text: &str, warnings: &mut Vec<String>) -> Result<ProxyConfi
         hold_application: raw.hold_application_until_proxy_starts,
         discovery_address: raw.discovery_address.as_deref().map(host_port).transpose()?,
         status_port: raw.status_port.map(status_port).transpose().map_err(of_port)?,
-        no_interception: interception(raw.interception_mode.as_deref())?,
+        no_capture: interception_mode(raw.interception_mode.as_deref())?,
         ..ProxyConfig::default()
     };
     metadata(&mut config, raw.proxy_metadata)?;
     Ok(config)
 }
 
-fn interception(mode: Option<&str>) -> Result<Option<bool>, String> {
+fn interception_mode(mode: Option<&str>) -> Result<Option<bool>, String> {
     match mode {
         None => Ok(None),
         Some("REDIRECT") => Ok(Some(false)),

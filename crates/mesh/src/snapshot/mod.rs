@@ -48,7 +48,7 @@ pub use self::services::Services;
 pub use self::share::keep;
 pub use self::sidecars::Sidecars;
 pub use self::virtual_services::{GatewayRef, MeshVirtualService, VirtualServices};
-pub use self::workloads::{Interception, Workload, WorkloadKey, WorkloadPort, Workloads};
+pub use self::workloads::{Capture, Workload, WorkloadKey, WorkloadPort, Workloads};
 pub use weft_api::protocol::Protocol;
 pub use weft_api::service_entry::{Location, Resolution};
 

@@ -13,7 +13,7 @@ use weft_api::service::{Service, TargetPort};
 
 use super::inputs::Inputs;
 use super::service::Origin;
-use super::workloads::{Interception, Workload, WorkloadKey, WorkloadPort};
+use super::workloads::{Capture, Workload, WorkloadKey, WorkloadPort};
 
 /// All pods that have an address and have not ended, as workloads.
 pub(super) fn workloads(inputs: &Inputs) -> impl Iterator<Item = Workload> + use<'_> {
@@ -73,7 +73,7 @@ pub(super) fn ended(inputs: &Inputs) -> BTreeMap<WorkloadKey, Arc<str>> {
 fn workload(object: &Object<Pod>, services: &[&Arc<Object<Service>>], inputs: &Inputs) -> Workload {
     let (meta, pod) = (&object.meta, &object.spec);
     let role = pod.proxy.map_or(Role::Sidecar, |proxy| proxy.role);
-    let intercepted = pod.proxy.is_some_and(|proxy| proxy.intercepted);
+    let captured = pod.proxy.is_some_and(|proxy| proxy.captured);
     let ports = pod.ports.iter().map(|port| WorkloadPort {
         name: port.name.clone(),
         declared_port: port.port,
@@ -100,11 +100,7 @@ fn workload(object: &Object<Pod>, services: &[&Arc<Object<Service>>], inputs: &I
         service_account: pod.service_account.as_str().into(),
         data_plane: DataPlane::Weft,
         addresses: pod.ips.clone(),
-        interception: if intercepted {
-            Interception::Redirect
-        } else {
-            Interception::None
-        },
+        capture: if captured { Capture::Redirect } else { Capture::None },
         outbound_port: None,
         ports: ports.collect(),
         gateway_ports: match role {

@@ -27,7 +27,7 @@ pub struct WorkloadKey {
 
 /// How traffic gets into the proxy of a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interception {
+pub enum Capture {
     /// It does not by itself (Istio: `interceptionMode: NONE`). A local sidecar listens on the `mesh_port` of each port for
     /// peers and on `outbound_port` for its application; a pod without a proxy has nothing to get into.
     None,
@@ -69,7 +69,7 @@ pub struct Workload {
     /// Addresses where peers reach it, the primary one first; never empty.
     pub addresses: Vec<IpAddr>,
     /// How traffic gets into the proxy.
-    pub interception: Interception,
+    pub capture: Capture,
     /// Port of the `http_proxy` listener.
     pub outbound_port: Option<u16>,
     /// Ports that it declares. A pod may serve others as well.
@@ -180,11 +180,11 @@ impl Workload {
         canonical_revision(&self.labels)
     }
 
-    /// Whether its proxy binds an outbound listener of a Sidecar: where traffic is not intercepted, the default is to bind.
+    /// Whether its proxy binds an outbound listener of a Sidecar: where traffic is not captured, the default is to bind.
     pub fn binds(&self, listener: &EgressListener) -> bool {
         let asked = match listener.capture {
             CaptureMode::None => true,
-            CaptureMode::Default => self.interception == Interception::None,
+            CaptureMode::Default => self.capture == Capture::None,
             CaptureMode::Iptables => false,
         };
         self.proxied && asked && listener.port.is_some()
@@ -241,7 +241,7 @@ fn local_workload(namespace: &Arc<str>, name: &Arc<str>, object: &Object<LocalWo
         service_account: spec.service_account.as_str().into(),
         data_plane: spec.data_plane,
         addresses: vec![spec.address],
-        interception: Interception::None,
+        capture: Capture::None,
         outbound_port: spec.outbound_port,
         ports: spec.ports.iter().map(WorkloadPort::from).collect(),
         gateway_ports: spec.gateway_ports.clone(),

@@ -271,7 +271,7 @@ fn listeners_of_sidecars() {
         ),
         expect![[r#"
             mesh.yaml:68:5: error [WEFT0025] Sidecar/default/callme spec.egress[0].port.number: the workloads callme-v1-0 and callme-v2-0 of this machine would both bind 127.0.0.1:6000; only one of them can; select one workload, or give each an address of its own with bind (for example 127.0.0.2)
-            mesh.yaml:71:5: warning [IST0133] Sidecar/default/callme spec.egress[1].captureMode: traffic of workloads on this machine is not intercepted, so nothing listens; use captureMode: NONE and connect to the port
+            mesh.yaml:71:5: warning [IST0133] Sidecar/default/callme spec.egress[1].captureMode: traffic of workloads on this machine is not captured, so nothing listens; use captureMode: NONE and connect to the port
             mesh.yaml:74:5: warning [IST0133] Sidecar/default/callme spec.egress[2].hosts: several services are behind it (db.default.svc.cluster.local, db2.default.svc.cluster.local); all connections go to db.default.svc.cluster.local; name one service, or write a VirtualService with a tcp rule for the port
             mesh.yaml:74:5: error [WEFT0025] Sidecar/default/callme spec.egress[2].port.number: the workloads callme-v1-0 and callme-v2-0 of this machine would both bind 127.0.0.2:6002; only one of them can; select one workload, or give each an address of its own with bind (for example 127.0.0.2)
             mesh.yaml:77:5: error [IST0101] Sidecar/default/callme spec.egress[3].hosts: no service with a TCP port 6003, or with one TCP port, is behind it; nothing listens; name such a service, or write a VirtualService with a tcp rule for the port

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use weft_mesh::generate::generate;
 use weft_mesh::node::Dialect;
-use weft_mesh::snapshot::{EndpointAddress, Health, Interception, MeshSnapshot, Protocol};
+use weft_mesh::snapshot::{Capture, EndpointAddress, Health, MeshSnapshot, Protocol};
 use weft_mesh::view::{ProxySettings, ProxyView};
 use weft_proto::ads::Kind;
 
@@ -68,7 +68,7 @@ fn a_pod_is_a_workload_and_its_slices_are_its_endpoints() {
     assert_eq!(&*workload.workload_name, "callme-v1");
     assert_eq!(&*workload.service_account, "callme");
     assert_eq!(workload.locality.to_string(), "eu/eu-1/r7");
-    assert_eq!(workload.interception, Interception::Redirect);
+    assert_eq!(workload.capture, Capture::Redirect);
     let addresses: Vec<String> = workload.addresses.iter().map(IpAddr::to_string).collect();
     assert_eq!(addresses, ["10.0.0.5", "fd00::a1"]);
     let ports: Vec<(&str, u16)> = workload
@@ -169,7 +169,7 @@ fn pods_outside_the_mesh_are_peers_in_plaintext() {
     assert!(!found.port(80)[0].mtls);
     assert_eq!(&*found.port(80)[0].workload_name, "callme-v1");
     let workload = snapshot.workloads.get("default", "a1").unwrap();
-    assert_eq!((workload.proxied, workload.interception), (false, Interception::None));
+    assert_eq!((workload.proxied, workload.capture), (false, Capture::None));
     assert!(snapshot.inbound.of(&workload.key).is_empty());
 }
 

@@ -1,4 +1,4 @@
-//! Where the client of an intercepted connection meant to go (`SO_ORIGINAL_DST`, set by REDIRECT rules).
+//! Where the client of a captured connection meant to go (`SO_ORIGINAL_DST`, set by REDIRECT rules).
 
 use std::net::SocketAddr;
 

@@ -32,7 +32,7 @@ pub struct ConnectionInfo {
     pub remote_addr: SocketAddr,
     /// The peer of the socket itself.
     pub direct_remote_addr: SocketAddr,
-    /// Where the client meant to go, where interception tells.
+    /// Where the client meant to go, where capture tells.
     pub original_dst: Option<SocketAddr>,
     /// When it was accepted.
     pub accepted_at: Instant,

@@ -346,7 +346,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn unchanged_applications_call_each_other_through_interception() -> Result<()> {
+async fn unchanged_applications_call_each_other_when_captured() -> Result<()> {
     let Some(stage) = Stage::new(DataPlane::Weft).await? else {
         return Ok(());
     };

@@ -12,11 +12,11 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
     let kube = &scene.kube;
     kube.run(&["label", "namespace", kube.namespace(), "istio-injection=enabled"])?;
     enforce(kube, "restricted")?;
-    // Without interception a sidecar asks for nothing that the level refuses.
+    // Without capture a sidecar asks for nothing that the level refuses.
     kube.apply(APART)?;
     kube.wait_for("Ready", &["pod/apart"])?;
     let Err(refused) = kube.apply(CAPTURED) else {
-        bail!("a pod that programs interception is taken under restricted");
+        bail!("a pod that programs capture is taken under restricted");
     };
     let refused = format!("{refused:#}");
     for named in ["PodSecurity", "weft-init"] {
@@ -51,7 +51,7 @@ fn enforce(kube: &Kube<'_>, level: &str) -> Result<()> {
         .map(drop)
 }
 
-/// What the level `restricted` asks of a pod's own container, and no interception.
+/// What the level `restricted` asks of a pod's own container, and no capture.
 const APART: &str = r#"
 apiVersion: v1
 kind: Pod
@@ -71,7 +71,7 @@ spec:
       seccompProfile: {type: RuntimeDefault}
 "#;
 
-/// The same with interception.
+/// The same with capture.
 const CAPTURED: &str = r#"
 apiVersion: v1
 kind: Pod

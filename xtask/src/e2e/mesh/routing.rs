@@ -1,4 +1,4 @@
-//! VirtualServices through interception: split, match, retries, faults, timeouts; edits take effect under load.
+//! VirtualServices through captured traffic: split, match, retries, faults, timeouts; edits take effect under load.
 
 use std::time::{Duration, Instant};
 

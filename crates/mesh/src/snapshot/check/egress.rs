@@ -11,7 +11,7 @@ use weft_api::protocol::Protocol;
 use weft_api::sidecar::{CaptureMode, EgressListener, Sidecar};
 
 use super::Subject;
-use crate::snapshot::{GatewayRef, Interception, MeshSnapshot, Workload};
+use crate::snapshot::{Capture, GatewayRef, MeshSnapshot, Workload};
 
 /// Where a listener is bound that says nothing.
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -51,12 +51,12 @@ pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
             // What a listener imports depends on the namespace alone, so one workload of each is looked at.
             let first = seen.insert((&sidecar.meta.namespace, &sidecar.meta.name, index, namespace));
             if !workload.binds(listener) {
-                if first && listener.capture == CaptureMode::Iptables && workload.interception == Interception::None {
+                if first && listener.capture == CaptureMode::Iptables && workload.capture == Capture::None {
                     found.push(bound.finding(
                         "captureMode",
                         Severity::Warning,
                         code::SCHEMA_WARNING,
-                        "traffic of workloads on this machine is not intercepted, so nothing listens".to_owned(),
+                        "traffic of workloads on this machine is not captured, so nothing listens".to_owned(),
                         "use captureMode: NONE and connect to the port",
                     ));
                 }

@@ -8,7 +8,7 @@ use weft_api::diagnostic::{Diagnostic, Severity, code};
 use weft_api::protocol::Protocol;
 
 use super::{Subject, shown};
-use crate::snapshot::{Interception, MeshService, MeshSnapshot, ServicePort};
+use crate::snapshot::{Capture, MeshService, MeshSnapshot, ServicePort};
 
 /// The services of one port that have no address there.
 #[derive(Default)]
@@ -19,7 +19,7 @@ struct Claims<'a> {
 
 pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
     let mut workloads = snapshot.workloads.local.values();
-    if !workloads.any(|workload| workload.interception == Interception::Redirect) {
+    if !workloads.any(|workload| workload.capture == Capture::Redirect) {
         return;
     }
     let mut ports: BTreeMap<u16, Claims<'_>> = BTreeMap::new();

@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use weft_proto::xds::envoy::config::cluster::v3 as cluster;
 use weft_proto::xds::envoy::config::core::v3 as core;
 
-use crate::snapshot::Interception;
+use crate::snapshot::Capture;
 use crate::view::ProxyView;
 
-/// Source addresses of what the proxy hands to its application, which interception lets through.
+/// Source addresses of what the proxy hands to its application, which capture lets through.
 const HANDED_OVER: [IpAddr; 2] = [
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)),
     IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)),
@@ -16,7 +16,7 @@ const HANDED_OVER: [IpAddr; 2] = [
 
 /// Whether the workload's traffic is redirected into its proxy.
 pub(super) fn is_captured(view: &ProxyView) -> bool {
-    view.workload.interception == Interception::Redirect && !view.is_gateway()
+    view.workload.capture == Capture::Redirect && !view.is_gateway()
 }
 
 /// Whether there are IPv4 and IPv6 addresses whose traffic is redirected; `None` where it is not.
