@@ -124,13 +124,10 @@ pub(super) fn node_lost(scene: &Scene<'_>) -> Result<()> {
     let objects = spread(&objects);
     kube.apply(&objects)?;
     kube.wait_for("Available", &["deployment", "--all"])?;
-    ensure!(endpoints(scene)? == 4, "not all pods are behind the Service");
+    // Slices follow the pods in their own time.
+    wait_for_endpoints(scene, 4)?;
     scene.cluster.stop_node(2)?;
-    let lost = until(LOST_LIMIT, || {
-        let count = endpoints(scene)?;
-        ensure!(count == 2, "{count} pods are behind the Service, 2 should be");
-        Ok(())
-    });
+    let lost = wait_for_endpoints(scene, 2);
     let carried = lost.and_then(|()| {
         // The control plane may have been there with all its replicas; then it moves first.
         let load = until(LOST_LIMIT, || Load::start(kube, &Targets::callme("callme")))?;
@@ -139,11 +136,7 @@ pub(super) fn node_lost(scene: &Scene<'_>) -> Result<()> {
     // Also after a failure: the next scenario needs both nodes.
     scene.cluster.start_node(2)?;
     carried?;
-    until(LOST_LIMIT, || {
-        let count = endpoints(scene)?;
-        ensure!(count == 4, "{count} pods are behind the Service, 4 should be");
-        Ok(())
-    })
+    wait_for_endpoints(scene, 4)
 }
 
 /// The Deployments with their pods on different nodes.
@@ -153,6 +146,14 @@ fn spread(objects: &str) -> String {
       - {maxSkew: 1, topologyKey: kubernetes.io/hostname, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: callme}}}
       serviceAccountName: callme";
     objects.replace("    spec:\n      serviceAccountName: callme", constraint)
+}
+
+fn wait_for_endpoints(scene: &Scene<'_>, wanted: usize) -> Result<()> {
+    until(LOST_LIMIT, || {
+        let count = endpoints(scene)?;
+        ensure!(count == wanted, "{count} pods are behind the Service, {wanted} should be");
+        Ok(())
+    })
 }
 
 /// How many ready pods the sample's Service has.
