@@ -2,7 +2,6 @@
 //!
 //! A process adds its own routes; the data plane's Envoy-compatible admin pages are its own.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,10 +12,8 @@ use axum::routing::{get, post};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 
-use crate::listen;
 use crate::log::LogControl;
 use crate::readiness::Readiness;
-use crate::shutdown::Shutdown;
 
 /// The media type of the OpenMetrics text that `/metrics` answers with.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -46,25 +43,6 @@ impl Admin {
             .route("/log", get(log_level).merge(post(change_log_level)))
             .with_state(self)
     }
-}
-
-/// Binds `listen` and serves `router` until `shutdown` starts. Returns the bound address at once.
-pub async fn serve(
-    name: &'static str,
-    listen: SocketAddr,
-    router: Router,
-    shutdown: &Shutdown,
-) -> std::io::Result<SocketAddr> {
-    let (listener, addr) = listen::open(name, listen).await?;
-    let stop = shutdown.token();
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    shutdown.spawn(async move {
-        let served = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
-        if let Err(error) = served.await {
-            tracing::error!(name, %error, "http server ended");
-        }
-    });
-    Ok(addr)
 }
 
 async fn ready(State(admin): State<Admin>) -> impl IntoResponse {

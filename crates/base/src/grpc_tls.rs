@@ -13,23 +13,18 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::watch;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::accept::{self, Greeted};
 use crate::identity::SpiffeId;
 use crate::shutdown::Shutdown;
 use crate::spiffe;
 use crate::tls::{self, PemError};
-
-/// Longest TLS handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Handshakes at once; more wait to be accepted.
-const HANDSHAKES_MAX: usize = 256;
 
 /// Longest connect, handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,7 +40,7 @@ pub struct Peer {
 /// A connection that finished its handshake.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: Greeted<TlsStream<TcpStream>>,
     peer: Peer,
 }
 
@@ -97,57 +92,24 @@ pub fn incoming(
     config: watch::Receiver<Option<Arc<ServerConfig>>>,
     shutdown: &Shutdown,
 ) -> ReceiverStream<io::Result<Connection>> {
-    let (ready, stream) = mpsc::channel(16);
-    let stop = shutdown.clone();
-    shutdown.spawn(async move {
-        let accepting = accept_all(listener, config, ready, stop.clone());
-        stop.token().run_until_cancelled(accepting).await;
-    });
-    ReceiverStream::new(stream)
-}
-
-async fn accept_all(
-    listener: TcpListener,
-    mut config: watch::Receiver<Option<Arc<ServerConfig>>>,
-    ready: mpsc::Sender<io::Result<Connection>>,
-    shutdown: Shutdown,
-) {
-    let turns = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-    loop {
-        let Ok(turn) = turns.clone().acquire_owned().await else {
-            return;
-        };
-        let (socket, addr) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let Ok(current) = config.wait_for(Option::is_some).await.map(|config| config.clone()) else {
-            return;
-        };
-        let Some(current) = current else {
-            continue;
-        };
-        let ready = ready.clone();
-        shutdown.spawn(async move {
-            let _turn = turn;
-            match handshake(socket, addr, current).await {
-                // A receiver that is gone has stopped serving.
-                Ok(connection) => drop(ready.send(Ok(connection)).await),
-                Err(error) => tracing::debug!(%addr, %error, "tls handshake failed"),
-            }
-        });
-    }
+    let mut first = config.clone();
+    let ready = async move { first.wait_for(Option::is_some).await.is_ok() };
+    let greet = move |socket, addr| {
+        let current = config.borrow().clone();
+        async move {
+            let current = current.ok_or(io::ErrorKind::NotConnected)?;
+            handshake(socket, addr, current).await
+        }
+    };
+    accept::greeted(listener, ready, greet, shutdown)
 }
 
 async fn handshake(socket: TcpStream, addr: SocketAddr, config: Arc<ServerConfig>) -> io::Result<Connection> {
     socket.set_nodelay(true)?;
-    let accepting = TlsAcceptor::from(config).accept(socket);
-    let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, accepting).await??;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let stream = TlsAcceptor::from(config).accept(socket).await?;
+    let stream = accept::first_bytes(stream).await?;
+    let session = stream.get_ref().get_ref().1;
+    let certificate = session.peer_certificates().and_then(|chain| chain.first());
     let identity = certificate.and_then(|certificate| spiffe::identity_of(certificate).ok());
     Ok(Connection {
         stream,

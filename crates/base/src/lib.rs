@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of meshes' configuration, of xDS resources or of Kubernetes objects.
 
+pub mod accept;
 pub mod admin;
 pub mod backoff;
 pub mod ca_client;
@@ -14,6 +15,7 @@ pub mod listen;
 pub mod log;
 pub mod process;
 pub mod readiness;
+pub mod serve;
 pub mod shutdown;
 pub mod spiffe;
 pub mod tls;

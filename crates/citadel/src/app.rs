@@ -70,7 +70,7 @@ impl Citadel {
         };
         let starting = admin.readiness.block("certificate service");
         let router = admin.router();
-        let monitoring_addr = weft_base::admin::serve("monitoring", config.monitoring_listen, router, shutdown).await?;
+        let monitoring_addr = weft_base::serve::http("monitoring", config.monitoring_listen, router, shutdown).await?;
         let addr = serve(config, opened, metrics, shutdown).await?;
         drop(starting);
         Ok(Self {
@@ -132,6 +132,8 @@ async fn serve(config: &Config, opened: Opened, metrics: Metrics, shutdown: &Shu
     });
     let server = Server::builder()
         .concurrency_limit_per_connection(CALLS_MAX)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .timeout(Duration::from_secs(10))
         .add_service(service.max_decoding_message_size(MESSAGE_BYTES_MAX));
     let stop = shutdown.clone();

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use rustls::ServerConfig;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use weft_base::admin::Admin;
 use weft_base::ca_client::CaConfig;
@@ -22,7 +21,7 @@ use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
 use weft_base::spiffe::{Allowed, client_verifier};
 use weft_base::workload::{self, IdentityWatch, WorkloadIdentity};
-use weft_base::{grpc_tls, listen, tls};
+use weft_base::{accept, grpc_tls, listen, tls};
 use weft_mesh::snapshot::{MeshSettings, MeshSnapshot};
 use weft_mesh::view::ProxySettings;
 
@@ -101,7 +100,7 @@ impl Pilot {
             log,
         };
         let router = admin.router().merge(debug.router());
-        let monitoring = weft_base::admin::serve("monitoring", config.monitoring_listen, router, shutdown).await?;
+        let monitoring = weft_base::serve::http("monitoring", config.monitoring_listen, router, shutdown).await?;
 
         if config.kubernetes {
             // Lists of a large cluster take a moment, and a proxy that asked before would be told that nothing is there.
@@ -202,7 +201,7 @@ async fn serve_plaintext(addr: SocketAddr, server: DiscoveryServer, shutdown: &S
     let (listener, addr) = listen::open("xds", addr).await?;
     let stop = shutdown.clone();
     shutdown.spawn(async move {
-        let incoming = TcpListenerStream::new(listener);
+        let incoming = accept::incoming(listener, &stop);
         let served = grpc().add_service(service(server));
         if let Err(error) = served
             .serve_with_incoming_shutdown(incoming, async move { stop.started().await })

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use weft_base::accept;
 use weft_base::admin::Admin;
 use weft_base::log::LogControl;
 use weft_base::readiness::Readiness;
@@ -71,7 +72,7 @@ impl Telemetry {
         let service = TraceServiceServer::new(otlp.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let spans = grpc().add_service(service);
         let otlp_grpc = serve_grpc("otlp-grpc", config.otlp_grpc_listen, spans, shutdown).await?;
-        let serve = weft_base::admin::serve;
+        let serve = weft_base::serve::http;
         let otlp_http = serve("otlp-http", config.otlp_http_listen, otlp_http::router(otlp), shutdown).await?;
         let zipkin = serve("zipkin", config.zipkin_listen, zipkin::router(traces.clone()), shutdown).await?;
         let router = admin.router().merge(api::router(Sources { graph, traces }));
@@ -87,7 +88,10 @@ impl Telemetry {
 }
 
 fn grpc() -> Server {
-    Server::builder().max_concurrent_streams(STREAMS_MAX)
+    Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
 }
 
 async fn serve_grpc(
@@ -99,7 +103,7 @@ async fn serve_grpc(
     let (listener, addr) = weft_base::listen::open(name, listen).await?;
     let stop = shutdown.clone();
     shutdown.spawn(async move {
-        let incoming = TcpListenerStream::new(listener);
+        let incoming = accept::incoming(listener, &stop);
         let served = router.serve_with_incoming_shutdown(incoming, async move { stop.started().await });
         if let Err(error) = served.await {
             tracing::error!(name, %error, "grpc server ended");

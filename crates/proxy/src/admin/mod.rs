@@ -140,7 +140,7 @@ pub async fn serve(
                 .route("/certs", get(certs::certs))
                 .with_state(dump),
         );
-    weft_base::admin::serve("admin", address, router, shutdown).await
+    weft_base::serve::http("admin", address, router, shutdown).await
 }
 
 /// `/ready`: 200 once everything that was waited for is there and until the drain.

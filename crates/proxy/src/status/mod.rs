@@ -56,8 +56,8 @@ pub async fn serve(
         .route("/drain", post(drain))
         .with_state(state)
         .merge(healthz.clone());
-    weft_base::admin::serve("status", status, router, shutdown).await?;
-    weft_base::admin::serve("readiness", readiness, healthz, shutdown).await?;
+    weft_base::serve::http("status", status, router, shutdown).await?;
+    weft_base::serve::http("readiness", readiness, healthz, shutdown).await?;
     Ok(())
 }
 
