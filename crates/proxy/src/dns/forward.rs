@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UdpSocket};
 const SERVER_LIMIT: Duration = Duration::from_secs(2);
 
 /// How often all servers are asked.
-const ROUNDS: u32 = 2;
+pub(super) const ROUNDS: u32 = 2;
 
 /// The longest answer over UDP.
 const ANSWER_BYTES_MAX: usize = 4096;
@@ -24,24 +24,28 @@ pub(super) async fn ask(query: &[u8], servers: &[SocketAddr], udp: bool, id: u16
     asked[..2].copy_from_slice(&id.to_be_bytes());
     for _ in 0..ROUNDS {
         for server in servers {
-            let asking = async {
-                if udp {
-                    over_udp(&asked, *server).await
-                } else {
-                    over_tcp(&asked, *server).await
-                }
-            };
-            match tokio::time::timeout(SERVER_LIMIT, asking).await {
-                Ok(Ok(mut answer)) => {
+            match ask_one(&asked, *server, udp).await {
+                Ok(mut answer) => {
                     answer[..2].copy_from_slice(&own);
                     return Some(answer);
                 }
-                Ok(Err(error)) => tracing::debug!(%server, %error, "dns server failed"),
-                Err(_) => tracing::debug!(%server, "dns server did not answer in time"),
+                Err(error) => tracing::debug!(%server, %error, "dns server failed"),
             }
         }
     }
     None
+}
+
+/// Asks one server once. An answer has a whole header, and the number of the query.
+pub(super) async fn ask_one(query: &[u8], server: SocketAddr, udp: bool) -> io::Result<Vec<u8>> {
+    let asking = async {
+        if udp {
+            over_udp(query, server).await
+        } else {
+            over_tcp(query, server).await
+        }
+    };
+    tokio::time::timeout(SERVER_LIMIT, asking).await?
 }
 
 /// One query from a port of its own.

@@ -1,7 +1,9 @@
-//! DNS beside the application: names of the mesh are answered from what discovery sent, everything else is asked on.
+//! DNS beside the application: names of the mesh are answered from what discovery sent, everything else is asked on. And the proxy's
+//! own look-ups.
 
 mod answer;
 mod forward;
+pub mod lookup;
 pub mod server;
 mod table;
 

@@ -32,6 +32,8 @@ pub struct Resolver {
     pub servers: Vec<SocketAddr>,
     /// Search domains, lower case.
     pub search: Vec<String>,
+    /// Dots from which on a name is asked for as it is before the search domains are tried.
+    pub dots_min: usize,
 }
 
 /// What every query needs.
@@ -48,15 +50,25 @@ struct Service {
 impl Resolver {
     /// Reads a `resolv.conf`; the last `search` or `domain` line counts.
     pub fn parse(text: &str) -> Self {
-        let mut resolver = Self::default();
+        let mut resolver = Self {
+            dots_min: 1,
+            ..Self::default()
+        };
         let servers = crate::capture::plan::name_servers(text);
         resolver.servers = servers.into_iter().map(|server: IpAddr| (server, 53).into()).collect();
         for line in text.lines() {
             let mut words = line.split_whitespace();
-            if matches!(words.next(), Some("search" | "domain")) {
-                resolver.search = words
-                    .map(|word| word.trim_end_matches('.').to_ascii_lowercase())
-                    .collect();
+            match words.next() {
+                Some("search" | "domain") => {
+                    resolver.search = words
+                        .map(|word| word.trim_end_matches('.').to_ascii_lowercase())
+                        .collect();
+                }
+                Some("options") => {
+                    let dots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok());
+                    resolver.dots_min = dots.last().unwrap_or(resolver.dots_min);
+                }
+                _ => {}
             }
         }
         resolver
@@ -77,7 +89,7 @@ pub async fn serve(
         turn: AtomicUsize::new(0),
     });
     for address in addresses {
-        let sockets = (UdpSocket::bind(address).await, TcpListener::bind(address).await);
+        let sockets = (UdpSocket::bind(address).await, weft_base::listen::bind(*address));
         let (socket, listener) = match sockets {
             (Ok(socket), Ok(listener)) => (Arc::new(socket), listener),
             (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::AddrNotAvailable => {

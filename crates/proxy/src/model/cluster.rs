@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use weft_base::backoff::Backoff;
+
 use super::http::{Http1Options, Http2Options};
 use super::metadata::{Origin, ServiceRef, WorkloadRef};
 use super::tls::UpstreamTls;
@@ -92,6 +94,10 @@ pub struct DnsOptions {
     pub refresh: Duration,
     pub family: DnsFamily,
 }
+    /// An answer says itself how long it holds, if it does at all.
+    pub ttl_counts: bool,
+    /// Pauses after looks that failed; `None` is the usual one.
+    pub failure_pauses: Option<Backoff>,
 
 /// Address families of a DNS cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

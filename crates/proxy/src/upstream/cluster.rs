@@ -1,15 +1,18 @@
 //! A cluster of the running configuration.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rustls::crypto::CryptoProvider;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::balance;
+use super::dns::{self, Resolved};
 use super::endpoint::{Endpoint, EndpointSet};
 use super::limits::ClusterState;
 use super::outlier;
@@ -30,6 +33,10 @@ pub struct Cluster {
     changed: Notify,
     /// Cancelled once the names of a DNS cluster were looked up, with or without success; from the start for others.
     looked_up: CancellationToken,
+    /// What the names of a DNS cluster stand for; only its task learns more.
+    names: Mutex<Resolved>,
+    /// Cancelled when nobody has the cluster any more.
+    gone: CancellationToken,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +66,13 @@ impl Cluster {
             .map(|entry| context(&entry.tls))
             .collect();
         contexts.push(context(&model.transport.default));
+        let known = previous.map_or_else(Resolved::new, |previous| {
+            dns::carried(&model.discovery, &previous.model.discovery, &previous.names.lock())
+        });
+        let found = dns::assignment(&model.name, &model.discovery, &known);
         let cluster = Arc::new(Self {
+            names: Mutex::new(known),
+            gone: CancellationToken::new(),
             state: previous.map_or_else(Arc::default, |previous| previous.state.clone()),
             contexts,
             endpoints: ArcSwap::from_pointee(Members::default()),
@@ -72,6 +85,7 @@ impl Cluster {
         }
         let assignment = match (&cluster.model.discovery, previous) {
             (Discovery::Static(assignment), _) => Arc::new(assignment.clone()),
+            (Discovery::StrictDns { .. } | Discovery::LogicalDns { .. }, _) => found.map(Arc::new).unwrap_or_default(),
             (_, Some(previous)) => previous.endpoints.load().assignment.clone(),
             (_, None) => Arc::default(),
         };
@@ -108,6 +122,21 @@ impl Cluster {
     /// The endpoints now.
     pub fn endpoints(&self) -> Arc<EndpointSet> {
         self.endpoints.load().set.clone()
+    }
+
+    /// A name of a DNS cluster stands for these addresses now, which may be none.
+    pub fn resolved(&self, host: &Arc<str>, addresses: Vec<IpAddr>) {
+        let mut names = self.names.lock();
+        if dns::learn(&mut names, &self.model.discovery, host, addresses)
+            && let Some(assignment) = dns::assignment(&self.model.name, &self.model.discovery, &names)
+        {
+            self.update(Arc::new(assignment));
+        }
+    }
+
+    /// Cancelled when nobody has the cluster any more.
+    pub fn gone(&self) -> CancellationToken {
+        self.gone.clone()
     }
 
     /// The names were looked up, with or without success.
@@ -212,5 +241,11 @@ impl Cluster {
         let members = self.endpoints.load_full();
         let before = members.set.clone();
         self.assign(members.assignment.clone(), &before);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.gone.cancel();
     }
 }

@@ -45,6 +45,7 @@ tables!(
     bodies,
     wire,
     limits,
+    dns,
     tcp,
     network_filters,
     tracing,

@@ -9,7 +9,7 @@ use weft_proto::xds::google::protobuf as pb;
 
 use super::http::{http1_options, http2_options};
 use super::{
-    Path, Result, duration, endpoint, enumeration, header_name, optional_duration, origin, port, required, struct_text,
+    Path, Result, dns, duration, endpoint, enumeration, header_name, optional_duration, origin, required, struct_text,
     text, tls, uint32, unpack,
 };
 use crate::model::cluster as model;
@@ -111,17 +111,17 @@ fn discovery(source: &cluster::Cluster, at: &Path) -> Result<model::Discovery> {
             model::Discovery::Eds(text(name))
         }
         DiscoveryType::StrictDns => model::Discovery::StrictDns {
-            names: dns_names(source, at)?,
-            options: dns_options(source, at)?,
+            names: dns::names(source, at)?,
+            options: dns::options(source, at)?,
         },
         DiscoveryType::LogicalDns => {
-            let mut names = dns_names(source, at)?;
+            let mut names = dns::names(source, at)?;
             let (Some(name), true) = (names.pop(), names.is_empty()) else {
                 return Err(at_assignment.error("a LOGICAL_DNS cluster has exactly one endpoint"));
             };
             model::Discovery::LogicalDns {
                 name: Box::new(name),
-                options: dns_options(source, at)?,
+                options: dns::options(source, at)?,
             }
         }
         DiscoveryType::OriginalDst => original_dst(source, at)?,
@@ -146,50 +146,6 @@ fn original_dst(source: &cluster::Cluster, at: &Path) -> Result<model::Discovery
         port_override: port_override
             .map(|port| u16::try_from(port).map_err(|_| at.field("upstream_port_override").error("is not a port")))
             .transpose()?,
-    })
-}
-
-fn dns_names(source: &cluster::Cluster, at: &Path) -> Result<Vec<model::DnsEndpoint>> {
-    use core::address::Address as Kind;
-    let assignment = required(source.load_assignment.as_ref(), at, "load_assignment")?;
-    let mut names = Vec::new();
-    for (group_index, group) in assignment.endpoints.iter().enumerate() {
-        for (index, member) in group.lb_endpoints.iter().enumerate() {
-            let at = at.field("load_assignment").field("endpoints").index(group_index);
-            let at = at.field("lb_endpoints").index(index);
-            let (inner, at_inner) = endpoint::inner(member, &at)?;
-            let at_address = at_inner.field("address").field("socket_address");
-            let Some(Kind::SocketAddress(socket)) = inner.address.as_ref().and_then(|a| a.address.as_ref()) else {
-                return Err(at_address.error("is required in a DNS cluster"));
-            };
-            let port = port(socket, &at_address)?;
-            let placeholder = model::EndpointAddress::Socket(([0, 0, 0, 0], port).into());
-            names.push(model::DnsEndpoint {
-                host: text(&socket.address),
-                port,
-                template: endpoint::template(member, inner, placeholder, &at)?,
-                locality: endpoint::locality(group.locality.as_ref()),
-                locality_weight: group.load_balancing_weight.as_ref().map(|weight| weight.value),
-                priority: group.priority,
-            });
-        }
-    }
-    Ok(names)
-}
-
-fn dns_options(source: &cluster::Cluster, at: &Path) -> Result<model::DnsOptions> {
-    use cluster::cluster::DnsLookupFamily as Family;
-    let refresh = source.dns_refresh_rate.as_ref();
-    Ok(model::DnsOptions {
-        refresh: duration(refresh, Duration::from_secs(5), &at.field("dns_refresh_rate"))?
-            .max(Duration::from_millis(1)),
-        family: match enumeration(source.dns_lookup_family, at, "dns_lookup_family")? {
-            Family::Auto => model::DnsFamily::Auto,
-            Family::V4Only => model::DnsFamily::V4Only,
-            Family::V6Only => model::DnsFamily::V6Only,
-            Family::V4Preferred => model::DnsFamily::V4Preferred,
-            Family::All => model::DnsFamily::All,
-        },
     })
 }
 

@@ -11,6 +11,7 @@
 pub(in crate::model) mod access_log;
 mod cluster;
 mod descriptors;
+mod dns;
 mod endpoint;
 pub(in crate::model) mod format;
 mod http;

@@ -177,7 +177,8 @@ pub(super) const CARRIED: &[(&str, &str)] = &[
     ("envoy.config.route.v3.RedirectAction", "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite response_code strip_query"),
     ("envoy.config.route.v3.DirectResponseAction", "status body"),
     // clusters
-    ("envoy.config.cluster.v3.Cluster", "name alt_stat_name type eds_cluster_config connect_timeout lb_policy load_assignment circuit_breakers common_http_protocol_options http_protocol_options http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_lookup_family outlier_detection upstream_bind_config least_request_lb_config round_robin_lb_config original_dst_lb_config common_lb_config transport_socket transport_socket_matches metadata upstream_connection_options"),
+    ("envoy.config.cluster.v3.Cluster.RefreshRate", "*"),
+    ("envoy.config.cluster.v3.Cluster", "name alt_stat_name type eds_cluster_config connect_timeout lb_policy load_assignment circuit_breakers common_http_protocol_options http_protocol_options http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family outlier_detection upstream_bind_config least_request_lb_config round_robin_lb_config original_dst_lb_config common_lb_config transport_socket transport_socket_matches metadata upstream_connection_options"),
     ("envoy.config.cluster.v3.Cluster.EdsClusterConfig", "eds_config service_name"),
     ("envoy.config.cluster.v3.Cluster.TransportSocketMatch", "name match transport_socket"),
     ("envoy.config.cluster.v3.Cluster.LeastRequestLbConfig", "choice_count"),
