@@ -231,7 +231,9 @@ fn resolve(
         Resolution::DnsRoundRobin => DiscoveryType::LogicalDns,
     };
     cluster.cluster_discovery_type = Some(discovery(kind));
-    cluster.dns_lookup_family = pb::cluster::DnsLookupFamily::V4Only as i32;
+    // A name that has only the other family is reached by that.
+    cluster.dns_lookup_family = pb::cluster::DnsLookupFamily::V4Preferred as i32;
+    cluster.respect_dns_ttl = true;
     cluster.dns_refresh_rate = Some(duration(view.snapshot.settings.dns_refresh_rate));
     let ready = view.snapshot.endpoints.of(&service.key);
     let members = ready.map(|ready| ready.port(port.port)).unwrap_or_default();
