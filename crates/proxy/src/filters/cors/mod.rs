@@ -6,6 +6,7 @@ use http::{Method, StatusCode};
 
 use super::{Answer, AnswerPass, HttpFilter, Making, Next, RequestPass, Route};
 use crate::model::filters::cors::{Config, RouteConfig};
+use crate::model::matcher::StringMatcher;
 use crate::stream_info::request::RequestHead;
 
 #[derive(Debug)]
@@ -72,7 +73,9 @@ fn look(policies: Policies<'_>, request: &RequestHead) -> Outcome {
     let origins = said(policies, |policy| {
         Some(&policy.origins).filter(|origins| !origins.is_empty())
     });
-    let allowed = origins.is_some_and(|origins| origins.iter().any(|matcher| matcher.matches(&text)));
+    // A matcher that takes a star takes every origin (Envoy, CORS filter): `exact: "*"` and `prefix: ""` alike.
+    let takes = |matcher: &StringMatcher| matcher.matches("*") || matcher.matches(&text);
+    let allowed = origins.is_some_and(|origins| origins.iter().any(takes));
     let asked = request.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD);
     let preflight = request.method == Method::OPTIONS && asked.is_some_and(|method| !method.is_empty());
     let forwards = said(policies, |policy| policy.forward_unmatched_preflights.as_ref()).copied();
