@@ -233,13 +233,8 @@ impl ProxyError {
             format!("upstream connect error or disconnect/reset before headers. {latest}reset reason: {reason}")
         };
         match self.kind {
-            ErrorKind::ConnectFailed => reset("remote connection failure"),
-            ErrorKind::TlsFailed => match self.reason.as_deref() {
-                Some(reason) => reset(&format!(
-                    "remote connection failure, transport failure reason: {reason}"
-                )),
-                None => reset("remote connection failure"),
-            },
+            // Why TLS failed is for the log: clients learn nothing of certificates behind the proxy.
+            ErrorKind::ConnectFailed | ErrorKind::TlsFailed => reset("remote connection failure"),
             ErrorKind::ConnectTimeout => reset("connection timeout"),
             ErrorKind::ConnectionTerminated => reset("connection termination"),
             ErrorKind::StreamReset => reset("remote reset"),

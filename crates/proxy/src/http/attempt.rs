@@ -291,9 +291,10 @@ impl Attempt<'_> {
         let repeatable = matches!(body, RequestBody::Empty) && self.head.method.is_idempotent();
         let mut body = Some(body);
         let mut fresh = false;
+        let asked = message::asked_of(self.cluster, &endpoint, self.head);
         loop {
             let wanted = Wanted {
-                host: self.head.authority.to_str().ok(),
+                asked: asked.as_ref(),
                 fresh,
                 downstream_http2: self.http2,
                 auto_http2: false,

@@ -12,10 +12,10 @@ use super::body::ResponseBody;
 use super::context::RequestContext;
 use super::exchange::Exchange;
 use super::reply::{Reply, ReplyBody};
-use super::respond;
 use super::timeouts::TimeLimits;
 use super::upgrade::ClientSwitch;
 use super::upstream_body::UpstreamBody;
+use super::{message, respond};
 use crate::error::ErrorKind;
 use crate::model::route::HeaderMutations;
 use crate::route::headers::ordered;
@@ -103,7 +103,8 @@ pub async fn tunnel(
     };
     context.info.upstream_host = Some(endpoint.text.clone());
     context.on_endpoint(endpoint.clone());
-    let stream = crate::upstream::connect::to_endpoint(&cluster.model, &endpoint, None).await;
+    let asked = message::asked_of(cluster, &endpoint, head);
+    let stream = crate::upstream::connect::to_endpoint(&cluster.model, &endpoint, asked.as_deref()).await;
     let stream = match stream {
         Ok(stream) => stream,
         Err(error) => return respond::failure(&error, head.grpc, context),

@@ -1,5 +1,7 @@
 //! The message that goes upstream, in the form that its protocol wants.
 
+use std::sync::Arc;
+
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Method, Request, Uri, Version};
@@ -8,6 +10,9 @@ use crate::error::{BadRequest, ErrorKind};
 use crate::pool::request_body::RequestBody;
 use crate::stream_info::header_names;
 use crate::stream_info::request::{RequestHead, Scheme};
+use crate::tls::asked::Asked;
+use crate::upstream::cluster::Cluster;
+use crate::upstream::endpoint::Endpoint;
 
 /// The message that goes upstream, made from the normalised head alone. `endpoint_host` replaces the host where the route wants
 /// that of the endpoint.
@@ -63,6 +68,12 @@ pub fn build(
         request.headers_mut().insert(header::UPGRADE, named);
     }
     Ok(request)
+}
+
+/// What a request asks of the TLS of its connection, where the cluster lets it.
+pub fn asked_of(cluster: &Cluster, endpoint: &Endpoint, head: &RequestHead) -> Option<Arc<Asked>> {
+    let config = cluster.model.host_tls.as_ref().filter(|_| endpoint.tls.is_some());
+    config.map(|config| Asked::new(config, &head.authority, &head.headers))
 }
 
 /// HTTP/2 may split cookies; towards HTTP/1.1 they are one field (RFC 9113, section 8.2.3).

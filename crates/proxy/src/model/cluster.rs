@@ -35,6 +35,8 @@ pub struct Cluster {
     pub requests_per_connection_max: u32,
     /// How connections are secured.
     pub transport: Transport,
+    /// What requests say of the TLS of their connections.
+    pub host_tls: Option<HostTls>,
     pub keepalive: Option<TcpKeepalive>,
     /// Source addresses of connections: the first of the endpoint's family is taken. Empty leaves it to the system.
     pub bind_addresses: Vec<std::net::IpAddr>,
@@ -92,12 +94,12 @@ impl Discovery {
 pub struct DnsOptions {
     /// How often a name is resolved again. Envoy's default is 5 s.
     pub refresh: Duration,
-    pub family: DnsFamily,
-}
     /// An answer says itself how long it holds, if it does at all.
     pub ttl_counts: bool,
     /// Pauses after looks that failed; `None` is the usual one.
     pub failure_pauses: Option<Backoff>,
+    pub family: DnsFamily,
+}
 
 /// Address families of a DNS cluster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -268,6 +270,17 @@ pub struct Transport {
     pub matches: Vec<TransportMatch>,
     /// Where none fits; `None` is plaintext.
     pub default: Option<Arc<UpstreamTls>>,
+}
+
+/// What a request's host means for TLS (Envoy `UpstreamHttpProtocolOptions`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostTls {
+    /// It is sent as server name.
+    pub server_name: bool,
+    /// The server's certificate must have it among its names.
+    pub certificate_name: bool,
+    /// A header whose value counts instead, in requests that have it.
+    pub header: Option<::http::HeaderName>,
 }
 
 /// One entry of `transport_socket_matches`.

@@ -83,8 +83,8 @@ pub struct UpstreamTls {
     pub common: TlsCommon,
     /// Server name to send; `None` sends none.
     pub sni: Option<Arc<str>>,
-    /// Send the request's host as server name.
+    /// Send the endpoint's name as server name, where it has one.
     pub auto_host_sni: bool,
-    /// The server's certificate must be valid for the server name sent.
+    /// The server's certificate must be valid for the server name sent, whatever other names it is to have.
     pub auto_sni_san_validation: bool,
 }

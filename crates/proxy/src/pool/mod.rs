@@ -27,6 +27,7 @@ use crate::model::cluster::UpstreamProtocol;
 use crate::model::http::Http2Options;
 use crate::stream::Stream;
 use crate::stream_info::identity::{Identities, Identity};
+use crate::tls::asked::Asked;
 use crate::tls::client::server_uri_san;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::connect;
@@ -36,18 +37,23 @@ use crate::upstream::limits::{Guard, Resource};
 /// Idle connections kept per endpoint and worker.
 const IDLE_MAX: usize = 256;
 
+/// An endpoint's number, whether HTTP/2 is spoken, and what the requests ask of TLS: a connection that was verified for one host serves
+/// no other.
+type Key = (u64, bool, Option<Arc<Asked>>);
+
 /// All pools of a worker, by endpoint and protocol.
 #[derive(Debug)]
 pub struct Pools {
     executor: Executor,
     identities: Rc<Identities>,
-    by_endpoint: RefCell<HashMap<(u64, bool), Rc<Pool>, foldhash::fast::RandomState>>,
+    by_endpoint: RefCell<HashMap<Key, Rc<Pool>, foldhash::fast::RandomState>>,
 }
 
 /// Connections of one protocol to one endpoint.
 #[derive(Debug)]
 pub struct Pool {
     endpoint: Arc<Endpoint>,
+    asked: Option<Arc<Asked>>,
     executor: Executor,
     identities: Rc<Identities>,
     idle: RefCell<Vec<Idle>>,
@@ -97,7 +103,7 @@ impl Pools {
             // Without TLS there is no ALPN, and Envoy then speaks HTTP/1.1.
             UpstreamProtocol::Auto { .. } => endpoint.tls.is_some() && request.auto_http2,
         };
-        let pool = self.pool(endpoint, http2);
+        let pool = self.pool(endpoint, http2, request.asked);
         if http2 {
             pool.http2(cluster, request).await
         } else {
@@ -105,21 +111,22 @@ impl Pools {
         }
     }
 
-    fn pool(&self, endpoint: &Arc<Endpoint>, http2: bool) -> Rc<Pool> {
+    fn pool(&self, endpoint: &Arc<Endpoint>, http2: bool, asked: Option<&Arc<Asked>>) -> Rc<Pool> {
         let mut pools = self.by_endpoint.borrow_mut();
         let pool = pools
-            .entry((endpoint.state.id, http2))
-            .or_insert_with(|| self.open(endpoint));
+            .entry((endpoint.state.id, http2, asked.cloned()))
+            .or_insert_with(|| self.open(endpoint, asked));
         if !Arc::ptr_eq(&pool.endpoint, endpoint) && !same_transport(&pool.endpoint, endpoint) {
             // Its TLS changed: connections made before must not serve what comes now.
-            *pool = self.open(endpoint);
+            *pool = self.open(endpoint, asked);
         }
         pool.clone()
     }
 
-    fn open(&self, endpoint: &Arc<Endpoint>) -> Rc<Pool> {
+    fn open(&self, endpoint: &Arc<Endpoint>, asked: Option<&Arc<Asked>>) -> Rc<Pool> {
         Rc::new(Pool {
             endpoint: endpoint.clone(),
+            asked: asked.cloned(),
             executor: self.executor.clone(),
             identities: self.identities.clone(),
             idle: RefCell::default(),
@@ -145,7 +152,8 @@ impl Pools {
             };
             pool.idle.borrow_mut().retain_mut(fresh);
             pool.shared.borrow_mut().retain(|shared| !shared.sender.is_closed());
-            true
+            // Clients may ask for any number of hosts.
+            pool.asked.is_none() || Rc::strong_count(pool) > 1 || !pool.is_empty()
         });
     }
 }
@@ -153,8 +161,8 @@ impl Pools {
 /// What the request needs of its connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// The request's host, for TLS contexts that send it.
-    pub host: Option<&'a str>,
+    /// What it asks of TLS, where its cluster lets it.
+    pub asked: Option<&'a Arc<Asked>>,
     /// Do not take a connection that was used before.
     pub fresh: bool,
     /// The client speaks HTTP/2.
@@ -176,7 +184,7 @@ impl Pool {
                 pool: self,
             });
         }
-        let (stream, guard) = self.connect(cluster, request.host).await?;
+        let (stream, guard) = self.connect(cluster).await?;
         let local = stream.socket().and_then(|socket| socket.local_addr().ok());
         let identity = self.identity(&stream);
         Ok(Lent {
@@ -214,9 +222,8 @@ impl Pool {
         // connect along when it is reset, none is ever made.
         let (tell, told) = oneshot::channel();
         let (pool, to) = (self.clone(), cluster.clone());
-        let host = request.host.map(str::to_owned);
         self.executor.spawn(async move {
-            let opened = pool.open_http2(&to, host.as_deref()).await;
+            let opened = pool.open_http2(&to).await;
             drop(turn);
             // Nobody listens any more where the request is gone.
             let _ = tell.send(opened);
@@ -229,9 +236,9 @@ impl Pool {
     }
 
     /// Opens a shared connection and keeps it.
-    async fn open_http2(&self, cluster: &Arc<Cluster>, host: Option<&str>) -> Result<(), ProxyError> {
+    async fn open_http2(&self, cluster: &Arc<Cluster>) -> Result<(), ProxyError> {
         let options = http2_options(&cluster.model.protocol);
-        let (stream, guard) = self.connect(cluster, host).await?;
+        let (stream, guard) = self.connect(cluster).await?;
         let local = stream.socket().and_then(|socket| socket.local_addr().ok());
         let identity = self.identity(&stream);
         let mut builder = http2::Builder::new(self.executor.clone());
@@ -289,7 +296,7 @@ impl Pool {
         })
     }
 
-    async fn connect(&self, cluster: &Arc<Cluster>, host: Option<&str>) -> Result<(Stream, Guard), ProxyError> {
+    async fn connect(&self, cluster: &Arc<Cluster>) -> Result<(Stream, Guard), ProxyError> {
         let limits = &cluster.model.limits;
         let guard = cluster
             .state
@@ -300,8 +307,12 @@ impl Pool {
             .take(Resource::Pending, limits)
             .ok_or(ErrorKind::Overflow)?;
         cluster.state.stats().connecting();
-        let stream = connect::to_endpoint(&cluster.model, &self.endpoint, host).await?;
+        let stream = connect::to_endpoint(&cluster.model, &self.endpoint, self.asked.as_deref()).await?;
         Ok((stream, guard))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty() && self.shared.borrow().is_empty()
     }
 
     fn identity(&self, stream: &Stream) -> Option<Rc<Identity>> {

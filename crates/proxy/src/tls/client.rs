@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use weft_base::verify::Verifier;
 
+use super::asked::Asked;
 use super::verify::ServerRules;
 use super::{TlsError, material, names, versions};
 use crate::model::tls::{SanKind, UpstreamTls};
@@ -67,23 +68,22 @@ impl ClientContext {
         }
     }
 
-    /// Does the handshake on a connected socket. `host` is the request's host, for contexts that send it as server name;
-    /// `protocols` are offered by ALPN instead of the context's own, unless there are none.
+    /// Does the handshake on a connected socket. `endpoint` is the endpoint's name, for contexts that send it; what a request asks
+    /// itself goes before it. `protocols` are offered by ALPN instead of the context's own, unless there are none.
     pub async fn connect(
         &self,
         socket: TcpStream,
-        host: Option<&str>,
+        endpoint: &str,
+        asked: Option<&Asked>,
         protocols: &[Arc<str>],
     ) -> Result<Stream, TlsError> {
         let config = match &**self.state.load() {
             State::NotReady(reason) => return Err(TlsError::NotReady(reason.clone())),
             State::Ready { config, .. } => config.clone(),
         };
-        let wanted = match (self.model.auto_host_sni, host, &self.model.sni) {
-            (true, Some(host), _) => Some(host),
-            (_, _, Some(sni)) => Some(&**sni),
-            (_, _, None) => None,
-        };
+        let of_endpoint = Some(endpoint).filter(|name| self.model.auto_host_sni && !name.is_empty());
+        let wanted = asked.and_then(|asked| asked.server_name.as_deref());
+        let wanted = wanted.or(of_endpoint).or(self.model.sni.as_deref());
         let named = wanted.and_then(|name| ServerName::try_from(name.to_owned()).ok());
         // An address is never sent as a server name (RFC 6066, section 3), so it stands for "none".
         let name = named.or_else(|| {
@@ -103,6 +103,13 @@ impl ClientContext {
             connector.with_alpn(protocols).connect(name, socket)
         };
         let stream = handshake.await.map_err(TlsError::Handshake)?;
+        if let Some(asked) = asked {
+            let leaf = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let sans = leaf.and_then(|leaf| names::subject_alt_names(leaf).ok());
+            if !asked.accepts(&sans.unwrap_or_default()) {
+                return Err(TlsError::NotAsked(asked.certificate_name.clone().unwrap_or_default()));
+            }
+        }
         Ok(Stream::TlsClient(Box::new(stream)))
     }
 

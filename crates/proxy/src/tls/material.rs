@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
+use super::anchor::Roots;
 use super::names;
 use crate::model::secret::{DataSource, Secret};
 use crate::model::tls::SanKind;
@@ -83,18 +84,20 @@ pub fn check(secret: &Secret) -> Result<(), MaterialError> {
 }
 
 /// Parses a PEM bundle of roots. A bundle with one unusable certificate is refused whole: it would trust less than was meant.
-pub fn roots(pem: &[u8]) -> Result<Arc<RootCertStore>, MaterialError> {
+pub fn roots(pem: &[u8]) -> Result<Roots, MaterialError> {
     let mut store = RootCertStore::empty();
+    let mut certificates = Vec::new();
     for root in CertificateDer::pem_slice_iter(pem) {
         let root = root.map_err(|error| MaterialError::Roots(error.to_string()))?;
         store
-            .add(root)
+            .add(root.clone())
             .map_err(|error| MaterialError::Roots(error.to_string()))?;
+        certificates.push(root);
     }
     if store.is_empty() {
         return Err(MaterialError::Roots("no CERTIFICATE block".to_owned()));
     }
-    Ok(Arc::new(store))
+    Ok(Roots::new(store, certificates))
 }
 
 #[cfg(test)]
@@ -115,7 +118,7 @@ mod tests {
             certificate(chain.as_bytes(), b"x"),
             Err(MaterialError::Key(_))
         ));
-        assert_eq!(roots(chain.as_bytes()).unwrap().len(), 1);
+        assert_eq!(roots(chain.as_bytes()).unwrap().store.len(), 1);
         assert!(matches!(roots(b"nothing"), Err(MaterialError::Roots(_))));
     }
 }

@@ -2,11 +2,16 @@
 //!
 //! Knows key material and names, nothing of HTTP or of where secrets come from.
 
+pub mod anchor;
+pub mod asked;
 pub mod client;
 pub mod material;
 pub mod names;
 pub mod server;
 pub mod verify;
+
+#[cfg(test)]
+mod tests;
 
 use crate::model::tls::TlsVersion;
 
@@ -19,6 +24,9 @@ pub enum TlsError {
     /// The handshake took too long.
     #[error("TLS handshake timed out")]
     TimedOut,
+    /// The certificate is good, and has not the name that the request asks for.
+    #[error("certificate has not the name {0:?} of the request")]
+    NotAsked(std::sync::Arc<str>),
     /// The peer is not one that the context allows, broke the protocol, or left.
     #[error("TLS handshake failed: {0}")]
     Handshake(std::io::Error),

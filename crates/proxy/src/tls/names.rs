@@ -68,7 +68,8 @@ pub fn peer_certificate(certificate: &CertificateDer<'_>) -> Result<PeerCertific
     })
 }
 
-fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, NamesError> {
+/// A certificate, read whole.
+pub(super) fn parse<'a>(certificate: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, NamesError> {
     let (rest, parsed) = X509Certificate::from_der(certificate).map_err(|error| NamesError(error.to_string()))?;
     if !rest.is_empty() {
         return Err(NamesError("bytes follow the certificate".to_owned()));

@@ -156,8 +156,8 @@ impl ServerContext {
             Some(source) => {
                 let pem = secrets.roots(source).map_err(|error| error.to_string())?;
                 let roots = material::roots(&pem).map_err(|error| error.to_string())?;
-                let builder = WebPkiClientVerifier::builder_with_provider(roots, self.provider.clone());
-                Some(builder.build().map_err(|error| error.to_string())?)
+                let builder = WebPkiClientVerifier::builder_with_provider(roots.store.clone(), self.provider.clone());
+                Some((roots, builder.build().map_err(|error| error.to_string())?))
             }
         };
         Ok(ClientRules {

@@ -8,9 +8,10 @@ use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{CertificateError, Error, OtherError, RootCertStore};
+use rustls::{CertificateError, Error, OtherError};
 use weft_base::verify::{ClientRule, ServerRule, Shown};
 
+use super::anchor::{self, Roots, Side};
 use super::names;
 use crate::model::tls::SanMatcher;
 
@@ -18,18 +19,18 @@ use crate::model::tls::SanMatcher;
 #[derive(Debug)]
 pub struct ServerRules {
     /// Roots its chain must end in; `None` accepts any chain, as Envoy does without `trusted_ca`.
-    pub roots: Option<Arc<RootCertStore>>,
+    pub roots: Option<Roots>,
     /// One of its names must match one of these, where there are any.
     pub names: Vec<SanMatcher>,
-    /// It must be valid for the server name sent.
+    /// It must be valid for the server name sent, instead of those names; where none is sent, for the address and those names.
     pub check_server_name: bool,
 }
 
 /// What a client's certificate must satisfy.
 #[derive(Debug)]
 pub struct ClientRules {
-    /// Checks the chain; `None` accepts any.
-    pub chain: Option<Arc<dyn ClientCertVerifier>>,
+    /// Roots its chain must end in, and who checks that; `None` accepts any.
+    pub chain: Option<(Roots, Arc<dyn ClientCertVerifier>)>,
     /// One of its names must match one of these, where there are any.
     pub names: Vec<SanMatcher>,
     /// A client without a certificate is refused.
@@ -49,10 +50,17 @@ impl ServerRule for ServerRules {
     fn check(&self, shown: Shown<'_>, name: &ServerName<'_>) -> Result<(), Error> {
         let parsed = ParsedCertificate::try_from(shown.leaf)?;
         if let Some(roots) = &self.roots {
-            shown.ends_in(&parsed, roots)?;
+            if roots.hold(shown.leaf) {
+                anchor::check(shown.leaf, Side::Server, shown.now)?;
+            } else {
+                shown.ends_in(&parsed, &roots.store)?;
+            }
         }
         if self.check_server_name {
             verify_server_name(&parsed, name)?;
+            if matches!(name, ServerName::DnsName(_)) {
+                return Ok(());
+            }
         }
         check_names(&self.names, shown.leaf)
     }
@@ -66,7 +74,11 @@ impl ClientRule for ClientRules {
     }
 
     fn check(&self, shown: Shown<'_>) -> Result<(), Error> {
-        if let Some(chain) = &self.chain {
+        if let Some((roots, chain)) = &self.chain {
+            if roots.hold(shown.leaf) {
+                anchor::check(shown.leaf, Side::Client, shown.now)?;
+                return check_names(&self.names, shown.leaf);
+            }
             chain.verify_client_cert(shown.leaf, shown.intermediates, shown.now)?;
         }
         check_names(&self.names, shown.leaf)

@@ -11,25 +11,31 @@ use super::endpoint::Endpoint;
 use crate::error::{ErrorKind, ProxyError};
 use crate::model::cluster::{Cluster, EndpointAddress};
 use crate::stream::Stream;
-use crate::tls::client::ClientContext;
+use crate::tls::asked::Asked;
 
-/// Connects to an endpoint within the cluster's connect timeout, TLS included. `host` is the request's host.
-pub async fn to_endpoint(cluster: &Cluster, endpoint: &Endpoint, host: Option<&str>) -> Result<Stream, ProxyError> {
-    with_protocols(cluster, endpoint, host, &[]).await
+/// Connects to an endpoint within the cluster's connect timeout, TLS included. `asked` is what a request wants of it.
+pub async fn to_endpoint(cluster: &Cluster, endpoint: &Endpoint, asked: Option<&Asked>) -> Result<Stream, ProxyError> {
+    with_protocols(cluster, endpoint, asked, &[]).await
 }
 
 /// The same, offering other protocols by ALPN than the cluster's; none leaves the cluster's.
 pub async fn with_protocols(
     cluster: &Cluster,
     endpoint: &Endpoint,
-    host: Option<&str>,
+    asked: Option<&Asked>,
     protocols: &[Arc<str>],
 ) -> Result<Stream, ProxyError> {
     let connecting = async {
         match &endpoint.model.address {
             EndpointAddress::Socket(address) => {
-                let tls = endpoint.tls.as_ref();
-                to_address(cluster, *address, tls, host, protocols).await
+                let socket = tcp(cluster, *address).await.map_err(|error| connect_error(&error))?;
+                let Some(context) = &endpoint.tls else {
+                    return Ok(Stream::from(socket));
+                };
+                let secured = context
+                    .connect(socket, &endpoint.model.hostname, asked, protocols)
+                    .await;
+                secured.map_err(|error| ProxyError::because(ErrorKind::TlsFailed, error))
             }
             EndpointAddress::Pipe(path) => {
                 let socket = UnixStream::connect(path).await;
@@ -44,23 +50,6 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, ProxyEr
     match tokio::time::timeout(limit, work).await {
         Ok(result) => result,
         Err(_) => Err(ErrorKind::ConnectTimeout.into()),
-    }
-}
-
-async fn to_address(
-    cluster: &Cluster,
-    address: SocketAddr,
-    tls: Option<&Arc<ClientContext>>,
-    host: Option<&str>,
-    protocols: &[Arc<str>],
-) -> Result<Stream, ProxyError> {
-    let socket = tcp(cluster, address).await.map_err(|error| connect_error(&error))?;
-    match tls {
-        None => Ok(Stream::from(socket)),
-        Some(context) => {
-            let connected = context.connect(socket, host, protocols).await;
-            connected.map_err(|error| ProxyError::because(ErrorKind::TlsFailed, error))
-        }
     }
 }
 

@@ -56,6 +56,7 @@ pub fn cluster(source: &cluster::Cluster, at: &Path) -> Result<model::Cluster> {
         connection_duration_max: optional_duration(duration_max, &at_common.field("max_connection_duration"))?,
         requests_per_connection_max: uint32(requests_max, 0),
         transport: transport(source, at)?,
+        host_tls: host_tls(options.as_ref(), at)?,
         keepalive: keepalive.map(|keepalive| model::TcpKeepalive {
             time: seconds(keepalive.keepalive_time.as_ref()),
             interval: seconds(keepalive.keepalive_interval.as_ref()),
@@ -248,6 +249,24 @@ fn transport(source: &cluster::Cluster, at: &Path) -> Result<model::Transport> {
         matches,
         default: tls::upstream(source.transport_socket.as_ref(), &at.field("transport_socket"))?,
     })
+}
+
+fn host_tls(options: Option<&upstreams::HttpProtocolOptions>, at: &Path) -> Result<Option<model::HostTls>> {
+    let Some(options) = options.and_then(|options| options.upstream_http_protocol_options.as_ref()) else {
+        return Ok(None);
+    };
+    let at = at.field("typed_extension_protocol_options");
+    let at = at
+        .field("upstream_http_protocol_options")
+        .field("override_auto_sni_header");
+    let header = Some(&*options.override_auto_sni_header).filter(|name| !name.is_empty());
+    let says = options.auto_sni || options.auto_san_validation;
+    Ok(Some(model::HostTls {
+        server_name: options.auto_sni,
+        certificate_name: options.auto_san_validation,
+        header: header.map(|name| header_name(name, &at)).transpose()?,
+    })
+    .filter(|_| says))
 }
 
 fn bind_addresses(source: &cluster::Cluster, at: &Path) -> Result<Vec<std::net::IpAddr>> {

@@ -39,7 +39,7 @@ pub(super) const CARRIED: &[(&str, &str)] = &[
     ("envoy.config.core.v3.Http1ProtocolOptions", "allow_absolute_url accept_http_10 default_host_for_http_10"),
     ("envoy.config.core.v3.Http2ProtocolOptions", "max_concurrent_streams initial_stream_window_size initial_connection_window_size allow_connect connection_keepalive"),
     ("envoy.config.core.v3.KeepaliveSettings", "interval timeout"),
-    ("envoy.config.core.v3.UpstreamHttpProtocolOptions", "auto_sni auto_san_validation"),
+    ("envoy.config.core.v3.UpstreamHttpProtocolOptions", "auto_sni auto_san_validation override_auto_sni_header"),
     ("envoy.type.v3.FractionalPercent", "*"),
     ("envoy.type.v3.Percent", "*"),
     ("envoy.type.v3.Int64Range", "*"),
