@@ -135,7 +135,10 @@ fn unescape_slashes(path: &str) -> String {
 
 /// A quick look that lets clean paths go without a copy.
 fn needs_normalising(path: &str) -> bool {
-    path.as_bytes().iter().any(|b| matches!(b, b'%' | b'\\')) || path.contains("/.")
+    path.as_bytes()
+        .iter()
+        .any(|b| matches!(b, b'%' | b'\\') || !b.is_ascii())
+        || path.contains("/.")
 }
 
 /// Decodes unreserved characters, turns backslashes and resolves dot segments (RFC 3986, sections 6.2.2 and 5.2.4).
@@ -166,8 +169,13 @@ fn normalise(path: &str) -> Result<String, BadRequest> {
                 decoded.push(b'/');
                 at += 1;
             }
-            other => {
+            other if other.is_ascii() => {
                 decoded.push(other);
+                at += 1;
+            }
+            // UTF-8 as it is, as HTTP/2 clients send it.
+            other => {
+                decoded.extend_from_slice(format!("%{other:02X}").as_bytes());
                 at += 1;
             }
         }

@@ -37,11 +37,14 @@ pub struct Target {
 // === impl ReceivedHead ===
 
 impl ReceivedHead {
-    /// What the log says of a request that is refused before it is normalised.
-    pub fn facts(&self) -> RequestFacts {
+    /// What the log says of a request that is refused before it is normalised; nothing where its target is none at all.
+    pub fn facts(&self) -> Option<RequestFacts> {
+        if self.target == Err(BadRequest::Protocol) {
+            return None;
+        }
         let host = self.target.as_ref().ok().and_then(|target| target.authority.clone());
         let host = host.or_else(|| self.headers.get(header::HOST).cloned());
-        RequestFacts {
+        Some(RequestFacts {
             method: self.method.clone(),
             path: self.shown.clone(),
             authority: host.unwrap_or_else(|| HeaderValue::from_static("")),
@@ -49,7 +52,7 @@ impl ReceivedHead {
             version: self.version,
             grpc: false,
             headers: Captured::new(),
-        }
+        })
     }
 }
 
@@ -77,21 +80,18 @@ impl From<request::Parts> for ReceivedHead {
         let protocol: Option<Box<str>> = protocol.map(|protocol| protocol.as_str().to_ascii_lowercase().into());
         let tunnel = parts.method == Method::CONNECT && protocol.is_none();
         let authority = match parts.uri.authority() {
+            // User information is for programs, never for servers (RFC 9113, section 8.3.1).
+            Some(authority) if authority.as_str().contains('@') => Err(BadRequest::Protocol),
             Some(authority) => host_of(authority.as_str()).map(Some),
             None => Ok(None),
         };
         let path = parts.uri.into_parts().path_and_query.filter(|_| !tunnel);
         let path = path.map_or_else(|| RequestPath::from_static("/"), RequestPath::from);
-        let visible = path.as_str().is_ascii();
         Self {
-            target: match authority {
-                Ok(authority) if visible => Ok(Target {
-                    authority,
-                    path: path.clone(),
-                }),
-                Ok(_) => Err(BadRequest::Path),
-                Err(rule) => Err(rule),
-            },
+            target: authority.map(|authority| Target {
+                authority,
+                path: path.clone(),
+            }),
             method: parts.method,
             version: parts.version,
             headers: parts.headers,
@@ -109,7 +109,15 @@ impl Target {
     /// # Errors
     /// It has none of them.
     pub fn parse(method: &Method, target: &Bytes) -> Result<Self, BadRequest> {
-        let of_path = |path: &Bytes| RequestPath::from_bytes(path).map_err(|_| BadRequest::Path);
+        let of_path = |path: &Bytes| {
+            let visible = path.iter().all(u8::is_ascii_graphic);
+            let rule = if visible {
+                BadRequest::Path
+            } else {
+                BadRequest::Protocol
+            };
+            RequestPath::from_bytes(path).map_err(|_| rule)
+        };
         if *method == Method::CONNECT {
             let text = std::str::from_utf8(target).map_err(|_| BadRequest::Host)?;
             return Ok(Self {
@@ -180,7 +188,7 @@ mod tests {
         check(Method::GET, "ftp://h/", Err(BadRequest::Protocol));
         check(Method::GET, "http:///a", Err(BadRequest::Host));
         check(Method::GET, "/a#b", Err(BadRequest::Path));
-        check(Method::GET, "/\u{e4}", Err(BadRequest::Path));
+        check(Method::GET, "/\u{e4}", Err(BadRequest::Protocol));
         check(Method::GET, "http://h#f", Err(BadRequest::Path));
     }
 }

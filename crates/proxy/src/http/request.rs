@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::body::ResponseBody;
@@ -63,7 +63,7 @@ pub async fn refuse_unread(
     kind: ErrorKind,
 ) -> Response<ResponseBody> {
     let (manager, mut context) = begin(&connection, head);
-    context.info.request = head.map(ReceivedHead::facts);
+    context.info.request = head.and_then(ReceivedHead::facts);
     send(&manager, refuse(status, kind, &connection, context)).await
 }
 
@@ -71,6 +71,11 @@ fn begin(connection: &HttpConnection, head: Option<&ReceivedHead>) -> (Arc<Conne
     let manager = connection.manager();
     let mut info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
     info.notes.clone_from(&connection.notes);
+    info.protocol = Some(if connection.http2 {
+        Version::HTTP_2
+    } else {
+        Version::HTTP_11
+    });
     let whose = Whose::from(&*connection.info);
     if let Some(head) = head {
         info.journal = connection.worker.journals.request(whose, &head.headers);
@@ -95,12 +100,12 @@ async fn answer(
     let mut head = match normalise(head, manager, &connection.info) {
         Normalised::Request(head) => head,
         Normalised::Redirect(path) => {
-            context.info.request = Some(facts);
+            context.info.request = facts;
             context.info.journal.identify(id.as_ref());
             return redirect_to(&path, StatusCode::TEMPORARY_REDIRECT, context);
         }
         Normalised::Answer(status, kind) => {
-            context.info.request = Some(facts);
+            context.info.request = facts;
             context.info.journal.identify(id.as_ref());
             return refuse(status, kind, connection, context);
         }

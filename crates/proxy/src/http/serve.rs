@@ -66,7 +66,8 @@ async fn serve_http2(
         .max_concurrent_streams(options.concurrent_streams_max)
         .initial_stream_window_size(options.stream_window_bytes)
         .initial_connection_window_size(options.connection_window_bytes)
-        .max_header_list_size(u32::try_from(manager.model.header_bytes_max).unwrap_or(u32::MAX))
+        // What is too long by little is answered and logged by us, the rest by h2 without a line in the log.
+        .max_header_list_size(u32::try_from(manager.model.header_bytes_max * 2).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(64);
     if let Some(interval) = options.keepalive_interval {
         builder

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -38,7 +38,11 @@ pub(super) async fn serve(stream: Stream, connection: &Rc<HttpConnection>, manag
             bytes_max: manager.model.header_bytes_max,
             count_max: manager.model.header_count_max as usize,
         },
-        head_timeout: manager.model.request_headers_timeout,
+        // A stream begins with its first byte, and may be as idle before its head is whole as behind it.
+        head_timeout: match manager.model.request_headers_timeout {
+            Duration::ZERO => manager.model.stream_idle_timeout,
+            limit => limit,
+        },
     };
     let mut server = ServerConnection::new(stream, settings);
     let mut ending = pin!(connection.end());

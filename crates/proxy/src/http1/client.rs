@@ -16,10 +16,13 @@ use super::head::{self, EndOfHead, HeadError, Limits};
 use super::transport::Transport;
 use crate::stream::Stream;
 
+/// Most headers of an answer (Envoy's default of `max_headers_count`).
+pub const HEADERS_MAX: usize = 100;
+
 /// Of answers, as Envoy has them by default (`max_response_headers_kb`, `max_headers_count`).
 const LIMITS: Limits = Limits {
     bytes_max: 60 << 10,
-    count_max: 100,
+    count_max: HEADERS_MAX,
 };
 /// Most interim answers (1xx) before one that counts.
 const INTERIM_MAX: u32 = 32;

@@ -72,7 +72,7 @@ pub struct FilterChain {
     pub matches: ChainMatch,
     /// TLS to terminate; `None` is plaintext.
     pub tls: Option<DownstreamTls>,
-    /// How long the TLS handshake may take; zero is without bound.
+    /// How long the TLS handshake may take, 15 s where nothing is said; zero is without bound.
     pub transport_connect_timeout: Duration,
     /// What it passes before that, in order.
     pub filters: Vec<NetworkFilterConfig>,

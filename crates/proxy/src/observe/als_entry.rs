@@ -16,7 +16,7 @@ use crate::stream_info::{RequestFacts, StreamInfo};
 
 /// The entry of a request.
 pub(super) fn http(info: &StreamInfo) -> pb::HttpAccessLogEntry {
-    let version = info.request.as_ref().map(|request| request.version);
+    let version = info.request.as_ref().map(|request| request.version).or(info.protocol);
     let protocol = match version {
         Some(Version::HTTP_10) => pb::http_access_log_entry::HttpVersion::Http10,
         Some(Version::HTTP_2) => pb::http_access_log_entry::HttpVersion::Http2,

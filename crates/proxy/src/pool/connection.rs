@@ -14,7 +14,7 @@ use super::answer_body::{AnswerBody, Http1Answer};
 use super::request_body::RequestBody;
 use crate::body::BodyError;
 use crate::error::ErrorKind;
-use crate::http1::client::{ClientConnection, ExchangeError};
+use crate::http1::client::{ClientConnection, ExchangeError, HEADERS_MAX};
 use crate::stream_info::identity::Identity;
 use crate::stream_info::path::RequestPath;
 use crate::upstream::cluster::Cluster;
@@ -129,6 +129,12 @@ impl Lent {
                 Ok(response)
             }
             Connection::Http2 { mut sender, stream, .. } => match sender.try_send_request(request).await {
+                // The status counts, too, as in Envoy.
+                Ok(response) if response.headers().len() + 1 > HEADERS_MAX => Err(SendError {
+                    kind: ErrorKind::UpstreamProtocol,
+                    reason: "too many headers".into(),
+                    request: None,
+                }),
                 Ok(response) => Ok(response.map(|incoming| AnswerBody::Http2(incoming, Some(stream)))),
                 Err(mut error) => Err(SendError {
                     request: error.take_message(),

@@ -43,8 +43,10 @@ pub struct StreamInfo {
     pub started_at: Instant,
     /// The same by the wall clock.
     pub start_time: SystemTime,
-    /// Request facts; `None` for a TCP connection.
+    /// Request facts; `None` for a TCP connection, and for what is no request.
     pub request: Option<RequestFacts>,
+    /// What the connection speaks; `None` for a TCP connection.
+    pub protocol: Option<Version>,
     /// The client, as trusted headers tell.
     pub remote_addr: SocketAddr,
     /// Bytes of request bodies (or from the client).
@@ -128,6 +130,7 @@ impl StreamInfo {
             started_at,
             start_time,
             request: None,
+            protocol: None,
             remote_addr,
             bytes_received: 0,
             bytes_sent: 0,

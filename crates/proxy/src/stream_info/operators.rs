@@ -56,7 +56,7 @@ pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'
         Operator::Protocol => {
             let version = match headers {
                 Headers::Live { request, .. } => Some(request.version),
-                Headers::Kept => info.request.as_ref().map(|request| request.version),
+                Headers::Kept => info.request.as_ref().map(|request| request.version).or(info.protocol),
             };
             version.is_some_and(|version| text(out, protocol(version)))
         }

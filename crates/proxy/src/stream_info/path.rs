@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use http::uri::PathAndQuery;
 
-/// A path with its query: visible ASCII from a slash on (or `*`) without a fragment. More than RFC 3986 has: browsers and programs send
-/// `<`, `>`, back-ticks and percent signs that encode nothing, and servers know what to do with them.
+/// A path with its query: from a slash on (or `*`), without blanks and without a fragment. More than RFC 3986 has: browsers and programs
+/// send `<`, `>`, back-ticks and percent signs that encode nothing, and over HTTP/2 UTF-8 as it is; servers know what to do with them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RequestPath(Form);
 
@@ -39,6 +39,9 @@ impl RequestPath {
     pub fn from_bytes(bytes: &bytes::Bytes) -> Result<Self, NoPath> {
         let text = std::str::from_utf8(bytes).map_err(|_| NoPath)?;
         check(text)?;
+        if !text.is_ascii() {
+            return Err(NoPath);
+        }
         match PathAndQuery::from_maybe_shared(bytes.clone()) {
             Ok(path) => Ok(Self(Form::Usual(path))),
             Err(_) => Ok(Self(Form::Odd(text.into()))),
@@ -93,7 +96,9 @@ impl RequestPath {
 }
 
 fn check(text: &str) -> Result<(), NoPath> {
-    let visible = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    let visible = text
+        .bytes()
+        .all(|byte| (byte.is_ascii_graphic() || !byte.is_ascii()) && byte != b'#');
     if visible && (text.starts_with('/') || text == "*") {
         Ok(())
     } else {

@@ -21,6 +21,9 @@ use super::{
 use crate::model::listener as model;
 use crate::model::network_filters::{self, NetworkFilterConfig};
 
+/// Longest handshake where `transport_socket_connect_timeout` is not set. Envoy then has no bound.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
+
 pub fn listener(source: &listener::Listener, at: &Path) -> Result<model::Listener> {
     let mut addresses = vec![socket_address(source.address.as_ref(), &at.field("address"))?];
     addresses.extend(ipv4_twin(source.address.as_ref(), addresses[0]));
@@ -128,7 +131,11 @@ fn filter_chain(source: &listener::FilterChain, at: &Path) -> Result<model::Filt
         name: text(&source.name),
         matches: chain_match(&matches, &at.field("filter_chain_match"))?,
         tls: tls::downstream(source.transport_socket.as_ref(), &at.field("transport_socket"))?,
-        transport_connect_timeout: duration(timeout, Duration::ZERO, &at.field("transport_socket_connect_timeout"))?,
+        transport_connect_timeout: duration(
+            timeout,
+            HANDSHAKE_TIMEOUT,
+            &at.field("transport_socket_connect_timeout"),
+        )?,
         filters,
         action,
     })
