@@ -44,7 +44,7 @@ pub struct Progress {
     pub sent: String,
     /// Nonce of the last one that was accepted.
     pub acked: String,
-    /// Why the last one was rejected; empty when it was not.
+    /// Why something that the client was sent was rejected; empty when it has accepted all of it since.
     pub error: String,
 }
 
@@ -66,6 +66,10 @@ pub struct TypeStream {
     pushed: Option<String>,
     /// Where the last response takes away what is gone: the nonce of the one of the same push before it.
     awaited: Option<String>,
+    /// What the responses that are not answered yet brought, by nonce; two at most.
+    unanswered: Vec<(String, Vec<Arc<str>>)>,
+    /// What the client rejected, as a whole or in part, and was not sent anew since.
+    refused: BTreeSet<Arc<str>>,
     progress: Progress,
 }
 
@@ -95,6 +99,8 @@ impl TypeStream {
             parting: Vec::new(),
             pushed: None,
             awaited: None,
+            unanswered: Vec::new(),
+            refused: BTreeSet::new(),
             progress: Progress::default(),
         }
     }
@@ -106,15 +112,16 @@ impl TypeStream {
 
     /// Takes a request: an answer to a response, a change of names, or both.
     pub fn request(&mut self, request: &Request) {
+        self.judge(request);
         match &request.error {
             Some(error) => self.progress.error.clone_from(error),
             None if request.nonce.is_empty() => {}
-            None if self.awaited.as_ref() == Some(&request.nonce) => self.progress.error.clear(),
+            None if self.awaited.as_ref() == Some(&request.nonce) => self.forget_error(),
             None if request.nonce == self.progress.sent => {
                 self.progress.acked.clone_from(&request.nonce);
                 // That the client let go of something says nothing about what it refused just before.
                 if self.awaited.is_none() {
-                    self.progress.error.clear();
+                    self.forget_error();
                 }
             }
             None => {}
@@ -191,10 +198,39 @@ impl TypeStream {
         Some(push)
     }
 
+    /// Takes note of what the client has accepted or rejected of a response.
+    fn judge(&mut self, request: &Request) {
+        let Some(at) = self.unanswered.iter().position(|(nonce, _)| *nonce == request.nonce) else {
+            return;
+        };
+        let (_, brought) = self.unanswered.remove(at);
+        for name in &brought {
+            self.refused.remove(name);
+        }
+        if let Some(error) = &request.error {
+            let any_named = brought.iter().any(|name| error.contains(&**name));
+            let is_refused = |name: &Arc<str>| !any_named || error.contains(&**name);
+            self.refused.extend(brought.into_iter().filter(is_refused));
+        }
+        self.refused.retain(|name| self.sent.contains_key(name));
+    }
+
+    /// What was rejected stays so until something else is sent in its place: that other resources are accepted says nothing of it.
+    fn forget_error(&mut self) {
+        if self.refused.is_empty() {
+            self.progress.error.clear();
+        }
+    }
+
     fn response(&mut self, resources: Changed, removed: Vec<Arc<str>>) -> Push {
         self.responses += 1;
         self.awaited = None;
         self.progress.sent = format!("{}-{}", self.kind.short(), self.responses);
+        if self.unanswered.len() > 1 {
+            self.unanswered.remove(0);
+        }
+        let names = resources.iter().map(|(name, _)| name.clone()).collect();
+        self.unanswered.push((self.progress.sent.clone(), names));
         Push {
             nonce: self.progress.sent.clone(),
             version: self.responses.to_string(),
@@ -378,6 +414,29 @@ mod tests {
             (stream.progress().acked.as_str(), stream.progress().error.as_str()),
             (push.nonce.as_str(), "")
         );
+    }
+
+    #[test]
+    fn other_resources_hide_no_rejection() {
+        let request = Request::default();
+        let mut stream = TypeStream::new(Kind::Cluster, Mode::Delta, &request);
+        let mut step = |all: &[(u8, u8)], error: Option<&str>| {
+            let push = stream.push(&set(all)).unwrap();
+            stream.request(&Request {
+                nonce: push.nonce,
+                error: error.map(str::to_owned),
+                ..Request::default()
+            });
+            // What is gone needs no answer here.
+            stream.part();
+            stream.progress().error.clone()
+        };
+        let (one, all) = ([(1, 1), (2, 1)], [(1, 1), (2, 2), (3, 1)]);
+        let name = set(&one).iter().next().unwrap().0.to_string();
+        let error = format!("{name}: no");
+        assert_eq!(step(&one, Some(&error)), error);
+        assert_eq!(step(&all, None), error, "the refused one was not sent again");
+        assert_eq!(step(&[(1, 2), (2, 2), (3, 1)], None), "");
     }
 
     /// Whether the client takes each of two responses of one push, the additions and the removals, and what is remembered of it.
