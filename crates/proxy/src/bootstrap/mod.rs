@@ -314,6 +314,9 @@ fn list(fields: &[Unsupported]) -> String {
 }
 
 #[cfg(test)]
+mod carried_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
