@@ -41,6 +41,8 @@ pub enum ErrorKind {
     RequestTimeout,
     /// No route matches.
     RouteNotFound,
+    /// The route of the request was refused with a configuration, and there is none of before.
+    RouteRefused,
     /// The peer reset the stream (HTTP/2 RST_STREAM).
     StreamReset,
     /// The stream lasted longer than allowed.
@@ -252,6 +254,7 @@ impl ProxyError {
             | ErrorKind::HeadTimeout
             | ErrorKind::RouteNotFound
             | ErrorKind::UpgradeRefused => String::new(),
+            ErrorKind::RouteRefused => "the route was refused with its configuration".to_owned(),
         }
     }
 }
@@ -279,6 +282,7 @@ impl ErrorKind {
             | Self::NoHealthyUpstream
             | Self::Overflow
             | Self::RefusedStream
+            | Self::RouteRefused
             | Self::StreamReset
             | Self::TlsFailed => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -307,7 +311,7 @@ impl ErrorKind {
             Self::PerTryTimeout | Self::UpstreamTimeout => ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
             Self::RefusedStream | Self::StreamReset => ResponseFlags::UPSTREAM_REMOTE_RESET,
             Self::HeadTimeout | Self::RequestTimeout => ResponseFlags::default(),
-            Self::RouteNotFound => ResponseFlags::NO_ROUTE_FOUND,
+            Self::RouteNotFound | Self::RouteRefused => ResponseFlags::NO_ROUTE_FOUND,
             Self::StreamDurationExceeded => ResponseFlags::default(),
             Self::UpgradeRefused => ResponseFlags::default(),
             Self::UpstreamProtocol => ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
@@ -335,6 +339,7 @@ impl ErrorKind {
             Self::RefusedStream => "upstream_reset_before_response_started{remote_refused_stream_reset}",
             Self::RequestTimeout => "request_overall_timeout",
             Self::RouteNotFound => "route_not_found",
+            Self::RouteRefused => "route_refused",
             Self::StreamDurationExceeded => "max_duration_timeout",
             Self::StreamReset => "upstream_reset_before_response_started{remote_reset}",
             Self::TlsFailed => "upstream_reset_before_response_started{remote_connection_failure}",

@@ -332,10 +332,113 @@ async fn check(api_type: &str) {
         get(addr, "/direct").await.ends_with("second").then_some(())
     })
     .await;
+
+    // So are routes: what they would take is closed, and no route after them takes it.
+    let mut next = script(backend, "third");
+    let routes = next.iter_mut().find(|(kind, ..)| *kind == ROUTES).unwrap();
+    let refused =
+        serde_json::json!({"match": {"prefix": "/new"}, "route": {"cluster": "c", "internal_redirect_policy": {}}});
+    let list = routes.2["virtual_hosts"][0]["routes"].as_array_mut().unwrap();
+    list.insert(0, refused);
+    list.insert(
+        1,
+        serde_json::json!({"match": {"safe_regex": {"regex": "("}}, "direct_response": {"status": 204}}),
+    );
+    running.publish.send_replace((3, next));
+    let reason = eventually("the refusal", async || {
+        let reason = running.rejected.recv().await.unwrap();
+        reason.contains("routes[0]").then_some(reason)
+    })
+    .await;
+    assert!(
+        reason.contains("virtual_hosts[0].routes[1].match.safe_regex"),
+        "{reason}"
+    );
+    let answer = get(addr, "/new/x").await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    // Where it is not known which requests are meant, all are routed as before.
+    assert!(get(addr, "/direct").await.ends_with("second"));
+    assert!(get(addr, "/").await.ends_with("backend"));
     let addresses = running.proxy.addresses();
     assert_eq!(addresses.keys().map(|name| &**name).collect::<Vec<_>>(), ["good"]);
     assert_eq!(addresses["good"], [addr], "the socket was kept");
     running.stop().await;
+}
+
+/// The socket to which a pod's connections would be redirected; what it knows no listener for passes.
+fn capture() -> serde_json::Value {
+    serde_json::json!({
+        "name": "capture",
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}},
+        "use_original_dst": true,
+        "filter_chains": [{"filters": [{"name": "tcp", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+            "stat_prefix": "pass", "cluster": "pass"}}]}],
+    })
+}
+
+/// A control plane that takes its time: a thousand clusters, then listeners, then one by one what they wait for.
+async fn check_start(api_type: &str) {
+    let backend = backend("backend").await;
+    let endpoint = serde_json::json!({"endpoint": {"address": {"socket_address": {
+        "address": backend.ip().to_string(), "port_value": backend.port()}}}});
+    let name = |index: usize| -> &'static str { format!("s{index}").leak() };
+    let mut script = Script::new();
+    let pass = serde_json::json!({"cluster_name": "pass", "endpoints": [{"lb_endpoints": [endpoint]}]});
+    script.push((
+        CLUSTER,
+        "pass",
+        serde_json::json!({"name": "pass", "load_assignment": pass}),
+    ));
+    for index in 0..1000 {
+        let cluster =
+            serde_json::json!({"name": name(index), "type": "EDS", "eds_cluster_config": {"eds_config": {"ads": {}}}});
+        script.push((CLUSTER, name(index), cluster));
+    }
+    let running = Running::start(api_type, script.clone()).await;
+    let ready = || running.proxy.readiness().is_ready();
+    let step = async |version: u64, script: &Script| {
+        let before = running.proxy.runtime().load().generation;
+        running.publish.send_replace((version, script.clone()));
+        eventually("the step", async || {
+            (running.proxy.runtime().load().generation > before).then_some(())
+        })
+        .await;
+        assert!(
+            !ready() && !running.proxy.addresses().contains_key("capture"),
+            "step {version}"
+        );
+    };
+    script.push((LISTENER, "capture", capture()));
+    for index in 0..4 {
+        script.push((LISTENER, name(index), listener(name(index), name(index))));
+    }
+    step(2, &script).await;
+    for index in 0..4 {
+        let mut routes = routes("routed");
+        routes["name"] = name(index).into();
+        script.push((ROUTES, name(index), routes));
+        step(3 + index as u64, &script).await;
+    }
+    // Half of the clusters still wait for their endpoints.
+    let endpoints = |index: usize| {
+        let value = serde_json::json!({"cluster_name": name(index), "endpoints": [{"lb_endpoints": [endpoint]}]});
+        (ENDPOINTS, name(index), value)
+    };
+    script.extend((0..500).map(endpoints));
+    step(10, &script).await;
+    script.extend((500..1000).map(endpoints));
+    running.publish.send_replace((11, script));
+    let addr = running.address("capture").await;
+    eventually("readiness", async || ready().then_some(())).await;
+    assert!(get(addr, "/").await.ends_with("backend"));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_passes_before_all_is_live() {
+    check_start("DELTA_GRPC").await;
+    check_start("GRPC").await;
 }
 
 /// A listener that reads the first bytes before it forwards them.

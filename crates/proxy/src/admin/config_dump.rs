@@ -2,6 +2,7 @@
 //!
 //! Private keys never leave: they read `[redacted]`, as in Envoy.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -102,18 +103,33 @@ impl DumpSource {
 
     fn discovered(&self, kind: Kind, entry: impl Fn(&str, Value) -> Value, field: &str) -> Vec<Value> {
         // Copied out: traffic may need a new configuration while the text is made.
-        let origins: Vec<(Arc<str>, Origin)> = self.store.lock().origins(kind);
-        let dumped = origins.iter().map(|(name, origin)| {
-            let mut resource = json_of_bytes(kind.type_url(), &origin.body);
-            resource.insert("@type".to_owned(), kind.type_url().into());
+        let (origins, failures) = {
+            let store = self.store.lock();
+            (store.origins(kind), store.failures(kind))
+        };
+        let mut dumped = BTreeMap::new();
+        for (name, origin) in &origins {
             let state = json!({
                 "version_info": origin.version,
-                field: resource,
+                field: body(kind, origin),
                 "last_updated": moment(origin.updated),
             });
-            entry(name, state)
-        });
-        dumped.collect()
+            dumped.insert(name, entry(name, state));
+        }
+        for (name, failure) in &failures {
+            let nothing = || match kind {
+                Kind::Listener => json!({"name": name}),
+                _ => json!({}),
+            };
+            let refused = dumped.entry(name).or_insert_with(nothing);
+            refused["error_state"] = json!({
+                "failed_configuration": body(kind, &failure.origin),
+                "last_update_attempt": moment(failure.origin.updated),
+                "details": failure.reasons.join("; "),
+                "version_info": failure.origin.version,
+            });
+        }
+        dumped.into_values().collect()
     }
 
     /// The secrets in use: certificates and roots, never keys.
@@ -135,6 +151,13 @@ impl DumpSource {
         });
         dumped.collect()
     }
+}
+
+/// A resource as it came, with its type.
+fn body(kind: Kind, origin: &Origin) -> Map<String, Value> {
+    let mut resource = json_of_bytes(kind.type_url(), &origin.body);
+    resource.insert("@type".to_owned(), kind.type_url().into());
+    resource
 }
 
 fn section(kind: &str, content: Value) -> Value {
@@ -288,6 +311,34 @@ static_resources:
 
         source.store.lock().update(Kind::Cluster, &[], &["found".into()], false);
         assert_eq!(source.page(false)["configs"][1].get("dynamic_active_clusters"), None);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_told_with_what_came() {
+        let source = source();
+        let bad = weft_proto::xds::envoy::config::cluster::v3::Cluster {
+            name: "bad".to_owned(),
+            lb_policy: 5,
+            load_assignment: Some(ClusterLoadAssignment::default()),
+            ..Default::default()
+        };
+        let resource = Resource {
+            name: "bad".into(),
+            version: "8".to_owned(),
+            body: Any {
+                type_url: Kind::Cluster.type_url().to_owned(),
+                value: bad.encode_to_vec(),
+            },
+        };
+        source.store.lock().update(Kind::Cluster, &[resource], &[], false);
+        let page = source.page(false);
+        let state = &page["configs"][1]["dynamic_active_clusters"][0]["error_state"];
+        assert_eq!(
+            (&state["version_info"], &state["failed_configuration"]["name"]),
+            (&json!("8"), &json!("bad")),
+            "{page}"
+        );
+        assert!(state["details"].as_str().unwrap().contains("lb_policy"), "{state}");
     }
 
     #[tokio::test]

@@ -23,21 +23,27 @@ use crate::upstream::cluster::Cluster;
 
 type Clusters = HashMap<Arc<str>, Arc<Cluster>>;
 
+/// The look-up of a listener's chains.
+pub(super) fn index(model: &Listener) -> Result<ChainIndex, String> {
+    let matches: Vec<_> = model.chains.iter().map(|chain| &chain.matches).collect();
+    ChainIndex::compile(&matches).map_err(|error| error.to_string())
+}
+
 // === impl Compiler ===
 
 impl Compiler {
-    /// One listener. TLS contexts of a listener that did not change are kept, and so are their sessions.
+    /// One listener; `refused` takes what of it is left out. TLS contexts of a listener that did not change are kept, and so are their sessions.
     pub(super) fn listener(
         &mut self,
         model: &Arc<Listener>,
         resources: &Resources,
         clusters: &Clusters,
         previous: Option<&Arc<ListenerRuntime>>,
+        refused: &mut Vec<String>,
     ) -> Result<ListenerRuntime, String> {
         let stats = previous.map_or_else(Arc::default, |previous| previous.stats.clone());
         let previous = previous.filter(|previous| Arc::ptr_eq(&previous.model, model));
-        let matches: Vec<_> = model.chains.iter().map(|chain| &chain.matches).collect();
-        let index = ChainIndex::compile(&matches).map_err(|error| error.to_string())?;
+        let index = index(model)?;
         let mut chains = Vec::with_capacity(model.chains.len() + 1);
         for (position, chain) in model.chains.iter().chain(&model.default_chain).enumerate() {
             let kept = previous
@@ -47,7 +53,7 @@ impl Compiler {
                 name: chain.name.clone(),
                 tls: kept.or_else(|| self.context(chain)),
                 filters: Arc::new(NetworkFilters::new(&chain.filters)),
-                action: self.action(chain, resources, clusters)?,
+                action: self.action(chain, resources, clusters, refused),
             });
         }
         Ok(ListenerRuntime {
@@ -73,7 +79,8 @@ impl Compiler {
         chain: &FilterChain,
         resources: &Resources,
         clusters: &Clusters,
-    ) -> Result<ActionRuntime, String> {
+        refused: &mut Vec<String>,
+    ) -> ActionRuntime {
         match &chain.action {
             ChainAction::Http(manager) => {
                 let config = match &manager.routes {
@@ -85,27 +92,24 @@ impl Compiler {
                     self.tell_of_filters(manager, &filters, &config);
                     Arc::new(CompiledRoutes::new(RouteTable::new(config), clusters, &filters))
                 });
-                let logs = self.logs(&manager.access_logs)?;
+                let logs = self.logs(&manager.access_logs, refused);
                 let tracer = manager.tracing.as_ref().map(|tracing| self.tracer(tracing));
                 let stats = self.stats(&manager.stat_prefix);
-                Ok(ActionRuntime::Http(Arc::new(ConnectionManager::new(
+                ActionRuntime::Http(Arc::new(ConnectionManager::new(
                     (**manager).clone(),
                     filters,
                     routes,
                     logs,
                     tracer,
                     stats,
-                ))))
+                )))
             }
             ChainAction::Tcp(proxy) => {
-                let logs = self.logs(&proxy.access_logs)?;
+                let logs = self.logs(&proxy.access_logs, refused);
                 let find = |name: &Arc<str>| clusters.get(name).cloned();
-                Ok(ActionRuntime::Tcp(Arc::new(TcpProxy::new(
-                    (**proxy).clone(),
-                    logs,
-                    find,
-                ))))
+                ActionRuntime::Tcp(Arc::new(TcpProxy::new((**proxy).clone(), logs, find)))
             }
+            ChainAction::Refused(_) => ActionRuntime::Refused,
         }
     }
 
@@ -147,8 +151,10 @@ impl Compiler {
         Tracer::new(tracing.clone(), exporter, |name| std::env::var(name).ok())
     }
 
-    fn logs(&self, logs: &[AccessLog]) -> Result<Vec<CompiledLog>, String> {
+    /// The logs; one that cannot be written is left out.
+    fn logs(&self, logs: &[AccessLog], refused: &mut Vec<String>) -> Vec<CompiledLog> {
         let compiled = logs.iter().map(|log| CompiledLog::new(log, &self.exporters));
-        compiled.collect::<Result<_, _>>().map_err(|error| error.to_string())
+        let writable = compiled.filter_map(|log| log.map_err(|error| refused.push(error.to_string())).ok());
+        writable.collect()
     }
 }

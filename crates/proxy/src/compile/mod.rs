@@ -35,7 +35,7 @@ pub struct Resources {
     pub endpoints: BTreeMap<Arc<str>, Arc<LoadAssignment>>,
 }
 
-/// A resource that could not be compiled.
+/// A resource that could not be compiled, or something of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {
     pub name: Arc<str>,
@@ -61,6 +61,11 @@ pub struct Compiler {
 /// What the log was told once.
 #[derive(Debug, Default)]
 struct Told(HashSet<String>);
+
+/// Whether a listener's chains can be told apart.
+pub fn check(listener: &Listener) -> Result<(), String> {
+    listener::index(listener).map(drop)
+}
 
 // === impl Compiler ===
 
@@ -92,7 +97,8 @@ impl Compiler {
         let clusters = carry::clusters(resources, previous, &self.provider, &self.secrets);
         let mut listeners = BTreeMap::new();
         for (name, model) in &resources.listeners {
-            match self.listener(model, resources, &clusters, previous.listeners.get(name)) {
+            let mut refused = Vec::new();
+            match self.listener(model, resources, &clusters, previous.listeners.get(name), &mut refused) {
                 Ok(listener) => {
                     listeners.insert(name.clone(), Arc::new(listener));
                 }
@@ -100,12 +106,13 @@ impl Compiler {
                     if let Some(before) = previous.listeners.get(name) {
                         listeners.insert(name.clone(), before.clone());
                     }
-                    rejects.push(Reject {
-                        name: name.clone(),
-                        reason,
-                    });
+                    refused.push(reason);
                 }
             }
+            rejects.extend(refused.into_iter().map(|reason| Reject {
+                name: name.clone(),
+                reason,
+            }));
         }
         (Runtime::new(previous.generation + 1, listeners, clusters), rejects)
     }

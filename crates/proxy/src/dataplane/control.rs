@@ -9,12 +9,14 @@ use super::Proxy;
 use crate::observe::istio::registry::Exposition;
 use crate::stats::{Scope, Stat};
 use crate::upstream::cluster::Cluster;
+use crate::upstream::limits::Resource;
 
 /// What discovery brings that is counted, as Envoy counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discovered {
     Clusters,
     Listeners,
+    Routes,
 }
 
 /// Responses of the control plane.
@@ -22,6 +24,7 @@ pub enum Discovered {
 pub(super) struct Updates {
     clusters: Counts,
     listeners: Counts,
+    routes: Counts,
 }
 
 /// Responses of one kind, taken and refused.
@@ -38,6 +41,7 @@ impl Updates {
         match what {
             Discovered::Clusters => &self.clusters,
             Discovered::Listeners => &self.listeners,
+            Discovered::Routes => &self.routes,
         }
     }
 }
@@ -104,21 +108,18 @@ impl Proxy {
         let (manager, listening) = (Scope::Process("cluster_manager"), Scope::Process("listener_manager"));
         stats.push(Stat::gauge(&manager, "active_clusters", clusters as u64));
         stats.push(Stat::gauge(&listening, "total_listeners_active", listeners as u64));
-        for (what, scope, name) in [
-            (Discovered::Clusters, &manager, "cds"),
-            (Discovered::Listeners, &listening, "lds"),
+        // Envoy counts routes for each connection manager that has them.
+        let routes = Scope::Process("rds");
+        for (what, scope, prefix) in [
+            (Discovered::Clusters, &manager, "cds."),
+            (Discovered::Listeners, &listening, "lds."),
+            (Discovered::Routes, &routes, ""),
         ] {
             let Counts { taken, refused } = self.updates.of(what);
-            stats.push(Stat::counter(
-                scope,
-                format!("{name}.update_success"),
-                taken.load(Ordering::Relaxed),
-            ));
-            stats.push(Stat::counter(
-                scope,
-                format!("{name}.update_rejected"),
-                refused.load(Ordering::Relaxed),
-            ));
+            for (name, count) in [("update_success", taken), ("update_rejected", refused)] {
+                let count = count.load(Ordering::Relaxed);
+                stats.push(Stat::counter(scope, format!("{prefix}{name}"), count));
+            }
         }
     }
 
@@ -186,5 +187,18 @@ fn of_cluster(cluster: &Cluster, stats: &mut Vec<Stat>) {
             active(&state.pending),
         ));
         stats.extend(used.stats(&scope));
+    }
+    let limits = &cluster.model.limits;
+    if limits.track_remaining {
+        for (name, resource) in [
+            ("cx", Resource::Connection),
+            ("pending", Resource::Pending),
+            ("rq", Resource::Request),
+            ("retries", Resource::Retry),
+        ] {
+            let remaining = u64::from(cluster.state.remaining(resource, limits));
+            let name = format!("circuit_breakers.default.remaining_{name}");
+            stats.push(Stat::gauge(&scope, name, remaining));
+        }
     }
 }

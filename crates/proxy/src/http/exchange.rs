@@ -29,7 +29,7 @@ impl Exchange {
     pub fn action(&self) -> &Forward {
         match &self.routes.route(self.host_index, self.route_index).action {
             RouteAction::Forward(action) => action,
-            RouteAction::Redirect(_) | RouteAction::Direct(_) => {
+            RouteAction::Redirect(_) | RouteAction::Direct(_) | RouteAction::Refused(_) => {
                 unreachable!("only forwarding routes make an exchange")
             }
         }

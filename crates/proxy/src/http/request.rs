@@ -111,6 +111,14 @@ async fn answer(
         }
     };
     let client = headers::prepare_request(&mut head, &manager.model, &connection.info, || worker.random());
+    // Every client is an outsider (see there).
+    let internal = manager
+        .routes
+        .iter()
+        .flat_map(|routes| &routes.table.config().internal_only_headers);
+    for name in internal {
+        head.headers.remove(name);
+    }
     context.info.journal.identify_by(&head.headers);
     say!(context.info.journal, method = %head.method, host = head.host(), path = %head.path, "request normalised");
     if let Some(via) = &manager.via {
@@ -269,6 +277,7 @@ async fn act(
             mutate_local(&mut answer, found, &context);
             redirect_with(answer, &location, redirect.status, context)
         }
+        RouteAction::Refused(_) => fail(ErrorKind::RouteRefused, &head, note(&head, &manager, context)),
         RouteAction::Forward(_) => {
             let exchange = Exchange {
                 manager: manager.clone(),

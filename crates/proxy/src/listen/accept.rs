@@ -202,6 +202,7 @@ async fn hand_over(
             let tcp = worker.runtime.load().tcp_proxy(&at).unwrap_or((filters, tcp));
             tcp::forward::serve(stream, info, tcp, worker).await;
         }
+        ActionRuntime::Refused => {}
     }
 }
 
@@ -248,7 +249,7 @@ async fn preface_of(
             let reading = http2_preface(socket, prefix, http.model.idle_timeout);
             stop.run_until_cancelled(reading).await.transpose()
         }
-        ActionRuntime::Http(_) | ActionRuntime::Tcp(_) => Ok(Some((prefix, known))),
+        ActionRuntime::Http(_) | ActionRuntime::Tcp(_) | ActionRuntime::Refused => Ok(Some((prefix, known))),
     }
 }
 
@@ -275,7 +276,11 @@ fn choose_chain(listener: &ListenerRuntime, facts: &Facts<'_>, journal: &Journal
         say!(journal, ?facts, "no filter chain matches");
         return Err(io::Error::new(io::ErrorKind::NotFound, "no filter chain matches"));
     };
-    say!(journal, chain = %listener.chains[position].name, position, "filter chain found");
+    let chain = &listener.chains[position];
+    say!(journal, chain = %chain.name, position, "filter chain found");
+    if matches!(chain.action, ActionRuntime::Refused) {
+        return Err(io::Error::other("the filter chain was refused with its configuration"));
+    }
     Ok(position)
 }
 

@@ -123,6 +123,19 @@ pub enum SourceType {
 pub enum ChainAction {
     Http(Box<HttpConnectionManager>),
     Tcp(Box<TcpProxy>),
+    /// It was refused, and nothing was there before it: connections are closed.
+    Refused(Taken),
+}
+
+/// What of a refused chain is good beside which connections it takes. With it goes on what the chain did before.
+#[derive(Clone, Debug)]
+pub enum Taken {
+    Nothing,
+    Tls,
+    /// TLS, and routes.
+    Routes(RouteSource),
+    /// TLS, and where bytes go.
+    Clusters(Vec<WeightedTarget>),
 }
 
 /// Forwarding of bytes (Envoy `TcpProxy`).
@@ -161,7 +174,7 @@ impl Listener {
                 RouteSource::Rds(name) => Some(name),
                 RouteSource::Inline(_) => None,
             },
-            ChainAction::Tcp(_) => None,
+            ChainAction::Tcp(_) | ChainAction::Refused(_) => None,
         })
     }
 
@@ -170,6 +183,7 @@ impl Listener {
         let chains = self.chains.iter().chain(&self.default_chain);
         chains.flat_map(|chain| {
             let (targets, hosts) = match &chain.action {
+                ChainAction::Refused(_) => (&[][..], &[][..]),
                 ChainAction::Tcp(tcp) => (tcp.clusters.as_slice(), &[][..]),
                 ChainAction::Http(manager) => match &manager.routes {
                     RouteSource::Rds(_) => (&[][..], &[][..]),

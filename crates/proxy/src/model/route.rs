@@ -23,8 +23,6 @@ pub struct RouteConfig {
     pub internal_only_headers: Vec<::http::HeaderName>,
     /// Header changes of the most specific level win instead of the least specific.
     pub most_specific_header_mutations_wins: bool,
-    /// Unknown clusters are refused with the configuration.
-    pub validate_clusters: bool,
     /// The port of the host plays no part in choosing a virtual host.
     pub ignore_port_in_host_matching: bool,
     /// What filters are told of every request.
@@ -53,6 +51,17 @@ pub struct VirtualHost {
     pub filters: Vec<Override>,
     /// Where it comes from.
     pub origin: Option<Origin>,
+    /// What of it was refused; `None` where all was taken.
+    pub refused: Option<Box<HostRefusal>>,
+}
+
+/// What of a virtual host was refused beside routes, which say so themselves.
+#[derive(Clone, Debug, Default)]
+pub struct HostRefusal {
+    /// What it says of all its requests, so that none is served by routes without it.
+    pub settings: bool,
+    /// As it was when all of it was good; what is refused goes on from there.
+    pub before: Option<Arc<VirtualHost>>,
 }
 
 /// `require_tls` of a virtual host.
@@ -127,6 +136,17 @@ pub enum RouteAction {
     Redirect(Box<Redirect>),
     /// Answer at once.
     Direct(DirectResponse),
+    /// It was refused, and nothing was there before it: an error is the answer, never a route after it.
+    Refused(Refused),
+}
+
+/// What of a route was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// What it does.
+    Action,
+    /// Which requests it takes; those that it might take are known at most.
+    Match,
 }
 
 /// Forwarding of a request.
@@ -345,7 +365,41 @@ impl RouteAction {
                 Target::Weighted(clusters) => clusters,
                 Target::Cluster(_) | Target::Header(_) => &[],
             },
-            Self::Redirect(_) | Self::Direct(_) => &[],
+            Self::Redirect(_) | Self::Direct(_) | Self::Refused(_) => &[],
+        }
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    /// A route that answers an error to all that it takes.
+    pub fn refused(name: Arc<str>, matches: RouteMatch, what: Refused) -> Self {
+        Self {
+            name,
+            matches,
+            action: RouteAction::Refused(what),
+            headers: HeaderMutations::default(),
+            filters: Vec::new(),
+            origin: None,
+        }
+    }
+}
+
+// === impl RouteMatch ===
+
+impl RouteMatch {
+    /// Takes every request that has a path.
+    pub fn all() -> Self {
+        Self {
+            path: PathMatch::Prefix {
+                path: Arc::from(""),
+                case_sensitive: true,
+            },
+            headers: Vec::new(),
+            query: Vec::new(),
+            grpc: false,
+            fraction: None,
         }
     }
 }
@@ -362,7 +416,7 @@ impl VirtualHost {
                     Target::Weighted(clusters) => (None, clusters.as_slice()),
                     Target::Header(_) => (None, &[][..]),
                 },
-                RouteAction::Redirect(_) | RouteAction::Direct(_) => (None, &[][..]),
+                RouteAction::Redirect(_) | RouteAction::Direct(_) | RouteAction::Refused(_) => (None, &[][..]),
             };
             one.into_iter()
                 .chain(several.iter().map(|weighted| &weighted.target.cluster))

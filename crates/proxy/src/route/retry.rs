@@ -87,6 +87,7 @@ fn failure_wanted(policy: &RetryPolicy, kind: ErrorKind, request_sent: bool) -> 
         | ErrorKind::Overflow
         | ErrorKind::RequestTimeout
         | ErrorKind::RouteNotFound
+        | ErrorKind::RouteRefused
         | ErrorKind::StreamDurationExceeded
         | ErrorKind::UpgradeRefused
         | ErrorKind::UpstreamTimeout => false,

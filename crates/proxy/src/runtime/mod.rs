@@ -72,6 +72,8 @@ pub struct ChainRuntime {
 pub enum ActionRuntime {
     Http(Arc<ConnectionManager>),
     Tcp(Arc<TcpProxy>),
+    /// It was refused: connections are closed.
+    Refused,
 }
 
 /// Finds a chain again in a later generation.
@@ -160,7 +162,7 @@ impl Runtime {
     pub fn connection_manager(&self, at: &ChainRef) -> Option<Arc<ConnectionManager>> {
         match &self.chain(at)?.action {
             ActionRuntime::Http(chain) => Some(chain.clone()),
-            ActionRuntime::Tcp(_) => None,
+            ActionRuntime::Tcp(_) | ActionRuntime::Refused => None,
         }
     }
 
@@ -169,7 +171,7 @@ impl Runtime {
         let chain = self.chain(at)?;
         match &chain.action {
             ActionRuntime::Tcp(proxy) => Some((chain.filters.clone(), proxy.clone())),
-            ActionRuntime::Http(_) => None,
+            ActionRuntime::Http(_) | ActionRuntime::Refused => None,
         }
     }
 

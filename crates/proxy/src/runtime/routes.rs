@@ -52,7 +52,7 @@ impl CompiledRoutes {
         let find = |name: &Arc<str>| clusters.get(name).cloned();
         let mut by_header = false;
         let mut targets_of = |route: &Route| match &route.action {
-            RouteAction::Redirect(_) | RouteAction::Direct(_) => Targets::None,
+            RouteAction::Redirect(_) | RouteAction::Direct(_) | RouteAction::Refused(_) => Targets::None,
             RouteAction::Forward(action) => match &action.target {
                 Target::Cluster(name) => Targets::One(find(name)),
                 Target::Header(_) => {

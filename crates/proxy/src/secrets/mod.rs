@@ -137,6 +137,13 @@ impl SecretStore {
             .collect()
     }
 
+    /// The secrets that contexts asked for and that were not delivered yet.
+    pub fn pending(&self) -> BTreeSet<Arc<str>> {
+        let state = self.state.lock();
+        let pending = state.wanted.iter().filter(|key| !state.delivered.contains_key(*key));
+        pending.map(|(_, name)| name.clone()).collect()
+    }
+
     /// Resolves a certificate now.
     pub fn certificate(&self, source: &CertificateSource) -> Result<CertificatePem, SecretError> {
         match source {

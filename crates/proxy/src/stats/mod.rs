@@ -181,6 +181,7 @@ impl ClusterStats {
             | ErrorKind::HeadTimeout
             | ErrorKind::RequestTimeout
             | ErrorKind::RouteNotFound
+            | ErrorKind::RouteRefused
             | ErrorKind::StreamDurationExceeded
             | ErrorKind::UpgradeRefused => return,
             ErrorKind::UpstreamTimeout => {

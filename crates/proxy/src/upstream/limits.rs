@@ -65,6 +65,12 @@ impl ClusterState {
         self.stats.get().map(|stats| &**stats)
     }
 
+    /// How many units are left to take.
+    pub fn remaining(&self, resource: Resource, limits: &CircuitBreaker) -> u32 {
+        let taken = self.count(resource).load(Ordering::Relaxed);
+        self.limit(resource, limits).saturating_sub(taken)
+    }
+
     fn limit(&self, resource: Resource, limits: &CircuitBreaker) -> u32 {
         match resource {
             Resource::Connection => limits.connections_max,

@@ -21,6 +21,7 @@ use weft_proto::xds::google::rpc::Status as RpcStatus;
 
 use super::config_store::{ConfigStore, Resource};
 use super::session::{Request, Response, Session};
+use super::warming::FETCH_TIMEOUT;
 use crate::bootstrap::node::node;
 use crate::compile::Reject;
 use crate::dataplane::Proxy;
@@ -56,7 +57,10 @@ pub struct Client {
     proxy: std::sync::Weak<Proxy>,
     store: Arc<Mutex<ConfigStore>>,
     session: Session,
+    /// What holds readiness back.
     waiting: BTreeMap<Kind, Blocker>,
+    /// Until when secrets are waited for, once all else is live.
+    secrets_until: Option<Instant>,
 }
 
 /// Connects to an endpoint of a cluster.
@@ -72,8 +76,8 @@ pub(super) async fn dial(proxy: &std::sync::Weak<Proxy>, name: &Arc<str>) -> Res
 // === impl Client ===
 
 impl Client {
-    /// A client of the aggregated discovery service. From now on the proxy is not ready before the first clusters and listeners came,
-    /// whatever is in them, however late [`Self::follow`] begins.
+    /// A client of the aggregated discovery service. From now on the proxy is not ready before all that the first answers name is live
+    /// or refused (clusters, listeners, and what these wait for), however late [`Self::follow`] begins.
     pub fn new(ads: Ads, bootstrap: &Bootstrap, proxy: std::sync::Weak<Proxy>, store: Arc<Mutex<ConfigStore>>) -> Self {
         let mode = if ads.delta { Mode::Delta } else { Mode::StateOfTheWorld };
         let mut wildcard = Vec::new();
@@ -94,6 +98,10 @@ impl Client {
             };
             Some((*kind, proxy.upgrade()?.readiness().block(name)))
         };
+        let of_traffic = [Kind::Cluster, Kind::Listener];
+        store
+            .lock()
+            .expect(of_traffic.into_iter().filter(|kind| wildcard.contains(kind)));
         Self {
             waiting: wildcard.iter().filter_map(block).collect(),
             node: node(&bootstrap.node),
@@ -101,6 +109,7 @@ impl Client {
             proxy,
             store,
             session: Session::new(mode, &wildcard),
+            secrets_until: None,
         }
     }
 
@@ -165,7 +174,7 @@ impl Client {
                     let response = Response { nonce: message.nonce, removed, ..Response::default() };
                     self.apply(&message.type_url, &resources, response, false)
                 }
-                _ = changes.changed() => self.ask(),
+                _ = changes.changed() => self.secrets_changed(),
                 () = self.warming_ends() => self.give_up_waiting(),
             };
             for request in requests {
@@ -200,7 +209,7 @@ impl Client {
                     let response = Response { version: message.version_info, nonce: message.nonce, ..Response::default() };
                     self.apply(&message.type_url, &resources, response, true)
                 }
-                _ = changes.changed() => self.ask(),
+                _ = changes.changed() => self.secrets_changed(),
                 () = self.warming_ends() => self.give_up_waiting(),
             };
             for request in requests {
@@ -224,15 +233,19 @@ impl Client {
             }
         }
         for (name, reason) in &applied.rejected {
-            tracing::warn!(?kind, %name, %reason, "resource rejected, the last good one stays");
+            tracing::warn!(?kind, %name, %reason, "configuration refused, all else is used");
         }
-        self.waiting.remove(&kind);
+        if kind == Kind::Names {
+            self.waiting.remove(&kind);
+        }
+        self.release();
         tracing::debug!(?kind, accepted = applied.accepted.len(), "configuration applied");
         if let Some(proxy) = self.proxy.upgrade() {
             let counted = match kind {
                 Kind::Cluster => Some(Discovered::Clusters),
                 Kind::Listener => Some(Discovered::Listeners),
-                Kind::Endpoints | Kind::Routes | Kind::Secret | Kind::Names | Kind::ApplicationEnded => None,
+                Kind::Routes => Some(Discovered::Routes),
+                Kind::Endpoints | Kind::Secret | Kind::Names | Kind::ApplicationEnded => None,
             };
             if let Some(counted) = counted {
                 proxy.count_update(counted, applied.rejected.is_empty());
@@ -255,17 +268,47 @@ impl Client {
     }
 
     /// Puts in use what has waited long enough. Nothing has to be asked for.
-    fn give_up_waiting(&self) -> Vec<Request> {
+    fn give_up_waiting(&mut self) -> Vec<Request> {
         for Reject { name, reason } in self.reconfigure() {
             tracing::warn!(%name, %reason, "listener cannot be used, the last good one stays");
         }
+        self.release();
         Vec::new()
+    }
+
+    /// Other secrets are wanted, or some came.
+    fn secrets_changed(&mut self) -> Vec<Request> {
+        self.release();
+        self.ask()
+    }
+
+    /// Lets readiness go once all that the first answers named is live or refused.
+    fn release(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let store = self.store.lock();
+        if store.clusters_are_live() {
+            self.waiting.remove(&Kind::Cluster);
+        }
+        if !self.waiting.contains_key(&Kind::Listener) || !store.listeners_are_live() {
+            return;
+        }
+        let now = Instant::now();
+        let until = *self.secrets_until.get_or_insert(now + FETCH_TIMEOUT);
+        if now >= until || !store.waits_for_secrets() {
+            self.waiting.remove(&Kind::Listener);
+            self.secrets_until = None;
+        }
     }
 
     /// Comes back when what is in use changes although nothing comes; it may be never.
     async fn warming_ends(&self) {
         let deadline = self.store.lock().deadline();
-        match deadline {
+        let for_secrets = self
+            .secrets_until
+            .filter(|_| self.waiting.contains_key(&Kind::Listener));
+        match deadline.into_iter().chain(for_secrets).min() {
             Some(deadline) => tokio::time::sleep_until(deadline).await,
             None => std::future::pending().await,
         }

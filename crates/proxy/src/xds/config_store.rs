@@ -1,33 +1,27 @@
 //! All resources that the proxy knows, static and discovered, as the checked model.
 //!
-//! A resource that cannot be used is rejected by name and the last good one stays. What waits for others is not used yet (`warming`).
+//! What of a resource cannot be used is rejected by its place; of that the last good form stays (`keep`), and the rest is used. What waits for
+//! others is not used yet (`warming`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use prost::Message;
-use prost_reflect::DynamicMessage;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use weft_proto::ads::Kind;
-use weft_proto::xds::envoy::config::{cluster, endpoint, listener, route};
-use weft_proto::xds::envoy::extensions::transport_sockets::tls::v3 as tls;
 
-use super::names;
+use super::check::{self, Checked, Read};
+use super::keep;
 pub use super::resource::{Origin, Resource};
 use super::session::Names;
 use super::warming::Warm;
 use crate::compile::Resources;
-use crate::dns::{NameHandle, NameTable};
+use crate::dns::NameHandle;
 use crate::model::bootstrap::Bootstrap;
-use crate::model::cluster::{Cluster, Discovery, LoadAssignment};
-use crate::model::convert::{self, Path};
-use crate::model::listener::Listener;
-use crate::model::route::RouteConfig;
-use crate::model::secret::{SdsSource, Secret};
+use crate::model::cluster::Discovery;
+use crate::model::convert;
+use crate::model::secret::SdsSource;
 use crate::secrets::SecretStore;
-use crate::tls::material;
 
 /// Everything that is known.
 #[derive(Debug)]
@@ -37,6 +31,11 @@ pub struct ConfigStore {
     warm: Warm,
     /// What the resources in use were made of; not for secrets, whose keys are to be in one place only.
     origins: BTreeMap<(Kind, Arc<str>), Origin>,
+    /// What is refused; not for secrets either.
+    failures: BTreeMap<(Kind, Arc<str>), Failure>,
+    refused_secrets: BTreeSet<Arc<str>>,
+    /// Types of which no answer came yet.
+    expected: BTreeSet<Kind>,
     secrets: SecretStore,
     names: Option<NameHandle>,
     /// The uid of the proxy's own pod, and whom to tell that its application has ended.
@@ -44,24 +43,27 @@ pub struct ConfigStore {
     tolerate: bool,
 }
 
-/// A resource in its checked form.
-enum Checked {
-    Cluster(Cluster),
-    Endpoints(LoadAssignment),
-    Listener(Listener),
-    Routes(RouteConfig),
-    Secret(Secret),
-    Names(NameTable),
-    ApplicationEnded,
+/// A resource that is refused, as a whole or in part, as it came last.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Every part that is refused, with its place.
+    pub reasons: Vec<String>,
+    /// What came.
+    pub origin: Origin,
 }
 
 /// What an update did.
 #[derive(Clone, Debug, Default)]
 pub struct Applied {
-    /// Names and versions that are in use now.
+    /// Names and versions of resources that are taken whole.
     pub accepted: Vec<(Arc<str>, String)>,
-    /// Names and reasons of those that are not.
+    /// Of all others their names, with each part that is refused and its place. The parts beside are in use.
     pub rejected: Vec<(Arc<str>, String)>,
+}
+
+/// Whether resources of a type are remembered as they came.
+fn has_origin(kind: Kind) -> bool {
+    !matches!(kind, Kind::Secret | Kind::Names | Kind::ApplicationEnded)
 }
 
 // === impl ConfigStore ===
@@ -85,6 +87,9 @@ impl ConfigStore {
             known: Resources::default(),
             warm: Warm::default(),
             origins: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            refused_secrets: BTreeSet::new(),
+            expected: BTreeSet::new(),
             secrets,
             names: None,
             application: None,
@@ -112,25 +117,33 @@ impl ConfigStore {
         let mut applied = Applied::default();
         let mut named = BTreeSet::new();
         for resource in resources {
-            match self.check(kind, resource) {
-                Ok((name, checked)) => {
-                    named.insert(name.clone());
-                    if self.is_static(kind, &name) {
-                        let reason = "the name belongs to a static resource".to_owned();
-                        applied.rejected.push((name, reason));
-                        continue;
-                    }
-                    self.insert(&name, checked);
-                    self.remember(kind, &name, resource);
-                    applied.accepted.push((name, resource.version.clone()));
-                }
-                Err((name, reason)) => {
-                    named.insert(name.clone());
-                    applied.rejected.push((name, reason));
-                }
+            let Read {
+                name,
+                taken,
+                stand_in,
+                mut refused,
+            } = check::read(kind, resource, self.tolerate);
+            named.insert(name.clone());
+            if self.is_static(kind, &name) {
+                refused = vec!["the name belongs to a static resource".to_owned()];
+            } else if let Some(checked) = taken {
+                self.insert(&name, checked);
+                self.remember(kind, &name, resource);
+            } else if !self.is_known(kind, &name)
+                && let Some(closed) = stand_in
+            {
+                self.insert(&name, closed);
             }
+            self.judge(kind, &name, resource, &refused);
+            if refused.is_empty() {
+                applied.accepted.push((name.clone(), resource.version.clone()));
+            }
+            applied
+                .rejected
+                .extend(refused.into_iter().map(|reason| (name.clone(), reason)));
         }
-        if whole && kind.is_wildcard() {
+        // One whose name cannot be read may be any of those that are there.
+        if whole && kind.is_wildcard() && !named.contains("") {
             // A rejected resource keeps its last good form, so it counts as named.
             self.known
                 .listeners
@@ -139,16 +152,43 @@ impl ConfigStore {
                 .clusters
                 .retain(|name, _| kind != Kind::Cluster || named.contains(name));
             self.origins.retain(|(of, name), _| *of != kind || named.contains(name));
+            self.failures
+                .retain(|(of, name), _| *of != kind || named.contains(name));
         }
         for name in removed {
             self.remove(kind, name);
         }
+        self.expected.remove(&kind);
         applied
+    }
+
+    /// Nothing that is captured is taken, and nothing is live, before these types have been answered once.
+    pub fn expect(&mut self, kinds: impl IntoIterator<Item = Kind>) {
+        self.expected.extend(kinds);
+    }
+
+    /// Whether every cluster that is known is in use (or refused).
+    pub fn clusters_are_live(&self) -> bool {
+        let in_use = &self.warm.resources().clusters;
+        !self.expected.contains(&Kind::Cluster) && self.known.clusters.keys().all(|name| in_use.contains_key(name))
+    }
+
+    /// Whether every listener that is known is in use (or refused) as well, with all that it waits for but secrets.
+    pub fn listeners_are_live(&self) -> bool {
+        let in_use = &self.warm.resources().listeners;
+        let live = self.known.listeners.keys().all(|name| in_use.contains_key(name));
+        live && !self.expected.contains(&Kind::Listener) && self.clusters_are_live()
+    }
+
+    /// Whether contexts wait for secrets that neither came nor were refused.
+    pub fn waits_for_secrets(&self) -> bool {
+        let pending = self.secrets.pending();
+        pending.iter().any(|name| !self.refused_secrets.contains(name))
     }
 
     /// What serves traffic now: static resources, and discovered ones that have all they need.
     pub fn resources(&mut self, now: Instant) -> Resources {
-        self.warm.follow(&self.known, now);
+        self.warm.follow(&self.known, self.expected.is_empty(), now);
         let in_use = self.warm.resources();
         let mut all = self.fixed.clone();
         all.listeners.extend(in_use.listeners.clone());
@@ -188,16 +228,21 @@ impl ConfigStore {
     }
 
     /// Takes secrets of a discovery service of their own.
-    pub fn update_secrets(&self, source: &SdsSource, resources: &[Resource]) -> Applied {
+    pub fn update_secrets(&mut self, source: &SdsSource, resources: &[Resource]) -> Applied {
         let mut applied = Applied::default();
         for resource in resources {
-            match self.check(Kind::Secret, resource) {
-                Ok((name, Checked::Secret(secret))) => {
-                    self.secrets.deliver(source, &name, secret);
-                    applied.accepted.push((name, resource.version.clone()));
-                }
-                Ok((name, _)) => applied.rejected.push((name, "is not a secret".to_owned())),
-                Err(rejected) => applied.rejected.push(rejected),
+            let Read {
+                name, taken, refused, ..
+            } = check::read(Kind::Secret, resource, self.tolerate);
+            if let Some(Checked::Secret(secret)) = taken {
+                self.secrets.deliver(source, &name, secret);
+                self.refused_secrets.remove(&name);
+                applied.accepted.push((name, resource.version.clone()));
+            } else {
+                self.refused_secrets.insert(name.clone());
+                applied
+                    .rejected
+                    .extend(refused.into_iter().map(|reason| (name.clone(), reason)));
             }
         }
         applied
@@ -226,16 +271,49 @@ impl ConfigStore {
             .collect()
     }
 
+    /// Discovered resources of a type that are refused, by name.
+    pub fn failures(&self, kind: Kind) -> Vec<(Arc<str>, Failure)> {
+        let of_kind = self.failures.iter().filter(|((of, _), _)| *of == kind);
+        of_kind
+            .map(|((_, name), failure)| (name.clone(), failure.clone()))
+            .collect()
+    }
+
     fn remember(&mut self, kind: Kind, name: &Arc<str>, resource: &Resource) {
-        if matches!(kind, Kind::Secret | Kind::Names | Kind::ApplicationEnded) {
+        if has_origin(kind) {
+            self.origins.insert((kind, name.clone()), Origin::of(resource));
+        }
+    }
+
+    /// Notes what is refused of a resource, or that nothing is any more.
+    fn judge(&mut self, kind: Kind, name: &Arc<str>, resource: &Resource, refused: &[String]) {
+        if kind == Kind::Secret {
+            if refused.is_empty() {
+                self.refused_secrets.remove(name);
+            } else {
+                self.refused_secrets.insert(name.clone());
+            }
+        }
+        let key = (kind, name.clone());
+        if refused.is_empty() || !has_origin(kind) {
+            self.failures.remove(&key);
             return;
         }
-        let origin = Origin {
-            version: resource.version.clone(),
-            body: resource.body.value.as_slice().into(),
-            updated: SystemTime::now(),
+        let failure = Failure {
+            reasons: refused.to_vec(),
+            origin: Origin::of(resource),
         };
-        self.origins.insert((kind, name.clone()), origin);
+        self.failures.insert(key, failure);
+    }
+
+    fn is_known(&self, kind: Kind, name: &Arc<str>) -> bool {
+        match kind {
+            Kind::Cluster => self.known.clusters.contains_key(name),
+            Kind::Endpoints => self.known.endpoints.contains_key(name),
+            Kind::Listener => self.known.listeners.contains_key(name),
+            Kind::Routes => self.known.routes.contains_key(name),
+            Kind::ApplicationEnded | Kind::Names | Kind::Secret => false,
+        }
     }
 
     fn is_static(&self, kind: Kind, name: &Arc<str>) -> bool {
@@ -250,8 +328,14 @@ impl ConfigStore {
         match checked {
             Checked::Cluster(cluster) => drop(self.known.clusters.insert(name.clone(), Arc::new(cluster))),
             Checked::Endpoints(endpoints) => drop(self.known.endpoints.insert(name.clone(), Arc::new(endpoints))),
-            Checked::Listener(listener) => drop(self.known.listeners.insert(name.clone(), Arc::new(listener))),
-            Checked::Routes(routes) => drop(self.known.routes.insert(name.clone(), Arc::new(routes))),
+            Checked::Listener(mut listener) => {
+                keep::listener(&mut listener, self.known.listeners.get(name).map(|before| &**before));
+                self.known.listeners.insert(name.clone(), Arc::new(listener));
+            }
+            Checked::Routes(mut routes) => {
+                keep::routes(&mut routes, self.known.routes.get(name).map(|before| &**before));
+                self.known.routes.insert(name.clone(), Arc::new(routes));
+            }
             Checked::Secret(secret) => self.secrets.deliver(&SdsSource::Ads, name, secret),
             Checked::ApplicationEnded => {
                 if let Some((_, ended)) = self.application.as_ref().filter(|(uid, _)| uid == name) {
@@ -267,9 +351,18 @@ impl ConfigStore {
     }
 
     fn remove(&mut self, kind: Kind, name: &Arc<str>) {
-        self.origins.remove(&(kind, name.clone()));
+        let key = (kind, name.clone());
+        self.origins.remove(&key);
+        self.failures.remove(&key);
         match kind {
+            // What was asked for and never came is not there: it is not waited for.
             Kind::Cluster => drop(self.known.clusters.remove(name)),
+            Kind::Endpoints if !self.is_known(kind, name) && self.wanted(kind).contains(name) => {
+                self.insert(name, Checked::Endpoints(check::no_endpoints(name)));
+            }
+            Kind::Routes if !self.is_known(kind, name) && self.wanted(kind).contains(name) => {
+                self.insert(name, Checked::Routes(convert::closed_routes(name)));
+            }
             Kind::Endpoints => drop(self.known.endpoints.remove(name)),
             Kind::Listener => drop(self.known.listeners.remove(name)),
             Kind::Routes => drop(self.known.routes.remove(name)),
@@ -285,106 +378,18 @@ impl ConfigStore {
             }
         }
     }
-
-    /// Checks one resource; an error has the name as far as it is known.
-    fn check(&self, kind: Kind, resource: &Resource) -> Result<(Arc<str>, Checked), (Arc<str>, String)> {
-        let name = resource.name.clone();
-        let fail = |reason: String| (name.clone(), reason);
-        if resource.body.type_url != kind.type_url() {
-            return Err(fail(format!(
-                "holds {}, expected {}",
-                resource.body.type_url,
-                kind.type_url()
-            )));
-        }
-        let bytes = resource.body.value.as_slice();
-        if kind == Kind::ApplicationEnded {
-            // The message is empty: that there is one says it all.
-            return Ok((name, Checked::ApplicationEnded));
-        }
-        if kind == Kind::Names {
-            let table = names::table(bytes).map_err(fail)?;
-            return Ok((name, Checked::Names(table)));
-        }
-        self.check_fields(kind, bytes).map_err(fail)?;
-        let at = Path::default();
-        match kind {
-            Kind::Cluster => {
-                let source: cluster::v3::Cluster = decode(bytes, &name)?;
-                let name: Arc<str> = Arc::from(source.name.as_str());
-                let checked = convert::cluster(&source, &at).map_err(|error| (name.clone(), error.to_string()))?;
-                Ok((name, Checked::Cluster(checked)))
-            }
-            Kind::Endpoints => {
-                let source: endpoint::v3::ClusterLoadAssignment = decode(bytes, &name)?;
-                let name: Arc<str> = Arc::from(source.cluster_name.as_str());
-                let checked = convert::load_assignment(&source, &at);
-                let checked = checked.map_err(|error| (name.clone(), error.to_string()))?;
-                Ok((name, Checked::Endpoints(checked)))
-            }
-            Kind::Listener => {
-                let source: listener::v3::Listener = decode(bytes, &name)?;
-                let name: Arc<str> = Arc::from(source.name.as_str());
-                let checked = convert::listener(&source, &at).map_err(|error| (name.clone(), error.to_string()))?;
-                Ok((name, Checked::Listener(checked)))
-            }
-            Kind::Routes => {
-                let source: route::v3::RouteConfiguration = decode(bytes, &name)?;
-                let name: Arc<str> = Arc::from(source.name.as_str());
-                let checked = convert::route_config(&source, &at);
-                let checked = checked.map_err(|error| (name.clone(), error.to_string()))?;
-                Ok((name, Checked::Routes(checked)))
-            }
-            Kind::ApplicationEnded | Kind::Names => Err(fail("is checked above".to_owned())),
-            Kind::Secret => {
-                let source: tls::Secret = decode(bytes, &name)?;
-                let checked = convert::secret(&source, &at);
-                let (name, checked) = checked.map_err(|error| (Arc::from(source.name.as_str()), error.to_string()))?;
-                material::check(&checked).map_err(|error| (name.clone(), error.to_string()))?;
-                Ok((name, Checked::Secret(checked)))
-            }
-        }
-    }
-
-    /// Refuses fields that are set and not carried.
-    fn check_fields(&self, kind: Kind, bytes: &[u8]) -> Result<(), String> {
-        let type_name = kind.type_url().rsplit('/').next().unwrap_or_default();
-        let descriptor = convert::carried_message(type_name);
-        let descriptor = descriptor.ok_or_else(|| format!("{type_name} is not in the descriptors"))?;
-        let message = DynamicMessage::decode(descriptor, bytes).map_err(|error| error.to_string())?;
-        let found = convert::unsupported_fields(&message, "");
-        if found.is_empty() {
-            return Ok(());
-        }
-        let reasons: Vec<String> = found
-            .iter()
-            .map(|field| format!("{} {}", field.path, field.reason))
-            .collect();
-        if self.tolerate {
-            tracing::warn!(
-                type_name,
-                fields = reasons.join("; "),
-                "unsupported fields are left out"
-            );
-            return Ok(());
-        }
-        Err(reasons.join("; "))
-    }
-}
-
-fn decode<T: Message + Default>(bytes: &[u8], name: &Arc<str>) -> Result<T, (Arc<str>, String)> {
-    T::decode(bytes).map_err(|error| (name.clone(), format!("cannot be decoded: {error}")))
 }
 
 #[cfg(test)]
 mod tests {
-    use prost::Name;
+    use prost::{Message, Name};
     use weft_base::shutdown::Shutdown;
     use weft_proto::xds::envoy::config::core::v3 as core;
+    use weft_proto::xds::envoy::config::{cluster, endpoint, listener, route};
     use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
     use weft_proto::xds::google::protobuf::Any;
 
-    use super::super::warming::ENDPOINTS_TIMEOUT;
+    use super::super::warming::FETCH_TIMEOUT;
     use super::*;
 
     fn resource<T: Message + Name>(name: &str, message: &T) -> Resource {
@@ -518,8 +523,8 @@ mod tests {
         store.update(Kind::Routes, &[routes(&[("h", "d")])], &[], false);
         let started = Instant::now();
         check(&mut store, &[("h", "c")]);
-        assert_eq!(store.deadline(), Some(started + ENDPOINTS_TIMEOUT));
-        tokio::time::advance(ENDPOINTS_TIMEOUT).await;
+        assert_eq!(store.deadline(), Some(started + FETCH_TIMEOUT));
+        tokio::time::advance(FETCH_TIMEOUT).await;
         check(&mut store, &[("h", "d")]);
         assert!(store.resources(Instant::now()).clusters.contains_key("d"));
         assert_eq!(store.deadline(), None);

@@ -24,3 +24,16 @@ pub struct Origin {
     /// When it came.
     pub updated: SystemTime,
 }
+
+// === impl Origin ===
+
+impl Origin {
+    /// A resource that came just now.
+    pub(super) fn of(resource: &Resource) -> Self {
+        Self {
+            version: resource.version.clone(),
+            body: resource.body.value.as_slice().into(),
+            updated: SystemTime::now(),
+        }
+    }
+}

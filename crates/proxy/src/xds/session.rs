@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use weft_proto::ads::{Kind, Mode};
 
+/// Longest text about rejected resources in bytes.
+const ERROR_BYTES_MAX: usize = 256 << 10;
+
 /// Names of resources.
 pub type Names = BTreeSet<Arc<str>>;
 
@@ -62,6 +65,21 @@ struct TypeState {
     version: String,
     nonce: String,
     known: BTreeMap<Arc<str>, String>,
+}
+
+/// Everything that was rejected as one text, of which servers take so much.
+pub(super) fn told(rejected: &[(Arc<str>, String)]) -> String {
+    let mut text = String::new();
+    for (index, (name, reason)) in rejected.iter().enumerate() {
+        if text.len() + name.len() + reason.len() > ERROR_BYTES_MAX {
+            let left = rejected.len() - index;
+            text.push_str(&format!("; and {left} more"));
+            break;
+        }
+        let separator = if text.is_empty() { "" } else { "; " };
+        text.push_str(&format!("{separator}{name}: {reason}"));
+    }
+    text
 }
 
 // === impl Session ===
@@ -127,12 +145,7 @@ impl Session {
         let state = self.types.get(&kind)?;
         let mut request = self.request(kind, state);
         request.nonce = response.nonce;
-        let reasons = response
-            .rejected
-            .iter()
-            .map(|(name, reason)| format!("{name}: {reason}"));
-        let reasons: Vec<String> = reasons.collect();
-        request.error = (!reasons.is_empty()).then(|| reasons.join("; "));
+        request.error = (!response.rejected.is_empty()).then(|| told(&response.rejected));
         Some(request)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A new listener waits for its routes and a new cluster for its endpoints (Envoy, "Cluster manager", cluster warming), the cluster
 //! for a while only. A listener or a virtual host that would go to a cluster that waits stays as it was, with the clusters that it
-//! used: one change brings subsets and the routes to them, and their endpoints come last.
+//! used: one change brings subsets and the routes to them, and their endpoints come last. The socket to which a pod's connections are
+//! redirected is last of all: before it knows whom a connection is meant for, it would pass it on as it is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +13,11 @@ use tokio::time::Instant;
 
 use crate::compile::Resources;
 use crate::model::cluster::{Cluster, Discovery};
+use crate::model::listener::Listener;
 use crate::model::route::{RouteConfig, VirtualHost};
 
-/// Longest wait of a cluster for its endpoints; then it has none (Envoy's `initial_fetch_timeout`).
-pub(super) const ENDPOINTS_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait of a cluster for its endpoints, which then has none, and of readiness for secrets (Envoy's `initial_fetch_timeout`).
+pub(super) const FETCH_TIMEOUT: Duration = Duration::from_secs(15);
 
 type Clusters = BTreeMap<Arc<str>, Arc<Cluster>>;
 
@@ -50,9 +52,10 @@ impl Warm {
     }
 
     /// Takes of the known resources what has all it needs now, and lets go of what is not known any more.
-    pub(super) fn follow(&mut self, known: &Resources, now: Instant) {
+    /// Before the control plane has `answered`, nothing that is captured is taken.
+    pub(super) fn follow(&mut self, known: &Resources, answered: bool, now: Instant) {
         self.take_clusters(known, now);
-        let mut held = self.take_listeners(known);
+        let mut held = self.take_listeners(known, answered);
         held.extend(self.take_routes(known));
         self.in_use
             .clusters
@@ -76,7 +79,7 @@ impl Warm {
                 continue;
             }
             if service(cluster).is_some_and(|service| !known.endpoints.contains_key(service)) {
-                let until = self.waiting.get(name).copied().unwrap_or(now + ENDPOINTS_TIMEOUT);
+                let until = self.waiting.get(name).copied().unwrap_or(now + FETCH_TIMEOUT);
                 if now < until {
                     waiting.insert(name.clone(), until);
                     continue;
@@ -89,7 +92,7 @@ impl Warm {
     }
 
     /// Takes the listeners that have their routes and whose clusters do not wait. Returns the clusters of those that stay as they were.
-    fn take_listeners(&mut self, known: &Resources) -> Held {
+    fn take_listeners(&mut self, known: &Resources, answered: bool) -> Held {
         let Self { in_use, waiting } = self;
         let Resources {
             listeners, clusters, ..
@@ -100,8 +103,16 @@ impl Warm {
         };
         listeners.retain(|name, _| known.listeners.contains_key(name));
         let mut held = Held::new();
-        for (name, new) in &known.listeners {
+        let (captures, others): (Vec<_>, Vec<_>) = known.listeners.iter().partition(|(_, new)| new.use_original_dst);
+        for (name, new) in others.into_iter().chain(captures) {
             let before = listeners.get(name);
+            // The socket to which connections are redirected begins after all that they may be meant for.
+            if before.is_none()
+                && new.use_original_dst
+                && !(answered && unready.none() && all_but_captures(known, listeners))
+            {
+                continue;
+            }
             if let Some(before) = before.filter(|_| unready.has_any(|| new.cluster_names())) {
                 held.extend(needed(before.cluster_names(), clusters));
             } else if new.route_names().all(|name| known.routes.contains_key(name)) {
@@ -146,9 +157,20 @@ impl Warm {
     }
 }
 
+/// Whether all listeners are in use to which a redirected connection may belong.
+fn all_but_captures(known: &Resources, in_use: &BTreeMap<Arc<str>, Arc<Listener>>) -> bool {
+    let mut others = known.listeners.iter().filter(|(_, new)| !new.use_original_dst);
+    others.all(|(name, _)| in_use.contains_key(name))
+}
+
 // === impl Unready ===
 
 impl Unready<'_> {
+    /// Whether no cluster waits for the first time.
+    fn none(&self) -> bool {
+        self.waiting.keys().all(|name| self.in_use.contains_key(name))
+    }
+
     /// Whether any of these waits. Nearly always nothing does, and nobody is looked at.
     fn has_any<'a, I: Iterator<Item = &'a Arc<str>>>(&self, names: impl FnOnce() -> I) -> bool {
         let waits = |name: &Arc<str>| self.waiting.contains_key(name) && !self.in_use.contains_key(name);

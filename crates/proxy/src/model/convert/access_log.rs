@@ -15,19 +15,23 @@ use crate::model::access_log as model;
 use crate::model::convert::format;
 use crate::model::secret::DataSource;
 
+/// The logs; one that is refused is left out, and what it is a log of goes on.
 pub(super) fn access_logs(source: &[accesslog::AccessLog], at: &Path) -> Result<Vec<model::AccessLog>> {
-    let one = |(index, log): (usize, &accesslog::AccessLog)| {
-        let at = at.index(index);
-        Ok(model::AccessLog {
-            filter: log
-                .filter
-                .as_ref()
-                .map(|filter| log_filter(filter, &at.field("filter")))
-                .transpose()?,
-            sink: sink(log, &at.field("typed_config"))?,
-        })
-    };
-    source.iter().enumerate().map(one).collect()
+    let mut logs = Vec::with_capacity(source.len());
+    for (index, log) in source.iter().enumerate() {
+        logs.extend(at.index(index).part(|at| access_log(log, at))?);
+    }
+    Ok(logs)
+}
+
+fn access_log(source: &accesslog::AccessLog, at: &Path) -> Result<model::AccessLog> {
+    let filter = source.filter.as_ref();
+    Ok(model::AccessLog {
+        filter: filter
+            .map(|filter| log_filter(filter, &at.field("filter")))
+            .transpose()?,
+        sink: sink(source, &at.field("typed_config"))?,
+    })
 }
 
 fn sink(source: &accesslog::AccessLog, at: &Path) -> Result<model::LogSink> {

@@ -10,14 +10,15 @@ use super::{Path, Result, enumeration, port, required, struct_text, text, uint32
 use crate::model::cluster::{Endpoint, EndpointAddress, Health, LoadAssignment, Locality, LocalityEndpoints};
 use crate::model::metadata::WorkloadRef;
 
-/// Endpoints whose addresses are IP addresses or Unix sockets.
+/// Endpoints whose addresses are IP addresses or Unix sockets. One that is refused is left out.
 pub fn load_assignment(source: &endpoint::ClusterLoadAssignment, at: &Path) -> Result<LoadAssignment> {
     let mut localities = Vec::with_capacity(source.endpoints.len());
     for (index, group) in source.endpoints.iter().enumerate() {
         let at = at.field("endpoints").index(index);
         let mut endpoints = Vec::with_capacity(group.lb_endpoints.len());
         for (index, member) in group.lb_endpoints.iter().enumerate() {
-            endpoints.push(lb_endpoint(member, &at.field("lb_endpoints").index(index))?);
+            let at = at.field("lb_endpoints").index(index);
+            endpoints.extend(at.part(|at| lb_endpoint(member, at))?);
         }
         localities.push(LocalityEndpoints {
             locality: locality(group.locality.as_ref()),

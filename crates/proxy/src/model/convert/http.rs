@@ -7,6 +7,7 @@ use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::extensions::filters::http::router::v3::Router;
 use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 use weft_proto::xds::envoy::r#type::v3::Percent;
+use weft_proto::xds::google::protobuf as wkt;
 
 use super::access_log::{access_logs, log_filter};
 use super::route_headers::additions;
@@ -19,8 +20,10 @@ use crate::model::filters::{self, ListedFilter};
 use crate::model::http as model;
 use crate::model::matcher::Fraction;
 
+/// The connection manager, with routes that are converted already (`route_source`): they may be taken where it is not.
 pub(super) fn connection_manager(
     source: &hcm::HttpConnectionManager,
+    routes: model::RouteSource,
     at: &Path,
 ) -> Result<model::HttpConnectionManager> {
     use hcm::http_connection_manager::CodecType;
@@ -31,6 +34,11 @@ pub(super) fn connection_manager(
         duration(value, default, &at.field(field))
     };
     let filters = http_filters(source, at)?;
+    let http1 = source.http_protocol_options.as_ref();
+    if http1.and_then(|http1| http1.allow_absolute_url) == Some(wkt::BoolValue { value: false }) {
+        let at = at.field("http_protocol_options").field("allow_absolute_url");
+        return Err(at.error("false is not supported: every server takes absolute URLs (RFC 9112, section 3.2.2)"));
+    }
     Ok(model::HttpConnectionManager {
         stat_prefix: text(&source.stat_prefix),
         codec: match enumeration(source.codec_type, at, "codec_type")? {
@@ -39,15 +47,14 @@ pub(super) fn connection_manager(
             CodecType::Http2 => model::Codec::Http2,
             CodecType::Http3 => return Err(at.field("codec_type").error("HTTP3 is not supported")),
         },
-        routes: route_source(source, at)?,
+        routes,
         filters: filters.before,
         left_out: filters.left_out,
         access_logs: access_logs(&source.access_log, &at.field("access_log"))?,
-        tracing: source
-            .tracing
-            .as_ref()
-            .map(|tracing| tracing_config(tracing, &at.field("tracing")))
-            .transpose()?,
+        tracing: match &source.tracing {
+            Some(tracing) => at.field("tracing").part(|at| tracing_config(tracing, at))?,
+            None => None,
+        },
         server_header: server_header(source, at)?,
         idle_timeout: duration(
             common.idle_timeout.as_ref(),
@@ -162,19 +169,20 @@ fn http_filters(source: &hcm::HttpConnectionManager, at: &Path) -> Result<Filter
     })
 }
 
-fn route_source(source: &hcm::HttpConnectionManager, at: &Path) -> Result<model::RouteSource> {
+/// Where routes come from; `None` where a route configuration in the listener is refused.
+pub(super) fn route_source(source: &hcm::HttpConnectionManager, at: &Path) -> Result<Option<model::RouteSource>> {
     use hcm::http_connection_manager::RouteSpecifier;
     match &source.route_specifier {
         Some(RouteSpecifier::RouteConfig(config)) => {
-            let config = route_config(config, &at.field("route_config"))?;
-            Ok(model::RouteSource::Inline(config.into()))
+            let config = at.field("route_config").part(|at| route_config(config, at))?;
+            Ok(config.map(|config| model::RouteSource::Inline(config.into())))
         }
         Some(RouteSpecifier::Rds(rds)) => {
             use core::config_source::ConfigSourceSpecifier;
             let at = at.field("rds");
             let config = required(rds.config_source.as_ref(), &at, "config_source")?;
             match &config.config_source_specifier {
-                Some(ConfigSourceSpecifier::Ads(_)) => Ok(model::RouteSource::Rds(text(&rds.route_config_name))),
+                Some(ConfigSourceSpecifier::Ads(_)) => Ok(Some(model::RouteSource::Rds(text(&rds.route_config_name)))),
                 _ => Err(at.field("config_source").error("only ads is supported")),
             }
         }
@@ -301,7 +309,8 @@ fn tracing_config(source: &hcm::http_connection_manager::Tracing, at: &Path) -> 
     };
     let mut tags = Vec::with_capacity(source.custom_tags.len());
     for (index, tag) in source.custom_tags.iter().enumerate() {
-        tags.push(custom_tag(tag, &at.field("custom_tags").index(index))?);
+        let at = at.field("custom_tags").index(index);
+        tags.extend(at.part(|at| custom_tag(tag, at))?);
     }
     Ok(model::Tracing {
         collector_cluster: envoy_grpc_cluster(service, &at_provider.field("grpc_service"))?,

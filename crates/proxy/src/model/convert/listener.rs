@@ -13,7 +13,7 @@ use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_p
 use weft_proto::xds::google::protobuf::Any;
 
 use super::access_log::access_logs;
-use super::http::connection_manager;
+use super::http::{connection_manager, route_source};
 use super::{
     Path, Result, boolean, duration, enumeration, holds, optional_duration, origin, socket_address, text, tls, uint32,
     unpack,
@@ -36,11 +36,7 @@ pub fn listener(source: &listener::Listener, at: &Path) -> Result<model::Listene
     let mut out = model::Listener {
         name: name(source, &addresses),
         bind_to_port: boolean(source.bind_to_port.as_ref(), true),
-        direction: match enumeration(source.traffic_direction, at, "traffic_direction")? {
-            core::TrafficDirection::Unspecified => model::Direction::Unspecified,
-            core::TrafficDirection::Inbound => model::Direction::Inbound,
-            core::TrafficDirection::Outbound => model::Direction::Outbound,
-        },
+        direction: direction(source, at)?,
         stat_prefix: (!source.stat_prefix.is_empty()).then(|| text(&source.stat_prefix)),
         inspect_tls: false,
         inspect_http: false,
@@ -123,21 +119,89 @@ fn listener_filter(source: &listener::ListenerFilter, at: &Path, out: &mut model
     Ok(())
 }
 
+/// Which connections a chain takes must be known; all else of it may be refused while other chains go on.
 fn filter_chain(source: &listener::FilterChain, at: &Path) -> Result<model::FilterChain> {
     let matches = source.filter_chain_match.clone().unwrap_or_default();
-    let timeout = source.transport_socket_connect_timeout.as_ref();
-    let (filters, action) = filters(&source.filters, &at.field("filters"))?;
-    Ok(model::FilterChain {
+    let at_match = at.field("filter_chain_match");
+    let matches = chain_match(&matches, &at_match)?;
+    at_match.all_carried()?;
+    let refused = model::FilterChain {
         name: text(&source.name),
-        matches: chain_match(&matches, &at.field("filter_chain_match"))?,
-        tls: tls::downstream(source.transport_socket.as_ref(), &at.field("transport_socket"))?,
-        transport_connect_timeout: duration(
-            timeout,
-            HANDSHAKE_TIMEOUT,
-            &at.field("transport_socket_connect_timeout"),
-        )?,
-        filters,
-        action,
+        matches,
+        tls: None,
+        transport_connect_timeout: Duration::ZERO,
+        filters: Vec::new(),
+        action: model::ChainAction::Refused(model::Taken::Nothing),
+    };
+    let at = at.owned_by(&format!("filter chain {:?}", source.name));
+    let taken = at.part(|at| {
+        let timeout = source.transport_socket_connect_timeout.as_ref();
+        let taken = at.field("filters").part(|at| filters(&source.filters, at))?;
+        let (filters, action) = taken.unwrap_or((Vec::new(), model::ChainAction::Refused(model::Taken::Tls)));
+        Ok(model::FilterChain {
+            tls: tls::downstream(source.transport_socket.as_ref(), &at.field("transport_socket"))?,
+            transport_connect_timeout: duration(
+                timeout,
+                HANDSHAKE_TIMEOUT,
+                &at.field("transport_socket_connect_timeout"),
+            )?,
+            filters,
+            action,
+            ..refused.clone()
+        })
+    })?;
+    Ok(taken.unwrap_or(refused))
+}
+
+/// What stands in for a captured listener that is refused as a whole: it closes its connections, which otherwise would be taken for such
+/// to an unknown service. `None` for one with a socket of its own, and where it is not known which connections are meant.
+pub fn closed_listener(source: &listener::Listener) -> Option<model::Listener> {
+    let main = source.address.as_ref();
+    let additional = source
+        .additional_addresses
+        .iter()
+        .map(|additional| additional.address.as_ref());
+    let mut addresses = Vec::new();
+    for source in std::iter::once(main).chain(additional) {
+        let address = socket_address(source, &Path::default()).ok()?;
+        addresses.push(address);
+        addresses.extend(ipv4_twin(source, address));
+    }
+    let direction = direction(source, &Path::default()).ok()?;
+    let captured = source.bind_to_port.as_ref().is_some_and(|bind| !bind.value);
+    captured.then(|| model::Listener {
+        name: name(source, &addresses),
+        bind_to_port: false,
+        direction,
+        stat_prefix: None,
+        inspect_tls: false,
+        inspect_http: false,
+        original_destination: false,
+        use_original_dst: false,
+        proxy_protocol: false,
+        inspect_timeout: Duration::ZERO,
+        continue_on_inspect_timeout: false,
+        chains: Vec::new(),
+        default_chain: Some(model::FilterChain {
+            name: text(""),
+            matches: model::ChainMatch::default(),
+            tls: None,
+            transport_connect_timeout: Duration::ZERO,
+            filters: Vec::new(),
+            action: model::ChainAction::Refused(model::Taken::Nothing),
+        }),
+        buffer_bytes_max: 0,
+        access_logs: Vec::new(),
+        origin: origin(source.metadata.as_ref()),
+        addresses,
+    })
+}
+
+fn direction(source: &listener::Listener, at: &Path) -> Result<model::Direction> {
+    Ok(match enumeration(source.traffic_direction, at, "traffic_direction")? {
+        core::TrafficDirection::Unspecified => model::Direction::Unspecified,
+        core::TrafficDirection::Inbound => model::Direction::Inbound,
+        core::TrafficDirection::Outbound => model::Direction::Outbound,
     })
 }
 
@@ -211,31 +275,51 @@ fn ranges(source: &[core::CidrRange], at: &Path) -> Result<Vec<IpNet>> {
     source.iter().enumerate().map(range).collect()
 }
 
-/// The list of a chain: filters, and what the last one does.
+/// The list of a chain: filters, and what the last one does. Where it leads to is taken also where the rest is refused.
 fn filters(source: &[listener::Filter], at: &Path) -> Result<(Vec<NetworkFilterConfig>, model::ChainAction)> {
     let Some((last, before)) = source.split_last() else {
         return Err(at.error("needs http_connection_manager or tcp_proxy"));
     };
-    let mut listed = Vec::with_capacity(before.len());
-    for (index, filter) in before.iter().enumerate() {
-        let at = at.index(index).field("typed_config");
-        let any = typed_config(filter, &at)?;
-        let config = network_filters::read(any, &at)?;
-        listed.push(config.ok_or_else(|| at.error(misplaced(any)))?);
-    }
     let at_last = at.index(before.len()).field("typed_config");
     let any = typed_config(last, &at_last)?;
     if holds::<HttpConnectionManager>(any) {
-        for (index, filter) in listed.iter().enumerate() {
-            if let Some(reason) = filter.not_before_http() {
-                return Err(at.index(index).field("typed_config").error(reason));
+        let source: HttpConnectionManager = unpack(any, &at_last)?;
+        let Some(routes) = route_source(&source, &at_last)? else {
+            return Ok((Vec::new(), model::ChainAction::Refused(model::Taken::Tls)));
+        };
+        let taken = at.part(|at| {
+            let listed = listed(before, at)?;
+            for (index, filter) in listed.iter().enumerate() {
+                if let Some(reason) = filter.not_before_http() {
+                    return Err(at.index(index).field("typed_config").error(reason));
+                }
             }
-        }
-        let manager = connection_manager(&unpack(any, &at_last)?, &at_last)?;
-        return Ok((listed, model::ChainAction::Http(Box::new(manager))));
+            let manager = connection_manager(&source, routes.clone(), &at_last)?;
+            Ok((listed, model::ChainAction::Http(Box::new(manager))))
+        })?;
+        return Ok(taken.unwrap_or((Vec::new(), model::ChainAction::Refused(model::Taken::Routes(routes)))));
     }
-    let proxy = tcp(&unpack(any, &at_last)?, &at_last)?;
-    Ok((listed, model::ChainAction::Tcp(Box::new(proxy))))
+    let source: tcp_proxy::TcpProxy = unpack(any, &at_last)?;
+    let clusters = tcp_clusters(&source, &at_last)?;
+    let taken = at.part(|at| {
+        let proxy = tcp(&source, clusters.clone(), &at_last)?;
+        Ok((listed(before, at)?, model::ChainAction::Tcp(Box::new(proxy))))
+    })?;
+    Ok(taken.unwrap_or((
+        Vec::new(),
+        model::ChainAction::Refused(model::Taken::Clusters(clusters)),
+    )))
+}
+
+/// The filters before the last.
+fn listed(source: &[listener::Filter], at: &Path) -> Result<Vec<NetworkFilterConfig>> {
+    let one = |(index, filter): (usize, &listener::Filter)| {
+        let at = at.index(index).field("typed_config");
+        let any = typed_config(filter, &at)?;
+        let config = network_filters::read(any, &at)?;
+        config.ok_or_else(|| at.error(misplaced(any)))
+    };
+    source.iter().enumerate().map(one).collect()
 }
 
 /// Why something is no filter before the last.
@@ -253,7 +337,7 @@ fn typed_config<'a>(filter: &'a listener::Filter, at: &Path) -> Result<&'a Any> 
     }
 }
 
-fn tcp(source: &tcp_proxy::TcpProxy, at: &Path) -> Result<model::TcpProxy> {
+fn tcp_clusters(source: &tcp_proxy::TcpProxy, at: &Path) -> Result<Vec<model::WeightedTarget>> {
     use tcp_proxy::tcp_proxy::ClusterSpecifier;
     let clusters = match &source.cluster_specifier {
         Some(ClusterSpecifier::Cluster(name)) => vec![model::WeightedTarget {
@@ -272,6 +356,10 @@ fn tcp(source: &tcp_proxy::TcpProxy, at: &Path) -> Result<model::TcpProxy> {
     if clusters.iter().map(|target| u64::from(target.weight)).sum::<u64>() == 0 {
         return Err(at.field("weighted_clusters").error("the weights must not all be zero"));
     }
+    Ok(clusters)
+}
+
+fn tcp(source: &tcp_proxy::TcpProxy, clusters: Vec<model::WeightedTarget>, at: &Path) -> Result<model::TcpProxy> {
     Ok(model::TcpProxy {
         stat_prefix: text(&source.stat_prefix),
         clusters,

@@ -17,6 +17,7 @@ pub(in crate::model) mod format;
 mod http;
 mod listener;
 pub(in crate::model) mod matcher;
+mod path;
 mod route;
 pub(in crate::model) mod route_headers;
 mod route_retry;
@@ -25,8 +26,8 @@ mod supported;
 mod tls;
 pub(in crate::model) mod typed_struct;
 mod unsupported;
+mod virtual_host;
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,11 +39,15 @@ use weft_proto::xds::google::protobuf as pb;
 pub use cluster::cluster;
 pub use descriptors::{carried_message, release_unused_descriptors};
 pub use endpoint::load_assignment;
-pub use listener::listener;
+pub use listener::{closed_listener, listener};
+pub use path::{Path, Refusals};
 pub use route::route_config;
 pub use route_retry::parse_retry_on;
 pub use secret::{grpc_cluster, secret};
+#[cfg(test)]
+pub(crate) use supported::CARRIED;
 pub use unsupported::{Unsupported, unsupported_fields};
+pub use virtual_host::closed_routes;
 
 /// Type of what a route says about a filter.
 pub const FILTER_CONFIG_URL: &str = "type.googleapis.com/envoy.config.route.v3.FilterConfig";
@@ -52,7 +57,7 @@ pub const NOTHING_URL: &str = "nothing/google.protobuf.Empty";
 
 /// Why a resource cannot become part of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{path}: {reason}")]
+#[error("{path}{}{reason}", if path.is_empty() { "" } else { ": " })]
 pub struct ConvertError {
     /// Field path within the resource, for example `filter_chains[0].filters[0].typed_config.stat_prefix`.
     pub path: String,
@@ -60,48 +65,7 @@ pub struct ConvertError {
     pub reason: String,
 }
 
-/// Where in a resource a conversion is.
-#[derive(Clone, Debug, Default)]
-pub struct Path(String);
-
 pub(in crate::model) type Result<T> = std::result::Result<T, ConvertError>;
-
-// === impl Path ===
-
-impl Path {
-    /// The resource itself; `name` heads every path below it.
-    pub fn root(name: &str) -> Self {
-        Self(name.to_owned())
-    }
-
-    pub(in crate::model) fn field(&self, name: &str) -> Self {
-        if self.0.is_empty() {
-            return Self(name.to_owned());
-        }
-        Self(format!("{}.{name}", self.0))
-    }
-
-    pub(in crate::model) fn index(&self, index: usize) -> Self {
-        Self(format!("{}[{index}]", self.0))
-    }
-
-    pub(in crate::model) fn key(&self, key: &str) -> Self {
-        Self(format!("{}[{key:?}]", self.0))
-    }
-
-    pub(in crate::model) fn error(&self, reason: impl fmt::Display) -> ConvertError {
-        ConvertError {
-            path: self.0.clone(),
-            reason: reason.to_string(),
-        }
-    }
-}
-
-impl fmt::Display for Path {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// The value of a message field that must be there.
 pub(in crate::model) fn required<'a, T>(value: Option<&'a T>, at: &Path, field: &str) -> Result<&'a T> {

@@ -1,5 +1,6 @@
 //! Route configurations.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use weft_proto::xds::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use super::matcher::{header_matchers, query_matchers};
 use super::route_headers::mutations;
 use super::route_retry::retry;
+use super::virtual_host::virtual_host;
 use super::{
     Path, Result, boolean, compile_regex, data_source, duration, enumeration, fraction, full_regex, header_name,
     optional_duration, origin, required, status, substitution, text, uint32,
@@ -28,11 +30,17 @@ pub fn route_config(source: &route::RouteConfiguration, at: &Path) -> Result<mod
         source.max_direct_response_body_size_bytes.as_ref(),
         DIRECT_BODY_BYTES_MAX as u32,
     ) as usize;
-    let mut virtual_hosts = Vec::with_capacity(source.virtual_hosts.len());
-    for (index, host) in source.virtual_hosts.iter().enumerate() {
-        virtual_hosts.push(virtual_host(host, body_max, &at.field("virtual_hosts").index(index))?);
+    if boolean(source.validate_clusters.as_ref(), false) {
+        let at = at.field("validate_clusters");
+        return Err(at.error("only false is supported: a cluster may come after the routes to it"));
     }
-    unique_domains(&virtual_hosts, at)?;
+    let mut virtual_hosts = Vec::with_capacity(source.virtual_hosts.len());
+    let mut domains = HashMap::new();
+    for (index, host) in source.virtual_hosts.iter().enumerate() {
+        let at = at.field("virtual_hosts").index(index);
+        let at = at.owned_by(&format!("virtual host {:?}", host.name));
+        virtual_hosts.push(virtual_host(host, &mut domains, body_max, &at)?);
+    }
     let internal = source.internal_only_headers.iter();
     let at_internal = at.field("internal_only_headers");
     Ok(model::RouteConfig {
@@ -49,70 +57,19 @@ pub fn route_config(source: &route::RouteConfiguration, at: &Path) -> Result<mod
             .map(|name| header_name(name, &at_internal))
             .collect::<Result<_>>()?,
         most_specific_header_mutations_wins: source.most_specific_header_mutations_wins,
-        validate_clusters: boolean(source.validate_clusters.as_ref(), false),
         ignore_port_in_host_matching: source.ignore_port_in_host_matching,
         filters: overrides(&source.typed_per_filter_config, at)?,
     })
 }
 
-fn unique_domains(hosts: &[model::VirtualHost], at: &Path) -> Result<()> {
-    let mut seen = std::collections::HashMap::new();
-    for (index, host) in hosts.iter().enumerate() {
-        for domain in &host.domains {
-            if let Some(first) = seen.insert(domain.clone(), &host.name) {
-                let reason = format!("domain {domain:?} is already one of virtual host {first:?}");
-                return Err(at.field("virtual_hosts").index(index).field("domains").error(reason));
-            }
-        }
-    }
-    Ok(())
-}
-
-fn virtual_host(source: &route::VirtualHost, body_max: usize, at: &Path) -> Result<model::VirtualHost> {
-    use route::virtual_host::TlsRequirementType as Tls;
-    let mut domains = Vec::with_capacity(source.domains.len());
-    for (index, domain) in source.domains.iter().enumerate() {
-        let inner = domain
-            .strip_prefix('*')
-            .or_else(|| domain.strip_suffix('*'))
-            .unwrap_or(domain);
-        if domain.is_empty() || inner.contains('*') {
-            let at = at.field("domains").index(index);
-            return Err(at.error(format!("{domain:?} must be a host, *suffix, prefix* or *")));
-        }
-        domains.push(text(&domain.to_ascii_lowercase()));
-    }
-    let mut routes = Vec::with_capacity(source.routes.len());
-    for (index, route) in source.routes.iter().enumerate() {
-        routes.push(one_route(route, body_max, &at.field("routes").index(index))?);
-    }
-    Ok(model::VirtualHost {
-        name: text(&source.name),
-        domains,
-        routes,
-        require_tls: match enumeration(source.require_tls, at, "require_tls")? {
-            Tls::None => model::RequireTls::None,
-            Tls::ExternalOnly => model::RequireTls::ExternalOnly,
-            Tls::All => model::RequireTls::All,
-        },
-        headers: mutations(
-            &source.request_headers_to_add,
-            &source.request_headers_to_remove,
-            &source.response_headers_to_add,
-            &source.response_headers_to_remove,
-            at,
-        )?,
-        retry: retry(source.retry_policy.as_ref(), &at.field("retry_policy"))?,
-        include_request_attempt_count: source.include_request_attempt_count,
-        include_attempt_count_in_response: source.include_attempt_count_in_response,
-        filters: overrides(&source.typed_per_filter_config, at)?,
-        origin: origin(source.metadata.as_ref()),
-    })
-}
-
-fn one_route(source: &route::Route, body_max: usize, at: &Path) -> Result<model::Route> {
+/// A route with its match; `None` where that was refused.
+pub(super) fn one_route(
+    source: &route::Route,
+    matches: Option<model::RouteMatch>,
+    body_max: usize,
+    at: &Path,
+) -> Result<Option<model::Route>> {
     use route::route::Action;
-    let matches = required(source.r#match.as_ref(), at, "match")?;
     let action = match &source.action {
         Some(Action::Route(action)) => model::RouteAction::Forward(Box::new(forward(action, &at.field("route"))?)),
         Some(Action::Redirect(action)) => {
@@ -123,23 +80,25 @@ fn one_route(source: &route::Route, body_max: usize, at: &Path) -> Result<model:
         }
         _ => return Err(at.error("needs route, redirect or direct_response")),
     };
-    Ok(model::Route {
+    let headers = mutations(
+        &source.request_headers_to_add,
+        &source.request_headers_to_remove,
+        &source.response_headers_to_add,
+        &source.response_headers_to_remove,
+        at,
+    )?;
+    let filters = overrides(&source.typed_per_filter_config, at)?;
+    Ok(matches.map(|matches| model::Route {
         name: text(&source.name),
-        matches: route_match(matches, &at.field("match"))?,
+        matches,
         action,
-        headers: mutations(
-            &source.request_headers_to_add,
-            &source.request_headers_to_remove,
-            &source.response_headers_to_add,
-            &source.response_headers_to_remove,
-            at,
-        )?,
-        filters: overrides(&source.typed_per_filter_config, at)?,
+        headers,
+        filters,
         origin: origin(source.metadata.as_ref()),
-    })
+    }))
 }
 
-fn route_match(source: &route::RouteMatch, at: &Path) -> Result<model::RouteMatch> {
+pub(super) fn route_match(source: &route::RouteMatch, at: &Path) -> Result<model::RouteMatch> {
     use route::route_match::PathSpecifier as Specifier;
     let case_sensitive = boolean(source.case_sensitive.as_ref(), true);
     let path = match &source.path_specifier {

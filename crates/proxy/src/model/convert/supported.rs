@@ -4,7 +4,7 @@
 
 /// The fields carried, by message type; `*` stands for all of them.
 #[rustfmt::skip]
-pub(super) const CARRIED: &[(&str, &str)] = &[
+pub(crate) const CARRIED: &[(&str, &str)] = &[
     // bootstrap
     ("envoy.config.bootstrap.v3.Bootstrap", "node static_resources dynamic_resources admin"),
     ("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "*"),
@@ -70,7 +70,7 @@ pub(super) const CARRIED: &[(&str, &str)] = &[
     ("envoy.extensions.filters.network.http_connection_manager.v3.Rds", "config_source route_config_name"),
     ("envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter", "name typed_config is_optional disabled"),
     ("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig", "upgrade_type enabled"),
-    ("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails", "*"),
+    ("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails", "subject cert chain dns uri"),
     ("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing", "client_sampling random_sampling overall_sampling custom_tags max_path_tag_length provider"),
     ("xds.type.v3.TypedStruct", "*"),
     ("envoy.extensions.filters.http.router.v3.Router", "suppress_envoy_headers"),
@@ -188,7 +188,7 @@ pub(super) const CARRIED: &[(&str, &str)] = &[
     ("envoy.config.cluster.v3.UpstreamConnectionOptions", "tcp_keepalive"),
     ("envoy.config.cluster.v3.CircuitBreakers", "thresholds"),
     ("envoy.config.cluster.v3.CircuitBreakers.Thresholds", "priority max_connections max_pending_requests max_requests max_retries retry_budget track_remaining"),
-    ("envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget", "*"),
+    ("envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget", "budget_percent min_retry_concurrency"),
     ("envoy.config.cluster.v3.OutlierDetection", "consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx enforcing_success_rate consecutive_gateway_failure enforcing_consecutive_gateway_failure split_external_local_origin_errors consecutive_local_origin_failure enforcing_consecutive_local_origin_failure max_ejection_time"),
     ("envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "common_http_protocol_options upstream_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config"),
     ("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http_protocol_options http2_protocol_options"),
