@@ -31,6 +31,8 @@ pub enum ErrorKind {
     HeadTimeout,
     /// The stream had no activity for too long.
     IdleTimeout,
+    /// The same before the request's end.
+    IdleRequest,
     /// A limit of the cluster on connections, pending or active requests.
     Overflow,
     /// One attempt took too long.
@@ -47,6 +49,8 @@ pub enum ErrorKind {
     StreamReset,
     /// The stream lasted longer than allowed.
     StreamDurationExceeded,
+    /// The same before the request's end.
+    RequestDurationExceeded,
     /// TLS towards the endpoint failed.
     TlsFailed,
     /// The answer took too long.
@@ -245,9 +249,11 @@ impl ProxyError {
             ErrorKind::Overflow => reset("overflow"),
             ErrorKind::NoHealthyUpstream => "no healthy upstream".to_owned(),
             ErrorKind::UpstreamTimeout | ErrorKind::PerTryTimeout => "upstream request timeout".to_owned(),
-            ErrorKind::IdleTimeout => "stream timeout".to_owned(),
+            ErrorKind::IdleTimeout | ErrorKind::IdleRequest => "stream timeout".to_owned(),
             ErrorKind::RequestTimeout => "request timeout".to_owned(),
-            ErrorKind::StreamDurationExceeded => "downstream duration timeout".to_owned(),
+            ErrorKind::StreamDurationExceeded | ErrorKind::RequestDurationExceeded => {
+                "downstream duration timeout".to_owned()
+            }
             ErrorKind::BadRequest(_)
             | ErrorKind::ClientGone
             | ErrorKind::ClusterNotFound(_)
@@ -271,7 +277,9 @@ impl ErrorKind {
             Self::ClusterNotFound(status) => status,
             Self::RouteNotFound => StatusCode::NOT_FOUND,
             Self::UpgradeRefused => StatusCode::FORBIDDEN,
-            Self::HeadTimeout | Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTimeout | Self::IdleRequest | Self::RequestDurationExceeded | Self::RequestTimeout => {
+                StatusCode::REQUEST_TIMEOUT
+            }
             Self::IdleTimeout | Self::StreamDurationExceeded | Self::UpstreamTimeout | Self::PerTryTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -291,7 +299,7 @@ impl ErrorKind {
     /// gRPC status of the local answer to a gRPC request
     /// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
     pub fn grpc_status(self) -> u32 {
-        if self == Self::StreamDurationExceeded {
+        if matches!(self, Self::StreamDurationExceeded | Self::RequestDurationExceeded) {
             return 4;
         }
         grpc_status_of(self.status())
@@ -305,14 +313,14 @@ impl ErrorKind {
             Self::ClusterNotFound(_) => ResponseFlags::NO_CLUSTER_FOUND,
             Self::ConnectFailed | Self::ConnectTimeout | Self::TlsFailed => ResponseFlags::UPSTREAM_CONNECTION_FAILURE,
             Self::ConnectionTerminated => ResponseFlags::UPSTREAM_CONNECTION_TERMINATION,
-            Self::IdleTimeout => ResponseFlags::STREAM_IDLE_TIMEOUT,
+            Self::IdleTimeout | Self::IdleRequest => ResponseFlags::STREAM_IDLE_TIMEOUT,
             Self::NoHealthyUpstream => ResponseFlags::NO_HEALTHY_UPSTREAM,
             Self::Overflow => ResponseFlags::UPSTREAM_OVERFLOW,
             Self::PerTryTimeout | Self::UpstreamTimeout => ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
             Self::RefusedStream | Self::StreamReset => ResponseFlags::UPSTREAM_REMOTE_RESET,
             Self::HeadTimeout | Self::RequestTimeout => ResponseFlags::default(),
             Self::RouteNotFound | Self::RouteRefused => ResponseFlags::NO_ROUTE_FOUND,
-            Self::StreamDurationExceeded => ResponseFlags::default(),
+            Self::StreamDurationExceeded | Self::RequestDurationExceeded => ResponseFlags::default(),
             Self::UpgradeRefused => ResponseFlags::default(),
             Self::UpstreamProtocol => ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
         }
@@ -332,7 +340,7 @@ impl ErrorKind {
             Self::ConnectTimeout => "upstream_reset_before_response_started{connection_timeout}",
             Self::ConnectionTerminated => "upstream_reset_before_response_started{connection_termination}",
             Self::HeadTimeout => "request_header_timeout",
-            Self::IdleTimeout => "stream_idle_timeout",
+            Self::IdleTimeout | Self::IdleRequest => "stream_idle_timeout",
             Self::NoHealthyUpstream => "no_healthy_upstream",
             Self::Overflow => "upstream_reset_before_response_started{overflow}",
             Self::PerTryTimeout => "upstream_per_try_timeout",
@@ -340,7 +348,7 @@ impl ErrorKind {
             Self::RequestTimeout => "request_overall_timeout",
             Self::RouteNotFound => "route_not_found",
             Self::RouteRefused => "route_refused",
-            Self::StreamDurationExceeded => "max_duration_timeout",
+            Self::StreamDurationExceeded | Self::RequestDurationExceeded => "max_duration_timeout",
             Self::StreamReset => "upstream_reset_before_response_started{remote_reset}",
             Self::TlsFailed => "upstream_reset_before_response_started{remote_connection_failure}",
             Self::UpgradeRefused => "upgrade_failed",

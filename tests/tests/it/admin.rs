@@ -88,6 +88,7 @@ async fn request(to: SocketAddr, method: &str, target: &str) -> Result<Message> 
     let request = RawRequest {
         bytes: bytes.as_bytes(),
         then: &[],
+        pause: Duration::ZERO,
         until: "",
         limit: LIMIT,
     };

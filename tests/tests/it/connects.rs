@@ -39,6 +39,7 @@ async fn a_connect_outlives_the_request_that_asked_for_it() -> Result<()> {
     let request = RawRequest {
         bytes: b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
         then: &[],
+        pause: Duration::ZERO,
         until: "",
         limit: LIMIT,
     };

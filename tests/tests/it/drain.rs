@@ -68,6 +68,7 @@ pub(super) async fn ask(client: &mut Http1, path: &str) -> Result<Message> {
     let request = RawRequest {
         bytes: text.as_bytes(),
         then: &[],
+        pause: Duration::ZERO,
         until: "",
         limit: LIMIT,
     };

@@ -125,6 +125,7 @@ async fn ask(to: SocketAddr, what: &str, lines: &[String]) -> Result<Message> {
     let request = RawRequest {
         bytes: bytes.as_bytes(),
         then: &[],
+        pause: Duration::ZERO,
         until: "",
         limit: LIMIT,
     };

@@ -231,6 +231,7 @@ async fn exchange(to: SocketAddr, bytes: &[u8]) -> Result<u16> {
     let request = RawRequest {
         bytes,
         then: &[],
+        pause: Duration::ZERO,
         until: "",
         limit: LIMIT,
     };

@@ -103,6 +103,7 @@ pub(super) fn manager(view: &ProxyView, side: Side, stat_prefix: &str, routes: R
         normalize_path: Some(boolean(true)),
         path_with_escaped_slashes_action: inner::PathWithEscapedSlashesAction::KeepUnchanged as i32,
         stream_idle_timeout: Some(duration(Duration::ZERO)),
+        proxy_100_continue: true,
         upgrade_configs: vec![inner::UpgradeConfig {
             upgrade_type: "websocket".to_owned(),
             ..inner::UpgradeConfig::default()

@@ -48,6 +48,20 @@ impl ComingBody {
         }
     }
 
+    /// A client that waits before it sends the body is told to go on by the upstream.
+    pub fn leave_to_upstream(&self) {
+        if let Self::Http1(body) = self {
+            body.leave_to_upstream();
+        }
+    }
+
+    /// Somebody here wants the body, whatever the upstream will say.
+    pub fn is_wanted(&self) {
+        if let Self::Http1(body) = self {
+            body.is_wanted();
+        }
+    }
+
     /// The next frame; `progress` learns of it, and of the client's fault where there is none.
     pub fn poll_frame(
         &mut self,

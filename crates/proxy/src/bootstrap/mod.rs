@@ -357,8 +357,8 @@ static_resources:
         let chain = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config";
         check("normalize_path: true", Ok(()));
         check(
-            "proxy_100_continue: true",
-            Err(&format!("{chain}.proxy_100_continue: is not supported")),
+            "proxy_status_config: {}",
+            Err(&format!("{chain}.proxy_status_config: is not supported")),
         );
         check("normalize_paht: true", Err("normalize_paht"));
         check("stream_idle_timeout: -1s", Err(&format!("{chain}.stream_idle_timeout")));
@@ -379,7 +379,7 @@ static_resources:
 
     #[test]
     fn unsupported_fields_can_be_tolerated() {
-        let text = LISTENER.replace("EXTRA", "proxy_100_continue: true");
+        let text = LISTENER.replace("EXTRA", "proxy_status_config: {}");
         let loaded = parse(Path::new("b.yaml"), &text, true).unwrap();
         assert_eq!(loaded.tolerated.len(), 1);
         assert_eq!(loaded.bootstrap.listeners.len(), 1);

@@ -53,7 +53,7 @@ impl Compiler {
                 name: chain.name.clone(),
                 tls: kept.or_else(|| self.context(chain)),
                 filters: Arc::new(NetworkFilters::new(&chain.filters)),
-                action: self.action(chain, resources, clusters, refused),
+                action: self.action(chain, model.buffer_bytes_max, resources, clusters, refused),
             });
         }
         Ok(ListenerRuntime {
@@ -77,6 +77,7 @@ impl Compiler {
     fn action(
         &mut self,
         chain: &FilterChain,
+        buffer_bytes_max: usize,
         resources: &Resources,
         clusters: &Clusters,
         refused: &mut Vec<String>,
@@ -90,7 +91,8 @@ impl Compiler {
                 let filters = self.filters(manager, clusters);
                 let routes = config.map(|config| {
                     self.tell_of_filters(manager, &filters, &config);
-                    Arc::new(CompiledRoutes::new(RouteTable::new(config), clusters, &filters))
+                    let table = RouteTable::new(config);
+                    Arc::new(CompiledRoutes::new(table, clusters, &filters, buffer_bytes_max))
                 });
                 let logs = self.logs(&manager.access_logs, refused);
                 let tracer = manager.tracing.as_ref().map(|tracing| self.tracer(tracing));

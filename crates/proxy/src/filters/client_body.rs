@@ -90,6 +90,18 @@ impl ClientBody {
         }
     }
 
+    /// Somebody here wants it, whatever the upstream will say.
+    pub fn is_wanted(&self) {
+        match self {
+            Self::Direct(incoming) => incoming.is_wanted(),
+            Self::Staged(staged) => {
+                if let Some(incoming) = &staged.incoming {
+                    incoming.is_wanted();
+                }
+            }
+        }
+    }
+
     /// Has a stage change what comes from here on.
     pub fn through(&mut self, stage: Stage) {
         self.staged().stages.add(stage);
@@ -108,6 +120,7 @@ impl ClientBody {
         progress: &Progress,
         patience: Patience,
     ) -> Result<usize, NotWhole> {
+        self.is_wanted();
         let mut kept = VecDeque::new();
         let mut length = 0;
         let mut trailers = None;

@@ -317,7 +317,10 @@ impl Attempt<'_> {
                 }
             };
             let reused = lent.reused;
-            match lent.send(&self.head.path, message, self.cluster).await {
+            match lent
+                .send(&self.head.path, message, self.cluster, context.interim.as_ref())
+                .await
+            {
                 Ok(response) => return Ok(Answer::new(response, reused, endpoint)),
                 // The peer closed an idle connection just as it was taken: nothing was sent, a new one takes the request.
                 Err(SendError {

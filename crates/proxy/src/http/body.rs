@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
@@ -11,6 +12,7 @@ use super::context::RequestContext;
 use super::upstream_body::UpstreamBody;
 use crate::body::BodyError;
 use crate::filters::stages::Stages;
+use crate::http1::outgoing::Outgoing;
 
 /// An answer on its way to the client.
 #[derive(Debug)]
@@ -95,14 +97,28 @@ impl ResponseBody {
             Self::Upstream(body) => body.incoming.is_end_stream(),
         }
     }
+}
 
-    /// Whether it is an answer of the proxy's own that did not wait for the request's end.
-    pub fn is_before_request_end(&self) -> bool {
+impl Outgoing for ResponseBody {
+    fn patience(&self) -> Duration {
         match self {
             Self::Local { context, .. } => context
                 .as_ref()
-                .is_none_or(|context| context.progress.done_at.get().is_none()),
-            Self::Upstream(_) => false,
+                .map_or(Duration::ZERO, |context| context.manager.model.stream_idle_timeout),
+            Self::Upstream(body) => body.patience(),
+        }
+    }
+
+    fn give_up(mut self: Pin<&mut Self>) {
+        if let Self::Upstream(body) = &mut *self {
+            body.give_up();
+        }
+    }
+
+    fn poll_due(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut *self {
+            Self::Local { .. } => Poll::Pending,
+            Self::Upstream(body) => body.poll_due(cx),
         }
     }
 }

@@ -34,6 +34,10 @@ pub struct HttpConnection {
     head_sent: Notify,
 }
 
+/// A request that its connection is busy with, from its head to its record.
+#[derive(Debug)]
+pub struct ActiveRequest(Rc<HttpConnection>);
+
 /// Why a connection should end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -82,6 +86,11 @@ impl HttpConnection {
         current.1.clone()
     }
 
+    /// Whether interim answers of upstreams go on to the client.
+    pub(super) fn passes_interim(&self) -> bool {
+        self.current.borrow().1.model.proxy_100_continue
+    }
+
     fn spent(&self, manager: &ConnectionManager) -> bool {
         let most = manager.model.requests_per_connection_max;
         let longest = manager.model.connection_duration_max;
@@ -92,13 +101,10 @@ impl HttpConnection {
     /// A request has come.
     pub(super) fn asked(&self) {
         self.served.set(self.served.get() + 1);
-        self.active.set(self.active.get() + 1);
     }
 
     /// The head of its answer goes out. Whether the client is to be told to go elsewhere.
     pub(super) fn answered(&self) -> bool {
-        self.active.set(self.active.get() - 1);
-        self.last_active.set(Instant::now());
         let draining =
             self.worker.drain.token(self.info.direction).is_cancelled() || self.spent(&self.current.borrow().1);
         if draining {
@@ -148,6 +154,23 @@ impl HttpConnection {
             return over.cancelled().await;
         }
         while self.served.get() == 0 && over.run_until_cancelled(self.head_sent.notified()).await.is_some() {}
+    }
+}
+
+// === impl ActiveRequest ===
+
+impl ActiveRequest {
+    /// Keeps the connection from being taken for idle.
+    pub(super) fn new(connection: Rc<HttpConnection>) -> Self {
+        connection.active.set(connection.active.get() + 1);
+        Self(connection)
+    }
+}
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get().saturating_sub(1));
+        self.0.last_active.set(Instant::now());
     }
 }
 

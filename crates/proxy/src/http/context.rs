@@ -7,11 +7,13 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tokio::time::Instant;
 
+use super::connection::ActiveRequest;
 use crate::body::Progress;
 use crate::body::client::ClientFault;
 use crate::error::{BadRequest, ErrorKind, ResponseFlags};
 use crate::filters::istio_stats::MessageMeter;
 use crate::filters::{End, Passage};
+use crate::http1::received_body::Interim;
 use crate::journal::say;
 use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream_info::request::RequestHead;
@@ -33,6 +35,10 @@ pub struct RequestContext {
     pub filters: Passage,
     /// Circuit-breaker units of the request, given back with it.
     pub guards: Vec<Guard>,
+    /// Keeps a connection of several requests from being taken for idle.
+    pub active: Option<ActiveRequest>,
+    /// Sends interim answers to the client, until it gets its answer.
+    pub interim: Option<Interim>,
     /// The endpoint whose requests in flight this is one of.
     pub endpoint: Option<Arc<Endpoint>>,
     completed: bool,
@@ -55,6 +61,8 @@ impl RequestContext {
             progress,
             filters: Passage::default(),
             guards: Vec::new(),
+            active: None,
+            interim: None,
             endpoint: None,
             completed: false,
         })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
+use http::response::Parts;
 use http::{StatusCode, Version};
 use tokio::time::Instant;
 
@@ -13,11 +14,13 @@ use super::context::RequestContext;
 use super::exchange::Exchange;
 use super::reply::{Reply, ReplyBody};
 use super::timeouts::TimeLimits;
-use super::upgrade::ClientSwitch;
+use super::tunnel::{Tunnel, TunnelKind};
+use super::upgrade::{CONNECT, ClientSwitch};
 use super::upstream_body::UpstreamBody;
 use super::{message, respond};
 use crate::error::ErrorKind;
 use crate::model::route::HeaderMutations;
+use crate::pool::switched::Switched;
 use crate::route::headers::ordered;
 use crate::runtime::routes::Chosen;
 use crate::stream::Rewound;
@@ -37,6 +40,7 @@ pub fn pass_on(
 ) -> Reply {
     let Answer { mut response, .. } = answer;
     context.info.response_began_at = Some(Instant::now());
+    context.interim = None;
     context.info.details = Some("via_upstream".into());
     let host = exchange.routes.host(exchange.host_index);
     let route = exchange.routes.route(exchange.host_index, exchange.route_index);
@@ -48,9 +52,10 @@ pub fn pass_on(
         Some(&config.headers),
     ];
     let levels = ordered(levels, config.most_specific_header_mutations_wins);
-    let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let protocol = response.headers().get(header::UPGRADE).cloned();
-    if !exchange.manager.model.suppress_envoy_headers && head.upgrade.is_none() {
+    let switched_to = response.headers().get(header::UPGRADE).cloned();
+    // Of an answer before the request's end there is no time that the upstream took.
+    let times = head.upgrade.is_none() && context.progress.done_at.get().is_some();
+    if !exchange.manager.model.suppress_envoy_headers && times {
         let millis = context.info.millis_to(context.info.response_began_at).unwrap_or(0);
         response
             .headers_mut()
@@ -65,29 +70,55 @@ pub fn pass_on(
     } else {
         Version::HTTP_11
     };
-    if switching {
-        let Some(upstream) = incoming.into_switched() else {
-            return respond::failure(&ErrorKind::UpstreamProtocol.into(), head.grpc, context);
-        };
-        parts
-            .headers
-            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        if let Some(protocol) = protocol {
-            parts.headers.insert(header::UPGRADE, protocol);
-        }
-        return Reply::from_parts(
-            parts,
-            ReplyBody::Upgrade {
+    let incoming = match incoming.into_switched() {
+        Ok(upstream) => {
+            if let Some(protocol) = head.upgrade.as_ref().filter(|protocol| &***protocol != CONNECT) {
+                as_switch(&mut parts, protocol, switched_to);
+            }
+            let tunnel = Tunnel {
                 client,
-                upstream: Box::new(upstream),
+                upstream,
+                kind: TunnelKind::Upstream,
+                limits: limits.of_tunnel(context.info.started_at),
                 context,
-            },
-        );
+            };
+            return Reply::from_parts(parts, ReplyBody::Tunnel(Box::new(tunnel)));
+        }
+        Err(incoming) => incoming,
+    };
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        return respond::failure(&ErrorKind::UpstreamProtocol.into(), head.grpc, context);
+    }
+    if parts.status.is_success() && matches!(client, ClientSwitch::Http2(_)) {
+        return declined(parts, context);
     }
     let arrived = context.progress.done_at.get().unwrap_or_else(Instant::now);
     let due = limits.answer_due(context.info.started_at, arrived);
     let body = UpstreamBody::new(incoming, context, limits.idle, due);
     Reply::from_parts(parts, ReplyBody::Body(ResponseBody::Upstream(body)))
+}
+
+/// Makes the head of an answer that of a switch, whatever it was upstream.
+fn as_switch(parts: &mut Parts, asked: &str, named: Option<HeaderValue>) {
+    parts.status = StatusCode::SWITCHING_PROTOCOLS;
+    parts
+        .headers
+        .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = named.or_else(|| HeaderValue::from_str(asked).ok()) {
+        parts.headers.insert(header::UPGRADE, protocol);
+    }
+}
+
+/// A success that is no switch: over HTTP/2 it would be taken for one. The tunnel ends at once, as Envoy's does.
+fn declined(mut parts: Parts, mut context: Box<RequestContext>) -> Reply {
+    context.info.details = Some("websocket_handshake_unsuccessful".into());
+    parts.headers.remove(header::CONTENT_LENGTH);
+    let body = ResponseBody::Local {
+        bytes: None,
+        sized: true,
+        context: Some(context),
+    };
+    Reply::from_parts(parts, ReplyBody::Body(body))
 }
 
 /// Answers a CONNECT by joining the client with a connection to the cluster.
@@ -96,8 +127,10 @@ pub async fn tunnel(
     head: &RequestHead,
     client: ClientSwitch,
     mut context: Box<RequestContext>,
+    limits: &TimeLimits,
 ) -> Reply {
     let worker = context.worker.clone();
+    context.info.attempts = 1;
     let Some(endpoint) = cluster.endpoint(&[], 0, || worker.random()).await else {
         return respond::failure(&ErrorKind::NoHealthyUpstream.into(), head.grpc, context);
     };
@@ -110,9 +143,12 @@ pub async fn tunnel(
         Err(error) => return respond::failure(&error, head.grpc, context),
     };
     context.info.details = Some("via_upstream".into());
-    Reply::new(ReplyBody::Tunnel {
+    let tunnel = Tunnel {
         client,
-        upstream: Box::new(Rewound::new(Bytes::new(), stream)),
+        upstream: Switched::Connection(Rewound::new(Bytes::new(), stream), None),
+        kind: TunnelKind::Proxy,
+        limits: limits.of_tunnel(context.info.started_at),
         context,
-    })
+    };
+    Reply::new(ReplyBody::Tunnel(Box::new(tunnel)))
 }

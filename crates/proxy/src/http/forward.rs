@@ -14,7 +14,7 @@ use super::exchange::Exchange;
 use super::reply::Reply;
 use super::respond::{self, fail};
 use super::timeouts::TimeLimits;
-use super::upgrade::{ClientSwitch, upgrade_enabled};
+use super::upgrade::{ClientSwitch, ends_here, upgrade_enabled};
 use crate::body::client::ClientFault;
 use crate::error::ErrorKind;
 use crate::filters::client_body::ClientBody;
@@ -62,8 +62,13 @@ pub async fn forward(
     let limits = TimeLimits::of(exchange.action(), &exchange.manager.model, &head);
     prepare(&exchange, &chosen, &mut head, limits.answer, &context);
     let mut context = note(&head, &exchange.manager, context);
-    if head.upgrade.as_deref() == Some("connect") {
-        return deliver::tunnel(&cluster, &head, client, context).await;
+    if head
+        .upgrade
+        .as_deref()
+        .is_some_and(|protocol| ends_here(protocol, &exchange.action().upgrades))
+    {
+        context.interim = None;
+        return deliver::tunnel(&cluster, &head, client, context, &limits).await;
     }
     let mut body = request_body(&exchange, body, &head, &context);
     let progress = Rc::clone(&context.progress);
@@ -176,8 +181,8 @@ fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout
 
 /// The body, kept for other attempts only where a policy may want them.
 fn request_body(exchange: &Exchange, body: ClientBody, head: &RequestHead, context: &RequestContext) -> RequestBody {
-    // What follows an extended CONNECT is the tunnel (RFC 8441); what follows an offer of HTTP/1.1 is the body of the request.
-    if body.is_end_stream() || (head.upgrade.is_some() && head.method == Method::CONNECT) {
+    // What follows a CONNECT is the tunnel; what follows an offer of HTTP/1.1 is the body of the request.
+    if body.is_end_stream() || head.method == Method::CONNECT {
         context.progress.done_at.set(Some(Instant::now()));
         return RequestBody::Empty;
     }

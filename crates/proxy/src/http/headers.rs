@@ -71,6 +71,14 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
+/// Removes the expectation that the proxy meets itself (RFC 9110, section 10.1.1). Others are for the upstream, as with Envoy.
+pub fn strip_expectation(headers: &mut HeaderMap) {
+    let is_met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+    if headers.get(header::EXPECT).is_some_and(is_met) {
+        headers.remove(header::EXPECT);
+    }
+}
+
 /// Whether `connection` names a header by which the proxies in front tell who the client is: a client could have it removed.
 pub fn names_trusted(headers: &HeaderMap) -> bool {
     const TRUSTED: [HeaderName; 3] = [
@@ -113,8 +121,6 @@ pub fn prepare_request(
     random: impl FnMut() -> u64,
 ) -> IpAddr {
     strip_hop_by_hop(&mut request.headers);
-    // The codec has answered `100-continue` already (RFC 9110, section 10.1.1).
-    request.headers.remove(header::EXPECT);
     let client = client_address(&request.headers, manager, connection);
     // Nobody is trusted with these: without a list of internal addresses every client is an outsider.
     // What proxies of the mesh tell each other is no such header, and comes with every request.

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::uri::{Authority, Scheme as UriScheme};
 use http::{Method, Request, Uri, Version};
+use hyper::ext::Protocol;
 
+use super::upgrade::CONNECT;
 use crate::error::{BadRequest, ErrorKind};
 use crate::pool::request_body::RequestBody;
 use crate::stream_info::header_names;
@@ -25,7 +27,9 @@ pub fn build(
 ) -> Result<Request<RequestBody>, ErrorKind> {
     let authority = endpoint_host.unwrap_or(&head.authority);
     let is_empty = matches!(body, RequestBody::Empty);
-    let mut request = Request::new(body);
+    // What an offer brings along over HTTP/2 is the beginning of the tunnel.
+    let tunnels = http2 && head.upgrade.is_some();
+    let mut request = Request::new(if tunnels { RequestBody::Empty } else { body });
     *request.method_mut() = head.method.clone();
     *request.headers_mut() = head.headers.clone();
     if count > 0 {
@@ -42,6 +46,16 @@ pub fn build(
         });
         parts.authority = Some(authority.map_err(|_| ErrorKind::BadRequest(BadRequest::Host))?);
         parts.path_and_query = head.path.to_uri();
+        if let Some(protocol) = &head.upgrade {
+            *request.method_mut() = Method::CONNECT;
+            request.headers_mut().remove(header::CONTENT_LENGTH);
+            if &**protocol == CONNECT {
+                parts.scheme = None;
+                parts.path_and_query = None;
+            } else {
+                request.extensions_mut().insert(Protocol::from(&**protocol));
+            }
+        }
         *request.uri_mut() = Uri::from_parts(parts).map_err(|_| ErrorKind::BadRequest(BadRequest::Path))?;
         *request.version_mut() = Version::HTTP_2;
         return Ok(request);
@@ -60,7 +74,7 @@ pub fn build(
             .headers_mut()
             .insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
-    if let Some(protocol) = &head.upgrade {
+    if let Some(protocol) = head.upgrade.as_ref().filter(|protocol| &***protocol != CONNECT) {
         let named = HeaderValue::from_str(protocol).map_err(|_| ErrorKind::UpgradeRefused)?;
         request
             .headers_mut()

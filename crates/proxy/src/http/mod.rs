@@ -20,5 +20,6 @@ pub mod send;
 pub mod serve;
 pub mod serve_http1;
 pub mod timeouts;
+pub mod tunnel;
 pub mod upgrade;
 pub mod upstream_body;

@@ -9,7 +9,7 @@ use http::{Method, StatusCode, Version};
 use super::headers::names_trusted;
 use super::normal_form::{Normalisation, NormalisedPath};
 use super::received::{ReceivedHead, Target};
-use super::upgrade::offered;
+use super::upgrade::{CONNECT, offered};
 use crate::error::{BadRequest, ErrorKind};
 use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream_info::connection::ConnectionInfo;
@@ -92,6 +92,8 @@ pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection
         Scheme::Http
     };
     let grpc = is_grpc(&headers);
+    // An extended CONNECT is an offer of HTTP/1.1 in another form, and passes as one.
+    let method = if protocol.is_some() { Method::GET } else { method };
     Normalised::Request(RequestHead {
         method,
         scheme,
@@ -174,7 +176,7 @@ fn upgrade_of(method: &Method, headers: &HeaderMap, version: Version, protocol: 
         return Some(Arc::from(protocol));
     }
     if method == Method::CONNECT {
-        return Some(Arc::from("connect"));
+        return Some(Arc::from(CONNECT));
     }
     offered(headers, version)
 }

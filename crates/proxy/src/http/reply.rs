@@ -4,8 +4,7 @@ use http::{Method, Response, StatusCode};
 
 use super::body::ResponseBody;
 use super::context::RequestContext;
-use super::upgrade::ClientSwitch;
-use crate::stream::Rewound;
+use super::tunnel::{Tunnel, TunnelKind};
 
 /// An answer on its way up through the filters.
 pub type Reply = Response<ReplyBody>;
@@ -16,21 +15,7 @@ pub enum ReplyBody {
     /// A body, the proxy's own or an upstream's.
     Body(ResponseBody),
     /// Another protocol, to which both sides switch.
-    Upgrade {
-        /// The client's side.
-        client: ClientSwitch,
-        upstream: Box<Rewound>,
-        /// Ends with the tunnel.
-        context: Box<RequestContext>,
-    },
-    /// Bytes from and to a destination that the client named.
-    Tunnel {
-        /// The client's side.
-        client: ClientSwitch,
-        upstream: Box<Rewound>,
-        /// Ends with the tunnel.
-        context: Box<RequestContext>,
-    },
+    Tunnel(Box<Tunnel>),
 }
 
 // === impl ReplyBody ===
@@ -40,7 +25,7 @@ impl ReplyBody {
     pub(super) fn context(&mut self) -> Option<&mut Box<RequestContext>> {
         match self {
             Self::Body(body) => body.context(),
-            Self::Upgrade { context, .. } | Self::Tunnel { context, .. } => Some(context),
+            Self::Tunnel(tunnel) => Some(&mut tunnel.context),
         }
     }
 
@@ -58,6 +43,9 @@ impl ReplyBody {
 
     /// Whether an upstream answers.
     pub(super) fn is_upstreams(&self) -> bool {
-        matches!(self, Self::Body(ResponseBody::Upstream(_)) | Self::Upgrade { .. })
+        match self {
+            Self::Body(body) => matches!(body, ResponseBody::Upstream(_)),
+            Self::Tunnel(tunnel) => tunnel.kind == TunnelKind::Upstream,
+        }
     }
 }

@@ -9,7 +9,7 @@ use http::{Response, StatusCode, Version};
 use tokio::time::Instant;
 
 use super::body::ResponseBody;
-use super::connection::HttpConnection;
+use super::connection::{ActiveRequest, HttpConnection};
 use super::context::{RequestContext, note};
 use super::exchange::Exchange;
 use super::forward;
@@ -24,6 +24,7 @@ use crate::body::client::ComingBody;
 use crate::error::{BadRequest, ErrorKind, grpc_status_of};
 use crate::filters::client_body::{ClientBody, Patience};
 use crate::filters::{Answer, Passage, RequestPass};
+use crate::http1::received_body::Interim;
 use crate::journal::{Whose, say};
 use crate::model::route::{RequireTls, RouteAction};
 use crate::route::headers::{apply_to_response, ordered};
@@ -41,6 +42,8 @@ pub struct Received {
     pub body: ComingBody,
     /// How its side of a tunnel is had, where it asks for one.
     pub switch: ClientSwitch,
+    /// Sends interim answers to the client, where they pass.
+    pub interim: Option<Interim>,
 }
 
 /// Serves one request. Never fails: what goes wrong becomes an answer.
@@ -67,7 +70,10 @@ pub async fn refuse_unread(
     send(&manager, refuse(status, kind, &connection, context)).await
 }
 
-fn begin(connection: &HttpConnection, head: Option<&ReceivedHead>) -> (Arc<ConnectionManager>, Box<RequestContext>) {
+fn begin(
+    connection: &Rc<HttpConnection>,
+    head: Option<&ReceivedHead>,
+) -> (Arc<ConnectionManager>, Box<RequestContext>) {
     let manager = connection.manager();
     let mut info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
     info.notes.clone_from(&connection.notes);
@@ -81,7 +87,8 @@ fn begin(connection: &HttpConnection, head: Option<&ReceivedHead>) -> (Arc<Conne
         info.journal = connection.worker.journals.request(whose, &head.headers);
     }
     manager.stats.begin();
-    let context = RequestContext::new(info, manager.clone(), connection.worker.clone(), Rc::default());
+    let mut context = RequestContext::new(info, manager.clone(), connection.worker.clone(), Rc::default());
+    context.active = connection.http2.then(|| ActiveRequest::new(connection.clone()));
     (manager, context)
 }
 
@@ -93,7 +100,18 @@ async fn answer(
 ) -> Reply {
     // Stage 2: one normalised form.
     let worker = &connection.worker;
-    let Received { head, body, switch } = request;
+    let Received {
+        head,
+        body,
+        switch,
+        interim,
+    } = request;
+    // Over HTTP/2 the expectation passes, and the answer to it does not: its clients do not wait for ever (RFC 9110, section 10.1.1).
+    let passes_expect = manager.model.proxy_100_continue && (connection.http2 || interim.is_some());
+    if passes_expect {
+        body.leave_to_upstream();
+        context.interim = interim;
+    }
     let mut body = ClientBody::Direct(body);
     let facts = head.facts();
     let id = context.info.journal.id_of(&head.headers);
@@ -110,6 +128,9 @@ async fn answer(
             return refuse(status, kind, connection, context);
         }
     };
+    if !passes_expect {
+        headers::strip_expectation(&mut head.headers);
+    }
     let client = headers::prepare_request(&mut head, &manager.model, &connection.info, || worker.random());
     // Every client is an outsider (see there).
     let internal = manager

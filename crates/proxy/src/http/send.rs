@@ -1,11 +1,13 @@
 //! An answer from where it is made to where the codec takes it: up the filters, then what every answer gets.
 
-use http::header::{CONTENT_LENGTH, HeaderValue};
-use http::{Method, Response};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, UPGRADE};
+use http::response::Parts;
+use http::{Method, Response, StatusCode};
 
 use super::body::ResponseBody;
 use super::reply::{Reply, ReplyBody};
-use super::{respond, upgrade};
+use super::respond;
+use super::upgrade::ClientSwitch;
 use crate::filters::AnswerPass;
 use crate::filters::stages::Stages;
 use crate::journal::say;
@@ -63,23 +65,26 @@ pub async fn send(manager: &ConnectionManager, reply: Reply) -> Response<Respons
             complete_without_body(&mut body);
             body
         }
-        ReplyBody::Upgrade {
-            client,
-            upstream,
-            context,
-        }
-        | ReplyBody::Tunnel {
-            client,
-            upstream,
-            context,
-        } => {
-            let worker = context.worker.clone();
-            say!(context.info.journal, "switched to another protocol");
-            upgrade::join(&worker, client, *upstream, context);
+        ReplyBody::Tunnel(tunnel) => {
+            let worker = tunnel.context.worker.clone();
+            say!(tunnel.context.info.journal, "switched to another protocol");
+            if matches!(tunnel.client, ClientSwitch::Http2(_)) {
+                as_stream(&mut head);
+            }
+            worker.spawn(tunnel.run());
             ResponseBody::bare(bytes::Bytes::new())
         }
     };
     Response::from_parts(head, body)
+}
+
+/// A switch as clients of HTTP/2 are told of it (RFC 8441, section 5).
+fn as_stream(head: &mut Parts) {
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        head.status = StatusCode::OK;
+        head.headers.remove(CONNECTION);
+        head.headers.remove(UPGRADE);
+    }
 }
 
 /// The codec asks for no body of the proxy's own answers where there is none, or where the client wants the head alone.

@@ -69,6 +69,9 @@ async fn serve_http2(
         // What is too long by little is answered and logged by us, the rest by h2 without a line in the log.
         .max_header_list_size(u32::try_from(manager.model.header_bytes_max * 2).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(64);
+    if options.allow_connect {
+        builder.enable_connect_protocol();
+    }
     if let Some(interval) = options.keepalive_interval {
         builder
             .keep_alive_interval(interval)
@@ -105,6 +108,7 @@ async fn answer(
     };
     let (parts, body) = message.into_parts();
     let received = Received {
+        interim: None,
         head: ReceivedHead::from(parts),
         body: ComingBody::Http2(body),
         switch,

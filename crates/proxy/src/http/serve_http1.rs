@@ -9,7 +9,7 @@ use http::{Method, Response, StatusCode};
 use tokio::sync::oneshot;
 
 use super::body::ResponseBody;
-use super::connection::{End, HttpConnection};
+use super::connection::{ActiveRequest, End, HttpConnection};
 use super::received::ReceivedHead;
 use super::request::{self, Received};
 use super::upgrade::{ClientSwitch, offered};
@@ -43,6 +43,7 @@ pub(super) async fn serve(stream: Stream, connection: &Rc<HttpConnection>, manag
             Duration::ZERO => manager.model.stream_idle_timeout,
             limit => limit,
         },
+        linger: manager.model.delayed_close_timeout,
     };
     let mut server = ServerConnection::new(stream, settings);
     let mut ending = pin!(connection.end());
@@ -110,6 +111,7 @@ async fn answer(
     leaving: bool,
 ) -> (After, Option<oneshot::Sender<Rewound>>) {
     connection.asked();
+    let _active = ActiveRequest::new(connection.clone());
     let is_connect = head.method == Method::CONNECT;
     let wants_switch = is_connect || offered(&head.headers, head.version).is_some();
     let (hand_over, switch) = if wants_switch {
@@ -118,8 +120,8 @@ async fn answer(
     } else {
         (None, ClientSwitch::None)
     };
-    let unfinished = !body.is_whole();
     let received = Received {
+        interim: connection.passes_interim().then(|| server.interim()),
         head: ReceivedHead::from(head),
         body: ComingBody::Http1(body),
         switch,
@@ -133,7 +135,7 @@ async fn answer(
     let switched = wants_switch && (status == StatusCode::SWITCHING_PROTOCOLS || (is_connect && status.is_success()));
     // An answer that does not wait for the request's end leaves the connection in no usable state. Behind a switch that was asked for
     // and not made, nobody knows what the client goes on with.
-    let early = unfinished && response.body().is_before_request_end();
+    let early = !server.is_request_over();
     if !switched && (early || wants_switch || draining || leaving) {
         close_with(&mut response);
     }
@@ -153,6 +155,7 @@ async fn refuse(
     kind: ErrorKind,
 ) -> After {
     connection.asked();
+    let _active = ActiveRequest::new(connection.clone());
     let head = head.map(ReceivedHead::from);
     let mut response = request::refuse_unread(connection.clone(), head.as_ref(), status, kind).await;
     connection.answered();
@@ -185,6 +188,7 @@ fn of_framing(error: FramingError) -> (StatusCode, ErrorKind) {
         FramingError::LengthAndCoding
         | FramingError::RepeatedLength
         | FramingError::BadLength
+        | FramingError::BodyOfConnect
         | FramingError::CodingInHttp10 => StatusCode::BAD_REQUEST,
     };
     (status, ErrorKind::BadRequest(BadRequest::Protocol))

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::tunnel::TunnelLimits;
+use super::upgrade::CONNECT;
 use crate::body::Progress;
 use crate::error::ErrorKind;
 use crate::model::http::HttpConnectionManager;
@@ -21,6 +23,18 @@ pub struct TimeLimits {
     pub idle: Duration,
     /// From beginning to end (`max_stream_duration`, or what a gRPC client asks for).
     stream: Duration,
+    /// What the client wants instead of an answer.
+    wants: Wants,
+}
+
+/// What a client wants; a request that wants a tunnel has no end before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wants {
+    Answer,
+    /// Another protocol behind an answer.
+    Upgrade,
+    /// A tunnel, for which no answer is timed.
+    Connect,
 }
 
 // === impl TimeLimits ===
@@ -43,37 +57,56 @@ impl TimeLimits {
             arrival: manager.request_timeout,
             idle: action.idle_timeout.unwrap_or(manager.stream_idle_timeout),
             stream: route.or(manager.stream_duration_max).unwrap_or_default(),
+            wants: match head.upgrade.as_deref() {
+                None => Wants::Answer,
+                Some(CONNECT) => Wants::Connect,
+                Some(_) => Wants::Upgrade,
+            },
         }
     }
 
-    /// When the answer must have gone out, of a request that had arrived at `arrived`.
-    pub fn answer_due(&self, begun: Instant, arrived: Instant) -> Option<Instant> {
-        let due = [after(arrived, self.answer), after(begun, self.stream)];
-        due.into_iter().flatten().min()
+    /// When the answer must have gone out, of a request that had arrived at `arrived`, and what it means if it has not.
+    pub fn answer_due(&self, begun: Instant, arrived: Instant) -> Option<(Instant, ErrorKind)> {
+        let answer = after(arrived, self.answer).map(|due| (due, ErrorKind::UpstreamTimeout));
+        let stream = after(begun, self.stream).map(|due| (due, ErrorKind::StreamDurationExceeded));
+        answer.into_iter().chain(stream).min_by_key(|(due, _)| *due)
+    }
+
+    /// What holds for a tunnel: the answer has come, and what follows it is timed by silence and as a whole alone.
+    pub fn of_tunnel(&self, begun: Instant) -> TunnelLimits {
+        TunnelLimits {
+            idle: self.idle,
+            due: after(begun, self.stream),
+        }
     }
 
     /// Resolves when a limit is exceeded before the answer begins. One timer is armed for the earliest of them.
     pub async fn exceeded(&self, begun: Instant, progress: &Progress) -> ErrorKind {
         loop {
             let now = Instant::now();
-            let arrived = progress.done_at.get();
+            let done = progress.done_at.get();
+            let arrived = done.filter(|_| self.wants == Wants::Answer);
             let stream = after(begun, self.stream);
             let arrival = after(begun, self.arrival).filter(|_| arrived.is_none());
             // The answer's time runs from arrival; until then it cannot be over earlier than this.
-            let answer = after(arrived.unwrap_or(now), self.answer);
+            let answer = after(done.unwrap_or(now), self.answer).filter(|_| self.wants != Wants::Connect);
             let idle = after(progress.active_at.get().unwrap_or(begun), self.idle);
             let is_over = |due: Option<Instant>| due.is_some_and(|due| due <= now);
             if is_over(stream) {
-                return ErrorKind::StreamDurationExceeded;
+                return if arrived.is_some() {
+                    ErrorKind::StreamDurationExceeded
+                } else {
+                    ErrorKind::RequestDurationExceeded
+                };
             } else if is_over(arrival) {
                 return ErrorKind::RequestTimeout;
-            } else if arrived.is_some() && is_over(answer) {
+            } else if done.is_some() && is_over(answer) {
                 return ErrorKind::UpstreamTimeout;
             } else if is_over(idle) {
                 return if arrived.is_some() {
                     ErrorKind::IdleTimeout
                 } else {
-                    ErrorKind::RequestTimeout
+                    ErrorKind::IdleRequest
                 };
             }
             match [stream, arrival, answer, idle].into_iter().flatten().min() {
@@ -116,6 +149,7 @@ mod tests {
         arrival: Duration::ZERO,
         idle: Duration::ZERO,
         stream: Duration::ZERO,
+        wants: Wants::Answer,
     };
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -137,24 +171,14 @@ mod tests {
         )
         .await;
         check(TimeLimits { idle: SECOND, ..NONE }, true, ErrorKind::IdleTimeout, 1000).await;
-        check(
-            TimeLimits { idle: SECOND, ..NONE },
-            false,
-            ErrorKind::RequestTimeout,
-            1000,
-        )
-        .await;
-        check(
-            TimeLimits {
-                stream: SECOND,
-                answer: SECOND * 2,
-                ..NONE
-            },
-            true,
-            ErrorKind::StreamDurationExceeded,
-            1000,
-        )
-        .await;
+        check(TimeLimits { idle: SECOND, ..NONE }, false, ErrorKind::IdleRequest, 1000).await;
+        let lasts = TimeLimits {
+            stream: SECOND,
+            answer: SECOND * 2,
+            ..NONE
+        };
+        check(lasts, true, ErrorKind::StreamDurationExceeded, 1000).await;
+        check(lasts, false, ErrorKind::RequestDurationExceeded, 1000).await;
         check(
             TimeLimits {
                 arrival: SECOND * 3,
@@ -166,6 +190,23 @@ mod tests {
             3000,
         )
         .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_for_a_tunnel_has_no_end() {
+        let wants = |wants| TimeLimits {
+            answer: SECOND,
+            idle: SECOND * 2,
+            wants,
+            ..NONE
+        };
+        check(wants(Wants::Upgrade), true, ErrorKind::UpstreamTimeout, 1000).await;
+        check(wants(Wants::Connect), true, ErrorKind::IdleRequest, 2000).await;
+        let arrives = TimeLimits {
+            arrival: SECOND,
+            ..wants(Wants::Connect)
+        };
+        check(arrives, true, ErrorKind::RequestTimeout, 1000).await;
     }
 
     #[tokio::test(start_paused = true)]

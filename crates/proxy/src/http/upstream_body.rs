@@ -24,7 +24,7 @@ pub struct UpstreamBody {
     pub(super) context: Box<RequestContext>,
     idle_timeout: Duration,
     idle: Option<Pin<Box<Sleep>>>,
-    due: Option<Instant>,
+    due: Option<(Instant, ErrorKind)>,
     deadline: Option<Pin<Box<Sleep>>>,
     grpc: Option<Box<(MessageCounter, Option<MessageMeter>)>>,
     /// What filters do to it, where they do.
@@ -34,12 +34,12 @@ pub struct UpstreamBody {
 // === impl UpstreamBody ===
 
 impl UpstreamBody {
-    /// The body of an answer whose head was received. `due` is when all of it must have come.
+    /// The body of an answer whose head was received. `due` is when all of it must have gone, and what it means if it has not.
     pub fn new(
         incoming: AnswerBody,
         context: Box<RequestContext>,
         idle_timeout: Duration,
-        due: Option<Instant>,
+        due: Option<(Instant, ErrorKind)>,
     ) -> Box<Self> {
         let counted = context.progress.grpc.get().is_some();
         let grpc = counted.then(|| Box::new((MessageCounter::default(), context.meter())));
@@ -153,18 +153,31 @@ impl UpstreamBody {
         }
     }
 
+    /// How long the client may take nothing of it; zero is without bound.
+    pub(super) fn patience(&self) -> Duration {
+        self.idle_timeout
+    }
+
+    /// The client took nothing of it for too long.
+    pub(super) fn give_up(&mut self) {
+        self.fail(ResponseFlags::STREAM_IDLE_TIMEOUT, ErrorKind::IdleTimeout.details());
+    }
+
+    /// Ready when all of it should have gone.
+    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((due, kind)) = self.due else {
+            return Poll::Pending;
+        };
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        ready!(deadline.as_mut().poll(cx));
+        self.fail(kind.flag(), kind.details());
+        Poll::Ready(())
+    }
+
     fn poll_timers(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let due = self.due.map(|due| {
-            self.deadline
-                .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)))
-        });
-        if let Some(deadline) = due
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            self.fail(
-                ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
-                ErrorKind::UpstreamTimeout.details(),
-            );
+        if self.poll_due(cx).is_ready() {
             return Poll::Ready(Some(Err(BodyError::TimedOut)));
         }
         if !self.idle_timeout.is_zero() {

@@ -154,24 +154,34 @@ impl ClientConnection {
 // === impl Exchange ===
 
 impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
-    /// Sends the request and waits for the head of its answer. The body may still be on its way then.
+    /// Sends the request and waits for the head of its answer; those of interim ones are told as they come. The body may still be on its
+    /// way then.
     ///
     /// # Errors
     /// There is none, or none to this request.
-    pub async fn head(&mut self) -> Result<head::Answer, ExchangeError<B::Error>> {
-        poll_fn(|cx| self.poll_head(cx)).await
+    pub async fn head(
+        &mut self,
+        mut interim: impl FnMut(head::Answer),
+    ) -> Result<head::Answer, ExchangeError<B::Error>> {
+        poll_fn(|cx| self.poll_head(cx, &mut interim)).await
     }
 
-    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<head::Answer, ExchangeError<B::Error>>> {
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        interim: &mut impl FnMut(head::Answer),
+    ) -> Poll<Result<head::Answer, ExchangeError<B::Error>>> {
         self.upload(cx)?;
         loop {
             if self.end_of_head.may_be_in(&self.io.read) || self.io.read.len() > LIMITS.bytes_max {
                 self.answer = Progress::Begun;
                 if let Some(answer) = head::answer(&mut self.io.read, LIMITS)? {
                     self.end_of_head = EndOfHead::default();
-                    if let Some(answer) = self.accept(answer)? {
+                    let answer = self.accept(answer)?;
+                    if !answer.status.is_informational() || self.answer == Progress::Switched {
                         return Poll::Ready(Ok(answer));
                     }
+                    interim(answer);
                     continue;
                 }
             }
@@ -185,8 +195,8 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
         }
     }
 
-    /// Takes a head, unless it is an interim one.
-    fn accept(&mut self, answer: head::Answer) -> Result<Option<head::Answer>, ExchangeError<B::Error>> {
+    /// Takes a head and what follows from it.
+    fn accept(&mut self, answer: head::Answer) -> Result<head::Answer, ExchangeError<B::Error>> {
         let framing = framing::of_answer(&self.method, answer.status, answer.version, &answer.headers)?;
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
             if !self.offers {
@@ -196,7 +206,7 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
                 return Err(ExchangeError::Unexpected("a switch before the request's end"));
             }
             self.answer = Progress::Switched;
-            return Ok(Some(answer));
+            return Ok(answer);
         }
         if answer.status.is_informational() {
             self.interim += 1;
@@ -204,7 +214,7 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
                 return Err(ExchangeError::Unexpected("too many interim answers"));
             }
             self.answer = Progress::Awaited;
-            return Ok(None);
+            return Ok(answer);
         }
         self.answer = if self.method == Method::CONNECT && answer.status.is_success() {
             Progress::Switched
@@ -213,7 +223,7 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
             Progress::Head { stays }
         };
         self.decoder = Decoder::new(framing);
-        Ok(Some(answer))
+        Ok(answer)
     }
 
     /// The next frame of the answer. The request's body goes on meanwhile.
@@ -317,9 +327,16 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
         (whole && stays && self.io.read.is_empty()).then_some(ClientConnection { io: self.io })
     }
 
-    /// The stream and what came of another protocol, where the server has switched to it.
-    pub fn into_switched(self) -> Option<(Stream, Bytes)> {
-        (self.answer == Progress::Switched).then(|| self.io.into_parts())
+    /// The stream and what came of another protocol, where the server has switched to it, else the exchange.
+    ///
+    /// # Errors
+    /// It has not switched.
+    pub fn into_switched(self) -> Result<(Stream, Bytes), Box<Self>> {
+        if self.answer == Progress::Switched {
+            Ok(self.io.into_parts())
+        } else {
+            Err(Box::new(self))
+        }
     }
 }
 

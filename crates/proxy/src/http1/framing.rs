@@ -31,6 +31,9 @@ pub enum FramingError {
     /// Only `chunked`, and only once, tells where a body ends.
     #[error("an unknown transfer coding")]
     UnknownCoding,
+    /// What follows a CONNECT is its tunnel (RFC 9110, section 9.3.6).
+    #[error("a body of a CONNECT")]
+    BodyOfConnect,
     /// HTTP/1.0 has no codings (RFC 9112, section 6.1).
     #[error("a transfer coding in HTTP/1.0")]
     CodingInHttp10,
@@ -40,8 +43,16 @@ pub enum FramingError {
 ///
 /// # Errors
 /// Where readers could differ.
-pub fn of_request(version: Version, headers: &HeaderMap) -> Result<Framing, FramingError> {
-    Ok(told(version, headers)?.unwrap_or(Framing::Empty))
+pub fn of_request(method: &Method, version: Version, headers: &HeaderMap) -> Result<Framing, FramingError> {
+    let framing = told(version, headers)?.unwrap_or(Framing::Empty);
+    if *method == Method::CONNECT {
+        return match framing {
+            Framing::Empty | Framing::Length(0) => Ok(Framing::Empty),
+            Framing::Chunked => Err(FramingError::UnknownCoding),
+            Framing::Length(_) | Framing::ToClose => Err(FramingError::BodyOfConnect),
+        };
+    }
+    Ok(framing)
 }
 
 /// The framing of an answer's body. `method` is that of the request.
@@ -82,6 +93,26 @@ pub fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item
     let items = items.filter_map(|item| std::str::from_utf8(item).ok());
     let items = items.map(|item| item.trim_matches([' ', '\t']));
     items.filter(|item| !item.is_empty())
+}
+
+/// Whether a client wants the connection to stay (RFC 9112, section 9.3).
+pub(super) fn stays(version: Version, headers: &HeaderMap) -> bool {
+    let mut stays = version >= Version::HTTP_11;
+    if headers.contains_key(header::CONNECTION) {
+        for option in list(headers, &header::CONNECTION) {
+            if option.eq_ignore_ascii_case("close") {
+                return false;
+            }
+            stays |= option.eq_ignore_ascii_case("keep-alive");
+        }
+    }
+    stays
+}
+
+/// Whether the head of an answer says that the connection ends.
+pub(super) fn asks_to_close(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONNECTION)
+        && list(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("close"))
 }
 
 fn told(version: Version, headers: &HeaderMap) -> Result<Option<Framing>, FramingError> {
@@ -134,7 +165,8 @@ mod tests {
                 HeaderValue::try_from(*value).unwrap(),
             );
         }
-        assert_eq!(of_request(Version::HTTP_11, &headers), request, "request {lines:?}");
+        let of_post = of_request(&Method::POST, Version::HTTP_11, &headers);
+        assert_eq!(of_post, request, "request {lines:?}");
         let of_get = of_answer(&Method::GET, StatusCode::OK, Version::HTTP_11, &headers);
         assert_eq!(of_get, answer, "answer {lines:?}");
     }
@@ -177,9 +209,16 @@ mod tests {
         let mut chunked = HeaderMap::new();
         chunked.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         assert_eq!(
-            of_request(Version::HTTP_10, &chunked),
+            of_request(&Method::POST, Version::HTTP_10, &chunked),
             Err(FramingError::CodingInHttp10)
         );
+        let connect = |headers: &HeaderMap| of_request(&Method::CONNECT, Version::HTTP_11, headers);
+        assert_eq!(connect(&chunked), Err(FramingError::UnknownCoding));
+        let mut length = HeaderMap::new();
+        for (told, expected) in [("0", Ok(Framing::Empty)), ("5", Err(FramingError::BodyOfConnect))] {
+            length.insert(header::CONTENT_LENGTH, HeaderValue::from_static(told));
+            assert_eq!(connect(&length), expected);
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod decode;
 pub mod encode;
 pub mod framing;
 pub mod head;
+pub mod outgoing;
 pub mod received_body;
 pub mod server;
 mod transport;

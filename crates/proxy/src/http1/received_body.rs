@@ -1,14 +1,16 @@
 //! The body of a request on its way from the client. Whoever reads it reads the connection; the connection's task waits meanwhile.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode, Version};
 use http_body::{Body, Frame, SizeHint};
 
 use super::decode::{BodyFault, Decoder, Step};
+use super::encode;
 use super::framing::Framing;
 use super::transport::Transport;
 
@@ -34,10 +36,63 @@ pub(super) struct Upload {
 #[derive(Debug)]
 struct UploadState {
     decoder: Decoder,
-    /// The client waits for `100 Continue` before it sends the body.
-    awaits_continue: bool,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    awaits: Awaits,
+    /// The client was told to go on.
+    told: bool,
     /// Set once and for ever: a body that has failed never turns out to be whole.
     fault: Option<BodyFault>,
+}
+
+/// Who tells a client to go on (RFC 9110, section 10.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Awaits {
+    /// Nobody: it does not wait, or was told, or is answered.
+    Nothing,
+    /// Whoever reads the body first.
+    Reader,
+    /// The upstream, by an interim answer of its own.
+    Upstream,
+}
+
+/// Sends interim answers (1xx) to a client ahead of its answer.
+#[derive(Debug)]
+pub struct Interim {
+    io: Rc<RefCell<Transport>>,
+    upload: Option<Rc<Upload>>,
+    told: Cell<bool>,
+}
+
+// === impl Interim ===
+
+impl Interim {
+    pub(super) fn new(io: Rc<RefCell<Transport>>, upload: Option<Rc<Upload>>) -> Self {
+        Self {
+            io,
+            upload,
+            told: Cell::new(false),
+        }
+    }
+
+    /// Sends one; a second `100 Continue` says nothing and goes nowhere.
+    pub fn send(&self, status: StatusCode, headers: &HeaderMap) {
+        if status == StatusCode::CONTINUE {
+            if self.told.replace(true) {
+                return;
+            }
+            if let Some(upload) = &self.upload {
+                let mut state = upload.state.borrow_mut();
+                state.awaits = Awaits::Nothing;
+                if std::mem::replace(&mut state.told, true) {
+                    return;
+                }
+            }
+        }
+        let mut io = self.io.borrow_mut();
+        encode::answer(&mut io.out, Version::HTTP_11, status, headers);
+        // What does not go now goes with the answer.
+        let _ = io.poll_flush(&mut Context::from_waker(Waker::noop()));
+    }
 }
 
 // === impl Upload ===
@@ -49,7 +104,12 @@ impl Upload {
             announced: matches!(framing, Framing::Length(_)),
             state: RefCell::new(UploadState {
                 decoder: Decoder::new(framing),
-                awaits_continue,
+                awaits: if awaits_continue {
+                    Awaits::Reader
+                } else {
+                    Awaits::Nothing
+                },
+                told: false,
                 fault: None,
             }),
             watcher: RefCell::new(None),
@@ -64,7 +124,7 @@ impl Upload {
 
     /// What is written from now on is the answer: nothing may come between.
     pub(super) fn answering(&self) {
-        self.state.borrow_mut().awaits_continue = false;
+        self.state.borrow_mut().awaits = Awaits::Nothing;
     }
 
     /// Whether all of it has come. What is left of it in the buffer is passed over.
@@ -110,7 +170,9 @@ impl Upload {
             return Poll::Ready(Some(Err(fault)));
         }
         let mut io = self.io.borrow_mut();
-        if std::mem::take(&mut state.awaits_continue) {
+        if state.awaits == Awaits::Reader {
+            state.awaits = Awaits::Nothing;
+            state.told = true;
             io.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             // What does not go now goes with the answer.
             let _ = io.poll_flush(cx);
@@ -152,6 +214,25 @@ impl ReceivedBody {
     /// A body; `None` where the request has none.
     pub(super) fn new(upload: Option<Rc<Upload>>) -> Self {
         Self { upload }
+    }
+
+    /// A client that waits before it sends the body is told to go on by the upstream.
+    pub fn leave_to_upstream(&self) {
+        self.turn(Awaits::Reader, Awaits::Upstream);
+    }
+
+    /// Somebody here wants the body, whatever the upstream will say: a client that waits is told to go on when it is read.
+    pub fn is_wanted(&self) {
+        self.turn(Awaits::Upstream, Awaits::Reader);
+    }
+
+    fn turn(&self, from: Awaits, to: Awaits) {
+        if let Some(upload) = &self.upload {
+            let awaits = &mut upload.state.borrow_mut().awaits;
+            if *awaits == from {
+                *awaits = to;
+            }
+        }
     }
 
     /// Whether the client has ended it.

@@ -8,23 +8,21 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::response::Parts;
-use http::{Method, Version};
+use http::{Method, StatusCode, Version};
 use http_body::Body;
 
 use super::encode;
-use super::framing::{self, Framing, FramingError};
+use super::framing::{self, Framing, FramingError, asks_to_close, stays};
 use super::head::{self, EndOfHead, HeadError, Limits};
-use super::received_body::{ReceivedBody, Upload};
+use super::outgoing::{Outgoing, Stall};
+use super::received_body::{Interim, ReceivedBody, Upload};
 use super::transport::Transport;
 use crate::stream::Stream;
 
 /// Bytes of next requests that are read while one is answered.
 const AHEAD_BYTES_MAX: usize = 64 << 10;
-/// How long a connection that ends before its request did still takes bytes, so that the client gets its answer instead of a reset
-/// (RFC 9112, section 9.6).
-const LINGER: Duration = Duration::from_secs(1);
 /// How many bytes it takes then.
 const LINGER_BYTES_MAX: usize = 256 << 10;
 
@@ -35,6 +33,9 @@ pub struct Settings {
     pub limits: Limits,
     /// From a head's first byte to its last; zero is without bound.
     pub head_timeout: Duration,
+    /// How long a connection that ends before its request did still takes bytes, so that the client gets its answer instead of a reset
+    /// (RFC 9112, section 9.6).
+    pub linger: Duration,
 }
 
 /// A client's connection.
@@ -156,7 +157,7 @@ impl ServerConnection {
             version: head.version,
             stays: stays(head.version, &head.headers),
         };
-        let framing = match framing::of_request(head.version, &head.headers) {
+        let framing = match framing::of_request(&head.method, head.version, &head.headers) {
             Ok(framing) => framing,
             Err(error) => {
                 self.asked.stays = false;
@@ -203,11 +204,11 @@ impl ServerConnection {
     }
 
     /// Writes an answer. `date` is told where the head has none (RFC 9110, section 6.6.1).
-    pub async fn answer<B, E>(&mut self, mut head: Parts, body: B, date: &HeaderValue) -> Sent
-    where
-        B: Body<Data = Bytes, Error = E>,
-    {
+    pub async fn answer<B: Outgoing>(&mut self, mut head: Parts, body: B, date: &HeaderValue) -> Sent {
         let Asked { method, version, stays } = self.asked.clone();
+        // What follows is another protocol's, and nobody's here.
+        let switches =
+            head.status == StatusCode::SWITCHING_PROTOCOLS || (method == Method::CONNECT && head.status.is_success());
         let headers = &mut head.headers;
         let framing = encode::framing_of_answer(&method, version, head.status, headers, &body.size_hint());
         if !headers.contains_key(header::DATE) {
@@ -215,7 +216,7 @@ impl ServerConnection {
         }
         let broken = self.upload.as_ref().is_some_and(|upload| upload.has_failed());
         let stays = stays && !broken && framing != Framing::ToClose && !asks_to_close(headers);
-        if !stays && !head.status.is_informational() {
+        if !stays && !switches {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         } else if version < Version::HTTP_11 {
             headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive"));
@@ -228,6 +229,9 @@ impl ServerConnection {
             self.abandon();
             return Sent::Broken;
         }
+        if switches {
+            return Sent::Last;
+        }
         if stays && self.is_received() {
             return Sent::Whole;
         }
@@ -236,10 +240,8 @@ impl ServerConnection {
     }
 
     /// Writes a head that is on its way and the body behind it.
-    async fn write<B, E>(&self, framing: Framing, body: B) -> Result<(), ()>
-    where
-        B: Body<Data = Bytes, Error = E>,
-    {
+    async fn write<B: Outgoing>(&self, framing: Framing, body: B) -> Result<(), ()> {
+        let mut stall = Stall::new(body.patience());
         // Let go of with its last byte: whoever counts and logs it is done before the client has it.
         let mut body = pin!(Some(body));
         let mut left = match framing {
@@ -257,8 +259,20 @@ impl ServerConnection {
                         Poll::Ready(Ok(())) => continue,
                         Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
                         Poll::Pending => {
+                            let is_stalled = stall.poll(io.taken(), cx).is_ready();
                             drop(io);
-                            return self.poll_gone(cx).map(Err);
+                            return match body.as_mut().as_pin_mut() {
+                                Some(open) if is_stalled => {
+                                    open.give_up();
+                                    Poll::Ready(Err(()))
+                                }
+                                None if is_stalled => Poll::Ready(Err(())),
+                                Some(open) => match open.poll_due(cx) {
+                                    Poll::Ready(()) => Poll::Ready(Err(())),
+                                    Poll::Pending => self.poll_gone(cx).map(Err),
+                                },
+                                None => self.poll_gone(cx).map(Err),
+                            };
                         }
                     }
                 }
@@ -331,12 +345,23 @@ impl ServerConnection {
         }
     }
 
+    /// What sends interim answers to the request that was received last, until it is answered.
+    pub fn interim(&self) -> Interim {
+        Interim::new(self.io.clone(), self.upload.clone())
+    }
+
+    /// Whether the request that was received last has ended, as far as it was read.
+    pub fn is_request_over(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.is_over())
+    }
+
     /// Closes: first what we say, then, a little later, what we hear.
     pub async fn close(self) {
+        let linger = self.settings.linger;
         let mut taken = 0;
         let closing = poll_fn(|cx| {
             let mut io = self.io.borrow_mut();
-            if ready!(io.poll_flush(cx)).is_err() || ready!(io.poll_shutdown(cx)).is_err() {
+            if ready!(io.poll_flush(cx)).is_err() || ready!(io.poll_shutdown(cx)).is_err() || linger.is_zero() {
                 return Poll::Ready(());
             }
             loop {
@@ -348,7 +373,7 @@ impl ServerConnection {
             }
         });
         // Late or not, it is over then.
-        let _ = tokio::time::timeout(LINGER, closing).await;
+        let _ = tokio::time::timeout(linger, closing).await;
     }
 
     /// The stream with what came behind the last request, for another protocol. Nothing where somebody still reads that request.
@@ -357,25 +382,6 @@ impl ServerConnection {
         let io = Rc::try_unwrap(self.io).ok()?;
         Some(io.into_inner().into_parts())
     }
-}
-
-/// Whether a client wants the connection to stay (RFC 9112, section 9.3).
-fn stays(version: Version, headers: &HeaderMap) -> bool {
-    let mut stays = version >= Version::HTTP_11;
-    if headers.contains_key(header::CONNECTION) {
-        for option in framing::list(headers, &header::CONNECTION) {
-            if option.eq_ignore_ascii_case("close") {
-                return false;
-            }
-            stays |= option.eq_ignore_ascii_case("keep-alive");
-        }
-    }
-    stays
-}
-
-fn asks_to_close(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::CONNECTION)
-        && framing::list(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("close"))
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub(super) struct Transport {
     /// What is to be written behind that.
     end: &'static [u8],
     unflushed: bool,
+    /// Bytes that the peer's side has taken so far.
+    taken: u64,
 }
 
 // === impl Transport ===
@@ -49,6 +51,7 @@ impl Transport {
             chunk: Bytes::new(),
             end: b"",
             unflushed: false,
+            taken: 0,
         }
     }
 
@@ -124,7 +127,13 @@ impl Transport {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
+    /// Bytes that were written so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     fn wrote(&mut self, mut bytes: usize) {
+        self.taken += bytes as u64;
         let of_out = bytes.min(self.out.len() - self.written);
         self.written += of_out;
         bytes -= of_out;

@@ -33,6 +33,11 @@ pub struct HttpConnectionManager {
     pub request_timeout: Duration,
     /// The request headers must have arrived by then; zero is without bound.
     pub request_headers_timeout: Duration,
+    /// How long a connection that ends still takes what its client sends, so that the client gets the answer. Envoy's default is a
+    /// second; zero closes at once.
+    pub delayed_close_timeout: Duration,
+    /// `Expect: 100-continue` and the interim answer to it pass, instead of being the proxy's own matter.
+    pub proxy_100_continue: bool,
     /// Time between the first drain notice and the end of a connection.
     pub drain_timeout: Duration,
     /// Ends a connection after so long.
@@ -230,6 +235,8 @@ pub struct Upgrade {
     pub protocol: Arc<str>,
     /// Whether it is on where the route says nothing.
     pub enabled: bool,
+    /// The proxy itself agrees to a CONNECT and passes its bytes on as they are (`connect_config`).
+    pub ends_here: bool,
 }
 
 /// HTTP/1 options.

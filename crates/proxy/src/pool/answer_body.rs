@@ -12,6 +12,7 @@ use hyper::body::Incoming;
 use super::Pool;
 use super::connection::{Facts, Http1, StreamGuard};
 use super::request_body::RequestBody;
+use super::switched::Switched;
 use crate::body::BodyError;
 use crate::http1::client::{Exchange, ExchangeError};
 use crate::http1::decode::BodyFault;
@@ -25,6 +26,8 @@ pub enum AnswerBody {
     Http1(Box<Http1Answer>),
     /// Over HTTP/2.
     Http2(Incoming, Option<StreamGuard>),
+    /// None: the endpoint has switched to another protocol, over HTTP/2.
+    Switched(Switched),
 }
 
 /// An exchange whose answer has begun.
@@ -47,6 +50,7 @@ impl AnswerBody {
                 .as_ref()
                 .is_none_or(|(exchange, _)| exchange.is_answered()),
             Self::Http2(incoming, _) => incoming.is_end_stream(),
+            Self::Switched(_) => true,
         }
     }
 
@@ -58,6 +62,7 @@ impl AnswerBody {
                 None => SizeHint::with_exact(0),
             },
             Self::Http2(incoming, _) => incoming.size_hint(),
+            Self::Switched(_) => SizeHint::with_exact(0),
         }
     }
 
@@ -77,6 +82,7 @@ impl AnswerBody {
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::from)))
             }
             Self::Http2(incoming, _) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::from),
+            Self::Switched(_) => Poll::Ready(None),
         }
     }
 
@@ -91,17 +97,25 @@ impl AnswerBody {
                 }
             }
             Self::Http2(_, stream) => *stream = None,
+            Self::Switched(_) => {}
         }
     }
 
-    /// The stream of an endpoint that has switched to another protocol.
-    pub fn into_switched(self) -> Option<Rewound> {
+    /// The endpoint's side, where it has switched to another protocol, else what the answer is.
+    pub fn into_switched(self) -> Result<Switched, Self> {
         match self {
-            Self::Http1(answer) => {
-                let (stream, ahead) = answer.under_way?.0.into_switched()?;
-                Some(Rewound::new(ahead, stream))
-            }
-            Self::Http2(..) => None,
+            Self::Http1(mut answer) => match answer.under_way.take() {
+                Some((exchange, facts)) => match exchange.into_switched() {
+                    Ok((stream, ahead)) => Ok(Switched::Connection(Rewound::new(ahead, stream), Some(facts))),
+                    Err(exchange) => {
+                        answer.under_way = Some((*exchange, facts));
+                        Err(Self::Http1(answer))
+                    }
+                },
+                None => Err(Self::Http1(answer)),
+            },
+            Self::Switched(switched) => Ok(switched),
+            Self::Http2(..) => Err(self),
         }
     }
 }

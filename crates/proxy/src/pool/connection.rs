@@ -5,16 +5,22 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::header::{self, HeaderName};
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
 use hyper::client::conn::http2;
+use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 
 use super::Pool;
 use super::answer_body::{AnswerBody, Http1Answer};
 use super::request_body::RequestBody;
+use super::switched::Switched;
 use crate::body::BodyError;
 use crate::error::ErrorKind;
 use crate::http1::client::{ClientConnection, ExchangeError, HEADERS_MAX};
+use crate::http1::received_body::Interim;
+use crate::http1::{framing, head};
 use crate::stream_info::identity::Identity;
 use crate::stream_info::path::RequestPath;
 use crate::upstream::cluster::Cluster;
@@ -105,7 +111,8 @@ impl Connection {
 // === impl Lent ===
 
 impl Lent {
-    /// Sends a request and waits for the head of its answer. The connection stays with the answer.
+    /// Sends a request and waits for the head of its answer; `interim` is told of interim ones over HTTP/1.1. The connection stays with
+    /// the answer.
     ///
     /// # Errors
     /// No answer came, or none that is one.
@@ -114,13 +121,21 @@ impl Lent {
         path: &RequestPath,
         request: Request<RequestBody>,
         cluster: &Arc<Cluster>,
+        interim: Option<&Interim>,
     ) -> Result<Response<AnswerBody>, SendError> {
         match self.connection {
             Connection::Http1(Http1 { connection, mut facts }) => {
                 facts.requests += 1;
                 let (parts, body) = request.into_parts();
-                let mut exchange = connection.begin(parts.method, path.as_str().as_bytes(), parts.headers, body);
-                let answer = exchange.head().await.map_err(SendError::from)?;
+                // A CONNECT names a host alone (RFC 9112, section 3.2.3).
+                let host = (parts.method == Method::CONNECT).then(|| parts.headers.get(header::HOST).cloned());
+                let target = host.flatten();
+                let target = target.as_ref().map_or(path.as_str().as_bytes(), |host| host.as_bytes());
+                let mut exchange = connection.begin(parts.method, target, parts.headers, body);
+                let answer = exchange
+                    .head(|answer| pass_on(interim, answer))
+                    .await
+                    .map_err(SendError::from)?;
                 let body = Http1Answer::new(exchange, facts, self.pool, cluster.clone());
                 let mut response = Response::new(AnswerBody::Http1(Box::new(body)));
                 *response.status_mut() = answer.status;
@@ -128,21 +143,56 @@ impl Lent {
                 *response.headers_mut() = answer.headers;
                 Ok(response)
             }
-            Connection::Http2 { mut sender, stream, .. } => match sender.try_send_request(request).await {
-                // The status counts, too, as in Envoy.
-                Ok(response) if response.headers().len() + 1 > HEADERS_MAX => Err(SendError {
-                    kind: ErrorKind::UpstreamProtocol,
-                    reason: "too many headers".into(),
-                    request: None,
-                }),
-                Ok(response) => Ok(response.map(|incoming| AnswerBody::Http2(incoming, Some(stream)))),
-                Err(mut error) => Err(SendError {
-                    request: error.take_message(),
-                    ..SendError::from(error.into_error())
-                }),
-            },
+            Connection::Http2 { mut sender, stream, .. } => {
+                // The codec keeps interim answers to itself: a client that waits for one is told to go on here.
+                request.body().is_wanted();
+                let tunnels = request.method() == Method::CONNECT;
+                match sender.try_send_request(request).await {
+                    // The status counts, too, as in Envoy.
+                    Ok(response) if response.headers().len() + 1 > HEADERS_MAX => Err(SendError {
+                        kind: ErrorKind::UpstreamProtocol,
+                        reason: "too many headers".into(),
+                        request: None,
+                    }),
+                    Ok(response) if tunnels && response.status().is_success() => switch(response, stream).await,
+                    Ok(response) => Ok(response.map(|incoming| AnswerBody::Http2(incoming, Some(stream)))),
+                    Err(mut error) => Err(SendError {
+                        request: error.take_message(),
+                        ..SendError::from(error.into_error())
+                    }),
+                }
+            }
         }
     }
+}
+
+/// Passes an interim answer on: that to an expectation, and early hints. Others are for the hop that they came over, as with Envoy.
+fn pass_on(interim: Option<&Interim>, mut answer: head::Answer) {
+    if let Some(interim) = interim
+        && matches!(answer.status.as_u16(), 100 | 103)
+    {
+        for name in framing::list(&answer.headers, &header::CONNECTION)
+            .filter_map(|name| name.parse::<HeaderName>().ok())
+            .collect::<Vec<_>>()
+        {
+            answer.headers.remove(name);
+        }
+        for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::CONTENT_LENGTH] {
+            answer.headers.remove(name);
+        }
+        interim.send(answer.status, &answer.headers);
+    }
+}
+
+/// The stream of an endpoint that agrees to a CONNECT.
+async fn switch(mut response: Response<Incoming>, stream: StreamGuard) -> Result<Response<AnswerBody>, SendError> {
+    let upgraded = hyper::upgrade::on(&mut response).await.map_err(|error| SendError {
+        kind: ErrorKind::UpstreamProtocol,
+        reason: error.to_string().into(),
+        request: None,
+    })?;
+    let switched = Switched::Stream(TokioIo::new(upgraded), stream);
+    Ok(response.map(|_| AnswerBody::Switched(switched)))
 }
 
 // === impl SendError ===

@@ -6,6 +6,7 @@ pub mod answer_body;
 pub mod connection;
 pub mod replay;
 pub mod request_body;
+pub mod switched;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;

@@ -41,6 +41,11 @@ impl Kept {
         })
     }
 
+    /// The client is to send it, whatever the upstream will say.
+    pub fn is_wanted(&self) {
+        self.incoming.borrow().is_wanted();
+    }
+
     /// Whether another attempt can send it from the beginning.
     pub fn is_replayable(&self) -> bool {
         !self.overflowed.get() && !self.failed.get()

@@ -48,6 +48,15 @@ impl RequestBody {
         }
     }
 
+    /// The client is to send it, whatever the upstream will say.
+    pub fn is_wanted(&self) {
+        match self {
+            Self::Empty => {}
+            Self::Direct { body, .. } => body.is_wanted(),
+            Self::Kept { shared, .. } => shared.is_wanted(),
+        }
+    }
+
     /// Whether another attempt can send it from the beginning.
     pub fn is_replayable(&self) -> bool {
         match self {

@@ -82,9 +82,11 @@ fn failure_wanted(policy: &RetryPolicy, kind: ErrorKind, request_sent: bool) -> 
         | ErrorKind::ClientGone
         | ErrorKind::ClusterNotFound(_)
         | ErrorKind::HeadTimeout
+        | ErrorKind::IdleRequest
         | ErrorKind::IdleTimeout
         | ErrorKind::NoHealthyUpstream
         | ErrorKind::Overflow
+        | ErrorKind::RequestDurationExceeded
         | ErrorKind::RequestTimeout
         | ErrorKind::RouteNotFound
         | ErrorKind::RouteRefused

@@ -14,7 +14,7 @@ use crate::observe::http_stats::HttpStats;
 use crate::observe::log_filter;
 use crate::observe::trace::Tracer;
 use crate::random::Random;
-use crate::stream_info::StreamInfo;
+use crate::stream_info::{StreamInfo, header_names};
 
 /// A connection manager of a filter chain.
 #[derive(Debug)]
@@ -141,6 +141,10 @@ impl KeptHeaders {
             let FormatPart::Operator { operator, .. } = part else {
                 continue;
             };
+            if matches!(operator, Operator::StreamId) {
+                add(&mut self.request, std::iter::once(header_names::REQUEST_ID));
+                continue;
+            }
             let (list, first, second) = if let Operator::RequestHeader(first, second) = operator {
                 (&mut self.request, first, second)
             } else if let Operator::ResponseHeader(first, second) = operator {

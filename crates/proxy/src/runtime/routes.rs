@@ -11,14 +11,11 @@ use crate::route::table::{Found, RouteTable};
 use crate::stream_info::request::RequestHead;
 use crate::upstream::cluster::Cluster;
 
-/// Bytes of a request body kept for retries, Envoy's default buffer limit.
-pub const REPLAY_BYTES_MAX: usize = 1 << 20;
-
 /// A route table with its clusters looked up.
 #[derive(Debug)]
 pub struct CompiledRoutes {
     pub table: RouteTable,
-    /// Bytes of a request body kept for retries.
+    /// Bytes of a request body kept for retries: what the listener lets a connection buffer.
     pub replay_bytes_max: usize,
     filters: FilterRoutes,
     targets: Vec<Vec<Targets>>,
@@ -48,7 +45,12 @@ pub struct Chosen {
 
 impl CompiledRoutes {
     /// Looks the clusters of a table up.
-    pub fn new(table: RouteTable, clusters: &HashMap<Arc<str>, Arc<Cluster>>, filters: &FilterList) -> Self {
+    pub fn new(
+        table: RouteTable,
+        clusters: &HashMap<Arc<str>, Arc<Cluster>>,
+        filters: &FilterList,
+        replay_bytes_max: usize,
+    ) -> Self {
         let find = |name: &Arc<str>| clusters.get(name).cloned();
         let mut by_header = false;
         let mut targets_of = |route: &Route| match &route.action {
@@ -77,7 +79,7 @@ impl CompiledRoutes {
         Self {
             filters: FilterRoutes::new(table.config(), filters),
             table,
-            replay_bytes_max: REPLAY_BYTES_MAX,
+            replay_bytes_max,
             targets,
             clusters: if by_header { clusters.clone() } else { HashMap::new() },
         }

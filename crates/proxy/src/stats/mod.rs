@@ -179,6 +179,8 @@ impl ClusterStats {
             | ErrorKind::ClientGone
             | ErrorKind::ClusterNotFound(_)
             | ErrorKind::HeadTimeout
+            | ErrorKind::IdleRequest
+            | ErrorKind::RequestDurationExceeded
             | ErrorKind::RequestTimeout
             | ErrorKind::RouteNotFound
             | ErrorKind::RouteRefused

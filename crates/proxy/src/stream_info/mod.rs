@@ -8,6 +8,7 @@ pub mod notes;
 pub mod operators;
 pub mod path;
 pub mod request;
+mod stream_id;
 pub mod time_format;
 pub mod trace_context;
 

@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
 use http::{HeaderMap, StatusCode, Version};
 use serde_json::Value;
 
-use super::{Captured, StreamInfo, digits, millis, time_format};
+use super::{Captured, StreamInfo, digits, millis, stream_id, time_format};
 use crate::error::grpc_status_of;
 use crate::model::access_log::{AddressPart, Format, FormatPart, Operator};
 use crate::model::matcher::HeaderKey;
@@ -119,7 +120,7 @@ pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'
         Operator::VirtualHostName => info.virtual_host.as_ref().is_some_and(|name| text(out, name)),
         Operator::Hostname => text(out, hostname()),
         Operator::ConnectionId => number(out, connection.id),
-        Operator::StreamId => false,
+        Operator::StreamId => stream_id::write(info, headers, out),
         Operator::TraceId => (info.trace.as_ref()).is_some_and(|trace| text(out, &format!("{:032x}", trace.trace_id))),
         Operator::FilterChainName => text(out, &connection.filter_chain),
         Operator::Environment(name) => std::env::var(&**name).is_ok_and(|value| safe(out, value.as_bytes())),
@@ -281,7 +282,7 @@ fn list<'a>(out: &mut String, values: impl Iterator<Item = &'a str>) -> bool {
 }
 
 /// Writes what a peer chose: a control character or a byte that is no text cannot forge or break a line.
-fn safe(out: &mut String, value: &[u8]) -> bool {
+pub(super) fn safe(out: &mut String, value: &[u8]) -> bool {
     match std::str::from_utf8(value) {
         Ok(value) if !value.bytes().any(|b| b < 0x20 || b == 0x7f) => out.push_str(value),
         Ok(_) | Err(_) => {
@@ -360,8 +361,7 @@ fn grpc_name(status: u32) -> Option<&'static str> {
 }
 
 fn hostname() -> &'static str {
-    static NAME: std::sync::LazyLock<String> =
-        std::sync::LazyLock::new(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
+    static NAME: LazyLock<String> = LazyLock::new(|| rustix::system::uname().nodename().to_string_lossy().into_owned());
     &NAME
 }
 

@@ -83,6 +83,10 @@ pub(crate) struct Request {
     pub(crate) http2: bool,
     /// Sent behind `100 Continue` or within a tunnel.
     pub(crate) then: String,
+    /// Milliseconds for which a tunnel is silent before that.
+    pub(crate) pause_ms: u64,
+    /// The protocol of an extended CONNECT, over HTTP/2.
+    pub(crate) protocol: String,
     /// A tunnel is read until this text comes.
     pub(crate) until: String,
     /// Stays unanswered until the other requests are finished.
@@ -107,6 +111,8 @@ impl Default for Request {
             trailers: Vec::new(),
             http2: false,
             then: String::new(),
+            pause_ms: 0,
+            protocol: String::new(),
             until: String::new(),
             hold: false,
             padding: 0,

@@ -174,17 +174,30 @@ impl Bench {
 
     async fn exchange(&self, request: &Request) -> Result<Exchange> {
         if request.http2 {
-            let uri = format!("http://{}{}", request.host, request.get);
+            let plain_connect = request.method == "CONNECT" && request.protocol.is_empty();
+            let uri = if plain_connect {
+                request.host.clone()
+            } else {
+                format!("http://{}{}", request.host, request.get)
+            };
             let mut head = hyper::Request::builder()
                 .method(request.method.as_str())
                 .uri(uri)
                 .version(http::Version::HTTP_2);
+            if !request.protocol.is_empty() {
+                head = head.extension(hyper::ext::Protocol::from(request.protocol.as_str()));
+            }
             for (name, value) in request.header_lines().iter().map(|line| wire::field(line)) {
                 head = head.header(name, value);
             }
+            let head = head.body(())?;
+            if request.method == "CONNECT" {
+                let bytes = raw(request, &[]);
+                return client::http2_tunnel(self.listener, head, bytes).await;
+            }
             return client::http2(
                 self.listener,
-                head.body(())?,
+                head,
                 &request.body_bytes(),
                 &request.trailers,
                 EXCHANGE_LIMIT,
@@ -235,6 +248,7 @@ fn raw<'a>(request: &'a Request, bytes: &'a [u8]) -> RawRequest<'a> {
     RawRequest {
         bytes,
         then: request.then.as_bytes(),
+        pause: Duration::from_millis(request.pause_ms),
         until: &request.until,
         limit: EXCHANGE_LIMIT,
     }

@@ -12,7 +12,7 @@ use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -35,6 +35,8 @@ struct State {
     script: parking_lot::Mutex<VecDeque<Answer>>,
     received: watch::Sender<Vec<Message>>,
     released: watch::Sender<bool>,
+    /// Tunnels over HTTP/2.
+    tunnels: parking_lot::Mutex<JoinSet<()>>,
 }
 
 // === impl Backend ===
@@ -49,6 +51,7 @@ impl Backend {
             script: parking_lot::Mutex::default(),
             received: watch::Sender::new(Vec::new()),
             released: watch::Sender::new(false),
+            tunnels: parking_lot::Mutex::default(),
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, Arc::clone(&state)));
@@ -118,7 +121,14 @@ async fn serve(stream: TcpStream, state: &Arc<State>) -> Result<()> {
 
 async fn serve_h1(mut stream: TcpStream, state: &State) -> Result<()> {
     let mut buffer = BytesMut::new();
-    while let Some(request) = wire::read(&mut stream, &mut buffer, Kind::Request).await? {
+    while let Some(head) = wire::read_head(&mut stream, &mut buffer).await? {
+        let (interim, unread) = state.before_body();
+        stream.write_all(&interim).await?;
+        let request = if unread {
+            head
+        } else {
+            wire::read_body(&mut stream, &mut buffer, Kind::Request, head).await?
+        };
         // When the proxy gives up on a request is not seen here in time to be compared.
         if request.cut_short {
             return Ok(());
@@ -136,7 +146,7 @@ async fn serve_h1(mut stream: TcpStream, state: &State) -> Result<()> {
             Action::Answer | Action::AnswerAndClose | Action::Echo => {}
         }
         stream.write_all(&state.h1_bytes(&answer, &method)).await?;
-        if answer.action == Action::AnswerAndClose {
+        if answer.action == Action::AnswerAndClose || unread {
             return Ok(());
         }
         if answer.action == Action::Echo {
@@ -147,7 +157,7 @@ async fn serve_h1(mut stream: TcpStream, state: &State) -> Result<()> {
     Ok(())
 }
 
-async fn echo(stream: &mut TcpStream) -> Result<()> {
+async fn echo(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Result<()> {
     let mut buffer = vec![0; 4096];
     loop {
         match stream.read(&mut buffer).await? {
@@ -165,15 +175,17 @@ async fn serve_h2(stream: TcpStream, state: &Arc<State>) -> Result<()> {
     let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     server
         .auto_date_header(false)
+        .enable_connect_protocol()
         .serve_connection(TokioIo::new(stream), service)
         .await?;
     Ok(())
 }
 
 async fn answer_h2(
-    request: hyper::Request<Incoming>,
+    mut request: hyper::Request<Incoming>,
     state: &State,
 ) -> Result<hyper::Response<BoxBody<Bytes, Infallible>>> {
+    let tunnel = (request.method() == hyper::Method::CONNECT).then(|| hyper::upgrade::on(&mut request));
     let (head, body) = request.into_parts();
     let mut message = Message {
         start: format!(
@@ -183,7 +195,9 @@ async fn answer_h2(
         ),
         ..Message::default()
     };
+    let protocol = head.extensions.get::<hyper::ext::Protocol>();
     let pseudo = [
+        (":protocol", protocol.map(|protocol| protocol.as_str().to_owned())),
         (":authority", head.uri.authority().map(ToString::to_string)),
         (":scheme", head.uri.scheme_str().map(str::to_owned)),
     ];
@@ -205,6 +219,14 @@ async fn answer_h2(
         Action::Close | Action::Reset => bail!("reset as the script says"),
         Action::Hang => std::future::pending().await,
         Action::Answer | Action::AnswerAndClose | Action::Echo => {}
+    }
+    if let Some(tunnel) = tunnel.filter(|_| answer.action == Action::Echo) {
+        state.tunnels.lock().spawn(async move {
+            // It ends with its connection, which the proxy closes when it likes.
+            if let Ok(tunnel) = tunnel.await {
+                let _ = echo(&mut TokioIo::new(tunnel)).await;
+            }
+        });
     }
     let mut response = hyper::Response::builder().status(answer.code());
     for (name, value) in answer.headers.iter().map(|line| wire::field(line)) {
@@ -259,6 +281,30 @@ impl State {
             let _ = self.released.subscribe().wait_for(|released| *released).await;
         }
         answer
+    }
+
+    /// What the next answer does before the body of its request: interim answers, and whether it waits for the body.
+    fn before_body(&self) -> (Vec<u8>, bool) {
+        let script = self.script.lock();
+        let Some(answer) = script.front() else {
+            return (Vec::new(), false);
+        };
+        let mut bytes = Vec::new();
+        for interim in &answer.interim {
+            let (status, field) = interim.split_once(' ').unwrap_or((interim, ""));
+            let fields: Vec<String> = Some(field.to_owned())
+                .filter(|field| !field.is_empty())
+                .into_iter()
+                .collect();
+            bytes.extend(wire::encode(
+                &format!("HTTP/1.1 {status} Interim"),
+                &fields,
+                &[],
+                &[],
+                false,
+            ));
+        }
+        (bytes, answer.unread)
     }
 
     fn h1_bytes(&self, answer: &Answer, method: &str) -> Vec<u8> {

@@ -10,7 +10,7 @@ use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -41,6 +41,8 @@ pub(crate) struct RawRequest<'a> {
     pub(crate) bytes: &'a [u8],
     /// Sent behind `100 Continue`, `101 Switching Protocols` or a CONNECT's 2xx.
     pub(crate) then: &'a [u8],
+    /// A tunnel is silent for so long before that.
+    pub(crate) pause: Duration,
     /// A tunnel is read until this text has come.
     pub(crate) until: &'a str,
     /// The whole exchange takes no longer.
@@ -93,6 +95,7 @@ impl Http1 {
             let tunnel = status == 101 || (kind == Kind::ResponseToConnect && (200..300).contains(&status));
             exchange.response = Some(response);
             if tunnel {
+                tokio::time::sleep(request.pause).await;
                 self.send(request.then).await?;
                 exchange.tunnel = Some(self.read_until(request.until).await?);
             }
@@ -175,6 +178,67 @@ async fn http2_exchange(
     }
     Ok(Exchange {
         response: Some(message),
+        ..Exchange::default()
+    })
+}
+
+/// Asks for a tunnel over HTTP/2 and uses it as `request` says.
+pub(crate) async fn http2_tunnel(
+    target: SocketAddr,
+    head: hyper::Request<()>,
+    request: RawRequest<'_>,
+) -> Result<Exchange> {
+    let exchange = http2_tunnel_exchange(target, head, request);
+    tokio::time::timeout(request.limit, exchange)
+        .await
+        .with_context(|| format!("no answer within {:?}", request.limit))?
+}
+
+async fn http2_tunnel_exchange(
+    target: SocketAddr,
+    head: hyper::Request<()>,
+    request: RawRequest<'_>,
+) -> Result<Exchange> {
+    let stream = TcpStream::connect(target).await?;
+    let mut connection_task = JoinSet::new();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+    connection_task.spawn(connection);
+    let body = http_body_util::Empty::<Bytes>::new();
+    let mut response = match sender.send_request(head.map(|()| body)).await {
+        Ok(response) => response,
+        Err(error) if error.is_user() => bail!("the request is not one: {error}"),
+        Err(_) => return Ok(Exchange::default()),
+    };
+    let mut message = Message {
+        start: format!("HTTP/2 {}", response.status().as_u16()),
+        headers: text_fields(response.headers()),
+        ..Message::default()
+    };
+    if response.status() != hyper::StatusCode::OK {
+        match response.into_body().collect().await {
+            Ok(body) => message.body = body.to_bytes().to_vec(),
+            Err(_) => message.cut_short = true,
+        }
+        return Ok(Exchange {
+            response: Some(message),
+            ..Exchange::default()
+        });
+    }
+    let mut tunnel = TokioIo::new(hyper::upgrade::on(&mut response).await?);
+    tokio::time::sleep(request.pause).await;
+    // A peer that has ended is seen when reading.
+    let _ = tunnel.write_all(request.then).await;
+    let mut received = BytesMut::new();
+    while request.until.is_empty() || !String::from_utf8_lossy(&received).contains(request.until) {
+        // A reset says as much as an end here.
+        if !matches!(tunnel.read_buf(&mut received).await, Ok(1..)) {
+            break;
+        }
+    }
+    Ok(Exchange {
+        response: Some(message),
+        tunnel: Some(String::from_utf8_lossy(&received).into_owned()),
         ..Exchange::default()
     })
 }

@@ -94,10 +94,15 @@ impl Mesh {
         self.get_with(from, url, &[]).await
     }
 
+    /// Where the sidecar of a workload takes what its program sends with `http_proxy`.
+    pub(crate) fn http_proxy(&self, workload: &str) -> Result<SocketAddr> {
+        let proxy = self.workload(workload)?["httpProxy"].as_str().context("httpProxy")?;
+        Ok(proxy.trim_start_matches("http://").parse()?)
+    }
+
     /// The same with further header lines.
     pub(crate) async fn get_with(&self, from: &str, url: &str, headers: &[&str]) -> Result<Message> {
-        let proxy = self.workload(from)?["httpProxy"].as_str().context("httpProxy")?;
-        let proxy: SocketAddr = proxy.trim_start_matches("http://").parse()?;
+        let proxy = self.http_proxy(from)?;
         let host = url.trim_start_matches("http://").split('/').next().unwrap_or_default();
         get_with(proxy, url, host, headers).await
     }
@@ -171,6 +176,7 @@ async fn get_with(to: SocketAddr, target: &str, host: &str, headers: &[&str]) ->
     let request = RawRequest {
         bytes: &bytes,
         then: &[],
+        pause: Duration::ZERO,
         until: "",
         limit: ANSWER_LIMIT,
     };

@@ -17,6 +17,10 @@ pub(crate) struct Answer {
     pub(crate) encoded: bool,
     pub(crate) trailers: Vec<String>,
     pub(crate) chunked: bool,
+    /// Interim answers, as `100` or `103 link: </a>`, that are sent when the head of the request has come.
+    pub(crate) interim: Vec<String>,
+    /// Answers without waiting for the body of the request, and closes.
+    pub(crate) unread: bool,
     /// Milliseconds before the head is sent.
     pub(crate) delay_ms: u64,
     /// Waits until the client has finished its other requests.

@@ -64,9 +64,19 @@ pub(crate) async fn read<S: AsyncRead + Unpin>(
     buffer: &mut BytesMut,
     kind: Kind,
 ) -> Result<Option<Message>> {
-    let Some(mut message) = read_head(stream, buffer).await? else {
+    let Some(message) = read_head(stream, buffer).await? else {
         return Ok(None);
     };
+    read_body(stream, buffer, kind, message).await.map(Some)
+}
+
+/// Reads what follows a head.
+pub(crate) async fn read_body<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    buffer: &mut BytesMut,
+    kind: Kind,
+    mut message: Message,
+) -> Result<Message> {
     let status = message.status();
     let bodiless = match kind {
         Kind::Request => false,
@@ -75,7 +85,7 @@ pub(crate) async fn read<S: AsyncRead + Unpin>(
         Kind::Response | Kind::ResponseToConnect => (100..200).contains(&status) || status == 204 || status == 304,
     };
     if bodiless {
-        return Ok(Some(message));
+        return Ok(message);
     }
     if message.is_chunked() {
         read_chunks(stream, buffer, &mut message).await?;
@@ -87,10 +97,11 @@ pub(crate) async fn read<S: AsyncRead + Unpin>(
         while fill(stream, buffer, buffer.len() + 1).await? {}
         message.body = buffer.split().to_vec();
     }
-    Ok(Some(message))
+    Ok(message)
 }
 
-async fn read_head<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut BytesMut) -> Result<Option<Message>> {
+/// Reads a head alone; `None` at the end of the stream.
+pub(crate) async fn read_head<S: AsyncRead + Unpin>(stream: &mut S, buffer: &mut BytesMut) -> Result<Option<Message>> {
     let end = loop {
         if let Some(end) = find(buffer, b"\r\n\r\n") {
             break end;

@@ -57,7 +57,7 @@ async fn get(method: Method, answer: &str, closes: bool) -> Result<(u16, String,
         Some(server)
     };
     let mut exchange = connection.begin(method, b"/", HeaderMap::new(), Empty::<Bytes>::new());
-    let head = exchange.head().await.map_err(|error| error.to_string())?;
+    let head = exchange.head(|_| {}).await.map_err(|error| error.to_string())?;
     let body = rest(&mut exchange).await.map_err(|error| error.to_string())?;
     let again = exchange.finish().is_some_and(|mut connection| connection.is_open());
     drop(server);
@@ -168,7 +168,7 @@ fn broken_answers_are_none() {
 async fn sent(headers: HeaderMap, body: Pieces) -> (String, Result<u16, String>) {
     let (connection, mut server) = pair();
     let mut exchange = connection.begin(Method::POST, b"/", headers, body);
-    let polled = poll_fn(|cx| Poll::Ready(exchange.poll_head(cx))).await;
+    let polled = poll_fn(|cx| Poll::Ready(exchange.poll_head(cx, &mut |_| {}))).await;
     let result = match polled {
         Poll::Pending => Ok(0),
         Poll::Ready(Ok(head)) => Ok(head.status.as_u16()),
@@ -221,7 +221,7 @@ async fn an_early_answer_leaves_no_connection() {
         .write_all(b"HTTP/1.1 413 x\r\ncontent-length: 0\r\n\r\n")
         .await
         .unwrap();
-    assert_eq!(exchange.head().await.unwrap().status, 413);
+    assert_eq!(exchange.head(|_| {}).await.unwrap().status, 413);
     assert!(exchange.is_answered() && exchange.finish().is_none());
 }
 
@@ -235,10 +235,23 @@ async fn a_server_that_answers_and_takes_no_more_is_heard() {
     drop(server);
     let body = Full::new(Bytes::from(vec![0; 1 << 20]));
     let mut exchange = connection.begin(Method::POST, b"/", HeaderMap::new(), body);
-    let head: Result<_, ExchangeError<Infallible>> = exchange.head().await;
+    let head: Result<_, ExchangeError<Infallible>> = exchange.head(|_| {}).await;
     assert_eq!(head.unwrap().status, 413);
     assert_eq!(rest(&mut exchange).await.unwrap(), b"no");
     assert!(exchange.finish().is_none());
+}
+
+#[tokio::test]
+async fn interim_answers_are_told() {
+    let (connection, mut server) = pair();
+    let bytes =
+        b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
+    server.write_all(bytes).await.unwrap();
+    let mut exchange = connection.begin(Method::GET, b"/", HeaderMap::new(), Empty::<Bytes>::new());
+    let mut told = Vec::new();
+    let answer = exchange.head(|interim| told.push((interim.status.as_u16(), interim.headers.len())));
+    assert_eq!(answer.await.unwrap().status, 204);
+    assert_eq!(told, [(103, 1), (100, 0)]);
 }
 
 #[tokio::test]
@@ -251,7 +264,7 @@ async fn a_switch_hands_the_stream_over() {
     let mut offer = HeaderMap::new();
     offer.insert(header::UPGRADE, HeaderValue::from_static("x"));
     let mut exchange = connection.begin(Method::GET, b"/", offer, Empty::<Bytes>::new());
-    assert_eq!(exchange.head().await.unwrap().status, 101);
+    assert_eq!(exchange.head(|_| {}).await.unwrap().status, 101);
     let (_, ahead) = exchange.into_switched().unwrap();
     assert_eq!(&ahead[..], b"frames");
 }

@@ -1,6 +1,8 @@
 //! The server's end against a client that is played byte by byte.
 
-use http::{Response, StatusCode};
+use std::pin::Pin;
+
+use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -14,7 +16,20 @@ const SETTINGS: Settings = Settings {
         count_max: 10,
     },
     head_timeout: Duration::from_secs(15),
+    linger: Duration::from_secs(1),
 };
+
+impl Outgoing for Full<Bytes> {
+    fn patience(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    fn give_up(self: Pin<&mut Self>) {}
+
+    fn poll_due(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
 
 fn pair() -> (ServerConnection, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
@@ -185,6 +200,50 @@ async fn who_waits_for_continue_gets_it_when_the_body_is_wanted() {
         client.read_to_string(&mut answer).await.unwrap();
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
     }
+}
+
+#[tokio::test]
+async fn who_waits_for_the_upstream_is_told_once() {
+    // Whether the upstream says it first, and whether somebody here wants the body first.
+    for (upstream, wanted) in [(true, false), (true, true), (false, true)] {
+        let (mut connection, mut client) = pair();
+        let head = b"POST / HTTP/1.1\r\nexpect: 100-continue\r\ncontent-length: 2\r\n\r\nhi";
+        client.write_all(head).await.unwrap();
+        let Received::Request(_, Ok(body)) = connection.receive().await else {
+            panic!("a request");
+        };
+        body.leave_to_upstream();
+        let interim = connection.interim();
+        if wanted {
+            body.is_wanted();
+        }
+        let hints = HeaderMap::from_iter([(header::LINK, HeaderValue::from_static("</a>"))]);
+        interim.send(StatusCode::EARLY_HINTS, &hints);
+        if upstream {
+            interim.send(StatusCode::CONTINUE, &HeaderMap::new());
+        }
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "hi");
+        interim.send(StatusCode::CONTINUE, &HeaderMap::new());
+        drop(interim);
+        let (head, empty) = Response::new(Full::new(Bytes::new())).into_parts();
+        assert_eq!(connection.answer(head, empty, &date()).await, Sent::Whole);
+        drop(connection);
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        let expected = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n";
+        assert!(answer.starts_with(expected), "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_reads_nothing_is_not_waited_for() {
+    let (mut connection, mut client) = pair();
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    connection.receive().await;
+    let begun = tokio::time::Instant::now();
+    let (head, body) = Response::new(Full::new(Bytes::from(vec![0; 8 << 20]))).into_parts();
+    assert_eq!(connection.answer(head, body, &date()).await, Sent::Broken);
+    assert_eq!(begun.elapsed(), Duration::from_secs(5));
 }
 
 #[tokio::test]

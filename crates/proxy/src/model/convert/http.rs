@@ -68,6 +68,12 @@ pub(super) fn connection_manager(
             Duration::ZERO,
             "request_headers_timeout",
         )?,
+        delayed_close_timeout: time(
+            source.delayed_close_timeout.as_ref(),
+            seconds(1),
+            "delayed_close_timeout",
+        )?,
+        proxy_100_continue: source.proxy_100_continue,
         drain_timeout: time(source.drain_timeout.as_ref(), seconds(5), "drain_timeout")?,
         connection_duration_max: optional_duration(
             common.max_connection_duration.as_ref(),
@@ -250,6 +256,7 @@ fn upgrades(source: &hcm::HttpConnectionManager) -> Vec<model::Upgrade> {
     let upgrade = |config: &hcm::http_connection_manager::UpgradeConfig| model::Upgrade {
         protocol: text(&config.upgrade_type.to_ascii_lowercase()),
         enabled: boolean(config.enabled.as_ref(), true),
+        ends_here: false,
     };
     source.upgrade_configs.iter().map(upgrade).collect()
 }

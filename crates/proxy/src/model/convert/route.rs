@@ -198,6 +198,7 @@ fn forward(source: &route::RouteAction, at: &Path) -> Result<model::Forward> {
             .map(|config| Upgrade {
                 protocol: text(&config.upgrade_type.to_ascii_lowercase()),
                 enabled: boolean(config.enabled.as_ref(), true),
+                ends_here: config.connect_config.is_some(),
             })
             .collect(),
     })
