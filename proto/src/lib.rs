@@ -6,6 +6,7 @@ pub mod ads;
 pub mod cluster_name;
 pub mod defaults;
 pub mod descriptors;
+pub mod operators;
 
 /// Types of the messages in use, by package; `cargo xtask gen` writes them.
 #[allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, clippy::pedantic, clippy::nursery, clippy::restriction)]

@@ -54,15 +54,49 @@ fn broken_settings_are_not_applied() {
             "data.mesh.outboundTrafficPolicy.mode",
         ),
         ("a: [", "is not valid YAML"),
-        (
-            "accessLogEncoding: JSON\naccessLogFormat: \"%PATH%\"",
-            "is not a JSON object",
-        ),
     ] {
         let (read, found) = config(mesh);
         assert_eq!(read, None, "{mesh}");
         assert!(found.iter().any(|found| found.contains(part)), "{mesh}: {found:?}");
     }
+}
+
+/// With a format that proxies refuse they would refuse every listener, so it costs itself alone.
+#[test]
+fn a_format_that_proxies_would_refuse_is_left_out() {
+    for (format, part) in [
+        (
+            "accessLogFormat: \"%UPSTREAM_HOST_NAME%\"",
+            "did you mean %UPSTREAM_HOST%?; the default format is used",
+        ),
+        ("accessLogFormat: \"100%\"", "a percent sign that begins no operator"),
+        (
+            "accessLogEncoding: JSON\naccessLogFormat: \"%PATH%\"",
+            "is not a JSON object",
+        ),
+        (
+            "accessLogEncoding: JSON\naccessLogFormat: '{\"a\": {\"b\": \"%NOTHING%\"}}'",
+            "%NOTHING%",
+        ),
+    ] {
+        let (read, found) = config(&format!("{format}\naccessLogFile: /dev/stdout\nconnectTimeout: 2s"));
+        let read = read.unwrap_or_default();
+        assert_eq!(
+            (read.access_log_format, read.access_log_file.as_deref()),
+            (None, Some("/dev/stdout")),
+            "{format}"
+        );
+        assert_eq!(read.connect_timeout, Some(std::time::Duration::from_secs(2)));
+        let told = found.iter().any(|found| {
+            found.contains("error [IST0106]") && found.contains("data.mesh.accessLogFormat") && found.contains(part)
+        });
+        assert!(told, "{format}: {found:?}");
+    }
+    let (read, found) = config("accessLogFormat: \"%REQ(:PATH)% %START_TIME(%s)%\"");
+    assert_eq!(
+        (read.unwrap_or_default().access_log_format.is_some(), found),
+        (true, Vec::new())
+    );
 }
 
 #[test]

@@ -9,7 +9,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("weft-proto", &[]),
     ("weft-codegen", &[]),
     ("weft-base", &["weft-proto"]),
-    ("weft-api", &[]),
+    ("weft-api", &["weft-proto"]),
     ("weft-proxy", &["weft-base", "weft-proto"]),
     ("weft-mesh", &["weft-api", "weft-proto"]),
     ("weft-pilot", &["weft-api", "weft-base", "weft-mesh", "weft-proto"]),

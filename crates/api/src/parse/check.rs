@@ -1,5 +1,7 @@
 //! Rules for single values: host names, labels of DNS names, header names, regular expressions.
 
+use weft_proto::operators::REGEX_PROGRAM_BYTES_MAX;
+
 /// Longest DNS name (RFC 1035, 2.3.4).
 const HOST_LENGTH_MAX: usize = 253;
 
@@ -56,50 +58,46 @@ pub(super) fn is_header_value(value: &str) -> bool {
     value.bytes().all(|b| b == b'\t' || (b >= 0x20 && b != 0x7f))
 }
 
-/// Whether every percent sign of a header value is doubled or belongs to an operator of Envoy's, as `%REQ(x-name)%` or
-/// `%START_TIME%`: proxies refuse a whole route configuration for one that does not.
-pub(super) fn has_whole_operators(value: &str) -> bool {
-    let mut rest = value;
-    while let Some((_, after)) = rest.split_once('%') {
-        if let Some(after) = after.strip_prefix('%') {
-            rest = after;
-            continue;
-        }
-        let name = after
-            .bytes()
-            .take_while(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || *b == b'_')
-            .count();
-        let (name, tail) = after.split_at(name);
-        // The argument may have percent signs of its own (`%START_TIME(%Y)%`).
-        let tail = match tail.strip_prefix('(') {
-            Some(argument) => argument.split_once(')').map(|(_, tail)| tail),
-            None => Some(tail),
-        };
-        let tail = tail.map(|tail| match tail.strip_prefix(':') {
-            Some(length) => length.trim_start_matches(|c: char| c.is_ascii_digit()),
-            None => tail,
-        });
-        match tail.and_then(|tail| tail.strip_prefix('%')) {
-            Some(tail) if !name.is_empty() => rest = tail,
-            _ => return false,
-        }
+/// Whether a text names what a proxy can look at: a header, or one of the pseudo-headers that it knows.
+pub(super) fn is_field(name: &str) -> bool {
+    let pseudo = [":method", ":path", ":authority", ":scheme", ":status"];
+    if name.starts_with(':') {
+        return pseudo.iter().any(|known| known.eq_ignore_ascii_case(name));
     }
-    true
+    is_header_name(name)
 }
 
-/// Compiles a pattern as it will be used: over the whole text. RE2 and this engine share syntax and linear time.
+/// Compiles a pattern as proxies will, over the whole text and with their limit. RE2 and this engine share syntax and linear time.
 pub(super) fn regex(pattern: &str) -> Result<(), String> {
     if pattern.len() > 4096 {
         return Err("is longer than 4096 characters".to_owned());
     }
-    match regex::Regex::new(&format!("^(?:{pattern})$")) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let text = error.to_string();
-            let reason = text.lines().last().unwrap_or_default().trim();
-            Err(reason.strip_prefix("error: ").unwrap_or(reason).to_owned())
+    // In parentheses alone a pattern such as `a)(b` would compile that by itself does not.
+    let whole = format!("^(?:{pattern})$");
+    let compiled = [pattern, &whole].map(|source| {
+        let mut builder = regex::RegexBuilder::new(source);
+        builder.size_limit(REGEX_PROGRAM_BYTES_MAX).build()
+    });
+    let Some(error) = compiled.into_iter().find_map(Result::err) else {
+        return Ok(());
+    };
+    if let regex::Error::CompiledTooBig(limit) = error {
+        return Err(format!("its program is larger than {limit} bytes"));
+    }
+    let text = error.to_string();
+    let reason = text.lines().last().unwrap_or_default().trim();
+    Err(reason.strip_prefix("error: ").unwrap_or(reason).to_owned())
+}
+
+/// Whether a text may replace what a regular expression matched: a backslash stands before a digit or another one.
+pub(super) fn is_substitution(text: &str) -> bool {
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c == '\\' && !chars.next().is_some_and(|next| next == '\\' || next.is_ascii_digit()) {
+            return false;
         }
     }
+    true
 }
 
 /// Whether a text is a DNS label (RFC 1123), as names of subsets and ports are.
@@ -139,25 +137,27 @@ mod tests {
     }
 
     #[test]
-    fn percent_signs_begin_operators() {
-        for (value, fits) in [
-            ("plain", true),
-            ("50%%", true),
-            ("50%", false),
-            ("%REQ(x-name)%", true),
-            ("a %START_TIME(%Y/%m)% b %PROTOCOL%", true),
-            ("%REQ(x-name):10%", true),
-            ("%REQ(x-name", false),
-            ("%lower%", false),
-        ] {
-            assert_eq!(has_whole_operators(value), fits, "{value:?}");
-        }
-    }
-
-    #[test]
     fn regular_expressions_report_their_fault() {
         assert_eq!(regex("/v[0-9]+/.*"), Ok(()));
         assert_eq!(regex("a("), Err("unclosed group".to_owned()));
         assert!(regex("(?=x)").is_err());
+        assert!(regex("a)(b").is_err());
+        assert_eq!(
+            regex("(?:[a-z]{1,500}){1,99}").map_err(|reason| reason.starts_with("its program")),
+            Err(true)
+        );
+    }
+
+    #[test]
+    fn substitutions_name_groups() {
+        for (text, fits) in [
+            ("/x/\\1", true),
+            ("\\\\", true),
+            ("plain $1", true),
+            ("\\a", false),
+            ("end\\", false),
+        ] {
+            assert_eq!(is_substitution(text), fits, "{text}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Reader of ConfigMap `istio`, whose key `mesh` holds mesh-wide settings as YAML within the YAML.
 
 use super::fields::Fields;
+use super::format;
 use super::report::Report;
 use super::tree::{self, Chunk, Node, Value};
 use crate::diagnostic::{Severity, code};
@@ -55,7 +56,7 @@ fn mesh(report: &mut Report, node: &Node) -> Option<MeshConfig> {
 }
 
 fn read(fields: &mut Fields<'_, '_>) -> MeshConfig {
-    let config = MeshConfig {
+    let mut config = MeshConfig {
         trust_domain: fields.text("trustDomain"),
         root_namespace: fields.text("rootNamespace"),
         access_log_file: fields.text("accessLogFile"),
@@ -79,15 +80,7 @@ fn read(fields: &mut Fields<'_, '_>) -> MeshConfig {
         auto_mtls: fields.flag("enableAutoMtls"),
         dns_refresh_rate: fields.positive_duration("dnsRefreshRate"),
     };
-    if let (Some(LogEncoding::Json), Some(format)) = (config.access_log_encoding, &config.access_log_format)
-        && !serde_json::from_str::<serde_json::Value>(format).is_ok_and(|format| format.is_object())
-    {
-        fields.invalid(
-            "accessLogFormat",
-            "is not a JSON object, as accessLogEncoding JSON asks for",
-            "write an object of operators, or use encoding TEXT",
-        );
-    }
+    log_format(fields, &mut config);
     for (name, node) in fields.unread() {
         let same = AS_IS
             .iter()
@@ -102,6 +95,32 @@ fn read(fields: &mut Fields<'_, '_>) -> MeshConfig {
     }
     fields.ignore_rest();
     config
+}
+
+/// Takes away a format that proxies would refuse: with it they would refuse every listener, whatever else is in it.
+fn log_format(fields: &mut Fields<'_, '_>, config: &mut MeshConfig) {
+    let Some(format) = &config.access_log_format else {
+        return;
+    };
+    let (checked, hint) = match config.access_log_encoding {
+        Some(LogEncoding::Json) => (
+            format::check_json(format),
+            "write an object of operators that proxies have, or use encoding TEXT",
+        ),
+        Some(LogEncoding::Text) | None => (
+            format::check(format),
+            "write operators that proxies have, and %% for a percent sign",
+        ),
+    };
+    let Err(reason) = checked else {
+        return;
+    };
+    config.access_log_format = None;
+    let at = fields.place("accessLogFormat");
+    fields.report().field("accessLogFormat", |report| {
+        let message = format!("{reason}; the default format is used, and the other settings apply");
+        report.part(code::SCHEMA, at, message, hint);
+    });
 }
 
 /// A value in one line.

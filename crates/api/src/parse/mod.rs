@@ -5,6 +5,7 @@
 mod check;
 mod destination_rule;
 mod fields;
+mod format;
 mod gateway;
 mod gateway_api;
 mod header;

@@ -85,7 +85,7 @@ impl Report {
         self.found
     }
 
-    /// Adds a finding at the current path.
+    /// Adds a finding at the current path. An error costs the whole object.
     pub(super) fn add(
         &mut self,
         severity: Severity,
@@ -95,6 +95,22 @@ impl Report {
         hint: impl Into<String>,
     ) {
         self.errors += usize::from(severity == Severity::Error);
+        self.note(severity, code, at, message, hint);
+    }
+
+    /// Adds an error about a part that is not applied; the object applies without it.
+    pub(super) fn part(&mut self, code: &str, at: Position, message: impl Into<String>, hint: impl Into<String>) {
+        self.note(Severity::Error, code, at, message, hint);
+    }
+
+    fn note(
+        &mut self,
+        severity: Severity,
+        code: &str,
+        at: Position,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         if self.is_full() {
             return;
         }

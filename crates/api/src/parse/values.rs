@@ -1,10 +1,10 @@
 //! Readers of the values that several kinds share.
 
-use super::check;
 use super::fields::Fields;
 use super::report::Report;
 use super::rules::shared;
 use super::tree::{Node, Value};
+use super::{check, format};
 use crate::diagnostic::{Severity, code};
 use crate::matching::{Destination, ExportTo, HeaderOps, Headers, NamespaceScope, Percent, StringMatch, ValueMatch};
 use crate::meta::Labels;
@@ -98,9 +98,8 @@ fn header_value(report: &mut Report, name: &str, node: &Node) -> Option<String> 
         );
         return None;
     }
-    if !check::has_whole_operators(&value) {
-        let message = "has a percent sign that begins no operator such as %REQ(x-name)%";
-        report.invalid(node.at, message, "write %% for the sign itself");
+    if let Err(reason) = format::check(&value) {
+        report.invalid(node.at, reason, "write %% for the sign itself");
         return None;
     }
     header_name(report, node, name).then_some(value)

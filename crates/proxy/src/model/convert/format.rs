@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use weft_proto::operators::OPERATORS;
+
 use crate::model::access_log::{AddressPart, Format, FormatPart, Operator, TimeFormat};
 use crate::model::matcher::HeaderKey;
 
@@ -121,8 +123,10 @@ fn operator_part(text: &str, at: usize) -> Result<FormatPart, FormatError> {
                 .map_err(|_| argument_error("the length is not a number"))?,
         ),
     };
-    let operator = match argument {
-        None => plain(name),
+    // What is not among the words that the control plane knows would be refused before it came here.
+    let known = OPERATORS.iter().any(|(word, _)| *word == name);
+    let operator = match argument.filter(|_| known) {
+        None => plain(name).filter(|_| known),
         Some(argument) => with_argument(name, argument).map_err(argument_error)?,
     };
     let operator = operator.ok_or_else(|| FormatError::Unknown {
@@ -257,6 +261,8 @@ fn header(name: &str) -> Result<HeaderKey, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use weft_proto::operators::Argument;
+
     use super::*;
 
     fn shape(source: &str) -> Result<String, String> {
@@ -321,6 +327,25 @@ mod tests {
             ),
         ] {
             assert_eq!(shape(source).unwrap_err(), expected, "{source}");
+        }
+    }
+
+    /// The words that the control plane holds formats against are those that parse here.
+    #[test]
+    fn all_words_of_the_wire_are_operators() {
+        for (name, arguments) in OPERATORS {
+            for argument in *arguments {
+                let text = match argument {
+                    Argument::Absent => String::new(),
+                    Argument::Text => "(x)".to_owned(),
+                    Argument::Header => "(x-a?:PATH)".to_owned(),
+                    Argument::Keys => "(a.b:c)".to_owned(),
+                    Argument::Word(words) => format!("({})", words[words.len() - 1]),
+                    Argument::Named(words) => format!("(a:{})", words[0]),
+                };
+                let source = format!("%{name}{text}%");
+                assert!(parse(&source, false).is_ok(), "{source}");
+            }
         }
     }
 

@@ -161,7 +161,7 @@ fn full_regex(source: &str, at: &Path) -> Result<regex::Regex> {
 /// Compiles with a bound on the size of the program, since expressions come from users.
 fn compile_regex(source: &str, at: &Path) -> Result<regex::Regex> {
     regex::RegexBuilder::new(source)
-        .size_limit(1 << 20)
+        .size_limit(weft_proto::operators::REGEX_PROGRAM_BYTES_MAX)
         .dot_matches_new_line(false)
         .build()
         .map_err(|error| at.error(format!("{error}")))
