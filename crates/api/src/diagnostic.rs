@@ -66,6 +66,8 @@ pub mod code {
     pub const ENDPOINT_WITHOUT_IDENTITY: &str = "WEFT0026";
     /// Two workloads of one machine would bind the same address.
     pub const LISTENER_ADDRESS_TAKEN: &str = "WEFT0025";
+    /// A proxy refused what was made of the object.
+    pub const REFUSED_BY_PROXY: &str = "WEFT0027";
     /// A wrong type, bad value, or missing field.
     pub const SCHEMA: &str = "IST0106";
     /// Something that the object refers to does not exist.
@@ -100,7 +102,8 @@ pub mod code {
     pub const SUBSET_SELECTS_NOTHING: &str = "IST0173";
     /// A DestinationRule names a host that no service has.
     pub const UNKNOWN_DESTINATION_RULE_HOST: &str = "IST0174";
-    /// Services without an address share a port, so that connections to them are not told apart.
+    /// Services without an address share a port, so that connections to them are not told apart, or ServiceEntries of one host give a port
+    /// several protocols.
     pub const CONFLICTING_PORTS: &str = "IST0177";
 }
 

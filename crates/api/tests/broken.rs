@@ -123,9 +123,9 @@ fn fields_that_are_not_carried_out_are_refused_by_name() {
         0,
         expect![[r#"
             f.yaml:7:20: warning [IST0133] VirtualService/default/a spec.http[0].fault.delay.percentage: is not set, so no request is hit; say how many, for example percentage: {value: 100}
-            f.yaml:8:13: error [WEFT0003] VirtualService/default/a spec.http[0].mirror: is not supported by this mesh yet, so the object is not applied; remove it
+            f.yaml:8:13: warning [WEFT0003] VirtualService/default/a spec.http[0].mirror: is not supported by this mesh yet and has no effect: no copies of requests are sent
             f.yaml:9:17: error [IST0106] VirtualService/default/a spec.http[0].corsPolicy.allowOrigins: is required; name the origins whose scripts may call
-            f.yaml:10:15: error [WEFT0003] VirtualService/default/a spec.http[0].delegate: is not supported by this mesh yet, so the object is not applied; write the rules of the delegate into this object
+            f.yaml:10:15: error [WEFT0003] VirtualService/default/a spec.http[0].delegate: is not supported by this mesh yet, so requests that meet this rule get 503; the rest of the object applies; write the rules of the delegate into this object
         "#]],
     );
     check(
@@ -135,10 +135,10 @@ fn fields_that_are_not_carried_out_are_refused_by_name() {
          tls: {credentialName: x}\n",
         0,
         expect![[r#"
-            f.yaml:7:36: error [WEFT0003] DestinationRule/b/a spec.trafficPolicy.loadBalancer.consistentHash: is not supported by this mesh yet, so the object is not applied; use simple: LEAST_REQUEST
-            f.yaml:10:30: error [WEFT0003] DestinationRule/b/a spec.trafficPolicy.portLevelSettings[0].loadBalancer.simple: is not supported by this mesh yet, so the object is not applied; PASSTHROUGH needs captured traffic; use LEAST_REQUEST
+            f.yaml:7:36: warning [WEFT0003] DestinationRule/b/a spec.trafficPolicy.loadBalancer.consistentHash: is not supported by this mesh yet and has no effect: requests go to the less loaded of two endpoints, as with simple: LEAST_REQUEST
+            f.yaml:10:30: warning [WEFT0003] DestinationRule/b/a spec.trafficPolicy.portLevelSettings[0].loadBalancer.simple: is not supported by this mesh yet and has no effect: connections go to the less loaded of two endpoints, as with LEAST_REQUEST, and not to the address that was dialled
             f.yaml:11:12: error [IST0106] DestinationRule/b/a spec.trafficPolicy.portLevelSettings[0].tls.mode: is required; use DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL
-            f.yaml:11:29: error [WEFT0003] DestinationRule/b/a spec.trafficPolicy.portLevelSettings[0].tls.credentialName: is not supported by this mesh yet, so the object is not applied; use clientCertificate, privateKey and caCertificates with paths
+            f.yaml:11:29: error [WEFT0003] DestinationRule/b/a spec.trafficPolicy.portLevelSettings[0].tls.credentialName: is not supported by this mesh yet, so no connection is made to the host; the rest of the object applies; use clientCertificate, privateKey and caCertificates with paths
         "#]],
     );
 }
@@ -189,7 +189,7 @@ fn destination_rules() {
             f.yaml:11:64: error [IST0106] DestinationRule/default/a spec.trafficPolicy.connectionPool.tcp.maxConnections: 0 is out of range; use a whole number of at least 1
             f.yaml:11:92: error [IST0106] DestinationRule/default/a spec.trafficPolicy.connectionPool.http.h2UpgradePolicy: "UPGRAD" is not allowed here; did you mean UPGRADE?
             f.yaml:12:44: error [IST0106] DestinationRule/default/a spec.trafficPolicy.outlierDetection.maxEjectionPercent: 101 is out of range; use a whole number from 0 to 100
-            f.yaml:12:68: error [WEFT0003] DestinationRule/default/a spec.trafficPolicy.outlierDetection.consecutiveErrors: is not supported by this mesh yet, so the object is not applied; use consecutive5xxErrors or consecutiveGatewayErrors
+            f.yaml:12:68: warning [WEFT0003] DestinationRule/default/a spec.trafficPolicy.outlierDetection.consecutiveErrors: is not supported by this mesh yet and has no effect: consecutive5xxErrors and consecutiveGatewayErrors count
             f.yaml:13:10: error [IST0106] DestinationRule/default/a spec.trafficPolicy.tls.clientCertificate: is required; MUTUAL needs a certificate and its key
             f.yaml:13:10: error [IST0106] DestinationRule/default/a spec.trafficPolicy.tls.privateKey: is required; MUTUAL needs a certificate and its key
             f.yaml:16:7: error [IST0106] DestinationRule/default/a spec.trafficPolicy.portLevelSettings[1]: two settings are for the same port, 80; join the two
@@ -219,13 +219,13 @@ fn gateways_service_entries_and_sidecars() {
             f.yaml:8:46: error [IST0106] Gateway/default/g spec.servers[1].port.protocol: "HTPP" is not a protocol; did you mean HTTP?
             f.yaml:9:13: error [IST0106] Gateway/default/g spec.servers[1].hosts[0]: "a.*.com" is not a host name
             f.yaml:12:10: error [IST0106] Gateway/default/g spec.servers[2].tls.credentialName: is required; or serverCertificate and privateKey with paths
-            f.yaml:12:39: error [WEFT0003] Gateway/default/g spec.servers[2].tls.cipherSuites: is not supported by this mesh yet, so the object is not applied; remove it
+            f.yaml:12:39: warning [WEFT0003] Gateway/default/g spec.servers[2].tls.cipherSuites: is not supported by this mesh yet and has no effect: suites with forward secrecy and authenticated encryption are offered, and no others
             f.yaml:18:10: error [IST0106] ServiceEntry/default/s spec.hosts: have a wildcard, but no endpoints; DNS cannot resolve a wildcard: name endpoints
             f.yaml:19:15: error [IST0106] ServiceEntry/default/s spec.addresses[0]: "example.com" is neither an IP address nor a CIDR prefix; names belong into hosts
             f.yaml:22:5: error [IST0106] ServiceEntry/default/s spec.ports[1]: two ports have the same number, 80; numbers and names of ports are unique
             f.yaml:22:5: error [IST0106] ServiceEntry/default/s spec.ports[1]: two ports have the same name, http; numbers and names of ports are unique
             f.yaml:28:7: error [IST0106] ServiceEntry/default/t spec.endpoints: is required; resolution STATIC needs endpoints or a workloadSelector
-            f.yaml:34:12: error [WEFT0003] Sidecar/default/s spec.ingress: is not supported by this mesh yet, so the object is not applied; remove it; inbound listeners follow from the workload's ports
+            f.yaml:34:12: warning [WEFT0003] Sidecar/default/s spec.ingress: is not supported by this mesh yet and has no effect: inbound listeners follow from the workload's ports
             f.yaml:36:5: error [IST0106] Sidecar/default/s spec.egress[0].port: is required; bind and captureMode NONE need a port to bind
             f.yaml:37:13: error [IST0106] Sidecar/default/s spec.egress[0].hosts[0]: "reviews" has no namespace; write "*/reviews" for any namespace or "./reviews" for this one
         "#]],

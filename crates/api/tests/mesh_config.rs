@@ -67,7 +67,7 @@ fn a_format_that_proxies_would_refuse_is_left_out() {
     for (format, part) in [
         (
             "accessLogFormat: \"%UPSTREAM_HOST_NAME%\"",
-            "did you mean %UPSTREAM_HOST%?; the default format is used",
+            "which proxies do not have; the default format is used",
         ),
         ("accessLogFormat: \"100%\"", "a percent sign that begins no operator"),
         (

@@ -1,5 +1,6 @@
 //! What one proxy may see of the mesh.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use weft_api::gateway::Gateway;
@@ -9,7 +10,10 @@ use weft_api::meta::{Kind, Object, ObjectKey, Place, Position};
 use weft_api::sidecar::{EgressListener, OutboundPolicy, Sidecar};
 
 use crate::node::{Dialect, ProxyNode};
-use crate::snapshot::{Capture, MeshDestinationRule, MeshService, MeshSnapshot, Origin, Workload, WorkloadKey};
+use crate::snapshot::{
+    Capture, GatewayRef, MeshDestinationRule, MeshService, MeshSnapshot, MeshVirtualService, Origin, Workload,
+    WorkloadKey,
+};
 
 /// Settings of generated configuration that are the same for every proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,8 +81,11 @@ impl ProxyView {
         self.workload.role == Role::Gateway
     }
 
-    /// The Sidecar object of the workload, where it has one.
+    /// The Sidecar object of the workload, where it has one; gateways never have (Istio: `SetSidecarScope`).
     pub fn sidecar(&self) -> Option<&Arc<Object<Sidecar>>> {
+        if self.is_gateway() {
+            return None;
+        }
         let sidecars = &self.snapshot.sidecars;
         sidecars.for_workload(self.namespace(), &self.workload.labels)
     }
@@ -98,6 +105,53 @@ impl ProxyView {
             .visible_from(self.namespace())
             .filter(|service| imported(service))
             .collect()
+    }
+
+    /// Whether a Sidecar says which services the workload may call.
+    pub fn is_narrowed(&self) -> bool {
+        self.sidecar().is_some_and(|sidecar| !sidecar.spec.egress.is_empty())
+    }
+
+    /// The services that there are clusters for: those that the workload may call, and the destinations of the rules that a Sidecar lets
+    /// in (Istio: `pilot/pkg/model/sidecar.go`).
+    pub fn reachable(&self) -> Vec<&Arc<MeshService>> {
+        let mut services = self.services();
+        if !self.is_narrowed() {
+            return services;
+        }
+        let mut known: BTreeSet<&str> = services.iter().map(|service| &*service.key.hostname).collect();
+        let namespace = self.namespace();
+        let rules = self.snapshot.virtual_services.at_gateway(&GatewayRef::Mesh, namespace);
+        for rules in rules.into_iter().filter(|rules| self.imports(rules)) {
+            for (_, destination) in rules.object.spec.destinations() {
+                let found = self
+                    .snapshot
+                    .services
+                    .exact(&rules.resolve(&destination.host), namespace);
+                services.extend(found.filter(|service| known.insert(&service.key.hostname)));
+            }
+        }
+        services
+    }
+
+    /// Whether the workload's proxy applies the rules of an object that it sees: all, unless a Sidecar names hosts and none of the
+    /// object's is among them. As in Istio a wildcard on either side suffices.
+    pub fn imports(&self, rules: &MeshVirtualService) -> bool {
+        let listeners = self.sidecar().map_or(&[][..], |sidecar| &sidecar.spec.egress);
+        let namespace = &rules.object.meta.namespace;
+        let by = |listener: &EgressListener| {
+            let mut hosts = rules.hosts.iter();
+            hosts.any(|host| listener.imports_rules(self.namespace(), namespace, host))
+        };
+        listeners.is_empty() || listeners.iter().any(by)
+    }
+
+    /// The rules that may apply to requests of this workload for a host, the first that say anything winning.
+    pub fn rules_of(&self, hostname: &str) -> Vec<&Arc<MeshVirtualService>> {
+        let seen = |rules: &MeshVirtualService| rules.visible_from(self.namespace()) && self.imports(rules);
+        self.snapshot
+            .virtual_services
+            .for_host(&GatewayRef::Mesh, hostname, seen)
     }
 
     /// The rule of a service for this client.

@@ -226,6 +226,15 @@ async fn broken_objects_are_refused_with_the_field() {
     let response = review(&stage, "/validate", same).await;
     assert_eq!(response["allowed"], true, "{response}");
 
+    // What costs a part alone is told, and the object stored.
+    let partly = virtual_service("partly", &["front"], json!({"delegate": {"name": "other"}}));
+    let response = review(&stage, "/validate", partly).await;
+    assert_eq!(response["allowed"], true, "{response}");
+    assert!(
+        response["warnings"].to_string().contains("spec.http[0].delegate: "),
+        "{response}"
+    );
+
     broken["kind"] = json!("VirtualServices");
     let response = review(&stage, "/validate", broken).await;
     assert_eq!(response["allowed"], false);

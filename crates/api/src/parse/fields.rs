@@ -207,6 +207,32 @@ impl<'n, 'r> Fields<'n, 'r> {
         }
     }
 
+    /// A field that Istio has and this mesh does not carry out, and without which nothing is less safe: the object applies, and what
+    /// happens `instead` is told.
+    pub(super) fn pass_over(&mut self, name: &'static str, instead: &str) {
+        if let Some(node) = self.get(name) {
+            let at = node.at;
+            self.report.field(name, |report| {
+                let message = format!("is not supported by this mesh yet and has no effect: {instead}");
+                report.add(Severity::Warning, code::UNSUPPORTED_FIELD, at, message, "");
+            });
+        }
+    }
+
+    /// A field that Istio has and this mesh does not carry out, and without which something would be less safe: whether it is set. The part
+    /// that it stands in is closed, as `meanwhile` says, and the rest of the object applies.
+    pub(super) fn close(&mut self, name: &'static str, meanwhile: &str, hint: &str) -> bool {
+        let Some(node) = self.get(name) else {
+            return false;
+        };
+        let at = node.at;
+        self.report.field(name, |report| {
+            let message = format!("is not supported by this mesh yet, so {meanwhile}; the rest of the object applies");
+            report.part(code::UNSUPPORTED_FIELD, at, message, hint);
+        });
+        true
+    }
+
     /// `metadata.namespace` and `metadata.name` as far as they are text; `default` and nothing where absent.
     pub(super) fn peek_name(&self) -> (&'n str, &'n str) {
         let inner = |map: &'n [Entry], name: &str| map.iter().find(|entry| entry.key == name).map(|entry| &entry.node);
@@ -238,10 +264,9 @@ impl<'n, 'r> Fields<'n, 'r> {
         self.entries = &[];
     }
 
-    /// The same for a field that a rule asks for, so that its type has to be known.
-    pub(super) fn refuse_typed(&mut self, name: &'static str, question: Question, hint: &str) {
+    /// Says of which type a field is that is not read, since a rule asks for it.
+    pub(super) fn typed(&mut self, name: &'static str, question: Question) {
         self.with(name, |report, _| report.asked(|| question));
-        self.refuse(name, hint);
     }
 
     /// Bounds the length of a list, a map or a text.
@@ -278,10 +303,10 @@ impl<'n, 'r> Fields<'n, 'r> {
         }
     }
 
-    /// A switch of Istio that this mesh does not carry out: `false` is what it does anyway, `true` is refused.
-    pub(super) fn refuse_true(&mut self, name: &'static str, hint: &str) {
+    /// A switch of Istio that this mesh does not carry out: `false` is what it does anyway, `true` is passed over.
+    pub(super) fn pass_over_true(&mut self, name: &'static str, instead: &str) {
         if self.flag(name) == Some(true) {
-            self.refuse(name, hint);
+            self.pass_over(name, instead);
         }
     }
 

@@ -146,9 +146,10 @@ mod tests {
             ("50%", Some("begins no operator")),
             ("%REQ(x-name", Some("begins no operator")),
             ("%lower%", Some("proxies do not have")),
+            ("%PROTOCOLS%", Some("did you mean %PROTOCOL%?")),
             (
                 "%UPSTREAM_HOST_NAME%",
-                Some("%UPSTREAM_HOST_NAME%, which proxies do not have; did you mean %UPSTREAM_HOST%?"),
+                Some("%UPSTREAM_HOST_NAME%, which proxies do not have"),
             ),
             ("%REQ_WITHOUT_QUERY(x)%", Some("proxies do not have")),
             ("%REQ(a b)%", Some("does not take this argument")),

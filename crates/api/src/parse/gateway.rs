@@ -9,6 +9,9 @@ use crate::gateway::{Gateway, Server, ServerHost, ServerTls, ServerTlsMode, TlsV
 use crate::matching::NamespaceScope;
 use crate::protocol::Protocol;
 
+/// What becomes of a server that asks for a protection that the mesh does not have.
+const UNSERVED: &str = "this server is not served";
+
 /// Most servers of one gateway.
 const SERVERS_MAX: usize = 4096;
 
@@ -26,12 +29,16 @@ pub(super) fn read(fields: &mut Fields<'_, '_>) -> Gateway {
 fn server(fields: &mut Fields<'_, '_>) -> Server {
     let at = fields.at;
     fields.rules(rules::SERVER);
-    fields.refuse("defaultEndpoint", "route with a VirtualService");
+    fields.pass_over("defaultEndpoint", "requests go where VirtualServices say");
     if fields.get("port").is_none() {
         fields.missing("port", "give number, name and protocol");
     }
     let port = fields.map("port", port).unwrap_or((0, String::new(), None));
-    let tls = fields.map("tls", tls);
+    let (tls, unusable) = match fields.map("tls", tls) {
+        Some((tls, unusable)) => (Some(tls), unusable),
+        None => (None, false),
+    };
+    let bound = bind(fields);
     let hosts = fields.list("hosts", server_host);
     if fields.get("hosts").is_none() {
         fields.missing("hosts", "name at least one host, or \"*\"");
@@ -42,14 +49,15 @@ fn server(fields: &mut Fields<'_, '_>) -> Server {
         port: port.0,
         port_name: port.1,
         protocol: port.2.unwrap_or(Protocol::Tcp),
-        bind: bind(fields),
+        bind: None,
         hosts,
         tls,
+        closed: unusable || bound,
     }
 }
 
 fn port(fields: &mut Fields<'_, '_>) -> (u16, String, Option<Protocol>) {
-    fields.refuse("targetPort", "remove it");
+    fields.pass_over("targetPort", "number is the port that is served");
     let number = fields.required_port("number");
     let name = fields.required_text("name", "name the port, for example http");
     if fields.get("protocol").is_none() {
@@ -59,13 +67,12 @@ fn port(fields: &mut Fields<'_, '_>) -> (u16, String, Option<Protocol>) {
     (number, name, values::protocol(fields, "protocol"))
 }
 
-/// The address to listen on. Where a gateway listens on this machine is the workload's matter, so only "everywhere" fits.
-fn bind(fields: &mut Fields<'_, '_>) -> Option<String> {
-    let bind = fields.text("bind")?;
-    if !matches!(bind.as_str(), "" | "0.0.0.0" | "::") {
-        fields.refuse("bind", "remove it; the gateway workload says where it listens");
-    }
-    None
+/// Whether there is an address to listen on that cannot be kept to. Where a gateway listens is the workload's matter, so only "everywhere"
+/// fits.
+fn bind(fields: &mut Fields<'_, '_>) -> bool {
+    let bind = fields.text("bind").unwrap_or_default();
+    let hint = "remove it; the gateway workload says where it listens";
+    !matches!(bind.as_str(), "" | "0.0.0.0" | "::") && fields.close("bind", UNSERVED, hint)
 }
 
 /// `host` or `namespace/host`.
@@ -85,9 +92,11 @@ fn server_host(report: &mut Report, node: &Node) -> Option<ServerHost> {
     })
 }
 
-fn tls(fields: &mut Fields<'_, '_>) -> ServerTls {
+/// TLS, and whether it asks for a protection that there is not.
+fn tls(fields: &mut Fields<'_, '_>) -> (ServerTls, bool) {
     let at = fields.at;
     fields.rules(rules::TLS);
+    let mut unusable = false;
     for name in [
         "credentialNames",
         "caCertCredentialName",
@@ -95,16 +104,20 @@ fn tls(fields: &mut Fields<'_, '_>) -> ServerTls {
         "tlsCertificates",
         "verifyCertificateSpki",
         "verifyCertificateHash",
-        "cipherSuites",
-        "ecdhCurves",
     ] {
-        fields.refuse(name, "remove it");
+        unusable |= fields.close(name, UNSERVED, "remove it");
+    }
+    for name in ["cipherSuites", "ecdhCurves"] {
+        fields.pass_over(
+            name,
+            "suites with forward secrecy and authenticated encryption are offered, and no others",
+        );
     }
     let https_redirect = fields.flag("httpsRedirect").unwrap_or(false);
     let mode_text = fields.with("mode", |_, node| super::report::shown(node));
     let mode = match mode_text.as_deref() {
         Some("AUTO_PASSTHROUGH" | "OPTIONAL_MUTUAL") => {
-            fields.refuse("mode", "use PASSTHROUGH, SIMPLE, MUTUAL or ISTIO_MUTUAL");
+            unusable |= fields.close("mode", UNSERVED, "use PASSTHROUGH, SIMPLE, MUTUAL or ISTIO_MUTUAL");
             None
         }
         _ => fields.choice(
@@ -127,11 +140,11 @@ fn tls(fields: &mut Fields<'_, '_>) -> ServerTls {
         private_key: fields.text("privateKey"),
         ca_certificates: fields.text("caCertificates"),
         subject_alt_names: fields.texts("subjectAltNames"),
-        min_version: version(fields, "minProtocolVersion"),
-        max_version: version(fields, "maxProtocolVersion"),
+        min_version: version(fields, "minProtocolVersion", &mut unusable),
+        max_version: version(fields, "maxProtocolVersion", &mut unusable),
     };
     without_effect(fields, &tls);
-    tls
+    (tls, unusable)
 }
 
 /// What is harmless, but not what its author thinks.
@@ -156,7 +169,7 @@ fn without_effect(fields: &mut Fields<'_, '_>, tls: &ServerTls) {
     }
 }
 
-fn version(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<TlsVersion> {
+fn version(fields: &mut Fields<'_, '_>, name: &'static str, unusable: &mut bool) -> Option<TlsVersion> {
     let text = fields.with(name, |_, node| super::report::shown(node))?;
     match text.as_str() {
         "TLS_AUTO" => None,
@@ -165,7 +178,7 @@ fn version(fields: &mut Fields<'_, '_>, name: &'static str) -> Option<TlsVersion
             Some(TlsVersion::V1_2)
         }
         "TLSV1_0" | "TLSV1_1" => {
-            fields.refuse(name, "use TLSV1_2 or TLSV1_3");
+            *unusable |= fields.close(name, UNSERVED, "use TLSV1_2 or TLSV1_3");
             None
         }
         _ => fields.choice(name, &[("TLSV1_2", TlsVersion::V1_2), ("TLSV1_3", TlsVersion::V1_3)]),

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::fields::Fields;
 use super::report::Report;
 use super::rules::sidecar as rules;
-use super::tree::Node;
+use super::tree::{Node, Value};
 use super::{check, values};
 use crate::matching::NamespaceScope;
 use crate::protocol::Protocol;
@@ -27,11 +27,8 @@ pub(super) fn empty() -> Sidecar {
 
 /// Reads `spec`.
 pub(super) fn read(fields: &mut Fields<'_, '_>) -> Sidecar {
-    fields.refuse(
-        "ingress",
-        "remove it; inbound listeners follow from the workload's ports",
-    );
-    fields.refuse("inboundConnectionPool", "remove it");
+    ingress(fields);
+    fields.pass_over("inboundConnectionPool", "connections to the workload have no limits");
     fields.rules(rules::SPEC);
     fields.at_most("egress", LISTENERS_MAX);
     Sidecar {
@@ -39,16 +36,34 @@ pub(super) fn read(fields: &mut Fields<'_, '_>) -> Sidecar {
         egress: fields.list("egress", |report, node| report.map(node, egress)),
         outbound_policy: fields
             .map("outboundTrafficPolicy", |f| {
-                f.refuse("egressProxy", "remove it");
-                f.choice(
+                let meanwhile = "hosts that nobody registered are refused";
+                let proxied = f.close("egressProxy", meanwhile, "remove it");
+                let mode = f.choice(
                     "mode",
                     &[
                         ("REGISTRY_ONLY", OutboundPolicy::RegistryOnly),
                         ("ALLOW_ANY", OutboundPolicy::AllowAny),
                     ],
-                )
+                );
+                if proxied {
+                    Some(OutboundPolicy::RegistryOnly)
+                } else {
+                    mode
+                }
             })
             .flatten(),
+    }
+}
+
+/// Listeners towards the workload. Those with TLS of their own protect it from what its ports would take, so they cost the whole object.
+fn ingress(fields: &mut Fields<'_, '_>) {
+    let has_tls =
+        |node: &Node| matches!(&node.value, Value::Map(entries) if entries.iter().any(|entry| entry.key == "tls"));
+    let listeners = fields.get("ingress").map(|node| &node.value);
+    if matches!(listeners, Some(Value::List(items)) if items.iter().any(has_tls)) {
+        fields.refuse("ingress", "remove it; a workload's ports take the TLS of the mesh");
+    } else {
+        fields.pass_over("ingress", "inbound listeners follow from the workload's ports");
     }
 }
 
@@ -56,7 +71,7 @@ fn egress(fields: &mut Fields<'_, '_>) -> EgressListener {
     let at = fields.at;
     fields.rules(rules::EGRESS);
     let port = fields.map("port", |f| {
-        f.refuse("targetPort", "remove it");
+        f.pass_over("targetPort", "number is the port that is listened on");
         SidecarPort {
             number: f.required_port("number"),
             protocol: values::protocol(f, "protocol").unwrap_or(Protocol::Auto),

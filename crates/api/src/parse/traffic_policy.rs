@@ -1,7 +1,10 @@
 //! Reader of `trafficPolicy`: load balancing, limits, outlier detection and TLS towards a host.
 
+use std::collections::BTreeMap;
+
 use super::fields::Fields;
 use super::rules::destination_rule as rules;
+use super::trace::Question;
 use super::values;
 use crate::destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, H2Upgrade, LoadBalancer, OutlierDetection, PolicySettings, RetryBudget,
@@ -9,11 +12,17 @@ use crate::destination_rule::{
 };
 use crate::matching::Percent;
 
+/// What happens instead of choosing by locality.
+const NO_LOCALITY: &str = "endpoints are chosen without regard to locality";
+
 /// Most ports with settings of their own.
 const PORTS_MAX: usize = 128;
 
+/// What becomes of connections to a host whose policy asks for a protection that the mesh does not have.
+const UNCONNECTED: &str = "no connection is made to the host";
+
 pub(super) fn read(fields: &mut Fields<'_, '_>) -> TrafficPolicy {
-    let settings = settings(fields);
+    let mut settings = settings(fields);
     fields.rules(rules::TRAFFIC_POLICY);
     fields.at_most("portLevelSettings", PORTS_MAX);
     let ports = fields.list("portLevelSettings", |report, node| {
@@ -23,11 +32,17 @@ pub(super) fn read(fields: &mut Fields<'_, '_>) -> TrafficPolicy {
             (port.unwrap_or_default(), self::settings(f))
         })
     });
-    fields.refuse("tunnel", "remove it");
-    fields.refuse("proxyProtocol", "remove it");
+    let mut ports: BTreeMap<u16, PolicySettings> = ports.into_iter().collect();
+    for name in ["tunnel", "proxyProtocol"] {
+        if fields.close(name, UNCONNECTED, "remove it") {
+            std::iter::once(&mut settings)
+                .chain(ports.values_mut())
+                .for_each(|settings| settings.closed = true);
+        }
+    }
     TrafficPolicy {
         settings,
-        ports: ports.into_iter().collect(),
+        ports,
         retry_budget: fields.map("retryBudget", |f| RetryBudget {
             percent: values::percent(f, "percent").unwrap_or(Percent(20.0)),
             min_concurrency: f.count("minRetryConcurrency").unwrap_or(3),
@@ -41,27 +56,37 @@ fn settings(fields: &mut Fields<'_, '_>) -> PolicySettings {
         connection_pool: fields.map("connectionPool", connection_pool),
         outlier_detection: fields.map("outlierDetection", outlier_detection),
         tls: fields.map("tls", client_tls),
+        closed: false,
     }
 }
 
 fn load_balancer(fields: &mut Fields<'_, '_>) -> LoadBalancer {
-    fields.refuse("consistentHash", "use simple: LEAST_REQUEST");
+    fields.pass_over(
+        "consistentHash",
+        "requests go to the less loaded of two endpoints, as with simple: LEAST_REQUEST",
+    );
     fields.map("localityLbSetting", |f| {
-        let hint = "remove it; endpoints are chosen without regard to locality";
-        f.refuse_true("enabled", hint);
+        f.pass_over_true("enabled", NO_LOCALITY);
         for name in ["distribute", "failover", "failoverPriority"] {
-            f.refuse(name, hint);
+            f.pass_over(name, NO_LOCALITY);
         }
     });
-    fields.refuse("zoneAwareLbSetting", "remove it");
-    fields.refuse("warmup", "remove it");
-    fields.refuse("warmupDurationSecs", "remove it");
-    fields.refuse("backendUtilization", "remove it");
+    fields.pass_over("zoneAwareLbSetting", NO_LOCALITY);
+    for name in ["warmup", "warmupDurationSecs"] {
+        fields.pass_over(name, "new endpoints get their share at once");
+    }
+    fields.pass_over(
+        "backendUtilization",
+        "endpoints are chosen without regard to their load reports",
+    );
     let passthrough = fields
         .with("simple", |_, node| super::report::shown(node) == "PASSTHROUGH")
         .unwrap_or(false);
     if passthrough {
-        fields.refuse("simple", "PASSTHROUGH needs captured traffic; use LEAST_REQUEST");
+        fields.pass_over(
+            "simple",
+            "connections go to the less loaded of two endpoints, as with LEAST_REQUEST, and not to the address that was dialled",
+        );
         return LoadBalancer::Default;
     }
     let simple = fields.choice(
@@ -92,7 +117,10 @@ fn connection_pool(fields: &mut Fields<'_, '_>) -> ConnectionPool {
     });
     fields.map("http", |f| {
         f.rules(rules::HTTP_POOL);
-        f.refuse("http2KeepAlive", "use tcp.tcpKeepalive");
+        f.pass_over(
+            "http2KeepAlive",
+            "no pings are sent; tcp.tcpKeepalive looks after idle connections",
+        );
         pool.http1_max_pending_requests = f.number("http1MaxPendingRequests", 1, u32::MAX);
         pool.http2_max_requests = f.number("http2MaxRequests", 1, u32::MAX);
         pool.max_requests_per_connection = f.count("maxRequestsPerConnection");
@@ -115,10 +143,10 @@ fn connection_pool(fields: &mut Fields<'_, '_>) -> ConnectionPool {
 }
 
 fn outlier_detection(fields: &mut Fields<'_, '_>) -> OutlierDetection {
-    fields.refuse("outlierDetectionHttpErrorCodes", "remove it; 5xx answers count");
-    fields.refuse(
+    fields.pass_over("outlierDetectionHttpErrorCodes", "5xx answers count");
+    fields.pass_over(
         "consecutiveErrors",
-        "use consecutive5xxErrors or consecutiveGatewayErrors",
+        "consecutive5xxErrors and consecutiveGatewayErrors count",
     );
     OutlierDetection {
         consecutive_5xx_errors: fields.count("consecutive5xxErrors"),
@@ -133,11 +161,10 @@ fn outlier_detection(fields: &mut Fields<'_, '_>) -> OutlierDetection {
 }
 
 fn client_tls(fields: &mut Fields<'_, '_>) -> ClientTls {
-    fields.refuse(
-        "credentialName",
-        "use clientCertificate, privateKey and caCertificates with paths",
-    );
-    fields.refuse("caCrl", "remove it");
+    let paths = "use clientCertificate, privateKey and caCertificates with paths";
+    fields.typed("credentialName", Question::Text);
+    let mut unusable = fields.close("credentialName", UNCONNECTED, paths);
+    unusable |= fields.close("caCrl", UNCONNECTED, "remove it");
     fields.rules(rules::TLS);
     let mode = fields.choice(
         "mode",
@@ -150,7 +177,10 @@ fn client_tls(fields: &mut Fields<'_, '_>) -> ClientTls {
     );
     let tls = ClientTls {
         at: fields.at,
-        mode: mode.unwrap_or(ClientTlsMode::Disable),
+        mode: match mode.unwrap_or(ClientTlsMode::Disable) {
+            ClientTlsMode::Simple | ClientTlsMode::Mutual if unusable => ClientTlsMode::Unusable,
+            mode => mode,
+        },
         client_certificate: fields.text("clientCertificate"),
         private_key: fields.text("privateKey"),
         ca_certificates: fields.text("caCertificates"),
@@ -167,7 +197,7 @@ fn without_effect(fields: &mut Fields<'_, '_>, mode: ClientTlsMode) {
     let names: &[&'static str] = match mode {
         ClientTlsMode::Disable => &["caCertificates", "sni", "subjectAltNames", "insecureSkipVerify"],
         ClientTlsMode::IstioMutual => &["insecureSkipVerify"],
-        ClientTlsMode::Simple | ClientTlsMode::Mutual => &[],
+        ClientTlsMode::Simple | ClientTlsMode::Mutual | ClientTlsMode::Unusable => &[],
     };
     for name in fields.set_of(names) {
         fields.warn(

@@ -10,6 +10,7 @@ use super::tree::{Node, Value};
 use super::{values, virtual_service_filters as filters, virtual_service_l4 as l4};
 use crate::diagnostic::{Severity, code};
 use crate::matching::{StringMatch, ValueMatch};
+use crate::meta::Position;
 use crate::virtual_service::{
     DirectResponse, HttpAction, HttpDestination, HttpMatch, HttpRoute, MESH_GATEWAY, Redirect, RedirectPort, Retries,
     RetryOn, Rewrite, VirtualService,
@@ -44,6 +45,12 @@ const RETRY_CONDITIONS: &[&str] = &[
     "resource-exhausted",
     "unavailable",
 ];
+
+/// Beginning of the name of what is no header but a claim of a token.
+const CLAIMS: &str = "@request.auth.claims";
+
+/// Answer to requests of a rule that nobody carries out.
+const UNAVAILABLE: u16 = 503;
 
 /// Reads `spec`.
 pub(super) fn read(fields: &mut Fields<'_, '_>) -> VirtualService {
@@ -108,10 +115,21 @@ fn http_route(fields: &mut Fields<'_, '_>) -> HttpRoute {
     fields.at_most("match", MATCHES_MAX);
     let matches = fields.list("match", |report, node| report.map(node, http_match));
     let rewrite = fields.map("rewrite", rewrite);
+    let action = action(fields);
+    fields.typed("delegate", Question::Object);
+    let delegates = fields.close(
+        "delegate",
+        "requests that meet this rule get 503",
+        "write the rules of the delegate into this object",
+    );
     let route = HttpRoute {
         at,
         name: fields.text("name"),
-        action: action(fields),
+        action: if delegates {
+            HttpAction::DirectResponse(unavailable())
+        } else {
+            action
+        },
         timeout: fields.duration("timeout"),
         retries: fields.map("retries", retries),
         headers: values::headers(fields),
@@ -127,11 +145,16 @@ fn http_route(fields: &mut Fields<'_, '_>) -> HttpRoute {
         "mirrorPercent",
         "mirror_percent",
     ] {
-        fields.refuse(name, "remove it");
+        fields.pass_over(name, "no copies of requests are sent");
     }
-    let hint = "write the rules of the delegate into this object";
-    fields.refuse_typed("delegate", Question::Object, hint);
     route
+}
+
+fn unavailable() -> DirectResponse {
+    DirectResponse {
+        status: UNAVAILABLE,
+        body: Vec::new(),
+    }
 }
 
 fn action(fields: &mut Fields<'_, '_>) -> HttpAction {
@@ -191,21 +214,41 @@ fn http_match(fields: &mut Fields<'_, '_>) -> HttpMatch {
         source_namespace: fields.text("sourceNamespace"),
         gateways: fields.texts("gateways"),
         ignore_uri_case: fields.flag("ignoreUriCase").unwrap_or(false),
+        never: false,
     };
+    found.never = claims(fields, "headers") | claims(fields, "withoutHeaders");
     for (name, _) in found.headers.iter_mut().chain(&mut found.without_headers) {
         name.make_ascii_lowercase();
     }
-    fields.refuse("statPrefix", "remove it");
+    fields.pass_over("statPrefix", "requests are counted by their cluster and service alone");
     found
 }
 
+/// Whether a match looks at claims of a token, which nobody checks: reported, and such a match never holds.
+fn claims(fields: &mut Fields<'_, '_>, name: &'static str) -> bool {
+    let Some(Value::Map(entries)) = fields.get(name).map(|node| &node.value) else {
+        return false;
+    };
+    let of_claims: Vec<(String, Position)> = (entries.iter().filter(|entry| entry.key.starts_with(CLAIMS)))
+        .map(|entry| (entry.key.clone(), entry.at))
+        .collect();
+    for (key, at) in &of_claims {
+        fields.report().field(name, |report| {
+            report.field(key, |report| {
+                let message = "matching on JWT claims is not supported by this mesh yet, so no request meets this match; the rest \
+                               of the object applies";
+                report.part(code::UNSUPPORTED_FIELD, *at, message, "remove the match");
+            });
+        });
+    }
+    !of_claims.is_empty()
+}
+
 fn header_match(report: &mut Report, name: &str, node: &Node) -> Option<ValueMatch> {
-    if name.starts_with("@request.auth.claims") {
-        let message = "matching on JWT claims is not supported by this mesh yet, so the object is not applied";
-        report.add(Severity::Error, code::UNSUPPORTED_FIELD, node.at, message, "remove it");
+    if name.starts_with(CLAIMS) {
         return None;
     }
-    if !super::check::is_header_name(name) {
+    if !super::check::is_field(name) {
         report.invalid(
             node.at,
             format!("{name:?} is not a header name"),
@@ -280,7 +323,13 @@ fn rewrite(fields: &mut Fields<'_, '_>) -> Rewrite {
         uri_regex: fields
             .map("uriRegexRewrite", |f| {
                 f.rules(rules::REGEX_REWRITE);
-                Some((values::pattern(f, "match")?, f.text("rewrite").unwrap_or_default()))
+                let pattern = values::pattern(f, "match");
+                let replacement = f.text("rewrite").unwrap_or_default();
+                if !super::check::is_substitution(&replacement) {
+                    let hint = "write \\1 for the first group, and \\\\ for a backslash";
+                    f.invalid("rewrite", "has a backslash that names no group", hint);
+                }
+                Some((pattern?, replacement))
             })
             .flatten(),
     }
@@ -288,7 +337,7 @@ fn rewrite(fields: &mut Fields<'_, '_>) -> Rewrite {
 
 fn retries(fields: &mut Fields<'_, '_>) -> Retries {
     fields.rules(rules::RETRIES);
-    fields.refuse_true("retryRemoteLocalities", "remove it");
+    fields.pass_over_true("retryRemoteLocalities", "endpoints of every locality are tried anyway");
     let attempts = fields.with("attempts", |report, node| {
         report
             .integer(node, 0, i32::MAX.into())

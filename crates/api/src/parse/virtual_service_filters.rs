@@ -34,7 +34,8 @@ pub(super) fn fault(fields: &mut Fields<'_, '_>) -> Fault {
         delay: fields
             .map("delay", |f| {
                 f.rules(rules::DELAY);
-                f.refuse_typed("exponentialDelay", Question::Text, "use fixedDelay");
+                f.typed("exponentialDelay", Question::Text);
+                f.pass_over("exponentialDelay", "no request is delayed by it; fixedDelay is");
                 let time = f.positive_duration("fixedDelay");
                 let share = share(f);
                 time.map(|time| (time, share))
@@ -43,7 +44,11 @@ pub(super) fn fault(fields: &mut Fields<'_, '_>) -> Fault {
         abort: fields
             .map("abort", |f| {
                 f.rules(rules::ABORT);
-                f.refuse_typed("http2Error", Question::Text, "use httpStatus or grpcStatus");
+                f.typed("http2Error", Question::Text);
+                f.pass_over(
+                    "http2Error",
+                    "no request is aborted by it; httpStatus and grpcStatus do that",
+                );
                 let http = f.number("httpStatus", 200, 599);
                 let http = http.and_then(|status| u16::try_from(status).ok()).map(FaultAbort::Http);
                 let grpc = grpc_status(f).map(FaultAbort::Grpc);

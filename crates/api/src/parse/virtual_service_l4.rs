@@ -36,14 +36,16 @@ fn tls_match(fields: &mut Fields<'_, '_>) -> TlsMatch {
 }
 
 fn l4_match(fields: &mut Fields<'_, '_>) -> L4Match {
-    fields.refuse("destinationSubnets", "match by port, or by sniHosts");
-    fields.refuse("sourceSubnet", "match by sourceLabels or sourceNamespace");
+    let unmet = "no connection meets this match";
+    let mut never = fields.close("destinationSubnets", unmet, "match by port, or by sniHosts");
+    never |= fields.close("sourceSubnet", unmet, "match by sourceLabels or sourceNamespace");
     L4Match {
         at: fields.at,
         port: fields.port("port"),
         source_labels: values::labels(fields, "sourceLabels"),
         source_namespace: fields.text("sourceNamespace"),
         gateways: fields.texts("gateways"),
+        never,
     }
 }
 

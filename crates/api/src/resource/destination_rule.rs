@@ -54,6 +54,8 @@ pub struct PolicySettings {
     pub outlier_detection: Option<OutlierDetection>,
     /// TLS towards the host.
     pub tls: Option<ClientTls>,
+    /// Asks for something before TLS that this mesh cannot do (a tunnel, the PROXY protocol), so that no connection may be made.
+    pub closed: bool,
 }
 
 /// Choice of the endpoint.
@@ -170,6 +172,8 @@ pub enum ClientTlsMode {
     /// TLS with a client certificate from files.
     Mutual,
     IstioMutual,
+    /// TLS with something that this mesh cannot do, so that no connection may be made.
+    Unusable,
 }
 
 /// Retries as a share of requests.
@@ -196,7 +200,17 @@ impl TrafficPolicy {
             connection_pool: set.connection_pool.clone().or_else(|| base.connection_pool.clone()),
             outlier_detection: set.outlier_detection.clone().or_else(|| base.outlier_detection.clone()),
             tls: set.tls.clone().or_else(|| base.tls.clone()),
+            closed: set.closed || base.closed,
         }
+    }
+}
+
+// === impl PolicySettings ===
+
+impl PolicySettings {
+    /// Whether no connection may be made, because the mesh cannot protect it as it should be.
+    pub fn is_closed(&self) -> bool {
+        self.closed || self.tls.as_ref().is_some_and(|tls| tls.mode == ClientTlsMode::Unusable)
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Server {
     pub hosts: Vec<ServerHost>,
     /// TLS; always there for HTTPS and TLS.
     pub tls: Option<ServerTls>,
+    /// It asks for a protection that this mesh does not have, so that it may not be served.
+    pub closed: bool,
 }
 
 /// `host` or `namespace/host`.

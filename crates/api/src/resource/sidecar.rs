@@ -78,4 +78,10 @@ impl EgressListener {
             host.namespace.covers(own, namespace) && (host.host == "*" || crate::host::covers(&host.host, hostname))
         })
     }
+
+    /// The same for a host of rules, which may be a wildcard that covers a host of the listener.
+    pub fn imports_rules(&self, own: &str, namespace: &str, hostname: &str) -> bool {
+        let mut hosts = self.hosts.iter();
+        hosts.any(|host| host.namespace.covers(own, namespace) && crate::host::overlap(&host.host, hostname))
+    }
 }

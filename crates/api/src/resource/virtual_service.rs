@@ -138,6 +138,8 @@ pub struct HttpMatch {
     pub gateways: Vec<String>,
     /// `uri` without regard to case; only exact and prefix.
     pub ignore_uri_case: bool,
+    /// It asks for something that this mesh cannot tell, so that no request meets it.
+    pub never: bool,
 }
 
 /// Answer 3xx.
@@ -248,6 +250,8 @@ pub struct L4Match {
     pub source_namespace: Option<String>,
     /// Narrows the rule's gateways; empty means the object's.
     pub gateways: Vec<String>,
+    /// It asks for something that this mesh cannot tell, so that no connection meets it.
+    pub never: bool,
 }
 
 /// One weighted destination of a TCP or TLS rule.

@@ -36,7 +36,10 @@ pub fn validate(mut object: Value, mesh: &MeshSnapshot) -> Answer {
     let is_shared = Group::named(group).is_some_and(|group| group.admission() == Admission::Warned);
     let parsed = weft_api::parse::parse("", &object.to_string());
     let mut findings = parsed.diagnostics;
-    if findings.iter().all(|finding| finding.severity != Severity::Error) {
+    let mut parts = Vec::new();
+    if parsed.broken.is_empty() && !parsed.broken_unnamed && !parsed.resources.is_empty() {
+        // Of an object that can be used an error costs a part of it.
+        parts = std::mem::take(&mut findings);
         let mut inputs = mesh.inputs.clone();
         let mut names = BTreeSet::new();
         for resource in &parsed.resources {
@@ -54,13 +57,16 @@ pub fn validate(mut object: Value, mesh: &MeshSnapshot) -> Answer {
             findings.push(finding);
         }
     }
-    let (errors, others): (Vec<Diagnostic>, Vec<Diagnostic>) = findings
-        .into_iter()
-        .filter(|finding| finding.severity != Severity::Info && !MAY_STILL_COME.contains(&&*finding.code))
-        .filter(|finding| !is_shared || *finding.code == *code::UNHANDLED_KIND)
+    let told = |finding: &Diagnostic| {
+        let settled = finding.severity != Severity::Info && !MAY_STILL_COME.contains(&&*finding.code);
+        settled && (!is_shared || *finding.code == *code::UNHANDLED_KIND)
+    };
+    let (errors, others): (Vec<Diagnostic>, Vec<Diagnostic>) = (findings.into_iter())
+        .filter(|finding| told(finding))
         .partition(|finding| finding.severity == Severity::Error && !is_shared);
     if errors.is_empty() {
-        return Answer::allowed().with_warnings(others.iter().map(sentence).collect());
+        let warnings = parts.iter().filter(|finding| told(finding)).chain(&others);
+        return Answer::allowed().with_warnings(warnings.map(sentence).collect());
     }
     Answer::refused(errors.iter().map(sentence).collect::<Vec<_>>().join("; "))
 }

@@ -4,13 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use weft_api::meta::selects;
 use weft_api::protocol::Protocol;
-use weft_api::virtual_service::{L4Destination, L4Match};
 use weft_proto::cluster_name::Outbound;
 
-use super::route::{Scope, destination_cluster};
-use crate::snapshot::{EndpointAddress, GatewayRef, MeshService, MeshVirtualService, Origin, ServicePort};
+use super::l4::{Split, tcp_split, tls_splits};
+use super::route::Scope;
+use crate::snapshot::{EndpointAddress, GatewayRef, MeshService, Origin, ServicePort};
 use crate::view::ProxyView;
 
 /// A port, and an address unless it is every one.
@@ -32,7 +31,7 @@ pub(super) struct Bind {
 pub(super) struct Claim {
     pub(super) matches: Match,
     /// Where to, with weights.
-    pub(super) clusters: Vec<(String, u32)>,
+    pub(super) clusters: Split,
     /// Their port does not say what it speaks, so that their clusters offer HTTP to mesh peers.
     pub(super) auto: bool,
     pub(super) origin: Origin,
@@ -134,7 +133,7 @@ fn addresses(view: &ProxyView, service: &MeshService, port: &ServicePort) -> (Ve
     (single.collect(), ranges.into_iter().cloned().collect())
 }
 
-/// The claims of a service port: by the rules of its VirtualService, else everything to the service.
+/// The claims of a service port: by the rules of VirtualServices that hold here, else everything to the service.
 fn claims(view: &ProxyView, service: &MeshService, port: &ServicePort, matches: Match, auto: bool) -> Vec<Claim> {
     let mesh = GatewayRef::Mesh;
     let scope = Scope {
@@ -142,60 +141,27 @@ fn claims(view: &ProxyView, service: &MeshService, port: &ServicePort, matches: 
         gateway: &mesh,
         port: port.port,
     };
-    let rules = (view.snapshot.virtual_services).for_host(&mesh, &service.key.hostname, view.namespace());
-    let claim = |matches: Match, clusters: Vec<(String, u32)>| Claim {
+    let seen = (view.snapshot.virtual_services).covering(&mesh, &service.key.hostname, view.namespace());
+    let rules: Vec<_> = seen.into_iter().filter(|rules| view.imports(rules)).collect();
+    let claim = |matches: Match, clusters: Split| Claim {
         matches,
         clusters,
         auto,
         origin: service.origin.clone(),
     };
-    if let Some(rules) = rules
-        && is_tls(port.protocol)
-    {
-        let by_name: Vec<Claim> = by_name(scope, rules)
-            .map(|(names, clusters)| claim(Match::Names(names), clusters))
+    if is_tls(port.protocol) {
+        let by_name = rules.iter().flat_map(|rules| tls_splits(scope, rules));
+        let by_name: Vec<Claim> = by_name
+            .map(|(names, split)| claim(Match::Names(names), split))
             .collect();
         if !by_name.is_empty() {
             return by_name;
         }
-    }
-    if let Some(rules) = rules.filter(|_| !is_tls(port.protocol)) {
-        let fits = |matched: &L4Match| applies(scope, rules, matched);
-        let mut tcp = rules.object.spec.tcp.iter();
-        if let Some(rule) = tcp.find(|rule| rule.matches.is_empty() || rule.matches.iter().any(fits)) {
-            return vec![claim(matches, weighted(scope, rules, &rule.route))];
-        }
+    } else if let Some(split) = rules.iter().find_map(|rules| tcp_split(scope, rules)) {
+        return vec![claim(matches, split)];
     }
     let own = Outbound::new(port.port, None, &service.key.hostname).to_string();
     vec![claim(matches, vec![(own, 1)])]
-}
-
-/// Server names of the `tls` rules that hold for this workload and port, with their clusters.
-fn by_name<'a>(
-    scope: Scope<'a>,
-    rules: &'a MeshVirtualService,
-) -> impl Iterator<Item = (Vec<String>, Vec<(String, u32)>)> + 'a {
-    rules.object.spec.tls.iter().filter_map(move |rule| {
-        let fitting = rule.matches.iter().filter(|matched| applies(scope, rules, &matched.l4));
-        let names: Vec<String> = fitting.flat_map(|matched| matched.sni_hosts.iter().cloned()).collect();
-        (!names.is_empty()).then(|| (names, weighted(scope, rules, &rule.route)))
-    })
-}
-
-fn applies(scope: Scope<'_>, rules: &MeshVirtualService, matched: &L4Match) -> bool {
-    let workload = &scope.view.workload;
-    matched.port.is_none_or(|port| port == scope.port)
-        && rules.match_applies(&matched.gateways, scope.gateway)
-        && selects(&matched.source_labels, &workload.labels)
-        && (matched.source_namespace.as_ref()).is_none_or(|namespace| *namespace == *workload.key.namespace)
-}
-
-fn weighted(scope: Scope<'_>, rules: &MeshVirtualService, route: &[L4Destination]) -> Vec<(String, u32)> {
-    let cluster = |to: &L4Destination| (destination_cluster(scope, rules, &to.destination), to.weight);
-    match route {
-        [only] => vec![(cluster(only).0, 1)],
-        several => several.iter().filter(|to| to.weight > 0).map(cluster).collect(),
-    }
 }
 
 // === impl Bind ===

@@ -41,7 +41,7 @@ pub(super) fn shared_clusters(view: &ProxyView) -> Vec<pb::Cluster> {
     for (name, address) in collectors {
         clusters.extend(address.as_ref().map(|(host, port)| collector(name, host, *port)));
     }
-    for service in view.services() {
+    for service in view.reachable() {
         let rule = view.destination_rule(service);
         for port in service.ports.iter().filter(|port| port.protocol != Protocol::Udp) {
             clusters.push(outbound(view, service, port, rule, None));
@@ -54,14 +54,19 @@ pub(super) fn shared_clusters(view: &ProxyView) -> Vec<pb::Cluster> {
 }
 
 fn black_hole() -> pb::Cluster {
+    nowhere(BLACK_HOLE.to_owned())
+}
+
+/// A cluster without endpoints.
+fn nowhere(name: String) -> pb::Cluster {
     pb::Cluster {
-        name: BLACK_HOLE.to_owned(),
         connect_timeout: Some(duration(CONNECT_TIMEOUT)),
         cluster_discovery_type: Some(discovery(pb::cluster::DiscoveryType::Static)),
         load_assignment: Some(endpoint::ClusterLoadAssignment {
-            cluster_name: BLACK_HOLE.to_owned(),
+            cluster_name: name.clone(),
             ..endpoint::ClusterLoadAssignment::default()
         }),
+        name,
         ..pb::Cluster::default()
     }
 }
@@ -166,6 +171,12 @@ pub(super) fn outbound(
     let hostname = &service.key.hostname;
     let name = Outbound::new(port.port, subset, hostname).to_string();
     let settings = rule.map(|rule| rule.rule.policy(subset, port.port)).unwrap_or_default();
+    if settings.is_closed() {
+        return pb::Cluster {
+            metadata: Some(cluster_metadata(service, port, rule, subset)),
+            ..nowhere(name)
+        };
+    }
     let mut cluster = pb::Cluster {
         name,
         connect_timeout: Some(duration(view.snapshot.settings.connect_timeout)),

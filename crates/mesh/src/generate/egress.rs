@@ -37,6 +37,7 @@ struct Bound<'a> {
     port: u16,
     address: IpAddr,
     services: Vec<&'a Arc<MeshService>>,
+    /// The more specific hosts first, those of one host winners first.
     rules: Vec<(&'a Arc<str>, &'a Arc<MeshVirtualService>)>,
 }
 
@@ -115,6 +116,10 @@ impl<'a> Bound<'a> {
         let namespace = view.namespace();
         let services = view.snapshot.services.visible_from(namespace);
         let rules = view.snapshot.virtual_services.of_gateway(&GatewayRef::Mesh, namespace);
+        let mut rules: Vec<_> = rules
+            .filter(|(host, rules)| source.imports_rules(namespace, &rules.object.meta.namespace, host))
+            .collect();
+        rules.sort_by_key(|(host, _)| weft_api::host::specificity(host));
         Self {
             view,
             port,
@@ -122,9 +127,7 @@ impl<'a> Bound<'a> {
             services: services
                 .filter(|service| source.imports(namespace, &service.key.namespace, &service.key.hostname))
                 .collect(),
-            rules: rules
-                .filter(|(host, rules)| source.imports(namespace, &rules.object.meta.namespace, host))
-                .collect(),
+            rules,
         }
     }
 
@@ -217,18 +220,22 @@ impl<'a> Bound<'a> {
     fn virtual_hosts(&self) -> Vec<route::VirtualHost> {
         let mut taken = BTreeSet::new();
         let mut hosts = Vec::new();
-        let rules_of = |hostname: &str| {
-            let mut rules = self.rules.iter();
-            let found = rules.find(|(host, _)| weft_api::host::covers(host, hostname));
-            found
-                .map(|(_, rules)| rules)
-                .filter(|rules| !rules.object.spec.http.is_empty())
+        let ruled = |hostname: &str| {
+            let covering = self
+                .rules
+                .iter()
+                .filter(|(host, _)| weft_api::host::covers(host, hostname));
+            let first = covering.clone().next().map(|(host, _)| host)?;
+            let mut routes = covering
+                .filter(|(host, _)| host == first)
+                .map(|(_, rules)| of_rules(self.scope(), rules));
+            routes.find(|routes| !routes.is_empty())
         };
         for service in &self.services {
             let http = |protocol: Protocol| protocol.is_http() || protocol == Protocol::Auto;
             let port = self.port_of(service, http).map(|port| port.port);
-            let routes = match (rules_of(&service.key.hostname), port) {
-                (Some(rules), _) => of_rules(self.scope(), rules),
+            let routes = match (ruled(&service.key.hostname), port) {
+                (Some(routes), _) => routes,
                 (None, Some(port)) => vec![to_service(service, port)],
                 (None, None) => continue,
             };

@@ -18,7 +18,7 @@ use crate::view::ProxyView;
 /// One assignment for every EDS cluster. Those of services whose endpoints are the same as in `before` are taken from there.
 pub(super) fn assignments(view: &ProxyView, before: Option<(&Endpoints, &ResourceSet)>) -> ResourceSet {
     let mut assignments = ResourceSet::new();
-    for service in view.services() {
+    for service in view.reachable() {
         if service.resolution != Resolution::Static {
             continue;
         }

@@ -11,13 +11,14 @@ use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::route::v3 as route;
 
 use super::http::{Routes, manager, tcp};
-use super::l4::{tcp_split, tls_splits};
+use super::l4::{Split, tcp_split, tls_splits};
 use super::listener_filters::tls_inspector;
-use super::route::{Scope, configuration, of_rules, virtual_host};
+use super::route::{Scope, configuration, of_rules, to_tls, virtual_host};
+use super::route_match::takes_every_request;
 use super::side::Side;
 use super::tls::gateway_server;
 use super::wire::{duration, ip_address, origin};
-use crate::snapshot::{GatewayRef, Origin, Protocol};
+use crate::snapshot::{GatewayRef, MeshVirtualService, Origin, Protocol};
 use crate::view::ProxyView;
 
 /// A server with the object that it belongs to.
@@ -34,7 +35,7 @@ pub(super) fn generate(
 ) {
     let mut by_port: BTreeMap<u16, Vec<Bound<'_>>> = BTreeMap::new();
     for object in view.gateways() {
-        for server in &object.spec.servers {
+        for server in object.spec.servers.iter().filter(|server| !server.closed) {
             by_port.entry(server.port).or_default().push(Bound { object, server });
         }
     }
@@ -74,6 +75,7 @@ fn port_listener(
         for bound in servers {
             chains.extend(other_chains(view, port, bound, routes));
         }
+        chains = distinct(chains);
     }
     let first = servers.first()?;
     if chains.is_empty() {
@@ -163,53 +165,77 @@ fn other_chains(
 /// Chains by server name, from the `tls` rules of VirtualServices.
 fn passthrough(view: &ProxyView, port: u16, bound: &Bound<'_>) -> Vec<listener::FilterChain> {
     let gateway = reference(bound.object);
-    let mut chains = Vec::new();
-    for rules in view
-        .snapshot
-        .virtual_services
-        .iter()
-        .filter(|rules| rules.gateways.contains(&gateway))
-    {
-        let scope = Scope {
-            view,
-            gateway: &gateway,
-            port,
-        };
-        for (server_names, clusters) in tls_splits(scope, rules) {
-            chains.push(listener::FilterChain {
-                filter_chain_match: Some(listener::FilterChainMatch {
-                    server_names,
-                    ..listener::FilterChainMatch::default()
-                }),
-                filters: tcp(view, &format!("gateway_{port}"), &clusters),
-                ..listener::FilterChain::default()
-            });
-        }
-    }
-    chains
+    let scope = Scope {
+        view,
+        gateway: &gateway,
+        port,
+    };
+    let rules = bound.rules(view, &gateway);
+    let splits = rules.into_iter().flat_map(|rules| tls_splits(scope, rules));
+    let chain = |(names, clusters): (Vec<String>, Split)| listener::FilterChain {
+        filter_chain_match: Some(listener::FilterChainMatch {
+            // A lone `*` is every name, which a chain says by naming none.
+            server_names: if names.iter().any(|name| name == "*") {
+                Vec::new()
+            } else {
+                names
+            },
+            ..listener::FilterChainMatch::default()
+        }),
+        filters: tcp(view, &format!("gateway_{port}"), &clusters),
+        ..listener::FilterChain::default()
+    };
+    splits.map(chain).collect()
 }
 
 /// Clusters of the first `tcp` rule for this port.
-fn tcp_clusters(view: &ProxyView, port: u16, bound: &Bound<'_>) -> Vec<(String, u32)> {
+fn tcp_clusters(view: &ProxyView, port: u16, bound: &Bound<'_>) -> Split {
     let gateway = reference(bound.object);
     let scope = Scope {
         view,
         gateway: &gateway,
         port,
     };
-    let bound_rules = view
-        .snapshot
-        .virtual_services
-        .iter()
-        .filter(|rules| rules.gateways.contains(&gateway));
-    let mut splits = bound_rules.filter_map(|rules| tcp_split(scope, rules));
+    let rules = bound.rules(view, &gateway);
+    let mut splits = rules.into_iter().filter_map(|rules| tcp_split(scope, rules));
     splits.next().unwrap_or_default()
 }
 
-/// One host per VirtualService host that a server lets in; anything else is not found.
-fn virtual_hosts(view: &ProxyView, port: u16, servers: &[&Bound<'_>]) -> Vec<route::VirtualHost> {
+/// Leaves of some chains what an earlier one does not take already: a listener with two chains for the same is refused whole.
+fn distinct(chains: Vec<listener::FilterChain>) -> Vec<listener::FilterChain> {
     let mut taken = BTreeSet::new();
-    let mut hosts = Vec::new();
+    let mut takes_rest = false;
+    let mut kept = Vec::with_capacity(chains.len());
+    for mut chain in chains {
+        let mut names = chain
+            .filter_chain_match
+            .iter_mut()
+            .map(|matches| &mut matches.server_names);
+        let has_news = match names.find(|names| !names.is_empty()) {
+            Some(names) => {
+                names.retain(|name| taken.insert(name.to_ascii_lowercase()));
+                !names.is_empty()
+            }
+            None => !std::mem::replace(&mut takes_rest, true),
+        };
+        if has_news {
+            kept.push(chain);
+        }
+    }
+    kept
+}
+
+/// A host that a gateway serves, and whose rules are in it already.
+struct Served<'a> {
+    rules: Vec<&'a Arc<MeshVirtualService>>,
+    routes: Vec<route::Route>,
+    needs_tls: bool,
+}
+
+/// One host per host that a server lets in and rules name, with the rules of all its VirtualServices, and those that are sent to TLS;
+/// anything else is not found (Istio: `buildGatewayHTTPRouteConfig`).
+fn virtual_hosts(view: &ProxyView, port: u16, servers: &[&Bound<'_>]) -> Vec<route::VirtualHost> {
+    let mut hosts: BTreeMap<String, Served<'_>> = BTreeMap::new();
     for bound in servers {
         let gateway = reference(bound.object);
         let scope = Scope {
@@ -217,35 +243,29 @@ fn virtual_hosts(view: &ProxyView, port: u16, servers: &[&Bound<'_>]) -> Vec<rou
             gateway: &gateway,
             port,
         };
-        for (name, rules) in view.snapshot.virtual_services.of_gateway(&gateway, view.namespace()) {
-            let names: Vec<String> = bound
-                .server
-                .hosts
-                .iter()
-                .filter(|own| {
-                    own.namespace
-                        .covers(&bound.object.meta.namespace, &rules.object.meta.namespace)
-                })
-                .filter_map(|own| narrower(&own.host, name))
-                .filter(|name| !taken.contains(*name))
-                .map(str::to_owned)
-                .collect();
-            if names.is_empty() {
-                continue;
-            }
+        let redirects = bound.server.tls.as_ref().is_some_and(|tls| tls.https_redirect);
+        for rules in bound.rules(view, &gateway) {
             let routes = of_rules(scope, rules);
             if routes.is_empty() {
                 continue;
             }
-            taken.extend(names.iter().cloned());
-            let mut entry = virtual_host(format!("{name}:{port}"), names, routes);
-            if bound.server.tls.as_ref().is_some_and(|tls| tls.https_redirect) {
-                entry.require_tls = route::virtual_host::TlsRequirementType::All as i32;
+            for name in bound.names(rules) {
+                let served = hosts.entry(name).or_default();
+                served.needs_tls |= redirects;
+                if !served.rules.iter().any(|known| Arc::ptr_eq(known, rules)) {
+                    served.rules.push(rules);
+                    served.routes.extend(routes.iter().cloned());
+                }
             }
-            hosts.push(entry);
+        }
+        for host in bound.server.hosts.iter().filter(|_| redirects) {
+            hosts.entry(host.host.clone()).or_default().needs_tls = true;
         }
     }
     hosts
+        .into_iter()
+        .map(|(name, served)| served.into_host(name, port))
+        .collect()
 }
 
 /// The hosts that both patterns cover, as one pattern.
@@ -272,5 +292,57 @@ fn origin_of(object: &Object<Gateway>) -> Origin {
             name: object.meta.name.clone(),
         },
         place: object.place.clone(),
+    }
+}
+
+// === impl Bound ===
+
+impl Bound<'_> {
+    /// The rules of the gateway that name a host of the server, winners first.
+    fn rules<'v>(&self, view: &'v ProxyView, gateway: &GatewayRef) -> Vec<&'v Arc<MeshVirtualService>> {
+        let mut rules = view.snapshot.virtual_services.at_gateway(gateway, view.namespace());
+        rules.retain(|rules| !self.names(rules).is_empty());
+        rules
+    }
+
+    /// Which hosts of the server some rules are for, as the narrower of both patterns, each once.
+    fn names(&self, rules: &MeshVirtualService) -> BTreeSet<String> {
+        let (own, other) = (&self.object.meta.namespace, &rules.object.meta.namespace);
+        let open = self
+            .server
+            .hosts
+            .iter()
+            .filter(|host| host.namespace.covers(own, other));
+        let pairs = open.flat_map(|host| rules.hosts.iter().filter_map(|name| narrower(&host.host, name)));
+        pairs.map(str::to_owned).collect()
+    }
+}
+
+// === impl Served ===
+
+impl Default for Served<'_> {
+    fn default() -> Self {
+        Self {
+            rules: Vec::new(),
+            routes: Vec::new(),
+            needs_tls: false,
+        }
+    }
+}
+
+impl Served<'_> {
+    /// The host. What takes every request stands last, so that it hides no rule of another object (Istio: `SortVHostRoutes`).
+    fn into_host(self, name: String, port: u16) -> route::VirtualHost {
+        let (last, mut routes): (Vec<_>, Vec<_>) = self.routes.into_iter().partition(takes_every_request);
+        routes.extend(last);
+        // Nothing else is done here, whether rules would take the request or not.
+        if self.needs_tls && !routes.last().is_some_and(takes_every_request) {
+            routes.push(to_tls());
+        }
+        let mut host = virtual_host(format!("{name}:{port}"), vec![name], routes);
+        if self.needs_tls {
+            host.require_tls = route::virtual_host::TlsRequirementType::All as i32;
+        }
+        host
     }
 }

@@ -5,6 +5,8 @@
 //! cannot carry out is left out where it changes only how well a call is served (outlier ejection, header changes); a service
 //! that asks for TLS that gRPC cannot speak is not served at all.
 
+use std::sync::Arc;
+
 use weft_api::destination_rule::{ClientTls, ClientTlsMode};
 use weft_proto::cluster_name::Outbound;
 use weft_proto::xds::envoy::config::cluster::v3 as cluster_pb;
@@ -12,8 +14,8 @@ use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::route::v3 as route;
 use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
 
-use super::hosts::aliases;
-use super::route::{Scope, configuration, of_rules, to_service, virtual_host};
+use super::hosts::{aliases, routes_of};
+use super::route::{Scope, configuration, virtual_host};
 use super::wire::{ads, any};
 use super::{cluster, filters, mtls, tls};
 use crate::snapshot::{GatewayRef, MeshService, Protocol, Resolution, ServicePort};
@@ -22,7 +24,7 @@ use crate::view::ProxyView;
 /// The clusters that gRPC can use.
 pub(super) fn clusters(view: &ProxyView) -> Vec<cluster_pb::Cluster> {
     let mut clusters = Vec::new();
-    for (service, port) in ports(view) {
+    for (service, port) in ports(view.reachable()) {
         let rule = view.destination_rule(service);
         let names = rule
             .iter()
@@ -40,7 +42,7 @@ pub(super) fn clusters(view: &ProxyView) -> Vec<cluster_pb::Cluster> {
 /// A listener for every name that a target may have.
 pub(super) fn listeners(view: &ProxyView) -> Vec<listener::Listener> {
     let mut listeners = Vec::new();
-    for (service, port) in ports(view) {
+    for (service, port) in ports(view.services()) {
         let manager = hcm::HttpConnectionManager {
             route_specifier: Some(hcm::http_connection_manager::RouteSpecifier::Rds(hcm::Rds {
                 config_source: Some(ads()),
@@ -64,21 +66,14 @@ pub(super) fn listeners(view: &ProxyView) -> Vec<listener::Listener> {
 /// The routes of every service port. The target alone decides which of them a call meets, so any authority fits.
 pub(super) fn routes(view: &ProxyView) -> Vec<route::RouteConfiguration> {
     let mut configurations = Vec::new();
-    for (service, port) in ports(view) {
+    for (service, port) in ports(view.services()) {
         let scope = Scope {
             view,
             gateway: &GatewayRef::Mesh,
             port: port.port,
         };
         let hostname = &service.key.hostname;
-        let rules = view
-            .snapshot
-            .virtual_services
-            .for_host(scope.gateway, hostname, view.namespace());
-        let mut routes = match rules.filter(|rules| !rules.object.spec.http.is_empty()) {
-            Some(rules) => of_rules(scope, rules),
-            None => vec![to_service(service, port.port)],
-        };
+        let mut routes = routes_of(scope, service, service);
         routes.iter_mut().for_each(adapt_route);
         let host = virtual_host(format!("{hostname}:{}", port.port), vec!["*".to_owned()], routes);
         configurations.push(configuration(&route_name(service, port), vec![host], false));
@@ -90,10 +85,10 @@ fn route_name(service: &MeshService, port: &ServicePort) -> String {
     Outbound::new(port.port, None, &service.key.hostname).to_string()
 }
 
-/// The ports that a call may go to.
-fn ports(view: &ProxyView) -> impl Iterator<Item = (&MeshService, &ServicePort)> {
+/// The ports of some services that a call may go to.
+fn ports(services: Vec<&Arc<MeshService>>) -> impl Iterator<Item = (&MeshService, &ServicePort)> {
     let carried = |port: &&ServicePort| port.protocol != Protocol::Udp && !port.protocol.is_tls();
-    view.services()
+    services
         .into_iter()
         .filter(|service| service.resolution != Resolution::None)
         .flat_map(move |service| service.ports.iter().filter(carried).map(move |port| (&**service, port)))
@@ -115,7 +110,7 @@ fn adapt_cluster(
             let names = mtls::server_names(view, service, port, asked);
             Some(tls::grpc_client(&names))
         }
-        Some(ClientTlsMode::Simple | ClientTlsMode::Mutual) => return None,
+        Some(ClientTlsMode::Simple | ClientTlsMode::Mutual | ClientTlsMode::Unusable) => return None,
     };
     let eds = made.eds_cluster_config.is_some();
     let kind = if eds {

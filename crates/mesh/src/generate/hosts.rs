@@ -36,18 +36,8 @@ pub(super) fn virtual_hosts(
                 gateway: &mesh,
                 port: port.port,
             };
-            let rules_of = |service: &MeshService| {
-                let rules = view
-                    .snapshot
-                    .virtual_services
-                    .for_host(&mesh, &service.key.hostname, view.namespace());
-                rules.filter(|rules| !rules.object.spec.http.is_empty())
-            };
             let meant = meant(&services, service, port.port);
-            let routes = match rules_of(service).or_else(|| rules_of(meant)) {
-                Some(rules) => of_rules(scope, rules),
-                None => vec![to_service(meant, port.port)],
-            };
+            let routes = routes_of(scope, service, meant);
             let name = format!("{}:{}", service.key.hostname, port.port);
             let domains = match dialled {
                 Some(_) => dialled_names(view, service),
@@ -60,7 +50,8 @@ pub(super) fn virtual_hosts(
         return hosts;
     }
     // Hosts that only a VirtualService knows.
-    for (host, rules) in view.snapshot.virtual_services.of_gateway(&mesh, view.namespace()) {
+    let known = view.snapshot.virtual_services.of_gateway(&mesh, view.namespace());
+    for (host, rules) in known.filter(|(_, rules)| view.imports(rules)) {
         let scope = Scope {
             view,
             gateway: &mesh,
@@ -76,6 +67,19 @@ pub(super) fn virtual_hosts(
         );
     }
     hosts
+}
+
+/// The routes of a service's port: of the first rules that hold here at all, else everything to the service that is `meant`, as if there
+/// were no rules (Istio: `buildSidecarVirtualHostsForVirtualService`). Requests that none of some routes fits get 404.
+pub(super) fn routes_of(scope: Scope<'_>, service: &MeshService, meant: &MeshService) -> Vec<route::Route> {
+    let ruled = |service: &MeshService| {
+        let rules = scope.view.rules_of(&service.key.hostname);
+        let mut routes = rules.into_iter().map(|rules| of_rules(scope, rules));
+        routes.find(|routes| !routes.is_empty())
+    };
+    let is_alias = !std::ptr::eq(service, meant);
+    let routes = ruled(service).or_else(|| is_alias.then(|| ruled(meant)).flatten());
+    routes.unwrap_or_else(|| vec![to_service(meant, scope.port)])
 }
 
 /// The service that an ExternalName stands for, where it is one of the mesh that this proxy sees and serves HTTP on the port; else the
@@ -97,11 +101,14 @@ pub(super) fn add_host(
     taken: &mut BTreeSet<String>,
     hosts: &mut Vec<route::VirtualHost>,
 ) {
+    if routes.is_empty() {
+        return;
+    }
     let domains: Vec<String> = domains
         .into_iter()
         .filter(|domain| taken.insert(domain.clone()))
         .collect();
-    if !domains.is_empty() && !routes.is_empty() {
+    if !domains.is_empty() {
         hosts.push(virtual_host(name, domains, routes));
     }
 }
@@ -136,10 +143,14 @@ fn dialled_names(view: &ProxyView, service: &MeshService) -> Vec<String> {
     names
 }
 
-/// All names of a service as its clients may write them: short ones within the namespace, and its addresses.
+/// All names of a service as its clients may write them: absolute, short within the namespace, and its addresses.
 pub(super) fn aliases(view: &ProxyView, service: &MeshService) -> Vec<String> {
     let hostname = &*service.key.hostname;
     let mut names = vec![hostname.to_owned()];
+    // The same name, absolute (Istio: `PILOT_ENABLE_ABSOLUTE_FQDN_VHOST_DOMAIN`).
+    if hostname != "*" && hostname.parse::<std::net::IpAddr>().is_err() {
+        names.push(format!("{hostname}."));
+    }
     let suffix = format!(".{}.svc.{}", service.key.namespace, view.snapshot.settings.domain);
     if let Some(short) = hostname.strip_suffix(&suffix) {
         let namespace = &service.key.namespace;

@@ -34,7 +34,8 @@ pub(super) fn tls_splits(scope: Scope<'_>, rules: &MeshVirtualService) -> Vec<(V
 /// Whether a match can hold at all for this proxy and port.
 fn applies(scope: Scope<'_>, rules: &MeshVirtualService, matched: &L4Match) -> bool {
     let workload = &scope.view.workload;
-    matched.port.is_none_or(|port| port == scope.port)
+    !matched.never
+        && matched.port.is_none_or(|port| port == scope.port)
         && rules.match_applies(&matched.gateways, scope.gateway)
         && selects(&matched.source_labels, &workload.labels)
         && matched

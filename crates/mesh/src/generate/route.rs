@@ -89,7 +89,8 @@ pub(super) fn to_service(service: &MeshService, port: u16) -> pb::Route {
 /// Whether a match can hold at all for this proxy and port.
 fn applies(scope: Scope<'_>, rules: &MeshVirtualService, matched: &HttpMatch) -> bool {
     let workload = &scope.view.workload;
-    matched.port.is_none_or(|port| port == scope.port)
+    !matched.never
+        && matched.port.is_none_or(|port| port == scope.port)
         && rules.match_applies(&matched.gateways, scope.gateway)
         && selects(&matched.source_labels, &workload.labels)
         && matched
@@ -330,6 +331,20 @@ fn additions(ops: &HeaderOps) -> Vec<core::HeaderValueOption> {
         .iter()
         .map(|entry| option(entry, HeaderAppendAction::AppendIfExistsOrAdd));
     set.chain(add).collect()
+}
+
+/// Every request to the same place with TLS.
+pub(super) fn to_tls() -> pb::Route {
+    let action = pb::RedirectAction {
+        scheme_rewrite_specifier: Some(pb::redirect_action::SchemeRewriteSpecifier::HttpsRedirect(true)),
+        ..pb::RedirectAction::default()
+    };
+    pb::Route {
+        name: "https".to_owned(),
+        r#match: Some(route_match::any_request()),
+        action: Some(pb::route::Action::Redirect(action)),
+        ..pb::Route::default()
+    }
 }
 
 /// The answer to hosts that nobody registered: 502 as of a black hole.

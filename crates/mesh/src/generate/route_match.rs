@@ -69,6 +69,16 @@ pub(super) fn is_catch_all(rule: &HttpRoute) -> bool {
     rule.matches.is_empty() || rule.matches.iter().any(all)
 }
 
+/// Whether a route takes every request that comes to it.
+pub(super) fn takes_every_request(route: &pb::Route) -> bool {
+    use pb::route_match::PathSpecifier;
+    route.r#match.as_ref().is_some_and(|matched| {
+        matches!(&matched.path_specifier, Some(PathSpecifier::Prefix(path)) if path == "/")
+            && matched.headers.is_empty()
+            && matched.query_parameters.is_empty()
+    })
+}
+
 fn is_root(uri: &StringMatch) -> bool {
     matches!(uri, StringMatch::Prefix(path) if path == "/")
 }

@@ -100,9 +100,12 @@ impl Shared {
     /// Makes the shared part of a proxy's scope. Layers whose inputs are the same as those of `before` are taken over.
     pub fn build(view: &ProxyView, before: Option<&Self>) -> Self {
         let new = &view.snapshot;
+        // Where a Sidecar narrows the services, destinations of rules join them.
+        let same_rules =
+            |old: &MeshSnapshot| !view.is_narrowed() || Arc::ptr_eq(&old.virtual_services, &new.virtual_services);
         let reuse = |layer: fn(&Self) -> &Arc<Layer>, same: fn(&MeshSnapshot, &MeshSnapshot) -> bool| {
             before
-                .filter(|old| same(&old.snapshot, new))
+                .filter(|old| same(&old.snapshot, new) && same_rules(&old.snapshot))
                 .map(|old| layer(old).clone())
         };
         let old_layer = |layer: fn(&Self) -> &Arc<Layer>| before.map(layer);

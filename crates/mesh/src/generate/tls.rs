@@ -103,7 +103,8 @@ fn san(name: &str) -> tls::SubjectAltNameMatcher {
 /// `ISTIO_MUTUAL` is mesh mTLS and not made here.
 pub(super) fn originate(settings: &ClientTls, host: &str, entry_names: &[String]) -> Option<core::TransportSocket> {
     match settings.mode {
-        ClientTlsMode::Disable | ClientTlsMode::IstioMutual => return None,
+        // One that is not usable is not connected to at all.
+        ClientTlsMode::Disable | ClientTlsMode::IstioMutual | ClientTlsMode::Unusable => return None,
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {}
     }
     let file = |path: &String| core::DataSource {

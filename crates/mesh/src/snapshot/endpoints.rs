@@ -8,7 +8,7 @@ use weft_api::local_workload::Role;
 use weft_api::meta::{Labels, selects};
 use weft_api::peer_authentication::MtlsMode;
 use weft_api::service::TargetPort;
-use weft_api::service_entry::{Resolution, WorkloadEntry};
+use weft_api::service_entry::{Resolution, ServiceEntry, WorkloadEntry};
 
 use super::endpoint::{EndpointAddress, Health, MeshEndpoint};
 use super::inputs::Inputs;
@@ -228,13 +228,20 @@ impl Sources<'_> {
         if service.kind != ServiceKind::Entry || service.selector.is_some() {
             return;
         }
-        let name = (Arc::clone(&service.key.namespace), Arc::clone(&service.name));
-        let Some(object) = self.inputs.service_entries.get(&name) else {
-            return;
-        };
+        for name in std::iter::once(&service.name).chain(&service.merged) {
+            let key = (Arc::clone(&service.key.namespace), Arc::clone(name));
+            if let Some(object) = self.inputs.service_entries.get(&key) {
+                Self::listed_in(&object.spec, service, name, found);
+            }
+        }
+    }
+
+    /// Those of one of the objects of a service, for its own ports.
+    fn listed_in(object: &ServiceEntry, service: &MeshService, name: &Arc<str>, found: &mut PortEndpoints) {
         let dns = matches!(service.resolution, Resolution::Dns | Resolution::DnsRoundRobin);
-        for port in &service.ports {
-            for entry in &object.spec.endpoints {
+        let own = |port: &&ServicePort| object.ports.iter().any(|own| own.number == port.port);
+        for port in service.ports.iter().filter(own) {
+            for entry in &object.endpoints {
                 let address = if entry.address.is_empty() {
                     &*service.key.hostname
                 } else {
@@ -242,11 +249,13 @@ impl Sources<'_> {
                 };
                 if let Some(number) = entry_port(entry, port) {
                     let namespace = &service.key.namespace;
-                    let endpoint = MeshEndpoint::of_entry(entry, &service.name, namespace, address, number);
+                    let endpoint = MeshEndpoint::of_entry(entry, name, namespace, address, number);
                     found.add(port.port, endpoint);
                 }
             }
-            if object.spec.endpoints.is_empty() && dns && !service.is_wildcard() {
+            // Several objects may leave it to the host's name.
+            let is_known = !found.port(port.port).is_empty();
+            if object.endpoints.is_empty() && dns && !service.is_wildcard() && !is_known {
                 found.add(port.port, MeshEndpoint::by_name(service, port, &service.key.hostname));
             }
         }

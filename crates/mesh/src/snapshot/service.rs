@@ -44,6 +44,8 @@ pub struct MeshService {
     /// Kind of the object.
     pub kind: ServiceKind,
     pub origin: Origin,
+    /// Names of further ServiceEntries of the namespace that are one with it.
+    pub merged: Vec<Arc<str>>,
     /// Ports, in the order of the object.
     pub ports: Vec<ServicePort>,
     /// How endpoints are found. `Static` includes Kubernetes services with a selector (EDS).

@@ -20,6 +20,8 @@ pub struct Services {
     by_key: BTreeMap<ServiceKey, Arc<MeshService>>,
     /// Losers of such claims, with the winner: (loser, winner).
     pub(super) displaced: Vec<(Origin, Origin, Arc<str>)>,
+    /// Ports of merged ServiceEntries that an earlier one defines otherwise: (loser, winner, service, port).
+    pub(super) disputed: Vec<(Origin, Origin, ServiceKey, u16)>,
 }
 
 // === impl Services ===
@@ -32,7 +34,19 @@ impl Services {
         }
         for object in by_precedence(&inputs.service_entries) {
             for hostname in &object.spec.hosts {
-                built.add(from_entry(object, hostname), &object.place_of_field("hosts"));
+                let service = from_entry(object, hostname);
+                let same_labels = |name: &Arc<str>| {
+                    let name = (Arc::clone(&object.meta.namespace), Arc::clone(name));
+                    let other = inputs.service_entries.get(&name);
+                    other.is_some_and(|other| other.meta.labels == object.meta.labels)
+                };
+                match built.by_key.get_mut(&service.key) {
+                    Some(first) if is_one(first, &service) && same_labels(&first.name) => {
+                        let first = Arc::make_mut(first);
+                        built.disputed.extend(merge(first, service));
+                    }
+                    _ => built.add(service, &object.place_of_field("hosts")),
+                }
             }
         }
         vips::allocate(&mut built.by_key, |service| {
@@ -128,6 +142,38 @@ impl Services {
     }
 }
 
+/// Whether two ServiceEntries of one host and namespace are one service (Istio: `canMergeServices`; labels are for the caller to compare).
+fn is_one(first: &MeshService, other: &MeshService) -> bool {
+    first.kind == ServiceKind::Entry
+        && first.resolution == other.resolution
+        && first.selector == other.selector
+        && first.export_to == other.export_to
+}
+
+/// Adds the ports of another ServiceEntry to a service, but for those that it has. All else is as the first says.
+fn merge(first: &mut MeshService, other: MeshService) -> Vec<(Origin, Origin, ServiceKey, u16)> {
+    let mut disputed = Vec::new();
+    if first.name == other.name {
+        // The host is given twice.
+        return disputed;
+    }
+    for port in other.ports {
+        let Some(known) = first.port(port.port) else {
+            first.ports.push(port);
+            continue;
+        };
+        if known.protocol != port.protocol {
+            let loser = Origin {
+                object: other.origin.object.clone(),
+                place: port.place.clone(),
+            };
+            disputed.push((loser, first.origin.clone(), first.key.clone(), port.port));
+        }
+    }
+    first.merged.push(other.name);
+    disputed
+}
+
 fn rank<'a>(service: &'a MeshService, namespace: &str) -> (bool, ServiceKind, &'a str) {
     (
         *service.key.namespace != *namespace,
@@ -149,6 +195,7 @@ fn from_service(object: &Arc<Object<Service>>, domain: &str) -> MeshService {
         name: Arc::clone(&meta.name),
         kind: ServiceKind::Kubernetes,
         origin: origin(Kind::Service, object),
+        merged: Vec::new(),
         ports: spec
             .ports
             .iter()
@@ -192,6 +239,7 @@ fn from_entry(object: &Arc<Object<ServiceEntry>>, hostname: &str) -> MeshService
         name: Arc::clone(&meta.name),
         kind: ServiceKind::Entry,
         origin: origin(Kind::ServiceEntry, object),
+        merged: Vec::new(),
         ports: spec
             .ports
             .iter()

@@ -1,6 +1,6 @@
 //! Routing rules by gateway and host, with short names resolved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -35,27 +35,34 @@ pub struct MeshVirtualService {
     domain: Arc<str>,
 }
 
+/// The rules of each host, as indexes into all, winners first.
+type ByHost = BTreeMap<Arc<str>, Vec<usize>>;
+
 /// All routing rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VirtualServices {
     /// Those that win come first.
     all: Vec<Arc<MeshVirtualService>>,
-    /// Indexes into `all`, winners first.
-    by_gateway: BTreeMap<GatewayRef, BTreeMap<Arc<str>, Vec<usize>>>,
+    by_gateway: BTreeMap<GatewayRef, ByHost>,
 }
 
 // === impl GatewayRef ===
 
 impl GatewayRef {
-    /// Reads `mesh`, `name` or `namespace/name` as written in an object of `own`.
+    /// Reads `mesh`, `name`, `namespace/name`, or a DNS name that begins with name and namespace, as written in an object of `own`
+    /// (Istio: `resolveGatewayName`).
     pub fn parse(text: &str, own: &str) -> Self {
         if text == MESH_GATEWAY {
             return Self::Mesh;
         }
+        let mut labels = text.split('.');
         let (namespace, name) = match text.split_once('/') {
             Some((".", name)) => (own, name),
             Some((namespace, name)) => (namespace, name),
-            None => (own, text),
+            None => match (labels.next(), labels.next()) {
+                (Some(name), Some(namespace)) => (namespace, name),
+                _ => (own, text),
+            },
         };
         Self::Named {
             namespace: namespace.into(),
@@ -152,54 +159,88 @@ impl VirtualServices {
         self.all.iter()
     }
 
-    /// Hosts of a gateway and the rules that proxies of `namespace` apply to them: of several that claim one host the
-    /// first in precedence order wins. Ordered by host.
+    /// Hosts of a gateway and the rules that proxies of `namespace` see for them. Ordered by host, those of one host winners first.
     pub fn of_gateway<'a>(
         &'a self,
         gateway: &GatewayRef,
         namespace: &'a str,
     ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<MeshVirtualService>)> {
-        self.by_gateway
-            .get(gateway)
-            .into_iter()
-            .flatten()
-            .filter_map(move |(host, claims)| {
-                self.claimants(claims)
-                    .find(|rule| rule.visible_from(namespace))
-                    .map(|rule| (host, rule))
-            })
-    }
-
-    /// The rules that apply to `hostname`: the exact host, else the most specific wildcard that covers it.
-    pub fn for_host(&self, gateway: &GatewayRef, hostname: &str, namespace: &str) -> Option<&Arc<MeshVirtualService>> {
-        let hosts = self.by_gateway.get(gateway)?;
-        if let Some(claims) = hosts.get(hostname)
-            && let Some(rule) = self.claimants(claims).find(|rule| rule.visible_from(namespace))
-        {
-            return Some(rule);
-        }
-        let mut wild: Vec<_> = hosts
-            .iter()
-            // `*` sorts before every other character of a host name.
-            .take_while(|(pattern, _)| pattern.starts_with('*'))
-            .filter(|(pattern, _)| host::covers(pattern, hostname))
-            .collect();
-        wild.sort_by_key(|(pattern, _)| host::specificity(pattern));
-        wild.into_iter()
-            .find_map(|(_, claims)| self.claimants(claims).find(|rule| rule.visible_from(namespace)))
-    }
-
-    /// Every claim of several rules to one host of one gateway, winners first.
-    pub(super) fn contested(&self) -> impl Iterator<Item = (&GatewayRef, &Arc<str>, Vec<&Arc<MeshVirtualService>>)> {
-        self.by_gateway.iter().flat_map(move |(gateway, hosts)| {
-            hosts
-                .iter()
-                .filter(|(_, claims)| claims.len() > 1)
-                .map(move |(host, claims)| (gateway, host, self.claimants(claims).collect()))
+        let hosts = self.by_gateway.get(gateway).into_iter().flatten();
+        hosts.flat_map(move |(host, claims)| {
+            let seen = self.claimants(claims).filter(move |rule| rule.visible_from(namespace));
+            seen.map(move |rule| (host, rule))
         })
+    }
+
+    /// The same rules once each, winners first.
+    pub fn at_gateway(&self, gateway: &GatewayRef, namespace: &str) -> Vec<&Arc<MeshVirtualService>> {
+        let hosts = self.by_gateway.get(gateway).into_iter().flatten();
+        self.seen(hosts.flat_map(|(_, claims)| claims.iter().copied()), namespace)
+    }
+
+    /// The rules that may apply to requests for `hostname`, the first that say anything winning: those of the exact host, else those
+    /// that win the most specific wildcard that covers it (Istio: `mostSpecificWildcardVsIndex`). `seen` says who is looked at.
+    pub fn for_host(
+        &self,
+        gateway: &GatewayRef,
+        hostname: &str,
+        seen: impl Fn(&MeshVirtualService) -> bool,
+    ) -> Vec<&Arc<MeshVirtualService>> {
+        let Some(hosts) = self.by_gateway.get(gateway) else {
+            return Vec::new();
+        };
+        let claims = hosts.get(hostname).map_or(&[][..], Vec::as_slice);
+        let exact: Vec<_> = self.claimants(claims).filter(|rule| seen(rule)).collect();
+        if !exact.is_empty() {
+            return exact;
+        }
+        let mut wild: Vec<_> = wildcards_over(hosts, hostname).collect();
+        wild.sort_by_key(|(pattern, _)| host::specificity(pattern));
+        let winner = |(_, claims): (&Arc<str>, &'_ Vec<usize>)| {
+            let index = claims
+                .iter()
+                .find(|index| self.all.get(**index).is_some_and(|rule| seen(rule)))?;
+            self.all.get(*index)
+        };
+        wild.into_iter().find_map(winner).into_iter().collect()
+    }
+
+    /// All rules that name `hostname` or a wildcard that covers it, winners first: connections, unlike requests, go by the rules of all of
+    /// them.
+    pub fn covering(&self, gateway: &GatewayRef, hostname: &str, namespace: &str) -> Vec<&Arc<MeshVirtualService>> {
+        let Some(hosts) = self.by_gateway.get(gateway) else {
+            return Vec::new();
+        };
+        let exact = hosts.get(hostname).into_iter().flatten();
+        let wild = wildcards_over(hosts, hostname).flat_map(|(_, claims)| claims);
+        self.seen(exact.chain(wild).copied(), namespace)
+    }
+
+    /// Those of some rules that proxies of `namespace` see, once each, winners first.
+    fn seen(&self, indexes: impl Iterator<Item = usize>, namespace: &str) -> Vec<&Arc<MeshVirtualService>> {
+        let indexes: BTreeSet<usize> = indexes.collect();
+        let rules = indexes.iter().filter_map(|index| self.all.get(*index));
+        rules.filter(|rule| rule.visible_from(namespace)).collect()
+    }
+
+    /// Every claim of several rules to one host of a gateway, winners first.
+    pub(super) fn contested(
+        &self,
+        gateway: &GatewayRef,
+    ) -> impl Iterator<Item = (&Arc<str>, Vec<&Arc<MeshVirtualService>>)> {
+        let hosts = self.by_gateway.get(gateway).into_iter().flatten();
+        let several = hosts.filter(|(_, claims)| claims.len() > 1);
+        several.map(|(host, claims)| (host, self.claimants(claims).collect()))
     }
 
     fn claimants<'a>(&'a self, claims: &'a [usize]) -> impl Iterator<Item = &'a Arc<MeshVirtualService>> {
         claims.iter().filter_map(|index| self.all.get(*index))
     }
+}
+
+/// The wildcards among some hosts that cover a name, with their rules.
+fn wildcards_over<'a>(hosts: &'a ByHost, hostname: &'a str) -> impl Iterator<Item = (&'a Arc<str>, &'a Vec<usize>)> {
+    // `*` sorts before every other character of a host name.
+    let wild = hosts.iter().take_while(|(pattern, _)| pattern.starts_with('*'));
+    wild.filter(move |(pattern, _)| host::covers(pattern, hostname))
 }

@@ -160,7 +160,7 @@ fn outbound_listeners_are_by_address_where_there_is_one() {
         .collect();
     expect![[r#"
         80
-          web.default.svc.cluster.local:80: web.default.svc.cluster.local web web.default web.default.svc 10.96.0.1
+          web.default.svc.cluster.local:80: web.default.svc.cluster.local web.default.svc.cluster.local. web web.default web.default.svc 10.96.0.1
           allow_any: *
         db.default.svc.cluster.local:9000
           db.default.svc.cluster.local:9000: *

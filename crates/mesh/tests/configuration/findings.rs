@@ -150,7 +150,6 @@ fn hosts_and_parts_claimed_twice() {
         expect![[r#"
             mesh.yaml:31:13: info [IST0127] Service/apart/other spec.selector: no workload in namespace apart has the labels app=other yet
             mesh.yaml:46:10: error [IST0109] VirtualService/default/second spec.hosts: callme.default.svc.cluster.local on gateway mesh belongs to VirtualService/default/first in mesh.yaml:34 already; these rules are not used for it; join the rules in one VirtualService
-            mesh.yaml:66:15: error [WEFT0007] ServiceEntry/default/b spec.hosts: the host example.com belongs to ServiceEntry/default/a in mesh.yaml:58 already, which is used; remove it from one of them
             mesh.yaml:82:18: warning [WEFT0009] DestinationRule/default/q spec.trafficPolicy: the traffic policy of this host is defined in DestinationRule/default/p in mesh.yaml:68 already, which is used; define it once
             mesh.yaml:84:5: warning [WEFT0009] DestinationRule/default/q spec.subsets[0]: the subset v1 of this host is defined in DestinationRule/default/p in mesh.yaml:68 already, which is used; define it once
         "#]],

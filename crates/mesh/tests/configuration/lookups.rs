@@ -3,7 +3,7 @@
 use weft_api::meta::Labels;
 use weft_api::peer_authentication::MtlsMode;
 use weft_api::protocol::Protocol;
-use weft_mesh::snapshot::{GatewayRef, MeshSnapshot};
+use weft_mesh::snapshot::{GatewayRef, MeshSnapshot, MeshVirtualService};
 
 use super::{service, snapshot, workload};
 
@@ -180,7 +180,8 @@ fn routing_rules_bind_to_the_most_specific_host() {
         (&GatewayRef::Mesh, "b.org", "x", "all"),
         (&gateway, "callme.default.svc.cluster.local", "x", "edge"),
     ] {
-        let found = snapshot.virtual_services.for_host(gateway, host, client).unwrap();
+        let seen = |rules: &MeshVirtualService| rules.visible_from(client);
+        let found = *snapshot.virtual_services.for_host(gateway, host, seen).first().unwrap();
         assert_eq!(&*found.object.meta.name, expected, "{host} from {client}");
     }
 }

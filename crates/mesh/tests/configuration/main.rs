@@ -9,6 +9,7 @@ mod incremental;
 mod listing;
 mod lookups;
 mod pods;
+mod routes;
 
 use std::sync::Arc;
 

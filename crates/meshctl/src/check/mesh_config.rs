@@ -38,10 +38,13 @@ fn read(namespace: &str, data: &Value) -> Vec<Finding> {
     }
     let name = format!("ConfigMap {namespace}/{NAME}");
     let mut findings = Vec::new();
-    for found in parse_json(&object).diagnostics {
+    let parsed = parse_json(&object);
+    let is_used = !parsed.resources.is_empty();
+    for found in parsed.diagnostics {
         let (mark, meanwhile) = match found.severity {
             Severity::Info => continue,
             Severity::Warning => (Mark::Doubtful, ""),
+            Severity::Error if is_used => (Mark::Bad, ""),
             Severity::Error => (Mark::Bad, "the defaults apply meanwhile"),
         };
         let hint = [found.hint.as_str(), meanwhile];
@@ -71,12 +74,14 @@ mod tests {
             lines("accessLogFile: /dev/stdout\n"),
             lines("connectTimeout: soon\nacessLogFile: /dev/stdout\n"),
             lines("accessLogFile: [\n"),
+            lines("accessLogFormat: '%NOTHING%'\n"),
         ];
         expect![[r#"
             √ ConfigMap istio-system/istio is in use
             × ConfigMap istio-system/istio, data.mesh.connectTimeout: soon is not a duration of at least 1ms; write a number with a unit, such as 500ms, 2s, 1m30s, or leave the field out; the defaults apply meanwhile
             ‼ ConfigMap istio-system/istio, data.mesh.acessLogFile: is not carried out by this mesh and has no effect; the other settings apply
             × ConfigMap istio-system/istio, data.mesh: is not valid YAML: unclosed bracket '['; check indentation, quotes and colons near this line; the defaults apply meanwhile
+            × ConfigMap istio-system/istio, data.mesh.accessLogFormat: has the operator %NOTHING%, which proxies do not have; the default format is used, and the other settings apply; write operators that proxies have, and %% for a percent sign
         "#]].assert_eq(&text.concat());
     }
 }

@@ -111,6 +111,7 @@ fn path_of_match(found: &HttpMatch) -> Option<String> {
         source_namespace,
         gateways,
         ignore_uri_case: _,
+        never,
     } = found;
     let asks_for_more = scheme.is_some()
         || method.is_some()
@@ -120,7 +121,8 @@ fn path_of_match(found: &HttpMatch) -> Option<String> {
         || port.is_some()
         || !source_labels.is_empty()
         || source_namespace.is_some()
-        || !gateways.is_empty();
+        || !gateways.is_empty()
+        || *never;
     match uri {
         _ if asks_for_more => None,
         None => Some("/".to_owned()),

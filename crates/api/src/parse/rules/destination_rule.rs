@@ -56,9 +56,12 @@ pub(in crate::parse) const TLS: &[Rule] = &[
     ),
     needed(
         "clientCertificate",
-        All(&[MUTUAL, Not(&AnySet(&["clientCertificate"]))]),
+        All(&[MUTUAL, Not(&AnySet(&["clientCertificate", "credentialName"]))]),
     ),
-    needed("privateKey", All(&[MUTUAL, Not(&AnySet(&["privateKey"]))])),
+    needed(
+        "privateKey",
+        All(&[MUTUAL, Not(&AnySet(&["privateKey", "credentialName"]))]),
+    ),
     unused("clientCertificate", All(&[NOT_MUTUAL, AnySet(&["clientCertificate"])])),
     unused("privateKey", All(&[NOT_MUTUAL, AnySet(&["privateKey"])])),
     unused(

@@ -95,7 +95,7 @@ fn behind_bytes(snapshot: &MeshSnapshot, bound: Bound<'_>, port: u16, found: &mu
         .virtual_services
         .of_gateway(&GatewayRef::Mesh, own)
         .any(|(host, rules)| {
-            bound.listener.imports(own, &rules.object.meta.namespace, host) && !rules.object.spec.tcp.is_empty()
+            bound.listener.imports_rules(own, &rules.object.meta.namespace, host) && !rules.object.spec.tcp.is_empty()
         });
     if ruled {
         return;

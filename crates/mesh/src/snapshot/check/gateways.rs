@@ -40,7 +40,13 @@ pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
                 "start a gateway with these labels",
             ));
         }
-        for (i, server) in gateway.spec.servers.iter().enumerate() {
+        for (i, server) in gateway
+            .spec
+            .servers
+            .iter()
+            .enumerate()
+            .filter(|(_, server)| !server.closed)
+        {
             ports(gateway, i, server, &workloads, found);
             if let Some(tls) = &server.tls {
                 credentials(snapshot, gateway, i, tls, &workloads, found);
@@ -167,7 +173,13 @@ type ServerAt<'a> = (&'a Arc<Object<Gateway>>, usize);
 fn servers_claimed_once(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
     let mut claims: BTreeMap<(u16, Option<&str>, &str), Vec<ServerAt<'_>>> = BTreeMap::new();
     for gateway in snapshot.gateways.iter() {
-        for (i, server) in gateway.spec.servers.iter().enumerate() {
+        for (i, server) in gateway
+            .spec
+            .servers
+            .iter()
+            .enumerate()
+            .filter(|(_, server)| !server.closed)
+        {
             for host in &server.hosts {
                 let claim = (server.port, server.bind.as_deref(), host.host.as_str());
                 claims.entry(claim).or_default().push((gateway, i));

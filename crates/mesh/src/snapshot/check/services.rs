@@ -26,6 +26,23 @@ pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
             "remove it from one of them",
         ));
     }
+    for (loser, winner, service, port) in &snapshot.services.disputed {
+        let subject = Subject {
+            object: loser.object.clone(),
+            place: loser.place.clone(),
+            field: "spec.ports".to_owned(),
+        };
+        found.push(subject.finding(
+            Severity::Warning,
+            code::CONFLICTING_PORTS,
+            format!(
+                "port {port} of {} has another protocol in {}, which is used",
+                service.hostname,
+                shown(&winner.object, &winner.place)
+            ),
+            "give the port one protocol in all ServiceEntries of the host",
+        ));
+    }
     selectors(snapshot, found);
     ports(snapshot, found);
     nameless(snapshot, found);

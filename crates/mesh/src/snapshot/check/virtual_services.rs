@@ -4,6 +4,7 @@ use weft_api::diagnostic::{Diagnostic, Severity, code};
 use weft_api::host;
 use weft_api::matching::Destination;
 use weft_api::meta::{Kind, Labels, ObjectKey};
+use weft_api::virtual_service::MESH_GATEWAY;
 
 use super::{Subject, host_hint, namespaces, shown};
 use crate::snapshot::{GatewayRef, MeshService, MeshSnapshot, MeshVirtualService};
@@ -148,7 +149,8 @@ fn gateways_exist(snapshot: &MeshSnapshot, rule: &MeshVirtualService, found: &mu
 
 fn hosts_claimed_once(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
     let namespaces = namespaces(snapshot);
-    for (gateway, hostname, claimants) in snapshot.virtual_services.contested() {
+    // On a gateway the rules of all of them count.
+    for (hostname, claimants) in snapshot.virtual_services.contested(&GatewayRef::Mesh) {
         for (i, loser) in claimants.iter().enumerate() {
             let beaten_by = claimants[..i].iter().find(|winner| {
                 namespaces
@@ -168,7 +170,7 @@ fn hosts_claimed_once(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
                 Severity::Error,
                 code::CONFLICTING_HOSTS,
                 format!(
-                    "{hostname} on gateway {gateway} belongs to {} already; these rules are not used for it",
+                    "{hostname} on gateway {MESH_GATEWAY} belongs to {} already; these rules are not used for it",
                     shown(&key, &winner.object.place)
                 ),
                 "join the rules in one VirtualService",
