@@ -286,7 +286,6 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_bytes_tell_the_protocol_and_are_kept() {
-        #[track_caller]
         async fn check(sent: &[&[u8]], expected: Option<bool>) {
             let (mut client, server) = tokio::io::duplex(64);
             let greeting = tokio::spawn(first_bytes(server));

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::response::Parts;
 use http::{Method, StatusCode, Version};
-use http_body::Body;
 
 use super::encode;
 use super::framing::{self, Framing, FramingError, asks_to_close, stays};
