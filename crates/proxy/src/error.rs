@@ -35,6 +35,8 @@ pub enum ErrorKind {
     IdleRequest,
     /// A limit of the cluster on connections, pending or active requests.
     Overflow,
+    /// One attempt was silent for too long.
+    PerTryIdleTimeout,
     /// One attempt took too long.
     PerTryTimeout,
     /// The peer refused the stream (HTTP/2 REFUSED_STREAM).
@@ -248,7 +250,9 @@ impl ProxyError {
             ErrorKind::UpstreamProtocol => reset("protocol error"),
             ErrorKind::Overflow => reset("overflow"),
             ErrorKind::NoHealthyUpstream => "no healthy upstream".to_owned(),
-            ErrorKind::UpstreamTimeout | ErrorKind::PerTryTimeout => "upstream request timeout".to_owned(),
+            ErrorKind::UpstreamTimeout | ErrorKind::PerTryTimeout | ErrorKind::PerTryIdleTimeout => {
+                "upstream request timeout".to_owned()
+            }
             ErrorKind::IdleTimeout | ErrorKind::IdleRequest => "stream timeout".to_owned(),
             ErrorKind::RequestTimeout => "request timeout".to_owned(),
             ErrorKind::StreamDurationExceeded | ErrorKind::RequestDurationExceeded => {
@@ -280,9 +284,11 @@ impl ErrorKind {
             Self::HeadTimeout | Self::IdleRequest | Self::RequestDurationExceeded | Self::RequestTimeout => {
                 StatusCode::REQUEST_TIMEOUT
             }
-            Self::IdleTimeout | Self::StreamDurationExceeded | Self::UpstreamTimeout | Self::PerTryTimeout => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Self::IdleTimeout
+            | Self::StreamDurationExceeded
+            | Self::UpstreamTimeout
+            | Self::PerTryTimeout
+            | Self::PerTryIdleTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::UpstreamProtocol => StatusCode::BAD_GATEWAY,
             Self::ConnectFailed
             | Self::ConnectTimeout
@@ -316,7 +322,9 @@ impl ErrorKind {
             Self::IdleTimeout | Self::IdleRequest => ResponseFlags::STREAM_IDLE_TIMEOUT,
             Self::NoHealthyUpstream => ResponseFlags::NO_HEALTHY_UPSTREAM,
             Self::Overflow => ResponseFlags::UPSTREAM_OVERFLOW,
-            Self::PerTryTimeout | Self::UpstreamTimeout => ResponseFlags::UPSTREAM_REQUEST_TIMEOUT,
+            Self::PerTryTimeout | Self::PerTryIdleTimeout | Self::UpstreamTimeout => {
+                ResponseFlags::UPSTREAM_REQUEST_TIMEOUT
+            }
             Self::RefusedStream | Self::StreamReset => ResponseFlags::UPSTREAM_REMOTE_RESET,
             Self::HeadTimeout | Self::RequestTimeout => ResponseFlags::default(),
             Self::RouteNotFound | Self::RouteRefused => ResponseFlags::NO_ROUTE_FOUND,
@@ -343,6 +351,7 @@ impl ErrorKind {
             Self::IdleTimeout | Self::IdleRequest => "stream_idle_timeout",
             Self::NoHealthyUpstream => "no_healthy_upstream",
             Self::Overflow => "upstream_reset_before_response_started{overflow}",
+            Self::PerTryIdleTimeout => "upstream_per_try_idle_timeout",
             Self::PerTryTimeout => "upstream_per_try_timeout",
             Self::RefusedStream => "upstream_reset_before_response_started{remote_refused_stream_reset}",
             Self::RequestTimeout => "request_overall_timeout",
@@ -355,6 +364,24 @@ impl ErrorKind {
             Self::UpstreamProtocol => "upstream_reset_before_response_started{protocol_error}",
             Self::UpstreamTimeout => "response_timeout",
         }
+    }
+}
+
+/// The HTTP status that stands for a gRPC status, where the health of an endpoint is judged (Envoy, `grpcToHttpStatus`).
+pub fn status_of_grpc(status: u32) -> u16 {
+    match status {
+        0 => 200,
+        1 => 499,
+        3 | 9 | 11 => 400,
+        4 => 504,
+        5 => 404,
+        6 | 10 => 409,
+        7 => 403,
+        8 => 429,
+        12 => 501,
+        14 => 503,
+        16 => 401,
+        _ => 500,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whole-mesh tests: real processes and real sockets on loopback. One binary, so that everything is linked once.
 
 mod admin;
+mod client_fault;
 mod connects;
 mod drain;
 mod interop;

@@ -151,7 +151,10 @@ fn spread(objects: &str) -> String {
 fn wait_for_endpoints(scene: &Scene<'_>, wanted: usize) -> Result<()> {
     until(LOST_LIMIT, || {
         let count = endpoints(scene)?;
-        ensure!(count == wanted, "{count} pods are behind the Service, {wanted} should be");
+        ensure!(
+            count == wanted,
+            "{count} pods are behind the Service, {wanted} should be"
+        );
         Ok(())
     })
 }

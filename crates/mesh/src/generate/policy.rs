@@ -104,6 +104,9 @@ pub(super) fn outlier(cluster: &mut pb::Cluster, settings: Option<&OutlierDetect
         detection.consecutive_gateway_failure = Some(uint32(errors));
         detection.enforcing_consecutive_gateway_failure = Some(uint32(if errors > 0 { 100 } else { 0 }));
     }
+    if outlier.split_external_local_origin_errors {
+        detection.enforcing_local_origin_success_rate = Some(uint32(0));
+    }
     cluster.outlier_detection = Some(detection);
     if let Some(percent) = outlier.min_health_percent {
         cluster.common_lb_config = Some(pb::cluster::CommonLbConfig {

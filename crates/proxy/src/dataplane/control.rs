@@ -201,4 +201,7 @@ fn of_cluster(cluster: &Cluster, stats: &mut Vec<Stat>) {
             stats.push(Stat::gauge(&scope, name, remaining));
         }
     }
+    if let Some(detector) = cluster.detector() {
+        stats.extend(detector.stats(&scope, endpoints.ejected()));
+    }
 }

@@ -37,6 +37,9 @@ use crate::secrets::SecretStore;
 use crate::upstream::dns;
 use crate::worker::Shared;
 
+/// How long a cluster that is new may wait until passive health looks at its clock for the first time.
+const OUTLIERS_LOOK: Duration = Duration::from_millis(250);
+
 /// A running proxy.
 #[derive(Debug)]
 pub struct Proxy {
@@ -236,15 +239,20 @@ impl Proxy {
         });
     }
 
-    /// Lets ejected endpoints come back.
+    /// Looks at the clock for passive health. A cluster that is new is noticed after [`OUTLIERS_LOOK`].
     fn follow_outliers(&self) {
         let runtime = self.runtime.clone();
         let stop = self.shutdown.token();
         self.shutdown.spawn(async move {
-            let mut ticks = tokio::time::interval(Duration::from_secs(1));
-            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let mut next = Instant::now();
+            while stop.run_until_cancelled(tokio::time::sleep_until(next)).await.is_some() {
                 let now = Instant::now();
-                runtime.load().clusters.values().for_each(|cluster| cluster.tick(now));
+                let runtime = runtime.load();
+                let clusters = runtime.clusters.values();
+                let due = clusters
+                    .filter_map(|cluster| cluster.sweep(now, || fastrand::u64(..)))
+                    .min();
+                next = due.map_or(now + OUTLIERS_LOOK, |due| due.min(now + OUTLIERS_LOOK));
             }
         });
     }

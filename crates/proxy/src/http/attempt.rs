@@ -10,7 +10,9 @@ use tokio::time::Instant;
 
 use super::context::RequestContext;
 use super::exchange::Exchange;
-use super::{message, pause};
+use super::timeouts::{TimeLimits, TryLimits};
+use super::{blame, message, pause};
+use crate::body::Progress;
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::filters::peer_metadata;
 use crate::journal::{Journal, say};
@@ -18,14 +20,16 @@ use crate::model::cluster::Discovery;
 use crate::model::route::{HostRewrite, RetryPolicy};
 use crate::pool::Wanted;
 use crate::pool::answer_body::AnswerBody;
-use crate::pool::connection::SendError;
+use crate::pool::connection::{Lent, SendError};
 use crate::pool::request_body::RequestBody;
 use crate::route::retry::{self, Outcome};
 use crate::stream_info::request::RequestHead;
+use crate::tls::asked::Asked;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::limits::Resource;
-use crate::upstream::outlier;
+use crate::upstream::limits::{Guard, Resource};
+use crate::upstream::outlier::Report;
+use crate::worker::Worker;
 
 /// An answer whose head has come.
 #[derive(Debug)]
@@ -50,6 +54,7 @@ struct Attempt<'a> {
     cluster: &'a Arc<Cluster>,
     head: &'a RequestHead,
     policy: Option<&'a RetryPolicy>,
+    limits: TryLimits,
     http2: bool,
     /// Whether the endpoint's name becomes the host.
     endpoint_host: bool,
@@ -62,9 +67,11 @@ pub async fn attempts(
     exchange: &Exchange,
     cluster: &Arc<Cluster>,
     head: &RequestHead,
+    limits: &TimeLimits,
     body: &mut RequestBody,
     context: &mut Box<RequestContext>,
 ) -> Result<Answer, ProxyError> {
+    let limits = limits.tries(exchange.policy());
     let policy = exchange.retries(head).cloned();
     let policy = policy.as_deref();
     let mut tried: SmallVec<[u64; 4]> = SmallVec::new();
@@ -77,6 +84,7 @@ pub async fn attempts(
             cluster,
             head,
             policy,
+            limits,
             http2: exchange.http2,
             endpoint_host: matches!(exchange.action().host_rewrite, Some(HostRewrite::Endpoint)),
             count: if exchange.routes.host(exchange.host_index).include_request_attempt_count {
@@ -87,7 +95,7 @@ pub async fn attempts(
         };
         let last = policy.is_none_or(|policy| count > policy.retries_max);
         let own = body.for_attempt(last);
-        let result = attempt.run(own, &tried, context).await;
+        let result = attempt.exchange(own, &tried, context).await;
         let (outcome, endpoint) = match &result {
             Ok(answer) => {
                 let status = answer.response.status();
@@ -112,7 +120,9 @@ pub async fn attempts(
         }
         tell(&context.info.journal, &result);
         if let Some(endpoint) = endpoint {
-            record(cluster, endpoint, outcome);
+            if let Some(report) = blame::report(head, outcome) {
+                cluster.report(endpoint, report, Instant::now(), || context.worker.random());
+            }
             tried.push(endpoint.state.id);
         }
         let wanted = policy.filter(|policy| retry::wanted(policy, head, outcome));
@@ -183,14 +193,6 @@ fn tell(journal: &Journal, result: &Result<Answer, Failure>) {
     }
 }
 
-fn record(cluster: &Cluster, endpoint: &Endpoint, outcome: Outcome<'_>) {
-    let result = match outcome {
-        Outcome::Answer { status, .. } => outlier::Result::Status(status.as_u16()),
-        Outcome::Failure { .. } => outlier::Result::LocalOrigin,
-    };
-    cluster.record(endpoint, result, Instant::now());
-}
-
 // === impl Answer ===
 
 impl Answer {
@@ -206,30 +208,6 @@ impl Answer {
 // === impl Attempt ===
 
 impl Attempt<'_> {
-    async fn run(
-        &self,
-        body: RequestBody,
-        tried: &[u64],
-        context: &mut Box<RequestContext>,
-    ) -> Result<Answer, Failure> {
-        let per_try = self
-            .policy
-            .and_then(|policy| policy.per_try_timeout)
-            .filter(|limit| !limit.is_zero());
-        let exchange = self.exchange(body, tried, context);
-        match per_try {
-            None => exchange.await,
-            Some(limit) => match tokio::time::timeout(limit, exchange).await {
-                Ok(result) => result,
-                Err(_) => Err(Failure {
-                    error: ErrorKind::PerTryTimeout.into(),
-                    request_sent: true,
-                    endpoint: context.endpoint.clone(),
-                }),
-            },
-        }
-    }
-
     /// Where the client meant to go: as a header says, if the cluster believes it, else as the kernel remembers.
     fn original(&self, header: Option<&HeaderName>, port: Option<u16>, context: &RequestContext) -> Option<SocketAddr> {
         let named = header.and_then(|name| self.head.headers.get(name));
@@ -259,20 +237,31 @@ impl Attempt<'_> {
         Ok(message)
     }
 
-    async fn exchange(
+    /// Waits for what a try does, within its limits.
+    async fn within<T>(
         &self,
-        body: RequestBody,
-        tried: &[u64],
-        context: &mut Box<RequestContext>,
-    ) -> Result<Answer, Failure> {
+        work: impl Future<Output = T>,
+        connected: Instant,
+        progress: &Progress,
+    ) -> Result<T, ErrorKind> {
+        if self.limits.is_none() {
+            return Ok(work.await);
+        }
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            kind = self.limits.exceeded(connected, progress) => Err(kind),
+        }
+    }
+
+    async fn endpoint(&self, worker: &Worker, tried: &[u64], context: &RequestContext) -> Option<Arc<Endpoint>> {
         let avoid = if self.policy.is_some_and(|policy| policy.avoid_previous_hosts) {
             tried
         } else {
             &[]
         };
         let looks = self.policy.map_or(0, |policy| policy.host_selection_attempts_max);
-        let worker = context.worker.clone();
-        let endpoint = match &self.cluster.model.discovery {
+        match &self.cluster.model.discovery {
             Discovery::OriginalDst { header, port_override } => {
                 let address = self.original(header.as_ref(), *port_override, context);
                 address.map(|address| worker.originals.endpoint(self.cluster, address, Instant::now()))
@@ -280,8 +269,52 @@ impl Attempt<'_> {
             Discovery::Static(_) | Discovery::Eds(_) | Discovery::StrictDns { .. } | Discovery::LogicalDns { .. } => {
                 self.cluster.endpoint(avoid, looks, || worker.random()).await
             }
+        }
+    }
+
+    /// A connection to the endpoint, and a unit of the requests that the cluster may have on connections.
+    async fn connection(
+        &self,
+        worker: &Worker,
+        endpoint: &Arc<Endpoint>,
+        asked: Option<&Arc<Asked>>,
+        fresh: bool,
+        context: &mut RequestContext,
+    ) -> Result<(Lent, Guard), Failure> {
+        let wanted = Wanted {
+            asked,
+            fresh,
+            downstream_http2: self.http2,
+            auto_http2: false,
         };
-        let Some(endpoint) = endpoint else {
+        context.has_connection = false;
+        let lent = worker.pools.get(self.cluster, endpoint, wanted).await;
+        let lent = lent.map_err(|error| before(error, Some(endpoint)))?;
+        let Some(counted) = self.cluster.state.take(Resource::Request, &self.cluster.model.limits) else {
+            lent.give_back(self.cluster);
+            return Err(before(ErrorKind::Overflow.into(), Some(endpoint)));
+        };
+        context.has_connection = true;
+        let random = || worker.random();
+        self.cluster.report(endpoint, Report::Connected, Instant::now(), random);
+        context.info.upstream_local = lent.connection.local();
+        context.info.upstream_identity = lent.connection.identity().cloned();
+        context.info.upstream_protocol = Some(if lent.connection.is_http2() {
+            Version::HTTP_2
+        } else {
+            Version::HTTP_11
+        });
+        Ok((lent, counted))
+    }
+
+    async fn exchange(
+        &self,
+        body: RequestBody,
+        tried: &[u64],
+        context: &mut Box<RequestContext>,
+    ) -> Result<Answer, Failure> {
+        let worker = context.worker.clone();
+        let Some(endpoint) = self.endpoint(&worker, tried, context).await else {
             return Err(before(ErrorKind::NoHealthyUpstream.into(), None));
         };
         context.info.upstream_host = Some(endpoint.text.clone());
@@ -293,21 +326,10 @@ impl Attempt<'_> {
         let mut fresh = false;
         let asked = message::asked_of(self.cluster, &endpoint, self.head);
         loop {
-            let wanted = Wanted {
-                asked: asked.as_ref(),
-                fresh,
-                downstream_http2: self.http2,
-                auto_http2: false,
-            };
-            let lent = worker.pools.get(self.cluster, &endpoint, wanted).await;
-            let lent = lent.map_err(|error| before(error, Some(&endpoint)))?;
-            context.info.upstream_local = lent.connection.local();
-            context.info.upstream_identity = lent.connection.identity().cloned();
-            context.info.upstream_protocol = Some(if lent.connection.is_http2() {
-                Version::HTTP_2
-            } else {
-                Version::HTTP_11
-            });
+            let (lent, counted) = self
+                .connection(&worker, &endpoint, asked.as_ref(), fresh, context)
+                .await?;
+            let now = Instant::now();
             let message = match (request.take(), body.take()) {
                 (Some(request), _) => request,
                 (None, body) => {
@@ -317,10 +339,18 @@ impl Attempt<'_> {
                 }
             };
             let reused = lent.reused;
-            match lent
-                .send(&self.head.path, message, self.cluster, context.interim.as_ref())
-                .await
-            {
+            let answer = lent.send(
+                &self.head.path,
+                message,
+                self.cluster,
+                counted,
+                context.interim.as_ref(),
+            );
+            let answer = match self.within(answer, now, &context.progress).await {
+                Ok(answer) => answer,
+                Err(kind) => return Err(after(kind.into(), endpoint)),
+            };
+            match answer {
                 Ok(response) => return Ok(Answer::new(response, reused, endpoint)),
                 // The peer closed an idle connection just as it was taken: nothing was sent, a new one takes the request.
                 Err(SendError {

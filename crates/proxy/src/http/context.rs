@@ -41,6 +41,8 @@ pub struct RequestContext {
     pub interim: Option<Interim>,
     /// The endpoint whose requests in flight this is one of.
     pub endpoint: Option<Arc<Endpoint>>,
+    /// Whether the attempt on that endpoint has a connection. Before, that endpoint cannot be what is slow.
+    pub has_connection: bool,
     completed: bool,
 }
 
@@ -64,6 +66,7 @@ impl RequestContext {
             active: None,
             interim: None,
             endpoint: None,
+            has_connection: false,
             completed: false,
         })
     }
@@ -105,6 +108,7 @@ impl RequestContext {
 
     /// The attempt on its endpoint is over.
     pub fn leave_endpoint(&mut self) {
+        self.has_connection = false;
         if let Some(endpoint) = self.endpoint.take() {
             endpoint.state.active.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
         }

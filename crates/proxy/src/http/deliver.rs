@@ -16,7 +16,7 @@ use super::reply::{Reply, ReplyBody};
 use super::timeouts::TimeLimits;
 use super::tunnel::{Tunnel, TunnelKind};
 use super::upgrade::{CONNECT, ClientSwitch};
-use super::upstream_body::UpstreamBody;
+use super::upstream_body::{BodyLimits, UpstreamBody};
 use super::{message, respond};
 use crate::error::ErrorKind;
 use crate::model::route::HeaderMutations;
@@ -94,7 +94,12 @@ pub fn pass_on(
     }
     let arrived = context.progress.done_at.get().unwrap_or_else(Instant::now);
     let due = limits.answer_due(context.info.started_at, arrived);
-    let body = UpstreamBody::new(incoming, context, limits.idle, due);
+    let limits = BodyLimits {
+        idle: limits.idle,
+        due,
+        silence: limits.tries(exchange.policy()).idle,
+    };
+    let body = UpstreamBody::new(incoming, context, limits, &chosen.cluster);
     Reply::from_parts(parts, ReplyBody::Body(ResponseBody::Upstream(body)))
 }
 

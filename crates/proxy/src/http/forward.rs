@@ -3,15 +3,17 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::HeaderValue;
 use http::{Method, StatusCode};
 use tokio::time::Instant;
 
 use super::attempt::attempts;
+use super::body::ResponseBody;
 use super::context::{RequestContext, note};
 use super::deliver;
 use super::exchange::Exchange;
-use super::reply::Reply;
+use super::reply::{Reply, ReplyBody};
 use super::respond::{self, fail};
 use super::timeouts::TimeLimits;
 use super::upgrade::{ClientSwitch, ends_here, upgrade_enabled};
@@ -28,6 +30,7 @@ use crate::runtime::routes::Chosen;
 use crate::stream_info::header_names;
 use crate::stream_info::request::RequestHead;
 use crate::upstream::limits::Resource;
+use crate::upstream::outlier::Report;
 
 /// Forwards a request and gives the head of the answer, with a body that goes on by itself.
 pub async fn forward(
@@ -36,7 +39,7 @@ pub async fn forward(
     mut head: RequestHead,
     body: ClientBody,
     client: ClientSwitch,
-    mut context: Box<RequestContext>,
+    context: Box<RequestContext>,
 ) -> Reply {
     let chosen = match chosen {
         Ok(chosen) => chosen,
@@ -52,13 +55,6 @@ pub async fn forward(
         // Envoy refuses CONNECT and upgrades that are not on with 403.
         return fail(ErrorKind::UpgradeRefused, &head, context);
     }
-    let Some(guard) = cluster.state.take(Resource::Request, &cluster.model.limits) else {
-        say!(context.info.journal, cluster = %cluster.model.name, "the cluster's limit of requests is reached");
-        cluster.state.stats().failed(ErrorKind::Overflow);
-        cluster.state.stats().completed(ErrorKind::Overflow.status());
-        return fail(ErrorKind::Overflow, &head, context);
-    };
-    context.guards.push(guard);
     let limits = TimeLimits::of(exchange.action(), &exchange.manager.model, &head);
     prepare(&exchange, &chosen, &mut head, limits.answer, &context);
     let mut context = note(&head, &exchange.manager, context);
@@ -67,13 +63,19 @@ pub async fn forward(
         .as_deref()
         .is_some_and(|protocol| ends_here(protocol, &exchange.action().upgrades))
     {
+        let Some(guard) = cluster.state.take(Resource::Request, &cluster.model.limits) else {
+            cluster.state.stats().failed(ErrorKind::Overflow);
+            cluster.state.stats().completed(ErrorKind::Overflow.status());
+            return fail(ErrorKind::Overflow, &head, context);
+        };
+        context.guards.push(guard);
         context.interim = None;
         return deliver::tunnel(&cluster, &head, client, context, &limits).await;
     }
     let mut body = request_body(&exchange, body, &head, &context);
     let progress = Rc::clone(&context.progress);
     let begun = context.info.started_at;
-    let attempts = attempts(&exchange, &cluster, &head, &mut body, &mut context);
+    let attempts = attempts(&exchange, &cluster, &head, &limits, &mut body, &mut context);
     let result = tokio::select! {
         biased;
         result = attempts => result,
@@ -90,6 +92,13 @@ pub async fn forward(
             context.info.details = Some(kind.details().into());
             respond::local(kind.status(), "Bad Request".to_owned(), None, context)
         }
+        // Nobody gets this answer, so the log has none: its code is 0, as Envoy's.
+        Err(_) if progress.fault.get() == Some(ClientFault::Gone) => {
+            drop(context);
+            let mut reply = Reply::new(ReplyBody::Body(ResponseBody::bare(Bytes::new())));
+            *reply.status_mut() = ErrorKind::ClientGone.status();
+            reply
+        }
         Err(_) if progress.refused.get().is_some() => {
             context.info.details = Some("request_body_refused".into());
             let reason = progress.refused.get().unwrap_or_default();
@@ -99,6 +108,10 @@ pub async fn forward(
         Err(error) => {
             if error.kind == ErrorKind::UpstreamTimeout {
                 cluster.state.stats().failed(error.kind);
+                if let Some(endpoint) = context.endpoint.as_ref().filter(|_| context.has_connection) {
+                    let random = || context.worker.random();
+                    cluster.report(endpoint, Report::TimedOut, Instant::now(), random);
+                }
             }
             cluster.state.stats().completed(error.kind.status());
             let attempts = context.info.attempts;

@@ -1,6 +1,7 @@
 //! Serving HTTP: from a connection to requests, from a request to an answer. Follow `serve`, then `request`, then `forward`.
 
 pub mod attempt;
+pub mod blame;
 pub mod body;
 pub mod connection;
 pub mod context;

@@ -1,5 +1,6 @@
 //! How long a request may take: for all of it to arrive, for the answer, in silence, and from beginning to end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,7 +10,7 @@ use super::upgrade::CONNECT;
 use crate::body::Progress;
 use crate::error::ErrorKind;
 use crate::model::http::HttpConnectionManager;
-use crate::model::route::Forward;
+use crate::model::route::{Forward, RetryPolicy};
 use crate::stream_info::request::RequestHead;
 
 /// The limits of one request; zero is without bound.
@@ -37,6 +38,16 @@ enum Wants {
     Connect,
 }
 
+/// The limits of one try; zero is without bound. They run from when the try has a connection and all of the request has arrived (Envoy
+/// API, `RetryPolicy.per_try_idle_timeout`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TryLimits {
+    /// For the answer to begin (`per_try_timeout`).
+    answer: Duration,
+    /// Without a byte of the answer, before it begins and in its body (`per_try_idle_timeout`).
+    pub idle: Duration,
+}
+
 // === impl TimeLimits ===
 
 impl TimeLimits {
@@ -62,6 +73,22 @@ impl TimeLimits {
                 Some(CONNECT) => Wants::Connect,
                 Some(_) => Wants::Upgrade,
             },
+        }
+    }
+
+    /// The limits of a try under `policy`. One that is no shorter than that of the whole answer is none, as in Envoy.
+    pub fn tries(&self, policy: Option<&Arc<RetryPolicy>>) -> TryLimits {
+        let Some(policy) = policy else {
+            return TryLimits::default();
+        };
+        let answer = policy.per_try_timeout.unwrap_or_default();
+        TryLimits {
+            answer: if !self.answer.is_zero() && answer >= self.answer {
+                Duration::ZERO
+            } else {
+                answer
+            },
+            idle: policy.per_try_idle_timeout.unwrap_or_default(),
         }
     }
 
@@ -110,6 +137,36 @@ impl TimeLimits {
                 };
             }
             match [stream, arrival, answer, idle].into_iter().flatten().min() {
+                Some(next) => tokio::time::sleep_until(next).await,
+                None => return std::future::pending().await,
+            }
+        }
+    }
+}
+
+// === impl TryLimits ===
+
+impl TryLimits {
+    /// Whether there is any.
+    pub fn is_none(&self) -> bool {
+        self.answer.is_zero() && self.idle.is_zero()
+    }
+
+    /// Resolves when a limit is exceeded before the answer begins, of a try that has had its connection since `connected`.
+    pub async fn exceeded(&self, connected: Instant, progress: &Progress) -> ErrorKind {
+        loop {
+            let now = Instant::now();
+            let arrived = progress.done_at.get();
+            // Until the request has arrived, no limit can be over earlier than this.
+            let begun = arrived.map_or(now, |arrived| arrived.max(connected));
+            let (answer, idle) = (after(begun, self.answer), after(begun, self.idle));
+            let is_over = |due: Option<Instant>| arrived.is_some() && due.is_some_and(|due| due <= now);
+            if is_over(idle) {
+                return ErrorKind::PerTryIdleTimeout;
+            } else if is_over(answer) {
+                return ErrorKind::PerTryTimeout;
+            }
+            match [answer, idle].into_iter().flatten().min() {
                 Some(next) => tokio::time::sleep_until(next).await,
                 None => return std::future::pending().await,
             }
@@ -220,6 +277,32 @@ mod tests {
         };
         let (kind, ()) = tokio::join!(limits.exceeded(begun, &progress), arrival);
         assert_eq!((kind, begun.elapsed()), (ErrorKind::UpstreamTimeout, SECOND * 6));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trys_time_runs_from_its_connection_and_the_requests_arrival() {
+        let check = async |limits: TryLimits, arrived: u32, connected: u32, kind, seconds: u32| {
+            let begun = Instant::now();
+            let progress = Progress::default();
+            let arrival = async {
+                tokio::time::sleep(SECOND * arrived).await;
+                progress.done_at.set(Some(Instant::now()));
+            };
+            let (exceeded, ()) = tokio::join!(limits.exceeded(begun + SECOND * connected, &progress), arrival);
+            assert_eq!((exceeded, begun.elapsed()), (kind, SECOND * seconds), "{limits:?}");
+        };
+        let answer = TryLimits {
+            answer: SECOND,
+            ..TryLimits::default()
+        };
+        check(answer, 0, 0, ErrorKind::PerTryTimeout, 1).await;
+        check(answer, 5, 0, ErrorKind::PerTryTimeout, 6).await;
+        check(answer, 0, 3, ErrorKind::PerTryTimeout, 4).await;
+        let both = TryLimits {
+            answer: SECOND * 3,
+            idle: SECOND * 2,
+        };
+        check(both, 1, 0, ErrorKind::PerTryIdleTimeout, 3).await;
     }
 
     #[test]

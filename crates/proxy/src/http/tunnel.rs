@@ -126,7 +126,9 @@ async fn join(mut client: impl AsyncRead + AsyncWrite + Unpin, upstream: Switche
     let is_stream = matches!(upstream, Switched::Stream(..));
     let over = match upstream {
         Switched::Connection(mut upstream, _facts) => copy(&mut client, &mut upstream, rules, &record.counts).await,
-        Switched::Stream(mut upstream, _stream) => copy(&mut client, &mut upstream, rules, &record.counts).await,
+        Switched::Stream(mut upstream, _counted, _stream) => {
+            copy(&mut client, &mut upstream, rules, &record.counts).await
+        }
     };
     // The upstream's side is closed, and the record is written, before the client is waited for.
     record.end(over, rules, is_stream);

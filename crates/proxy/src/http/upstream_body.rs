@@ -1,6 +1,7 @@
 //! An upstream's answer on its way to the client, and what must happen when it ends.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,30 +17,52 @@ use crate::filters::istio_stats::MessageMeter;
 use crate::filters::stages::Stages;
 use crate::journal::say;
 use crate::pool::answer_body::AnswerBody;
+use crate::upstream::cluster::Cluster;
+use crate::upstream::outlier::Report;
 
 /// An upstream's answer with what must happen when it ends.
 #[derive(Debug)]
 pub struct UpstreamBody {
     pub(super) incoming: AnswerBody,
     pub(super) context: Box<RequestContext>,
-    idle_timeout: Duration,
+    limits: BodyLimits,
     idle: Option<Pin<Box<Sleep>>>,
-    due: Option<(Instant, ErrorKind)>,
     deadline: Option<Pin<Box<Sleep>>>,
+    silence: Option<Silence>,
+    /// Where the endpoint's health is watched, or its silence counted.
+    cluster: Option<Arc<Cluster>>,
     grpc: Option<Box<(MessageCounter, Option<MessageMeter>)>>,
     /// What filters do to it, where they do.
     pub(super) stages: Option<Box<Stages>>,
 }
 
+/// How long an answer may take once its head has come; zero is without bound.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// Without a byte.
+    pub idle: Duration,
+    /// When all of it must have gone, and what it means if it has not.
+    pub due: Option<(Instant, ErrorKind)>,
+    /// Without a byte, once the request has been sent: the limit of one try.
+    pub silence: Duration,
+}
+
+/// The time since the last byte, where a try may not be silent.
+#[derive(Debug)]
+struct Silence {
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
 // === impl UpstreamBody ===
 
 impl UpstreamBody {
-    /// The body of an answer whose head was received. `due` is when all of it must have gone, and what it means if it has not.
+    /// The body of an answer of `cluster` whose head was received.
     pub fn new(
         incoming: AnswerBody,
         context: Box<RequestContext>,
-        idle_timeout: Duration,
-        due: Option<(Instant, ErrorKind)>,
+        limits: BodyLimits,
+        cluster: &Arc<Cluster>,
     ) -> Box<Self> {
         let counted = context.progress.grpc.get().is_some();
         let grpc = counted.then(|| Box::new((MessageCounter::default(), context.meter())));
@@ -47,10 +70,11 @@ impl UpstreamBody {
             grpc,
             incoming,
             context,
-            idle_timeout,
+            limits,
             idle: None,
-            due,
             deadline: None,
+            silence: None,
+            cluster: (cluster.is_watched() || !limits.silence.is_zero()).then(|| cluster.clone()),
             stages: None,
         });
         if body.incoming.is_end_stream() {
@@ -104,6 +128,7 @@ impl UpstreamBody {
         match self.incoming.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.idle = None;
+                self.silence = None;
                 if let Some(data) = frame.data_ref() {
                     if self.stages.is_none() {
                         self.context.info.bytes_sent += data.len() as u64;
@@ -146,6 +171,9 @@ impl UpstreamBody {
                     let details = "upstream_reset_after_response_started{connection_termination}";
                     (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, details)
                 };
+                if fault.is_none() {
+                    self.report(Report::Failed);
+                }
                 self.fail(flag, details);
                 Poll::Ready(Some(Err(error)))
             }
@@ -155,7 +183,7 @@ impl UpstreamBody {
 
     /// How long the client may take nothing of it; zero is without bound.
     pub(super) fn patience(&self) -> Duration {
-        self.idle_timeout
+        self.limits.idle
     }
 
     /// The client took nothing of it for too long.
@@ -165,7 +193,7 @@ impl UpstreamBody {
 
     /// Ready when all of it should have gone.
     pub(super) fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some((due, kind)) = self.due else {
+        let Some((due, kind)) = self.limits.due else {
             return Poll::Pending;
         };
         let deadline = self
@@ -180,8 +208,17 @@ impl UpstreamBody {
         if self.poll_due(cx).is_ready() {
             return Poll::Ready(Some(Err(BodyError::TimedOut)));
         }
-        if !self.idle_timeout.is_zero() {
-            let timeout = self.idle_timeout;
+        if self.poll_silence(cx).is_ready() {
+            let kind = ErrorKind::PerTryIdleTimeout;
+            if let Some(cluster) = &self.cluster {
+                cluster.state.stats().fell_silent();
+            }
+            self.report(Report::TimedOut);
+            self.fail(kind.flag(), kind.details());
+            return Poll::Ready(Some(Err(BodyError::TimedOut)));
+        }
+        if !self.limits.idle.is_zero() {
+            let timeout = self.limits.idle;
             let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
             if idle.as_mut().poll(cx).is_ready() {
                 self.fail(ResponseFlags::STREAM_IDLE_TIMEOUT, ErrorKind::IdleTimeout.details());
@@ -189,6 +226,35 @@ impl UpstreamBody {
             }
         }
         Poll::Pending
+    }
+
+    /// Ready when the endpoint has been silent for longer than a try may be, since the request has all been sent.
+    fn poll_silence(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limits.silence;
+        if limit.is_zero() {
+            return Poll::Pending;
+        }
+        let silence = self.silence.get_or_insert_with(|| Silence {
+            since: Instant::now(),
+            timer: Box::pin(tokio::time::sleep(limit)),
+        });
+        loop {
+            ready!(silence.timer.as_mut().poll(cx));
+            let now = Instant::now();
+            let since = self.context.progress.done_at.get().unwrap_or(now).max(silence.since);
+            if since + limit <= now {
+                return Poll::Ready(());
+            }
+            silence.timer.as_mut().reset(since + limit);
+        }
+    }
+
+    /// Says how the endpoint has done, where that is of interest.
+    fn report(&self, report: Report) {
+        if let (Some(cluster), Some(endpoint)) = (&self.cluster, &self.context.endpoint) {
+            let worker = &self.context.worker;
+            cluster.report(endpoint, report, Instant::now(), || worker.random());
+        }
     }
 
     fn report_messages(&mut self) {

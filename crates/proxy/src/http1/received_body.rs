@@ -235,6 +235,13 @@ impl ReceivedBody {
         }
     }
 
+    /// A body that comes in chunks over a connection of its own.
+    #[cfg(test)]
+    pub fn chunked(stream: tokio::net::TcpStream) -> Self {
+        let io = Rc::new(RefCell::new(Transport::new(stream.into())));
+        Self::new(Some(Upload::new(io, Framing::Chunked, false)))
+    }
+
     /// Whether the client has ended it.
     pub fn is_whole(&self) -> bool {
         let upload = self.upload.as_ref();

@@ -9,6 +9,7 @@ use weft_base::backoff::Backoff;
 
 use super::http::{Http1Options, Http2Options};
 use super::metadata::{Origin, ServiceRef, WorkloadRef};
+use super::outlier::OutlierDetection;
 use super::tls::UpstreamTls;
 
 /// A group of equivalent endpoints (Envoy `config.cluster.v3.Cluster`).
@@ -303,25 +304,4 @@ pub struct TcpKeepalive {
     pub interval: Option<Duration>,
     /// Unanswered probes before the connection is dead.
     pub probes: Option<u32>,
-}
-
-/// Passive health checks (Envoy `OutlierDetection`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutlierDetection {
-    /// Ejects after so many 5xx in a row; zero does not. Envoy's default is 5.
-    pub consecutive_5xx: u32,
-    /// Ejects after so many 502, 503, 504 in a row; zero does not.
-    pub consecutive_gateway_failure: u32,
-    /// Ejects after so many failures of our own side in a row; only with `split_external_local_origin_errors`.
-    pub consecutive_local_origin_failure: u32,
-    /// Connect failures and timeouts are counted apart from answers.
-    pub split_external_local_origin_errors: bool,
-    /// How often ejected endpoints are looked at again. Envoy's default is 10 s.
-    pub interval: Duration,
-    /// First ejection lasts so long, later ones a multiple. Envoy's default is 30 s.
-    pub base_ejection_time: Duration,
-    /// Longest ejection. Envoy's default is 300 s.
-    pub ejection_time_max: Duration,
-    /// Most endpoints ejected, in percent. Envoy's default is 10.
-    pub ejection_percent_max: u32,
 }

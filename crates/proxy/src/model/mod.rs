@@ -15,6 +15,7 @@ pub mod matcher;
 pub mod metadata;
 #[path = "../network_filters/config.rs"]
 pub mod network_filters;
+pub mod outlier;
 pub mod route;
 pub mod secret;
 pub mod tls;

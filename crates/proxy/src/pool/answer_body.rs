@@ -18,6 +18,7 @@ use crate::http1::client::{Exchange, ExchangeError};
 use crate::http1::decode::BodyFault;
 use crate::stream::Rewound;
 use crate::upstream::cluster::Cluster;
+use crate::upstream::limits::Guard;
 
 /// What follows the head of an endpoint's answer.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub enum AnswerBody {
     /// Over HTTP/1.
     Http1(Box<Http1Answer>),
     /// Over HTTP/2.
-    Http2(Incoming, Option<StreamGuard>),
+    Http2(Incoming, Option<(Guard, StreamGuard)>),
     /// None: the endpoint has switched to another protocol, over HTTP/2.
     Switched(Switched),
 }
@@ -35,6 +36,8 @@ pub enum AnswerBody {
 pub struct Http1Answer {
     /// `None` once it is over.
     under_way: Option<(Exchange<RequestBody>, Box<Facts>)>,
+    /// The request's unit of what the cluster allows.
+    counted: Option<Guard>,
     pool: Rc<Pool>,
     cluster: Arc<Cluster>,
 }
@@ -91,12 +94,14 @@ impl AnswerBody {
         match self {
             Self::Http1(answer) => {
                 let over = answer.under_way.take();
+                // Before another request gets the connection, which needs a unit itself.
+                answer.counted = None;
                 let whole = over.and_then(|(exchange, facts)| Some((exchange.finish()?, facts)));
                 if let Some((connection, facts)) = whole {
                     answer.pool.give_back(&answer.cluster, Http1 { connection, facts });
                 }
             }
-            Self::Http2(_, stream) => *stream = None,
+            Self::Http2(_, counted) => *counted = None,
             Self::Switched(_) => {}
         }
     }
@@ -106,7 +111,10 @@ impl AnswerBody {
         match self {
             Self::Http1(mut answer) => match answer.under_way.take() {
                 Some((exchange, facts)) => match exchange.into_switched() {
-                    Ok((stream, ahead)) => Ok(Switched::Connection(Rewound::new(ahead, stream), Some(facts))),
+                    Ok((stream, ahead)) => {
+                        let counted = answer.counted.take().map(|guard| (guard, facts));
+                        Ok(Switched::Connection(Rewound::new(ahead, stream), counted))
+                    }
                     Err(exchange) => {
                         answer.under_way = Some((*exchange, facts));
                         Err(Self::Http1(answer))
@@ -124,9 +132,16 @@ impl AnswerBody {
 
 impl Http1Answer {
     /// An answer whose head has come. Its connection goes back to `pool`, if it can serve `cluster` any longer.
-    pub fn new(exchange: Exchange<RequestBody>, facts: Box<Facts>, pool: Rc<Pool>, cluster: Arc<Cluster>) -> Self {
+    pub fn new(
+        exchange: Exchange<RequestBody>,
+        facts: Box<Facts>,
+        counted: Guard,
+        pool: Rc<Pool>,
+        cluster: Arc<Cluster>,
+    ) -> Self {
         Self {
             under_way: Some((exchange, facts)),
+            counted: Some(counted),
             pool,
             cluster,
         }

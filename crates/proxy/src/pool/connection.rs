@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use http::header::{self, HeaderName};
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Pool;
 use super::answer_body::{AnswerBody, Http1Answer};
+use super::queue::Slot;
 use super::request_body::RequestBody;
 use super::switched::Switched;
 use crate::body::BodyError;
@@ -40,7 +41,8 @@ pub struct Facts {
     pub(super) requests: u32,
     pub(super) opened_at: Instant,
     pub(super) identity: Option<Rc<Identity>>,
-    pub(super) _guard: Guard,
+    /// Counts it until it is closed.
+    pub(super) _slot: Slot,
 }
 
 /// A connection ready for one request.
@@ -82,7 +84,10 @@ pub struct SendError {
 
 /// Counts one stream of a shared connection.
 #[derive(Debug)]
-pub struct StreamGuard(pub(super) Rc<Cell<u32>>);
+pub struct StreamGuard {
+    streams: Rc<Cell<u32>>,
+    pool: Weak<Pool>,
+}
 
 // === impl Connection ===
 
@@ -111,8 +116,13 @@ impl Connection {
 // === impl Lent ===
 
 impl Lent {
+    /// Gives it back as it was.
+    pub fn give_back(self, cluster: &Cluster) {
+        self.pool.take_back(cluster, self.connection);
+    }
+
     /// Sends a request and waits for the head of its answer; `interim` is told of interim ones over HTTP/1.1. The connection stays with
-    /// the answer.
+    /// the answer, and so does `counted`, the request's unit of what the cluster allows.
     ///
     /// # Errors
     /// No answer came, or none that is one.
@@ -121,6 +131,7 @@ impl Lent {
         path: &RequestPath,
         request: Request<RequestBody>,
         cluster: &Arc<Cluster>,
+        counted: Guard,
         interim: Option<&Interim>,
     ) -> Result<Response<AnswerBody>, SendError> {
         match self.connection {
@@ -136,7 +147,7 @@ impl Lent {
                     .head(|answer| pass_on(interim, answer))
                     .await
                     .map_err(SendError::from)?;
-                let body = Http1Answer::new(exchange, facts, self.pool, cluster.clone());
+                let body = Http1Answer::new(exchange, facts, counted, self.pool, cluster.clone());
                 let mut response = Response::new(AnswerBody::Http1(Box::new(body)));
                 *response.status_mut() = answer.status;
                 *response.version_mut() = answer.version;
@@ -154,8 +165,10 @@ impl Lent {
                         reason: "too many headers".into(),
                         request: None,
                     }),
-                    Ok(response) if tunnels && response.status().is_success() => switch(response, stream).await,
-                    Ok(response) => Ok(response.map(|incoming| AnswerBody::Http2(incoming, Some(stream)))),
+                    Ok(response) if tunnels && response.status().is_success() => {
+                        switch(response, counted, stream).await
+                    }
+                    Ok(response) => Ok(response.map(|incoming| AnswerBody::Http2(incoming, Some((counted, stream))))),
                     Err(mut error) => Err(SendError {
                         request: error.take_message(),
                         ..SendError::from(error.into_error())
@@ -185,13 +198,17 @@ fn pass_on(interim: Option<&Interim>, mut answer: head::Answer) {
 }
 
 /// The stream of an endpoint that agrees to a CONNECT.
-async fn switch(mut response: Response<Incoming>, stream: StreamGuard) -> Result<Response<AnswerBody>, SendError> {
+async fn switch(
+    mut response: Response<Incoming>,
+    counted: Guard,
+    stream: StreamGuard,
+) -> Result<Response<AnswerBody>, SendError> {
     let upgraded = hyper::upgrade::on(&mut response).await.map_err(|error| SendError {
         kind: ErrorKind::UpstreamProtocol,
         reason: error.to_string().into(),
         request: None,
     })?;
-    let switched = Switched::Stream(TokioIo::new(upgraded), stream);
+    let switched = Switched::Stream(TokioIo::new(upgraded), counted, stream);
     Ok(response.map(|_| AnswerBody::Switched(switched)))
 }
 
@@ -238,8 +255,22 @@ impl From<hyper::Error> for SendError {
 
 // === impl StreamGuard ===
 
+impl StreamGuard {
+    /// One more of `streams`, of a connection of `pool`.
+    pub(super) fn new(streams: Rc<Cell<u32>>, pool: &Rc<Pool>) -> Self {
+        streams.set(streams.get() + 1);
+        Self {
+            streams,
+            pool: Rc::downgrade(pool),
+        }
+    }
+}
+
 impl Drop for StreamGuard {
     fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+        self.streams.set(self.streams.get().saturating_sub(1));
+        if let Some(pool) = self.pool.upgrade() {
+            pool.serve_streams(true);
+        }
     }
 }

@@ -77,7 +77,7 @@ fn failure_wanted(policy: &RetryPolicy, kind: ErrorKind, request_sent: bool) -> 
         ErrorKind::ConnectFailed | ErrorKind::ConnectTimeout | ErrorKind::TlsFailed => no_answer || on.connect_failure,
         ErrorKind::RefusedStream => no_answer || on.refused_stream,
         ErrorKind::ConnectionTerminated | ErrorKind::StreamReset | ErrorKind::UpstreamProtocol => no_answer,
-        ErrorKind::PerTryTimeout => on.server_error || on.gateway_error || on.reset,
+        ErrorKind::PerTryTimeout | ErrorKind::PerTryIdleTimeout => on.server_error || on.gateway_error || on.reset,
         ErrorKind::BadRequest(_)
         | ErrorKind::ClientGone
         | ErrorKind::ClusterNotFound(_)
@@ -184,6 +184,8 @@ mod tests {
         check("reset-before-request", ErrorKind::ConnectionTerminated, false, true);
         check("refused-stream", ErrorKind::RefusedStream, true, true);
         check("5xx", ErrorKind::PerTryTimeout, true, true);
+        check("gateway-error", ErrorKind::PerTryIdleTimeout, true, true);
+        check("connect-failure", ErrorKind::PerTryIdleTimeout, true, false);
         check("5xx", ErrorKind::UpstreamTimeout, true, false);
         check("5xx", ErrorKind::Overflow, false, false);
     }

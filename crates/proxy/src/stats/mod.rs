@@ -47,8 +47,11 @@ pub struct ClusterStats {
     requests_completed: AtomicU64,
     requests_timed_out: AtomicU64,
     per_try_timed_out: AtomicU64,
+    per_try_idled: AtomicU64,
     retried: AtomicU64,
     overflowed: AtomicU64,
+    connections_overflowed: AtomicU64,
+    waited: AtomicU64,
     none_healthy: AtomicU64,
     by_class: [AtomicU64; 5],
     by_code: [AtomicU64; CODES.len()],
@@ -150,23 +153,41 @@ impl ClusterStats {
         self.connections_total.fetch_add(1, Relaxed);
     }
 
+    /// A connection failed before it was of use.
+    pub fn not_connected(&self, timed_out: bool) {
+        self.connect_failed.fetch_add(1, Relaxed);
+        if timed_out {
+            self.connect_timed_out.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The limit on connections does not allow one that is wanted.
+    pub fn connections_overflowed(&self) {
+        self.connections_overflowed.fetch_add(1, Relaxed);
+    }
+
+    /// A request waits for a connection, also one that is being made for it.
+    pub fn waits(&self) {
+        self.waited.fetch_add(1, Relaxed);
+    }
+
     /// An attempt got an answer.
     pub fn answered(&self) {
         self.requests_total.fetch_add(1, Relaxed);
     }
 
-    /// An attempt failed.
+    /// An attempt failed. Connections that fail are counted by themselves: several requests may have waited for one.
     pub fn failed(&self, kind: ErrorKind) {
         match kind {
-            ErrorKind::ConnectFailed | ErrorKind::TlsFailed => &self.connect_failed,
-            ErrorKind::ConnectTimeout => {
-                self.connect_failed.fetch_add(1, Relaxed);
-                &self.connect_timed_out
-            }
+            ErrorKind::ConnectFailed | ErrorKind::TlsFailed | ErrorKind::ConnectTimeout => return,
             ErrorKind::Overflow => &self.overflowed,
             ErrorKind::PerTryTimeout => {
                 self.requests_total.fetch_add(1, Relaxed);
                 &self.per_try_timed_out
+            }
+            ErrorKind::PerTryIdleTimeout => {
+                self.requests_total.fetch_add(1, Relaxed);
+                &self.per_try_idled
             }
             ErrorKind::ConnectionTerminated
             | ErrorKind::RefusedStream
@@ -194,6 +215,11 @@ impl ClusterStats {
         .fetch_add(1, Relaxed);
     }
 
+    /// An answer fell silent for longer than one try allows, and its time is up.
+    pub fn fell_silent(&self) {
+        self.per_try_idled.fetch_add(1, Relaxed);
+    }
+
     /// A request is tried again.
     pub fn retried(&self) {
         self.retried.fetch_add(1, Relaxed);
@@ -217,12 +243,15 @@ impl ClusterStats {
             ("upstream_cx_total", &self.connections_total),
             ("upstream_cx_connect_fail", &self.connect_failed),
             ("upstream_cx_connect_timeout", &self.connect_timed_out),
+            ("upstream_cx_overflow", &self.connections_overflowed),
             ("upstream_cx_none_healthy", &self.none_healthy),
             ("upstream_rq_total", &self.requests_total),
             ("upstream_rq_completed", &self.requests_completed),
             ("upstream_rq_timeout", &self.requests_timed_out),
             ("upstream_rq_per_try_timeout", &self.per_try_timed_out),
+            ("upstream_rq_per_try_idle_timeout", &self.per_try_idled),
             ("upstream_rq_retry", &self.retried),
+            ("upstream_rq_pending_total", &self.waited),
             ("upstream_rq_pending_overflow", &self.overflowed),
         ];
         let fixed = fixed.into_iter().map(|(metric, count)| (metric.to_owned(), count));
@@ -313,6 +342,8 @@ mod tests {
         ] {
             stats.failed(kind);
         }
+        stats.not_connected(false);
+        stats.not_connected(true);
         let told = stats.stats(&Scope::Cluster("a".into()));
         let told: Vec<String> = told
             .iter()

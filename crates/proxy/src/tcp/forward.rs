@@ -21,6 +21,7 @@ use crate::tls::client::server_uri_san;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::connect;
 use crate::upstream::limits::{Guard, Resource};
+use crate::upstream::outlier::Report;
 use crate::worker::Worker;
 
 /// Forwards a connection to its end and logs it.
@@ -47,7 +48,11 @@ pub async fn serve(
         if error.kind == ErrorKind::StreamDurationExceeded {
             info.flags.insert(ResponseFlags::DURATION_TIMEOUT);
         }
-        if info.attempts > 1 {
+        // As many attempts as there may be have failed, be it one.
+        if matches!(
+            error.kind,
+            ErrorKind::ConnectFailed | ErrorKind::ConnectTimeout | ErrorKind::TlsFailed
+        ) {
             info.flags.insert(ResponseFlags::RETRY_LIMIT_EXCEEDED);
         }
         info.details = Some(error.kind.details().into());
@@ -140,10 +145,10 @@ async fn connect_upstream(
     info: &mut StreamInfo,
 ) -> Result<(Stream, Guard), ProxyError> {
     let limits = &cluster.model.limits;
-    let guard = cluster
-        .state
-        .take(Resource::Connection, limits)
-        .ok_or(ErrorKind::Overflow)?;
+    let Some(guard) = cluster.state.take(Resource::Connection, limits) else {
+        cluster.state.stats().connections_overflowed();
+        return Err(ErrorKind::Overflow.into());
+    };
     let protocols = match info.notes.as_ref().and_then(|notes| notes.state(UPSTREAM_PROTOCOLS)) {
         Some(StateValue::Protocols(list)) => list.clone(),
         Some(StateValue::Text(_) | StateValue::Messages { .. }) | None => Arc::default(),
@@ -169,10 +174,14 @@ async fn connect_upstream(
                 let own = endpoint.tls.as_ref().and_then(|context| context.local_uri_san());
                 info.upstream_identity = worker.identities.of(own, server_uri_san(&stream));
                 say!(info.journal, attempt, endpoint = %endpoint.text, "connected");
+                cluster.report(&endpoint, Report::Opened, Instant::now(), || worker.random());
                 return Ok((stream, guard));
             }
             Err(error) => {
-                cluster.state.stats().failed(error.kind);
+                let timed_out = error.kind == ErrorKind::ConnectTimeout;
+                cluster.state.stats().not_connected(timed_out);
+                let report = if timed_out { Report::TimedOut } else { Report::Failed };
+                cluster.report(&endpoint, report, Instant::now(), || worker.random());
                 say!(info.journal, attempt, endpoint = %endpoint.text, reason = %error, "cannot connect");
                 last = error;
             }

@@ -100,6 +100,7 @@ mod tests {
 
     use super::*;
     use crate::model::cluster::{self as model, EndpointAddress, Transport};
+    use crate::upstream::endpoint::Monitors;
 
     fn set(weights: &[u32]) -> EndpointSet {
         let endpoint = |(index, weight): (usize, &u32)| model::Endpoint {
@@ -122,7 +123,14 @@ mod tests {
             matches: Vec::new(),
             default: None,
         };
-        EndpointSet::new(&assignment, &transport, &[None], 50, &EndpointSet::default())
+        EndpointSet::new(
+            &assignment,
+            &transport,
+            &[None],
+            50,
+            &EndpointSet::default(),
+            Monitors::None,
+        )
     }
 
     fn counts(set: &EndpointSet, balancer: &Balancer, picks: usize) -> BTreeMap<String, usize> {

@@ -12,10 +12,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::balance;
+use super::detector::Detector;
 use super::dns::{self, Resolved};
-use super::endpoint::{Endpoint, EndpointSet};
+use super::endpoint::{Endpoint, EndpointSet, Monitors};
 use super::limits::ClusterState;
-use super::outlier;
+use super::outlier::Report;
 use crate::model::cluster::{self as model, Discovery, LoadAssignment};
 use crate::secrets::SecretStore;
 use crate::tls::client::ClientContext;
@@ -29,6 +30,10 @@ pub struct Cluster {
     /// TLS contexts: one per transport match, then the default.
     pub contexts: Vec<Option<Arc<ClientContext>>>,
     endpoints: ArcSwap<Members>,
+    /// Held while endpoints are grouped anew, so that no grouping is lost to one that began before it.
+    grouping: Mutex<()>,
+    /// Passive health, where a rule asks for it; carried by name while the rule stays.
+    detector: Option<Arc<Detector>>,
     /// Wakes who waits for other endpoints.
     changed: Notify,
     /// Cancelled once the names of a DNS cluster were looked up, with or without success; from the start for others.
@@ -43,6 +48,8 @@ pub struct Cluster {
 struct Members {
     assignment: Arc<LoadAssignment>,
     set: Arc<EndpointSet>,
+    /// Number of the last ejection or return that the grouping knows of.
+    changes: u64,
 }
 
 // === impl Cluster ===
@@ -66,6 +73,16 @@ impl Cluster {
             .map(|entry| context(&entry.tls))
             .collect();
         contexts.push(context(&model.transport.default));
+        let detector = model.outlier.as_ref().map(|rule| {
+            let carried = previous.and_then(|previous| previous.detector.clone());
+            let carried = carried.filter(|detector| detector.rule == *rule);
+            carried.unwrap_or_else(|| Arc::new(Detector::new(rule.clone(), Instant::now())))
+        });
+        let monitors = match (&detector, previous.map(|previous| &previous.detector)) {
+            (None, _) => Monitors::None,
+            (Some(detector), Some(Some(before))) if Arc::ptr_eq(detector, before) => Monitors::Carried,
+            (Some(_), _) => Monitors::New,
+        };
         let known = previous.map_or_else(Resolved::new, |previous| {
             dns::carried(&model.discovery, &previous.model.discovery, &previous.names.lock())
         });
@@ -76,6 +93,8 @@ impl Cluster {
             state: previous.map_or_else(Arc::default, |previous| previous.state.clone()),
             contexts,
             endpoints: ArcSwap::from_pointee(Members::default()),
+            grouping: Mutex::default(),
+            detector,
             changed: Notify::new(),
             looked_up: previous.map_or_else(CancellationToken::new, |previous| previous.looked_up.clone()),
             model,
@@ -92,14 +111,14 @@ impl Cluster {
         let before = previous
             .map(|previous| previous.endpoints.load().set.clone())
             .unwrap_or_default();
-        cluster.assign(assignment, &before);
+        cluster.assign(assignment, &before, monitors);
         cluster
     }
 
     /// Replaces the endpoints with what discovery found.
     pub fn update(&self, assignment: Arc<LoadAssignment>) {
-        let before = self.endpoints.load().set.clone();
-        self.assign(assignment, &before);
+        let _alone = self.grouping.lock();
+        self.regroup(assignment);
     }
 
     /// Replaces the endpoints unless they are the very same.
@@ -109,12 +128,16 @@ impl Cluster {
         }
     }
 
-    fn assign(&self, assignment: Arc<LoadAssignment>, before: &EndpointSet) {
+    fn assign(&self, assignment: Arc<LoadAssignment>, before: &EndpointSet, monitors: Monitors) {
+        // Read before the endpoints are, so that what changes meanwhile is seen as a change.
+        let changes = self.detector.as_ref().map_or(0, |detector| detector.changes());
         let panic = self.model.panic_threshold_percent;
-        let set = EndpointSet::new(&assignment, &self.model.transport, &self.contexts, panic, before);
+        let transport = &self.model.transport;
+        let set = EndpointSet::new(&assignment, transport, &self.contexts, panic, before, monitors);
         self.endpoints.store(Arc::new(Members {
             assignment,
             set: Arc::new(set),
+            changes,
         }));
         self.changed.notify_waiters();
     }
@@ -197,50 +220,205 @@ impl Cluster {
         endpoints.any(|endpoint| !tried.contains(&endpoint.state.id) && endpoint.is_healthy())
     }
 
-    /// Feeds passive health checks with how a request to an endpoint ended.
-    pub fn record(&self, endpoint: &Endpoint, result: outlier::Result, now: Instant) {
-        let Some(config) = &self.model.outlier else {
+    /// Whether passive health is watched, and so reports are of use.
+    pub fn is_watched(&self) -> bool {
+        self.detector.is_some()
+    }
+
+    /// Reports how a request or a connection to an endpoint went. Costs nothing where no rule asks for it.
+    pub fn report(&self, endpoint: &Endpoint, report: Report, now: Instant, mut random: impl FnMut() -> u64) {
+        let (Some(detector), Some(monitor)) = (&self.detector, &endpoint.monitor) else {
             return;
         };
-        let eject = endpoint.state.outlier.lock().record(config, result);
-        if !eject {
+        // That there is a connection says something only where origins are told apart.
+        if report == Report::Connected && !detector.rule.split_external_local_origin_errors {
             return;
         }
-        let set = self.endpoints.load().set.clone();
-        let ejected = set
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.state.outlier.lock().is_ejected())
-            .count();
-        // At least one may always be ejected (Envoy, max_ejection_percent).
-        let allowed = (set.endpoints.len() * config.ejection_percent_max as usize / 100).max(1);
-        if ejected < allowed && config.ejection_percent_max > 0 {
-            endpoint.state.outlier.lock().eject(config, now);
-            tracing::info!(cluster = %self.model.name, endpoint = %endpoint.text, "endpoint ejected");
-            self.regroup();
+        let suspicions = monitor.lock().record(&detector.rule, report);
+        if suspicions.iter().any(Option::is_some) {
+            let _alone = self.grouping.lock();
+            let set = self.endpoints();
+            for cause in suspicions.into_iter().flatten() {
+                detector.suspect(&set, endpoint, cause, now, &mut random);
+            }
+            self.regroup_if_changed(detector);
+        } else if detector.changes() != self.endpoints.load().changes {
+            // Another generation of this cluster, which has still requests, has ejected one.
+            let _alone = self.grouping.lock();
+            self.regroup_if_changed(detector);
         }
     }
 
-    /// Brings endpoints back whose ejection is over; called once an interval.
-    pub fn tick(&self, now: Instant) {
-        if self.model.outlier.is_none() {
-            return;
+    /// Brings endpoints back whose ejection is over and ejects those that fail too often, once an interval. Gives when that is due
+    /// again; `None` where no rule asks for it.
+    pub fn sweep(&self, now: Instant, mut random: impl FnMut() -> u64) -> Option<Instant> {
+        let detector = self.detector.as_ref()?;
+        let (is_due, next) = detector.turn(now);
+        if is_due {
+            let _alone = self.grouping.lock();
+            detector.sweep(&self.endpoints(), now, &mut random);
+            self.regroup_if_changed(detector);
         }
-        let set = self.endpoints.load().set.clone();
-        let returned = set
-            .endpoints
-            .iter()
-            .filter(|endpoint| endpoint.state.outlier.lock().tick(now))
-            .count();
-        if returned > 0 {
-            self.regroup();
+        Some(next)
+    }
+
+    /// Passive health, where a rule asks for it.
+    pub fn detector(&self) -> Option<&Arc<Detector>> {
+        self.detector.as_ref()
+    }
+
+    fn regroup_if_changed(&self, detector: &Detector) {
+        let members = self.endpoints.load();
+        if detector.changes() != members.changes {
+            self.regroup(members.assignment.clone());
         }
     }
 
-    fn regroup(&self) {
-        let members = self.endpoints.load_full();
-        let before = members.set.clone();
-        self.assign(members.assignment.clone(), &before);
+    fn regroup(&self, assignment: Arc<LoadAssignment>) {
+        let monitors = match self.detector {
+            None => Monitors::None,
+            Some(_) => Monitors::Carried,
+        };
+        self.assign(assignment, &self.endpoints(), monitors);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use weft_base::shutdown::Shutdown;
+    use weft_proto::xds::envoy::config::cluster::v3::{self as pb, cluster as inner};
+
+    use super::*;
+    use crate::model::cluster::{EndpointAddress, Health, LocalityEndpoints};
+    use crate::model::convert;
+    use crate::model::outlier::OutlierDetection;
+
+    /// Ejects at the first failure, for ten seconds.
+    fn rule() -> OutlierDetection {
+        OutlierDetection {
+            consecutive_5xx: 1,
+            interval: Duration::from_secs(1),
+            base_ejection_time: Duration::from_secs(10),
+            ejection_percent_max: 100,
+            ..OutlierDetection::default()
+        }
+    }
+
+    fn cluster(outlier: Option<OutlierDetection>, previous: Option<&Cluster>) -> Arc<Cluster> {
+        let source = pb::Cluster {
+            name: "c".to_owned(),
+            cluster_discovery_type: Some(inner::ClusterDiscoveryType::Type(
+                inner::DiscoveryType::OriginalDst as i32,
+            )),
+            lb_policy: inner::LbPolicy::ClusterProvided as i32,
+            ..pb::Cluster::default()
+        };
+        let mut model = convert::cluster(&source, &convert::Path::default()).unwrap();
+        model.discovery = Discovery::Eds(Arc::from("c"));
+        model.balancer = model::Balancer::RoundRobin;
+        model.panic_threshold_percent = 0;
+        model.outlier = outlier;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        Cluster::new(
+            Arc::new(model),
+            previous,
+            &provider,
+            &SecretStore::new(&Shutdown::new()),
+        )
+    }
+
+    fn assignment(ports: &[u16]) -> Arc<LoadAssignment> {
+        let endpoint = |port: &u16| model::Endpoint {
+            address: EndpointAddress::Socket(([127, 0, 0, 1], *port).into()),
+            hostname: Arc::from(""),
+            weight: 1,
+            health: Health::Healthy,
+            transport_labels: Vec::new(),
+            workload: None,
+        };
+        Arc::new(LoadAssignment {
+            name: Arc::from("c"),
+            localities: vec![LocalityEndpoints {
+                endpoints: ports.iter().map(endpoint).collect(),
+                ..LocalityEndpoints::default()
+            }],
+            overprovisioning_percent: 140,
+        })
+    }
+
+    fn fail(cluster: &Cluster, at: usize) {
+        let endpoint = cluster.endpoints().endpoints[at].clone();
+        cluster.report(&endpoint, Report::Failed, Instant::now(), || 0);
+    }
+
+    /// How many endpoints get requests.
+    fn usable(cluster: &Cluster) -> usize {
+        cluster.endpoints().priorities[0].usable.len()
+    }
+
+    /// A cluster of two endpoints, of which the first is ejected.
+    fn ejected() -> Arc<Cluster> {
+        let first = cluster(Some(rule()), None);
+        first.update(assignment(&[1, 2]));
+        fail(&first, 0);
+        assert_eq!(usable(&first), 1);
+        first
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ejection_ends_with_its_rule() {
+        let first = ejected();
+        let check = |rule: Option<OutlierDetection>, expected: usize| {
+            assert_eq!(usable(&cluster(rule.clone(), Some(&first))), expected, "{rule:?}");
+        };
+        check(Some(rule()), 1);
+        check(None, 2);
+        let other = OutlierDetection {
+            consecutive_5xx: 9,
+            ..rule()
+        };
+        check(Some(other), 2);
+        let without = cluster(None, Some(&first));
+        fail(&without, 0);
+        assert_eq!(usable(&without), 2, "no rule counts");
+        assert_eq!(usable(&cluster(Some(rule()), Some(&without))), 2, "the rule is new");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ejection_is_of_an_endpoint_for_as_long_as_it_is_there() {
+        let first = ejected();
+        first.update(assignment(&[2, 1]));
+        assert_eq!(usable(&first), 1, "the same endpoint elsewhere in the list");
+        first.update(assignment(&[2, 3]));
+        assert_eq!(usable(&first), 2);
+        first.update(assignment(&[1, 2]));
+        assert_eq!(usable(&first), 2, "it has left and come again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn generations_share_what_they_know() {
+        let first = cluster(Some(rule()), None);
+        first.update(assignment(&[1, 2]));
+        let second = cluster(Some(rule()), Some(&first));
+        fail(&first, 0);
+        let endpoint = second.endpoints().endpoints[1].clone();
+        second.report(&endpoint, Report::Status(200), Instant::now(), || 0);
+        assert_eq!(usable(&second), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn sweeps_bring_endpoints_back() {
+        let first = ejected();
+        let begun = Instant::now();
+        let mut now = begun;
+        while usable(&first) < 2 {
+            now = first.sweep(now, || 0).unwrap();
+            assert!(now <= begun + Duration::from_secs(12), "it stays ejected");
+        }
+        assert!(now >= begun + Duration::from_secs(10), "{:?}", now - begun);
+        assert_eq!(cluster(None, None).sweep(now, || 0), None);
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::outlier::Outlier;
+use super::outlier::Monitor;
 use crate::model::cluster::{self as model, EndpointAddress, Health, Transport};
 use crate::tls::client::ClientContext;
 
@@ -22,6 +22,8 @@ pub struct Endpoint {
     pub tls: Option<Arc<ClientContext>>,
     /// What is carried over changes.
     pub state: Arc<EndpointState>,
+    /// Its passive health, where the cluster has a rule for it. Goes on for as long as the rule and the address stay.
+    pub monitor: Option<Arc<Mutex<Monitor>>>,
 }
 
 /// What is known of an endpoint from traffic; one for as long as the address stays in the cluster.
@@ -31,7 +33,17 @@ pub struct EndpointState {
     pub id: u64,
     /// Requests in flight.
     pub active: AtomicU32,
-    pub outlier: Mutex<Outlier>,
+}
+
+/// Where the passive health of a set's endpoints comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Monitors {
+    /// No rule asks for it.
+    None,
+    /// A rule that is new: nothing is known yet.
+    New,
+    /// From the set before, by address.
+    Carried,
 }
 
 /// All endpoints of a cluster, grouped for choosing.
@@ -68,7 +80,6 @@ impl Default for EndpointState {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             active: AtomicU32::new(0),
-            outlier: Mutex::default(),
         }
     }
 }
@@ -84,12 +95,10 @@ impl EndpointSet {
         contexts: &[Option<Arc<ClientContext>>],
         panic_threshold_percent: u32,
         previous: &Self,
+        monitors: Monitors,
     ) -> Self {
-        let carried: HashMap<&EndpointAddress, &Arc<EndpointState>> = previous
-            .endpoints
-            .iter()
-            .map(|endpoint| (&endpoint.model.address, &endpoint.state))
-            .collect();
+        let previous = previous.endpoints.iter();
+        let carried: HashMap<_, _> = previous.map(|endpoint| (&endpoint.model.address, endpoint)).collect();
         let mut endpoints = Vec::new();
         let mut priorities: Vec<Vec<usize>> = Vec::new();
         for group in &assignment.localities {
@@ -97,12 +106,17 @@ impl EndpointSet {
             priorities.resize_with(priorities.len().max(priority + 1), Vec::new);
             for endpoint in &group.endpoints {
                 priorities[priority].push(endpoints.len());
+                let before = carried.get(&endpoint.address);
+                let known = || before.and_then(|before| before.monitor.clone());
                 endpoints.push(Arc::new(Endpoint {
                     text: address_text(&endpoint.address),
                     tls: context_of(endpoint, transport, contexts),
-                    state: carried
-                        .get(&endpoint.address)
-                        .map_or_else(Arc::default, |state| Arc::clone(state)),
+                    state: before.map_or_else(Arc::default, |before| before.state.clone()),
+                    monitor: match monitors {
+                        Monitors::None => None,
+                        Monitors::New => Some(Arc::default()),
+                        Monitors::Carried => Some(known().unwrap_or_default()),
+                    },
                     model: endpoint.clone(),
                 }));
             }
@@ -113,6 +127,11 @@ impl EndpointSet {
         };
         set.group(priorities, assignment.overprovisioning_percent, panic_threshold_percent);
         set
+    }
+
+    /// How many are ejected.
+    pub fn ejected(&self) -> usize {
+        self.endpoints.iter().filter(|endpoint| endpoint.is_ejected()).count()
     }
 
     fn group(&mut self, members: Vec<Vec<usize>>, overprovisioning_percent: u32, panic_threshold_percent: u32) {
@@ -209,13 +228,20 @@ impl Endpoint {
             text: address_text(&model.address),
             tls: context_of(&model, transport, contexts),
             state,
+            // There is no other to go to instead.
+            monitor: None,
             model,
         }
     }
 
     /// Whether it gets traffic: healthy by discovery and not ejected.
     pub fn is_healthy(&self) -> bool {
-        self.model.health == Health::Healthy && !self.state.outlier.lock().is_ejected()
+        self.model.health == Health::Healthy && !self.is_ejected()
+    }
+
+    /// Whether passive health has taken it out.
+    pub fn is_ejected(&self) -> bool {
+        self.monitor.as_ref().is_some_and(|monitor| monitor.lock().is_ejected())
     }
 }
 
@@ -306,7 +332,14 @@ mod tests {
             matches: Vec::new(),
             default: None,
         };
-        EndpointSet::new(&assignment(groups), &transport, &[None], panic, &EndpointSet::default())
+        EndpointSet::new(
+            &assignment(groups),
+            &transport,
+            &[None],
+            panic,
+            &EndpointSet::default(),
+            Monitors::None,
+        )
     }
 
     #[test]
@@ -347,7 +380,7 @@ mod tests {
             default: None,
         };
         let next = assignment(&[(0, &[(2, 1, Health::Healthy), (3, 1, Health::Healthy)])]);
-        let second = EndpointSet::new(&next, &transport, &[None], 0, &first);
+        let second = EndpointSet::new(&next, &transport, &[None], 0, &first, Monitors::None);
         assert_eq!(second.endpoints[0].state.id, first.endpoints[1].state.id);
         assert_ne!(second.endpoints[1].state.id, first.endpoints[0].state.id);
     }

@@ -3,6 +3,7 @@
 pub mod balance;
 pub mod cluster;
 pub mod connect;
+pub mod detector;
 pub mod directory;
 pub mod dns;
 pub mod endpoint;

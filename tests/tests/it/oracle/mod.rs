@@ -46,6 +46,8 @@ tables!(
     wire,
     limits,
     dns,
+    outlier,
+    queue,
     tcp,
     network_filters,
     tracing,

@@ -91,6 +91,8 @@ pub(crate) struct Request {
     pub(crate) until: String,
     /// Stays unanswered until the other requests are finished.
     pub(crate) hold: bool,
+    /// Waits for a connection to cluster `a` until held answers are let go of; it is sent once those before it wait.
+    pub(crate) waits: bool,
     /// Adds a header `x-padding` of so many bytes.
     pub(crate) padding: usize,
     /// The status and the upstreams that were asked, in order: `200 a`, `503 a a`, `404`; `none`: no response at all.
@@ -115,6 +117,7 @@ impl Default for Request {
             protocol: String::new(),
             until: String::new(),
             hold: false,
+            waits: false,
             padding: 0,
             expect: String::new(),
         }

@@ -33,6 +33,7 @@ pub(crate) enum Side {
 struct Bench {
     backends: BTreeMap<&'static str, Backend>,
     listener: SocketAddr,
+    admin: SocketAddr,
 }
 
 /// Starts servers and proxy, sends the requests, ends all, and says what was seen.
@@ -59,6 +60,7 @@ pub(crate) async fn run(row: &Row, side: Side) -> Result<Outcome> {
     let bench = Bench {
         backends: BTreeMap::from([("a", a), ("b", b)]),
         listener: addresses.listener,
+        admin: addresses.admin,
     };
     let mut seen = bench.exchange_all(row).await;
     if let Ok(outcome) = &mut seen {
@@ -142,7 +144,7 @@ impl Bench {
             backend.reset(row.backends.get(*name).unwrap_or(&none));
         }
         let mut outcome = Outcome::default();
-        let mut held = Vec::new();
+        let (mut held, mut waiting) = (Vec::new(), Vec::new());
         let repeat = row.share.as_ref().map_or(1, |share| share.repeat);
         for request in (0..repeat).flat_map(|_| &row.requests) {
             let before = self.counts();
@@ -152,6 +154,10 @@ impl Bench {
                     request,
                     self.hold(request, before.values().sum()).await?,
                 ));
+                Exchange::default()
+            } else if request.waits {
+                let connection = self.wait(request, waiting.len() + 1).await?;
+                waiting.push((outcome.steps.len(), request, connection));
                 Exchange::default()
             } else {
                 self.exchange(request)
@@ -163,11 +169,17 @@ impl Bench {
                 received: self.received_since(&before),
             });
         }
+        let before = self.counts();
         for backend in self.backends.values() {
             backend.release();
         }
-        for (index, request, mut connection) in held {
+        let steps: Vec<usize> = waiting.iter().map(|(index, ..)| *index).collect();
+        for (index, request, mut connection) in held.into_iter().chain(waiting) {
             outcome.steps[index].exchange = connection.receive(raw(request, &request.bytes())).await?;
+        }
+        // Those who waited are served in order, which shows here.
+        for (index, received) in steps.into_iter().zip(self.received_since(&before)) {
+            outcome.steps[index].received = vec![received];
         }
         Ok(outcome)
     }
@@ -222,6 +234,23 @@ impl Bench {
         let backend = self.backends.get(name).context("unknown upstream")?;
         backend.wait_for(before + 1, EXCHANGE_LIMIT).await?;
         Ok(connection)
+    }
+
+    /// Sends a request that finds no connection, the `number`th, and waits until the proxy counts it among those that wait.
+    async fn wait(&self, request: &Request, number: usize) -> Result<Http1> {
+        let mut connection = Http1::connect(self.listener).await?;
+        connection.send(&request.bytes()).await?;
+        let gauge = "cluster.a.upstream_rq_pending_active".to_owned();
+        let expected = format!("{gauge}: {number}");
+        let waits = async {
+            while stats(self.admin, std::slice::from_ref(&gauge)).await? != [expected.as_str()] {
+                tokio::task::yield_now().await;
+            }
+            Ok(connection)
+        };
+        tokio::time::timeout(EXCHANGE_LIMIT, waits)
+            .await
+            .context("the request does not wait")?
     }
 
     fn counts(&self) -> BTreeMap<&'static str, usize> {

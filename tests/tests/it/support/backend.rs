@@ -143,9 +143,14 @@ async fn serve_h1(mut stream: TcpStream, state: &State) -> Result<()> {
             Action::Close => return Ok(()),
             Action::Reset => return Ok(stream.set_zero_linger()?),
             Action::Hang => std::future::pending().await,
-            Action::Answer | Action::AnswerAndClose | Action::Echo => {}
+            Action::Answer | Action::AnswerAndClose | Action::Stall | Action::Echo => {}
         }
-        stream.write_all(&state.h1_bytes(&answer, &method)).await?;
+        let bytes = state.h1_bytes(&answer, &method);
+        if answer.action == Action::Stall {
+            stream.write_all(&bytes[..bytes.len() - 1]).await?;
+            std::future::pending::<()>().await;
+        }
+        stream.write_all(&bytes).await?;
         if answer.action == Action::AnswerAndClose || unread {
             return Ok(());
         }
@@ -218,6 +223,7 @@ async fn answer_h2(
     match answer.action {
         Action::Close | Action::Reset => bail!("reset as the script says"),
         Action::Hang => std::future::pending().await,
+        Action::Stall => bail!("only HTTP/1.1 stalls"),
         Action::Answer | Action::AnswerAndClose | Action::Echo => {}
     }
     if let Some(tunnel) = tunnel.filter(|_| answer.action == Action::Echo) {

@@ -44,6 +44,8 @@ pub(crate) enum Action {
     /// Reset the connection (HTTP/2: the stream) without an answer.
     Reset,
     Hang,
+    /// Answer all but the last byte, and then nothing more (HTTP/1.1).
+    Stall,
     /// Answer (101 or 200), then send back every byte that comes.
     Echo,
 }

@@ -66,7 +66,7 @@ pub fn cluster(source: &cluster::Cluster, at: &Path) -> Result<model::Cluster> {
         outlier: source
             .outlier_detection
             .as_ref()
-            .map(|outlier| outlier_detection(outlier, at))
+            .map(|outlier| super::outlier::outlier_detection(outlier, &at.field("outlier_detection")))
             .transpose()?,
         panic_threshold_percent: panic.clamp(0.0, 100.0) as u32,
         services: services(source),
@@ -286,56 +286,6 @@ fn bind_addresses(source: &cluster::Cluster, at: &Path) -> Result<Vec<std::net::
         Some(address.map_err(|_| at.field("address").error(format!("{text:?} is not an IP address"))))
     };
     sockets.enumerate().filter_map(address).collect()
-}
-
-fn outlier_detection(source: &cluster::OutlierDetection, at: &Path) -> Result<model::OutlierDetection> {
-    let at = at.field("outlier_detection");
-    let enforced = |value: Option<&pb::UInt32Value>, default: u32, field: &str| match uint32(value, default) {
-        0 => Ok(false),
-        100 => Ok(true),
-        other => Err(at
-            .field(field)
-            .error(format!("{other} is not supported, only 0 or 100"))),
-    };
-    let mut out = model::OutlierDetection {
-        consecutive_5xx: uint32(source.consecutive_5xx.as_ref(), 5),
-        consecutive_gateway_failure: uint32(source.consecutive_gateway_failure.as_ref(), 5),
-        consecutive_local_origin_failure: uint32(source.consecutive_local_origin_failure.as_ref(), 5),
-        split_external_local_origin_errors: source.split_external_local_origin_errors,
-        interval: duration(source.interval.as_ref(), Duration::from_secs(10), &at.field("interval"))?,
-        base_ejection_time: duration(
-            source.base_ejection_time.as_ref(),
-            Duration::from_secs(30),
-            &at.field("base_ejection_time"),
-        )?,
-        ejection_time_max: duration(
-            source.max_ejection_time.as_ref(),
-            Duration::from_secs(300),
-            &at.field("max_ejection_time"),
-        )?,
-        ejection_percent_max: uint32(source.max_ejection_percent.as_ref(), 10).min(100),
-    };
-    if !enforced(
-        source.enforcing_consecutive_5xx.as_ref(),
-        100,
-        "enforcing_consecutive_5xx",
-    )? {
-        out.consecutive_5xx = 0;
-    }
-    let gateway = source.enforcing_consecutive_gateway_failure.as_ref();
-    if !enforced(gateway, 0, "enforcing_consecutive_gateway_failure")? {
-        out.consecutive_gateway_failure = 0;
-    }
-    let local = source.enforcing_consecutive_local_origin_failure.as_ref();
-    if !enforced(local, 100, "enforcing_consecutive_local_origin_failure")? {
-        out.consecutive_local_origin_failure = 0;
-    }
-    if enforced(source.enforcing_success_rate.as_ref(), 0, "enforcing_success_rate")? {
-        return Err(at
-            .field("enforcing_success_rate")
-            .error("success rates are not supported, set it to 0"));
-    }
-    Ok(out)
 }
 
 fn istio(source: &cluster::Cluster) -> Option<&std::collections::HashMap<String, pb::Value>> {

@@ -17,6 +17,7 @@ pub(in crate::model) mod format;
 mod http;
 mod listener;
 pub(in crate::model) mod matcher;
+mod outlier;
 mod path;
 mod route;
 pub(in crate::model) mod route_headers;
