@@ -47,8 +47,8 @@ pub(crate) async fn run(target: &TargetArguments, pilot: Option<String>, format:
     let states = ask(&pilots).await?;
     output::print(format, &states, |states| table(states))?;
     for state in &states {
-        for error in &state.errors {
-            output::say(&format!("{}: {error}", state.name));
+        for refusal in state.refusals() {
+            output::say(&refusal);
         }
     }
     let refused = states.iter().any(|state| !state.errors.is_empty());
@@ -66,6 +66,11 @@ pub(crate) async fn ask(pilots: &[(String, Server)]) -> anyhow::Result<Vec<Proxy
     Ok(all)
 }
 
+/// The same of one pilot by its address.
+pub(crate) async fn ask_at(pilot: &str) -> anyhow::Result<Vec<ProxyState>> {
+    ask(&[(pilot.to_owned(), Server::Address(pilot.to_owned()))]).await
+}
+
 fn states(page: &Value, pilot: &str) -> Result<Vec<ProxyState>, Failure> {
     let list = page
         .as_array()
@@ -73,6 +78,29 @@ fn states(page: &Value, pilot: &str) -> Result<Vec<ProxyState>, Failure> {
     let mut states: Vec<ProxyState> = list.iter().map(|entry| state(entry, pilot)).collect();
     states.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(states)
+}
+
+// === impl ProxyState ===
+
+impl ProxyState {
+    /// What it refused, each with its name.
+    pub(crate) fn refusals(&self) -> impl Iterator<Item = String> {
+        self.errors.iter().map(|error| format!("{}: {error}", self.name))
+    }
+
+    /// A proxy that refuses something, for tests.
+    #[cfg(test)]
+    pub(crate) fn refusing(name: &str, error: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            cluster: String::new(),
+            istiod: String::new(),
+            version: String::new(),
+            subscribed_types: Vec::new(),
+            stale_types: Vec::new(),
+            errors: vec![error.to_owned()],
+        }
+    }
 }
 
 fn state(entry: &Value, pilot: &str) -> ProxyState {

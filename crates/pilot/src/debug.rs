@@ -22,6 +22,7 @@ use weft_mesh::view::{ProxySettings, ProxyView};
 use weft_proto::ads::Kind;
 use weft_proto::descriptors;
 
+use crate::xds::findings::refusals;
 use crate::xds::server::{Connected, Connections};
 
 /// What the pages report on.
@@ -93,7 +94,7 @@ async fn syncz(State(debug): State<Debug>) -> Json<Value> {
         let resources: serde_json::Map<String, Value> = (proxy.types.iter())
             .map(|(kind, progress)| {
                 let sent_at = proxy.sent_at.get(kind).copied().map(moment);
-                let value = json!({"sent": progress.sent, "acked": progress.acked, "sentTime": sent_at, "lastError": progress.error});
+                let value = json!({"sent": progress.sent, "acked": progress.acked, "sentTime": sent_at, "lastError": progress.error()});
                 (kind.type_url().to_owned(), value)
             })
             .collect();
@@ -138,11 +139,12 @@ async fn registryz(State(debug): State<Debug>) -> Json<Value> {
     Json(Value::Array(snapshot.services.iter().map(service).collect()))
 }
 
-/// All findings about the configuration.
+/// All findings about the configuration, and what proxies refuse of it.
 async fn diagnosticsz(State(debug): State<Debug>, Query(query): Query<FindingsQuery>) -> impl IntoResponse {
     let snapshot = debug.snapshots.borrow().clone();
     let unsettled = snapshot.unsettled().filter(|_| query.now);
-    let findings: Vec<_> = snapshot.all_diagnostics().chain(unsettled).cloned().collect();
+    let mut findings: Vec<_> = snapshot.all_diagnostics().chain(unsettled).cloned().collect();
+    findings.extend(refusals(&debug.connections.all()));
     Json(findings)
 }
 

@@ -10,10 +10,8 @@ use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::r#type::matcher::v3 as matcher;
 use weft_proto::xds::google::protobuf as pb;
 
+use crate::resource::origin::SECTION;
 use crate::snapshot::Origin;
-
-/// Section of the metadata that names the user's object.
-const ORIGIN: &str = "weft";
 
 pub(super) fn any<T: Message + Name>(message: &T) -> pb::Any {
     pb::Any {
@@ -128,7 +126,7 @@ pub(super) fn origin(origin: &Origin, rule: Option<usize>, place: &Place) -> cor
     if let Some(rule) = rule.and_then(|rule| u32::try_from(rule).ok()) {
         fields.fields.insert("rule".to_owned(), number(f64::from(rule)));
     }
-    metadata(ORIGIN, fields)
+    metadata(SECTION, fields)
 }
 
 pub(super) fn metadata(section: &str, fields: pb::Struct) -> core::Metadata {

@@ -1,6 +1,7 @@
 //! Encoded resources, and sets of them.
 
 pub mod layer;
+pub mod origin;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

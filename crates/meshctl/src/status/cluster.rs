@@ -7,6 +7,9 @@ use crate::exit::{Exit, Failure};
 use crate::output::{self, Format, Table};
 use crate::proxy_status::{self, ProxyState};
 
+/// Most refusals that are named.
+const REFUSALS_MAX: usize = 20;
+
 /// The mesh of a cluster.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -29,6 +32,9 @@ struct Proxies {
     stale: usize,
     /// Those that refused configuration.
     refused: usize,
+    /// What they said, with proxy and type.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    refusals: Vec<String>,
 }
 
 /// Shows it; exit code 79 if something is not ready.
@@ -59,6 +65,11 @@ fn count(states: &[ProxyState]) -> Proxies {
         connected: states.len(),
         stale: number(|state| !state.stale_types.is_empty()),
         refused: number(|state| !state.errors.is_empty()),
+        refusals: states
+            .iter()
+            .flat_map(ProxyState::refusals)
+            .take(REFUSALS_MAX)
+            .collect(),
     }
 }
 
@@ -74,10 +85,17 @@ fn table(status: &Status) -> String {
     }
     let ready = if status.ready { "ready" } else { "not ready" };
     let proxies = match &status.proxies {
-        Some(proxies) => format!(
-            "Proxies: {} connected, {} without the latest configuration, {} refused some",
-            proxies.connected, proxies.stale, proxies.refused
-        ),
+        Some(proxies) => {
+            let mut text = format!(
+                "Proxies: {} connected, {} without the latest configuration, {} refused some",
+                proxies.connected, proxies.stale, proxies.refused
+            );
+            proxies
+                .refusals
+                .iter()
+                .for_each(|refusal| text.push_str(&format!("\n  {refusal}")));
+            text
+        }
         None => "Proxies: not known, since no pilot is ready".to_owned(),
     };
     format!(
@@ -125,7 +143,7 @@ mod tests {
         let proxies = Proxies {
             connected: 5,
             stale: 1,
-            refused: 0,
+            ..Proxies::default()
         };
         let status = Status::new("weft-system".to_owned(), parts(), Some(proxies));
         expect![[r#"
@@ -138,11 +156,14 @@ mod tests {
             Proxies: 5 connected, 1 without the latest configuration, 0 refused some
         "#]]
         .assert_eq(&table(&status));
-        let refused = Proxies {
-            refused: 1,
-            ..Proxies::default()
-        };
-        assert!(!Status::new(String::new(), parts(), Some(refused)).ready);
+        let refused = count(&[ProxyState::refusing("a.b", "Listener refused: x: no such field")]);
+        let status = Status::new(String::new(), parts(), Some(refused));
+        assert!(!status.ready);
+        let text = table(&status);
+        assert!(
+            text.ends_with("1 refused some\n  a.b: Listener refused: x: no such field\n"),
+            "{text}"
+        );
         assert!(!Status::new(String::new(), parts(), None).ready);
         let lame = vec![component("weft-citadel", 1, 2)];
         assert!(!Status::new(String::new(), lame, Some(Proxies::default())).ready);

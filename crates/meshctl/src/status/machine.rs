@@ -7,6 +7,7 @@ use crate::exit::Exit;
 use crate::mesh::Record;
 use crate::mesh::record::{Phase, ProcessState};
 use crate::output::{self, Format, Table};
+use crate::proxy_status::{self, ProxyState};
 use crate::told;
 use crate::up::outline;
 
@@ -18,7 +19,7 @@ const NAMED_MAX: usize = 3;
 struct Status<'a> {
     #[serde(flatten)]
     record: &'a Record,
-    /// Whether everything runs and takes traffic.
+    /// Whether everything runs and takes traffic, and no proxy refuses configuration.
     ready: bool,
     /// What keeps it from that.
     problems: Vec<String>,
@@ -29,8 +30,10 @@ struct Status<'a> {
 
 /// Shows a mesh; exit code 79 if something is not ready, or an object is not applied.
 pub(super) async fn show(record: &Record, format: Format) -> anyhow::Result<Exit> {
-    let findings = told::findings(&record.addresses.pilot_monitoring).await;
-    let status = Status::new(record, findings.ok());
+    let pilot = &record.addresses.pilot_monitoring;
+    let findings = told::findings(pilot).await;
+    let proxies = proxy_status::ask_at(pilot).await;
+    let status = Status::new(record, findings.ok(), &proxies.unwrap_or_default());
     output::print(format, &status, table)?;
     Ok(if status.is_well() { Exit::Ok } else { Exit::Findings })
 }
@@ -98,8 +101,9 @@ fn problems(record: &Record) -> Vec<String> {
 // === impl Status ===
 
 impl<'a> Status<'a> {
-    fn new(record: &'a Record, findings: Option<Vec<Diagnostic>>) -> Self {
-        let problems = problems(record);
+    fn new(record: &'a Record, findings: Option<Vec<Diagnostic>>, proxies: &[ProxyState]) -> Self {
+        let mut problems = problems(record);
+        problems.extend(proxies.iter().flat_map(ProxyState::refusals));
         Self {
             record,
             ready: problems.is_empty(),
@@ -136,7 +140,7 @@ mod tests {
     fn the_table_shows_workloads_and_processes() {
         let text = include_str!("../../tests/data/mesh.json");
         let mut record: Record = serde_json::from_str(text).unwrap();
-        let well = Status::new(&record, Some(Vec::new()));
+        let well = Status::new(&record, Some(Vec::new()), &[]);
         expect![[r#"
             Mesh demo: ready, since 2026-11-23T20:30:12Z, graph at http://127.0.0.1:20001/
 
@@ -153,7 +157,7 @@ mod tests {
         assert!(well.is_well());
         record.processes[0].state = ProcessState::Exited;
         record.workloads[0].ready = false;
-        let ill = Status::new(&record, None);
+        let ill = Status::new(&record, None, &[]);
         assert!(!ill.is_well());
         let text = table(&ill);
         assert!(
@@ -181,7 +185,7 @@ mod tests {
             message: "is not known".to_owned(),
             hint: "did you mean http?".to_owned(),
         };
-        let status = Status::new(&record, Some(vec![found(Severity::Error)]));
+        let status = Status::new(&record, Some(vec![found(Severity::Error)]), &[]);
         assert!(status.ready && !status.is_well());
         let line = "\nConfiguration:\n  config/a.yaml:9:5: error [WEFT0002] VirtualService/default/a spec.htp: is not \
                     known; did you mean http?\n";
@@ -191,7 +195,24 @@ mod tests {
             (&json["name"], &json["findings"][0]["line"]),
             (&"demo".into(), &9.into())
         );
-        assert!(Status::new(&record, Some(vec![found(Severity::Warning)])).is_well());
+        assert!(Status::new(&record, Some(vec![found(Severity::Warning)]), &[]).is_well());
+    }
+
+    /// A listener that a proxy refuses serves nobody, or serves as it did before a policy changed.
+    #[test]
+    fn what_a_proxy_refuses_is_not_ready() {
+        let text = include_str!("../../tests/data/mesh.json");
+        let record: Record = serde_json::from_str(text).unwrap();
+        let proxies = [ProxyState::refusing(
+            "caller-0.default",
+            "Listener refused: 127.0.0.1_15001: no such field",
+        )];
+        let status = Status::new(&record, Some(Vec::new()), &proxies);
+        assert!(!status.ready && !status.is_well());
+        let text = table(&status);
+        let expected =
+            "Mesh demo: not ready (caller-0.default: Listener refused: 127.0.0.1_15001: no such field), since";
+        assert!(text.starts_with(expected), "{text}");
     }
 
     #[test]

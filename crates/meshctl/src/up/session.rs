@@ -37,6 +37,9 @@ const LAST: Duration = Duration::from_secs(2);
 /// How long configuration may take to reach all proxies once everything is ready.
 const SETTLE: Duration = Duration::from_secs(10);
 
+/// Most refusals of proxies that are told at the start.
+const REFUSALS_MAX: usize = 10;
+
 /// Events that may wait; their senders wait when the session is behind.
 const EVENTS: usize = 256;
 
@@ -205,7 +208,16 @@ impl<'a> Session<'a> {
         self.progress.wait_for("configuration");
         let settled = settle::settled(self.commands.plan, expected, &mut missing);
         match tokio::time::timeout(SETTLE, settled).await {
-            Ok(()) => self.progress.done("configuration", "is with all proxies"),
+            Ok(refused) if refused.is_empty() => self.progress.done("configuration", "is with all proxies"),
+            Ok(refused) => {
+                let more = refused.len().saturating_sub(REFUSALS_MAX);
+                let mut lines: Vec<String> = refused.into_iter().take(REFUSALS_MAX).collect();
+                if more > 0 {
+                    lines.push(format!("and {more} more; meshctl proxy-status lists all"));
+                }
+                let text = format!("configuration is refused by proxies:\n  {}", lines.join("\n  "));
+                self.progress.warn(&text);
+            }
             Err(_) => self
                 .progress
                 .warn(&format!("configuration has not reached all proxies: {missing}")),

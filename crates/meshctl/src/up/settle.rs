@@ -20,28 +20,37 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Limit of one page.
 const PAGE: Duration = Duration::from_secs(2);
 
-/// Looks until everything has arrived; never returns before. `missing` always holds what does not hold yet.
-pub(crate) async fn settled(plan: &Plan, expected: &Expected, missing: &mut String) {
+/// Looks until everything has arrived or was refused, and says what was refused; never returns before. `missing` always holds what does not
+/// hold yet.
+pub(crate) async fn settled(plan: &Plan, expected: &Expected, missing: &mut String) -> Vec<String> {
     let monitoring = &plan.addresses.pilot_monitoring;
     loop {
         match look(monitoring, plan, expected).await {
-            Ok(None) => return,
-            Ok(Some(what)) => *missing = what,
+            Ok(Look::Arrived(refused)) => return refused,
+            Ok(Look::Missing(what)) => *missing = what,
             Err(error) => *missing = format!("{error:#}"),
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-async fn look(monitoring: &str, plan: &Plan, expected: &Expected) -> anyhow::Result<Option<String>> {
+/// What one look saw.
+enum Look {
+    Missing(String),
+    /// Everything is there, but for what was refused.
+    Arrived(Vec<String>),
+}
+
+async fn look(monitoring: &str, plan: &Plan, expected: &Expected) -> anyhow::Result<Look> {
     let registry = fetch::get_json(monitoring, "/debug/registryz", PAGE).await?;
     if let Some((host, port)) = expected.difference(&served(&registry)).next() {
-        return Ok(Some(format!(
+        return Ok(Look::Missing(format!(
             "pilot does not serve the endpoint 127.0.0.1:{port} of {host} yet"
         )));
     }
+    let mut refused = Vec::new();
     let Some(first) = plan.members.first() else {
-        return Ok(None);
+        return Ok(Look::Arrived(refused));
     };
     // Read after the endpoints: proxies that have this generation have the endpoints.
     let page = format!("/debug/config_dump?proxyID={}.{}", first.name, first.namespace);
@@ -55,13 +64,23 @@ async fn look(monitoring: &str, plan: &Plan, expected: &Expected) -> anyhow::Res
             .iter()
             .find(|proxy| proxy.get("proxy").and_then(Value::as_str) == Some(&name))
         else {
-            return Ok(Some(format!("the proxy of {name} is not connected to pilot")));
+            return Ok(Look::Missing(format!("the proxy of {name} is not connected to pilot")));
         };
         if let Some(what) = behind(proxy, generation) {
-            return Ok(Some(format!("the proxy of {name} {what}")));
+            return Ok(Look::Missing(format!("the proxy of {name} {what}")));
         }
+        refused.extend(refusals(proxy).map(|what| format!("{name}: {what}")));
     }
-    Ok(None)
+    Ok(Look::Arrived(refused))
+}
+
+/// What a proxy refuses, by type.
+fn refusals(proxy: &Value) -> impl Iterator<Item = String> {
+    let types = proxy.get("resources").and_then(Value::as_object).into_iter().flatten();
+    types.filter_map(|(kind, state)| {
+        let error = state.get("lastError")?.as_str().filter(|error| !error.is_empty())?;
+        Some(format!("{} refused: {error}", kind.rsplit('.').next().unwrap_or(kind)))
+    })
 }
 
 /// Endpoints in pilot's registry page.
@@ -140,7 +159,13 @@ mod tests {
             &with("n2", "n1", Value::Null),
             Some("has not taken the latest Cluster yet"),
         );
-        check(&with("n2", "n1", json!("no such field")), None);
+        let refusing = with("n2", "n1", json!("no such field"));
+        check(&refusing, None);
+        assert_eq!(
+            refusals(&refusing).collect::<Vec<_>>(),
+            ["Cluster refused: no such field"]
+        );
+        assert_eq!(refusals(&with("n2", "n2", Value::Null)).count(), 0);
         check(&with("n2", "n2", Value::Null), None);
     }
 }

@@ -24,6 +24,7 @@ use weft_proto::xds::envoy::config::core::v3::Node;
 use weft_proto::xds::envoy::service::discovery::v3 as pb;
 use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 
+use super::findings::{RefusedResource, refused};
 use super::identities::Identities;
 use super::message::{read_delta, read_sotw, write_delta, write_sotw};
 use super::node::{self, NodeError};
@@ -63,6 +64,8 @@ pub struct Connected {
     pub node: ProxyNode,
     /// What was agreed, by type.
     pub types: BTreeMap<Kind, Progress>,
+    /// What it refuses.
+    pub refused: Vec<RefusedResource>,
     /// When the last response of a type was sent.
     pub sent_at: BTreeMap<Kind, SystemTime>,
     /// Generation that it was served last.
@@ -339,6 +342,7 @@ impl Session {
         let connected = Connected {
             node,
             types: progress.collect(),
+            refused: refused(&self.types, self.generated.as_ref().map(|(_, generated)| &**generated)),
             sent_at: self.sent_at.clone(),
             generation,
             id: self.id,

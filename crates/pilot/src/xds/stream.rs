@@ -8,6 +8,8 @@ use weft_mesh::resource::Resource;
 use weft_mesh::resource::layer::Resources;
 use weft_proto::ads::{Kind, Mode};
 
+use super::refused::{Refusal, Refused};
+
 /// A request in either variant.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -44,8 +46,21 @@ pub struct Progress {
     pub sent: String,
     /// Nonce of the last one that was accepted.
     pub acked: String,
-    /// Why something that the client was sent was rejected; empty when it has accepted all of it since.
-    pub error: String,
+    /// What the client refused and did not take since.
+    pub refused: Vec<Refusal>,
+}
+
+// === impl Progress ===
+
+impl Progress {
+    /// Everything that was refused, in one text; empty where nothing was.
+    pub fn error(&self) -> String {
+        let one = |refusal: &Refusal| match &*refusal.name {
+            "" => refusal.reason.to_string(),
+            name => format!("{name}: {}", refusal.reason),
+        };
+        self.refused.iter().map(one).collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// One type of one stream.
@@ -66,11 +81,8 @@ pub struct TypeStream {
     pushed: Option<String>,
     /// Where the last response takes away what is gone: the nonce of the one of the same push before it.
     awaited: Option<String>,
-    /// What the responses that are not answered yet brought, by nonce; two at most.
-    unanswered: Vec<(String, Vec<Arc<str>>)>,
-    /// What the client rejected, as a whole or in part, and was not sent anew since.
-    refused: BTreeSet<Arc<str>>,
     progress: Progress,
+    refused: Refused,
 }
 
 /// Names with their resources.
@@ -99,9 +111,8 @@ impl TypeStream {
             parting: Vec::new(),
             pushed: None,
             awaited: None,
-            unanswered: Vec::new(),
-            refused: BTreeSet::new(),
             progress: Progress::default(),
+            refused: Refused::default(),
         }
     }
 
@@ -112,20 +123,11 @@ impl TypeStream {
 
     /// Takes a request: an answer to a response, a change of names, or both.
     pub fn request(&mut self, request: &Request) {
-        self.judge(request);
-        match &request.error {
-            Some(error) => self.progress.error.clone_from(error),
-            None if request.nonce.is_empty() => {}
-            None if self.awaited.as_ref() == Some(&request.nonce) => self.forget_error(),
-            None if request.nonce == self.progress.sent => {
-                self.progress.acked.clone_from(&request.nonce);
-                // That the client let go of something says nothing about what it refused just before.
-                if self.awaited.is_none() {
-                    self.forget_error();
-                }
-            }
-            None => {}
+        self.refused.answered(&request.nonce, request.error.as_deref());
+        if request.error.is_none() && request.nonce == self.progress.sent {
+            self.progress.acked.clone_from(&request.nonce);
         }
+        self.progress.refused = self.refused.all();
         match self.mode {
             Mode::Delta => {
                 for name in request.subscribe.iter().filter(|name| &***name != "*") {
@@ -177,6 +179,7 @@ impl TypeStream {
         }
         if whole {
             removed.iter().for_each(|name| drop(self.sent.remove(name)));
+            self.refused.gone(&removed);
             let resources = self.wanted(all);
             return Some(self.response(resources, Vec::new()));
         }
@@ -193,44 +196,19 @@ impl TypeStream {
             return None;
         }
         removed.iter().for_each(|name| drop(self.sent.remove(name)));
+        self.refused.gone(&removed);
         let push = self.response(Vec::new(), removed);
         self.awaited = self.pushed.take();
         Some(push)
-    }
-
-    /// Takes note of what the client has accepted or rejected of a response.
-    fn judge(&mut self, request: &Request) {
-        let Some(at) = self.unanswered.iter().position(|(nonce, _)| *nonce == request.nonce) else {
-            return;
-        };
-        let (_, brought) = self.unanswered.remove(at);
-        for name in &brought {
-            self.refused.remove(name);
-        }
-        if let Some(error) = &request.error {
-            let any_named = brought.iter().any(|name| error.contains(&**name));
-            let is_refused = |name: &Arc<str>| !any_named || error.contains(&**name);
-            self.refused.extend(brought.into_iter().filter(is_refused));
-        }
-        self.refused.retain(|name| self.sent.contains_key(name));
-    }
-
-    /// What was rejected stays so until something else is sent in its place: that other resources are accepted says nothing of it.
-    fn forget_error(&mut self) {
-        if self.refused.is_empty() {
-            self.progress.error.clear();
-        }
     }
 
     fn response(&mut self, resources: Changed, removed: Vec<Arc<str>>) -> Push {
         self.responses += 1;
         self.awaited = None;
         self.progress.sent = format!("{}-{}", self.kind.short(), self.responses);
-        if self.unanswered.len() > 1 {
-            self.unanswered.remove(0);
-        }
-        let names = resources.iter().map(|(name, _)| name.clone()).collect();
-        self.unanswered.push((self.progress.sent.clone(), names));
+        let names = resources.iter().map(|(name, _)| Arc::clone(name)).collect();
+        self.refused.sent(&self.progress.sent, names);
+        self.progress.refused = self.refused.all();
         Push {
             nonce: self.progress.sent.clone(),
             version: self.responses.to_string(),
@@ -402,8 +380,8 @@ mod tests {
             ..Request::default()
         });
         assert_eq!(
-            (stream.progress().acked.as_str(), stream.progress().error.as_str()),
-            ("", "no")
+            (stream.progress().acked.as_str(), stream.progress().error()),
+            ("", "no".to_owned())
         );
         let push = stream.push(&set(&[(1, 2)])).unwrap();
         stream.request(&Request {
@@ -411,32 +389,9 @@ mod tests {
             ..Request::default()
         });
         assert_eq!(
-            (stream.progress().acked.as_str(), stream.progress().error.as_str()),
-            (push.nonce.as_str(), "")
+            (stream.progress().acked.as_str(), stream.progress().error()),
+            (push.nonce.as_str(), String::new())
         );
-    }
-
-    #[test]
-    fn other_resources_hide_no_rejection() {
-        let request = Request::default();
-        let mut stream = TypeStream::new(Kind::Cluster, Mode::Delta, &request);
-        let mut step = |all: &[(u8, u8)], error: Option<&str>| {
-            let push = stream.push(&set(all)).unwrap();
-            stream.request(&Request {
-                nonce: push.nonce,
-                error: error.map(str::to_owned),
-                ..Request::default()
-            });
-            // What is gone needs no answer here.
-            stream.part();
-            stream.progress().error.clone()
-        };
-        let (one, all) = ([(1, 1), (2, 1)], [(1, 1), (2, 2), (3, 1)]);
-        let name = set(&one).iter().next().unwrap().0.to_string();
-        let error = format!("{name}: no");
-        assert_eq!(step(&one, Some(&error)), error);
-        assert_eq!(step(&all, None), error, "the refused one was not sent again");
-        assert_eq!(step(&[(1, 2), (2, 2), (3, 1)], None), "");
     }
 
     /// Whether the client takes each of two responses of one push, the additions and the removals, and what is remembered of it.
@@ -463,7 +418,7 @@ mod tests {
                 stream.request(&answer(nonce, good));
                 assert!(stream.push(&next).is_none() && stream.part().is_none());
             }
-            assert_eq!(stream.progress().error, expected, "{additions} {removals}");
+            assert_eq!(stream.progress().error(), expected, "{additions} {removals}");
         }
     }
 }

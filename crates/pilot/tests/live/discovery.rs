@@ -15,12 +15,14 @@ use weft_base::shutdown::{Drained, Shutdown};
 use weft_mesh::snapshot::MeshSnapshot;
 use weft_mesh::view::ProxySettings;
 use weft_pilot::metrics::Metrics;
+use weft_pilot::xds::findings::refusals;
 use weft_pilot::xds::server::{Connections, DiscoveryServer};
 use weft_proto::ads::Kind;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use weft_proto::xds::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use weft_proto::xds::google::rpc;
 
 use super::snapshot;
 
@@ -29,6 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// A server, and the stream of the proxy of the pod `default/a` at 10.0.0.5, which asks for listeners.
 struct Proxy {
     shutdown: Shutdown,
+    connections: Connections,
     snapshots: watch::Sender<Arc<MeshSnapshot>>,
     answers: Streaming<DeltaDiscoveryResponse>,
     /// Held open, as a client does.
@@ -45,10 +48,11 @@ impl Proxy {
             spans: None,
             sampling_ppm: 0,
         };
+        let connections = Connections::default();
         let server = DiscoveryServer::new(
             receiver,
             settings,
-            Connections::default(),
+            connections.clone(),
             Metrics::default(),
             shutdown.clone(),
         );
@@ -76,6 +80,7 @@ impl Proxy {
         let answers = client.delta_aggregated_resources(ReceiverStream::new(outgoing)).await;
         Self {
             shutdown,
+            connections,
             snapshots,
             answers: answers.unwrap().into_inner(),
             requests,
@@ -140,5 +145,67 @@ async fn a_proxy_is_served_before_its_pods_address_is_known_and_never_with_nothi
     publish(&proxy, state(service(8080), 3));
     publish(&proxy, state(service(8081) + &pod(running), 4));
     assert_eq!(proxy.listeners().await, ["virtualInbound"]);
+    proxy.stop().await;
+}
+
+/// A listener that a client refuses is a finding about its object until the client takes it, whatever it takes meanwhile.
+#[tokio::test]
+async fn what_a_client_refuses_is_told_of_the_object() {
+    let state = |target, generation| {
+        let mut snapshot = snapshot(&(service(target) + &pod("phase: Running, podIP: 10.0.0.5")));
+        snapshot.generation = generation;
+        Arc::new(snapshot)
+    };
+    let mut proxy = Proxy::connect(Arc::unwrap_or_clone(state(8080, 1))).await;
+    let answer = async |proxy: &mut Proxy, error: &str| {
+        let response = tokio::time::timeout(DEADLINE, proxy.answers.next()).await;
+        let response = response.expect("there is an answer").unwrap().unwrap();
+        let error_detail = (!error.is_empty()).then(|| rpc::Status {
+            message: error.to_owned(),
+            ..rpc::Status::default()
+        });
+        let request = DeltaDiscoveryRequest {
+            type_url: Kind::Listener.type_url().to_owned(),
+            response_nonce: response.nonce,
+            error_detail,
+            ..DeltaDiscoveryRequest::default()
+        };
+        proxy.requests.send(request).await.unwrap();
+    };
+    let told = async |proxy: &Proxy, expected: &[&str]| {
+        let seen = async {
+            loop {
+                let found = refusals(&proxy.connections.all());
+                let lines: Vec<String> = found
+                    .iter()
+                    .map(|found| format!("{} {}", found.object, found.message))
+                    .collect();
+                if lines == expected {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, seen).await.expect("it is told");
+    };
+    answer(&mut proxy, "virtualOutbound: no such field").await;
+    let refused = "Pod/default/a refused by a.default, Listener virtualOutbound: no such field";
+    told(&proxy, &[refused]).await;
+    proxy.snapshots.send_replace(state(8081, 2));
+    answer(&mut proxy, "").await;
+    told(&proxy, &[refused]).await;
+    proxy.snapshots.send_replace(state(8082, 3));
+    answer(&mut proxy, "virtualInbound: too large").await;
+    told(
+        &proxy,
+        &[
+            "Pod/default/a refused by a.default, Listener virtualInbound: too large",
+            refused,
+        ],
+    )
+    .await;
+    proxy.snapshots.send_replace(state(8083, 4));
+    answer(&mut proxy, "").await;
+    told(&proxy, &[refused]).await;
     proxy.stop().await;
 }
