@@ -159,9 +159,13 @@ mod tests {
 
     #[test]
     fn other_bytes_are_no_path() {
-        for text in ["", "a", "/a b", "/a#b", "/\u{e4}", "/a\tb", "**", "/\u{7f}"] {
+        for text in ["", "a", "/a b", "/a#b", "/a\tb", "**", "/\u{7f}"] {
             assert_eq!(text.parse::<RequestPath>(), Err(NoPath), "{text:?}");
         }
+        // Over HTTP/1.1, where it is no path.
+        let utf8 = "/\u{e4}";
+        assert_eq!(RequestPath::from_bytes(&utf8.into()), Err(NoPath));
+        assert_eq!(utf8.parse::<RequestPath>().unwrap().as_str(), utf8);
     }
 
     #[test]
