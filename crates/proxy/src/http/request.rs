@@ -101,17 +101,13 @@ async fn answer(
     // Stage 2: one normalised form.
     let worker = &connection.worker;
     let Received {
-        head,
+        mut head,
         body,
         switch,
         interim,
     } = request;
-    // Over HTTP/2 the expectation passes, and the answer to it does not: its clients do not wait for ever (RFC 9110, section 10.1.1).
-    let passes_expect = manager.model.proxy_100_continue && (connection.http2 || interim.is_some());
-    if passes_expect {
-        body.leave_to_upstream();
-        context.interim = interim;
-    }
+    context.interim = interim.filter(|_| manager.model.proxy_100_continue);
+    leave_expectation(connection, manager, &mut head, &body, context.interim.is_some());
     let mut body = ClientBody::Direct(body);
     let facts = head.facts();
     let id = context.info.journal.id_of(&head.headers);
@@ -128,9 +124,6 @@ async fn answer(
             return refuse(status, kind, connection, context);
         }
     };
-    if !passes_expect {
-        headers::strip_expectation(&mut head.headers);
-    }
     let client = headers::prepare_request(&mut head, &manager.model, &connection.info, || worker.random());
     // Every client is an outsider (see there).
     let internal = manager
@@ -205,6 +198,22 @@ async fn answer(
         return redirect_to(&location, StatusCode::MOVED_PERMANENTLY, note(&head, manager, context));
     }
     act(connection, routed, (head, body, switch), context).await
+}
+
+/// Leaves it to the upstream to say whether it wants the body, where that is configured, else meets the expectation here. Over HTTP/2 the
+/// expectation passes, and the answer to it does not: its clients do not wait for ever (RFC 9110, section 10.1.1).
+fn leave_expectation(
+    connection: &HttpConnection,
+    manager: &ConnectionManager,
+    head: &mut ReceivedHead,
+    body: &ComingBody,
+    sends_interim: bool,
+) {
+    if manager.model.proxy_100_continue && (connection.http2 || sends_interim) {
+        body.leave_to_upstream();
+    } else {
+        headers::strip_expectation(&mut head.headers);
+    }
 }
 
 /// A request's route and, where it forwards, the cluster that takes the request.

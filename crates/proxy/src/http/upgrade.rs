@@ -26,9 +26,9 @@ pub enum ClientSwitch {
     Http2(OnUpgrade),
 }
 
-/// The protocol that an HTTP/1.1 client offers to go on with, lower case, where that is one to switch to. `h2c` never is, and the request is
-/// one of HTTP/1.1 then (RFC 9110, section 7.8, lets a server pass an offer over, as Envoy does). Several are one together, as with Envoy:
-/// configuration seldom allows that.
+/// The protocol that an HTTP/1.1 client offers to go on with, lower case, where that is one to switch to. `h2c` never is, and the request
+/// is one of HTTP/1.1 then (RFC 9110, section 7.8, lets a server pass an offer over, as Envoy does). Several are one together, as with
+/// Envoy: configuration seldom allows that.
 pub fn offered(headers: &HeaderMap, version: Version) -> Option<Arc<str>> {
     if version != Version::HTTP_11 {
         return None;
