@@ -80,6 +80,7 @@ pub async fn attempts(
     loop {
         count += 1;
         context.info.attempts = count;
+        let told = exchange.routes.host(exchange.host_index).include_request_attempt_count;
         let attempt = Attempt {
             cluster,
             head,
@@ -87,11 +88,7 @@ pub async fn attempts(
             limits,
             http2: exchange.http2,
             endpoint_host: matches!(exchange.action().host_rewrite, Some(HostRewrite::Endpoint)),
-            count: if exchange.routes.host(exchange.host_index).include_request_attempt_count {
-                count
-            } else {
-                0
-            },
+            count: if told { count } else { 0 },
         };
         let last = policy.is_none_or(|policy| count > policy.retries_max);
         let own = body.for_attempt(last);

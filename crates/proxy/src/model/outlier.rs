@@ -48,7 +48,7 @@ pub struct Enforcing {
 pub struct SuccessRate {
     /// Only with so many endpoints that have enough requests.
     pub endpoints_min: u32,
-    /// Enough requests.
+    /// Requests in the interval from which an endpoint is judged.
     pub requests_min: u32,
     /// Standard deviations below the mean that are too many, in thousandths.
     pub stdev_factor: u32,
@@ -61,7 +61,7 @@ pub struct FailurePercentage {
     pub threshold: u32,
     /// Only with so many endpoints that have enough requests.
     pub endpoints_min: u32,
-    /// Enough requests.
+    /// Requests in the interval from which an endpoint is judged.
     pub requests_min: u32,
 }
 

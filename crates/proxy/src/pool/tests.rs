@@ -2,6 +2,8 @@
 //! it, whoever waits is served in order, and no connection is more than the cluster may have. The server is real, and says when an
 //! exchange begins on a connection whose last one is not over.
 
+// Here as in other files: nothing below this mark is built into the proxy.
+#[cfg(test)]
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -148,7 +150,9 @@ impl Model {
         match answer {
             Answer::Switch if kind == Kind::Upgrade => {}
             Answer::Whole | Answer::Switch if self.uploaded[id] => self.free(connection),
-            _ => self.close(connection),
+            Answer::Whole | Answer::Closing | Answer::Surplus | Answer::Broken | Answer::Reset | Answer::Switch => {
+                self.close(connection);
+            }
         }
     }
 
@@ -258,7 +262,7 @@ async fn serve(mut stream: TcpStream, number: usize, mut told: UnboundedReceiver
             let chunked = text.contains("chunked");
             match id {
                 Some(id) if seen.borrow().heads[id].is_none() => seen.borrow_mut().heads[id] = Some(number),
-                _ => seen.borrow_mut().faults.push(format!("on {number}: {text}")),
+                Some(_) | None => seen.borrow_mut().faults.push(format!("on {number}: {text}")),
             }
             let mut answered = false;
             let mut uploaded = !chunked || read.ends_with(b"0\r\n\r\n");

@@ -79,7 +79,7 @@ pub type Suspicions = [Option<Cause>; 2];
 /// Success of one endpoint in the last interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Success {
-    /// Which endpoint.
+    /// Index of the endpoint in its set.
     pub at: usize,
     pub percent: f64,
     /// Requests that were counted.
