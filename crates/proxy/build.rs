@@ -4,6 +4,7 @@
 //! by its name. Decoded, what is left takes a few hundred kibibytes instead of tens of mebibytes.
 
 #[path = "src/model/convert/supported.rs"]
+#[expect(dead_code, reason = "only the names of messages are read here")]
 mod supported;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ const WELL_KNOWN: &str = ".google.protobuf.";
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/model/convert/supported.rs");
+    println!("cargo::rerun-if-changed=src/model/convert/supported.txt");
     println!("cargo::rerun-if-changed={ALL}");
     let mut bytes = Vec::new();
     flate2::read::GzDecoder::new(std::fs::File::open(ALL)?).read_to_end(&mut bytes)?;

@@ -9,149 +9,24 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::{Request, Response, Status, Streaming};
+use tokio_stream::wrappers::TcpListenerStream;
 use weft_base::shutdown::Shutdown;
-use weft_proto::descriptors;
-use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::{
-    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
-};
-use weft_proto::xds::envoy::service::discovery::v3::{
-    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
-};
-use weft_proto::xds::google::protobuf::Any;
+use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use weft_proxy::app;
 use weft_proxy::bootstrap;
 use weft_proxy::config::Run;
 use weft_proxy::dataplane::Proxy;
 use weft_proxy::xds::client::Client;
 
+use self::server::{Script, Server};
+
+#[path = "ads/server.rs"]
+mod server;
+
 const LISTENER: &str = "envoy.config.listener.v3.Listener";
 const CLUSTER: &str = "envoy.config.cluster.v3.Cluster";
 const ENDPOINTS: &str = "envoy.config.endpoint.v3.ClusterLoadAssignment";
 const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
-
-/// All resources of the server, as (type, name, JSON); a change is pushed to every stream.
-type Script = Vec<(&'static str, &'static str, serde_json::Value)>;
-
-#[derive(Clone)]
-struct Server {
-    script: watch::Receiver<(u64, Script)>,
-    rejections: mpsc::Sender<String>,
-}
-
-fn encode(type_name: &str, value: &serde_json::Value) -> Any {
-    let descriptor = descriptors::pool().get_message_by_name(type_name).unwrap();
-    let message = prost_reflect::DynamicMessage::deserialize(descriptor, value).unwrap();
-    Any {
-        type_url: format!("type.googleapis.com/{type_name}"),
-        value: prost::Message::encode_to_vec(&message),
-    }
-}
-
-#[tonic::async_trait]
-impl AggregatedDiscoveryService for Server {
-    type StreamAggregatedResourcesStream = ReceiverStream<Result<DiscoveryResponse, Status>>;
-    type DeltaAggregatedResourcesStream = ReceiverStream<Result<DeltaDiscoveryResponse, Status>>;
-
-    async fn stream_aggregated_resources(
-        &self,
-        request: Request<Streaming<DiscoveryRequest>>,
-    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
-        let (sender, out) = mpsc::channel(64);
-        let mut server = self.clone();
-        let mut requests = request.into_inner();
-        #[allow(clippy::disallowed_methods, reason = "ends with its stream")]
-        tokio::spawn(async move {
-            let mut asked: Vec<(String, Vec<String>)> = Vec::new();
-            loop {
-                let mut push = Vec::new();
-                tokio::select! {
-                    request = requests.next() => {
-                        let Some(Ok(request)) = request else { return };
-                        if let Some(error) = request.error_detail {
-                            server.rejections.send(error.message).await.unwrap();
-                            continue;
-                        }
-                        let names = (request.type_url.clone(), request.resource_names);
-                        let known = asked.contains(&names);
-                        if !known {
-                            asked.retain(|(type_url, _)| *type_url != names.0);
-                            push.push(names.0.clone());
-                            asked.push(names);
-                        }
-                    }
-                    _ = server.script.changed() => push.extend(asked.iter().map(|(type_url, _)| type_url.clone())),
-                }
-                for type_url in push {
-                    let (version, script) = server.script.borrow_and_update().clone();
-                    let of_type = script.iter().filter(|(name, ..)| type_url.ends_with(name));
-                    let response = DiscoveryResponse {
-                        version_info: version.to_string(),
-                        resources: of_type.map(|(name, _, value)| encode(name, value)).collect(),
-                        nonce: format!("{version}-{type_url}"),
-                        type_url,
-                        ..DiscoveryResponse::default()
-                    };
-                    if sender.send(Ok(response)).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(out)))
-    }
-
-    async fn delta_aggregated_resources(
-        &self,
-        request: Request<Streaming<DeltaDiscoveryRequest>>,
-    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        let (sender, out) = mpsc::channel(64);
-        let mut server = self.clone();
-        let mut requests = request.into_inner();
-        #[allow(clippy::disallowed_methods, reason = "ends with its stream")]
-        tokio::spawn(async move {
-            let mut asked: Vec<String> = Vec::new();
-            loop {
-                let mut push = Vec::new();
-                tokio::select! {
-                    request = requests.next() => {
-                        let Some(Ok(request)) = request else { return };
-                        if let Some(error) = request.error_detail {
-                            server.rejections.send(error.message).await.unwrap();
-                        } else if request.response_nonce.is_empty() {
-                            asked.retain(|type_url| *type_url != request.type_url);
-                            asked.push(request.type_url.clone());
-                            push.push(request.type_url);
-                        }
-                    }
-                    _ = server.script.changed() => push.extend(asked.iter().cloned()),
-                }
-                for type_url in push {
-                    let (version, script) = server.script.borrow_and_update().clone();
-                    let of_type = script.iter().filter(|(name, ..)| type_url.ends_with(name));
-                    let resources = of_type.map(|(type_name, name, value)| Resource {
-                        name: (*name).to_owned(),
-                        version: version.to_string(),
-                        resource: Some(encode(type_name, value)),
-                        ..Resource::default()
-                    });
-                    let response = DeltaDiscoveryResponse {
-                        resources: resources.collect(),
-                        nonce: version.to_string(),
-                        type_url,
-                        ..DeltaDiscoveryResponse::default()
-                    };
-                    if sender.send(Ok(response)).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(out)))
-    }
-}
 
 fn listener(name: &str, routes: &str) -> serde_json::Value {
     serde_json::json!({
@@ -327,7 +202,7 @@ async fn check(api_type: &str) {
     next.push((LISTENER, "bad", bad));
     running.publish.send_replace((2, next));
     let reason = running.rejected.recv().await.unwrap();
-    assert!(reason.contains("freebind is not supported"), "{reason}");
+    assert!(reason.contains("bad: freebind: is not supported"), "{reason}");
     eventually("the new route", async || {
         get(addr, "/direct").await.ends_with("second").then_some(())
     })
@@ -377,7 +252,7 @@ fn capture() -> serde_json::Value {
     })
 }
 
-/// A control plane that takes its time: a thousand clusters, then listeners, then one by one what they wait for.
+/// A control plane that takes its time: a thousand clusters, then listeners, then endpoints, and one by one the routes of the listeners.
 async fn check_start(api_type: &str) {
     let backend = backend("backend").await;
     let endpoint = serde_json::json!({"endpoint": {"address": {"socket_address": {
@@ -414,21 +289,23 @@ async fn check_start(api_type: &str) {
         script.push((LISTENER, name(index), listener(name(index), name(index))));
     }
     step(2, &script).await;
-    for index in 0..4 {
-        let mut routes = routes("routed");
-        routes["name"] = name(index).into();
-        script.push((ROUTES, name(index), routes));
-        step(3 + index as u64, &script).await;
-    }
-    // Half of the clusters still wait for their endpoints.
     let endpoints = |index: usize| {
         let value = serde_json::json!({"cluster_name": name(index), "endpoints": [{"lb_endpoints": [endpoint]}]});
         (ENDPOINTS, name(index), value)
     };
     script.extend((0..500).map(endpoints));
-    step(10, &script).await;
+    step(3, &script).await;
     script.extend((500..1000).map(endpoints));
-    running.publish.send_replace((11, script));
+    step(4, &script).await;
+    for index in 0..4 {
+        let mut routes = routes("routed");
+        routes["name"] = name(index).into();
+        script.push((ROUTES, name(index), routes));
+        if index < 3 {
+            step(5 + index as u64, &script).await;
+        }
+    }
+    running.publish.send_replace((8, script));
     let addr = running.address("capture").await;
     eventually("readiness", async || ready().then_some(())).await;
     assert!(get(addr, "/").await.ends_with("backend"));

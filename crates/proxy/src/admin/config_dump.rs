@@ -117,9 +117,12 @@ impl DumpSource {
             dumped.insert(name, entry(name, state));
         }
         for (name, failure) in &failures {
-            let nothing = || match kind {
-                Kind::Listener => json!({"name": name}),
-                _ => json!({}),
+            let nothing = || {
+                if kind == Kind::Listener {
+                    json!({"name": name})
+                } else {
+                    json!({})
+                }
             };
             let refused = dumped.entry(name).or_insert_with(nothing);
             refused["error_state"] = json!({

@@ -32,7 +32,8 @@ pub(super) fn index(model: &Listener) -> Result<ChainIndex, String> {
 // === impl Compiler ===
 
 impl Compiler {
-    /// One listener; `refused` takes what of it is left out. TLS contexts of a listener that did not change are kept, and so are their sessions.
+    /// One listener; `refused` takes what of it is left out. TLS contexts of a listener that did not change are kept, and so are their
+    /// sessions.
     pub(super) fn listener(
         &mut self,
         model: &Arc<Listener>,

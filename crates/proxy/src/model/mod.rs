@@ -16,6 +16,7 @@ pub mod metadata;
 #[path = "../network_filters/config.rs"]
 pub mod network_filters;
 pub mod outlier;
+pub mod refusal;
 pub mod route;
 pub mod secret;
 pub mod tls;

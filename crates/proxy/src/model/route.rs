@@ -11,6 +11,7 @@ use super::filters::Override;
 use super::listener::WeightedTarget;
 use super::matcher::{Fraction, HeaderMatcher, QueryMatcher};
 use super::metadata::Origin;
+pub use super::refusal::{HostRefusal, Refused};
 
 /// A route configuration (Envoy `config.route.v3.RouteConfiguration`).
 #[derive(Clone, Debug)]
@@ -53,15 +54,6 @@ pub struct VirtualHost {
     pub origin: Option<Origin>,
     /// What of it was refused; `None` where all was taken.
     pub refused: Option<Box<HostRefusal>>,
-}
-
-/// What of a virtual host was refused beside routes, which say so themselves.
-#[derive(Clone, Debug, Default)]
-pub struct HostRefusal {
-    /// What it says of all its requests, so that none is served by routes without it.
-    pub settings: bool,
-    /// As it was when all of it was good; what is refused goes on from there.
-    pub before: Option<Arc<VirtualHost>>,
 }
 
 /// `require_tls` of a virtual host.
@@ -138,15 +130,6 @@ pub enum RouteAction {
     Direct(DirectResponse),
     /// It was refused, and nothing was there before it: an error is the answer, never a route after it.
     Refused(Refused),
-}
-
-/// What of a route was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    /// What it does.
-    Action,
-    /// Which requests it takes; those that it might take are known at most.
-    Match,
 }
 
 /// Forwarding of a request.
@@ -366,40 +349,6 @@ impl RouteAction {
                 Target::Cluster(_) | Target::Header(_) => &[],
             },
             Self::Redirect(_) | Self::Direct(_) | Self::Refused(_) => &[],
-        }
-    }
-}
-
-// === impl Route ===
-
-impl Route {
-    /// A route that answers an error to all that it takes.
-    pub fn refused(name: Arc<str>, matches: RouteMatch, what: Refused) -> Self {
-        Self {
-            name,
-            matches,
-            action: RouteAction::Refused(what),
-            headers: HeaderMutations::default(),
-            filters: Vec::new(),
-            origin: None,
-        }
-    }
-}
-
-// === impl RouteMatch ===
-
-impl RouteMatch {
-    /// Takes every request that has a path.
-    pub fn all() -> Self {
-        Self {
-            path: PathMatch::Prefix {
-                path: Arc::from(""),
-                case_sensitive: true,
-            },
-            headers: Vec::new(),
-            query: Vec::new(),
-            grpc: false,
-            fraction: None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! All resources that the proxy knows, static and discovered, as the checked model.
 //!
-//! What of a resource cannot be used is rejected by its place; of that the last good form stays (`keep`), and the rest is used. What waits for
-//! others is not used yet (`warming`).
+//! What of a resource cannot be used is rejected by its place; of that the last good form stays (`keep`), and the rest is used. What waits
+//! for others is not used yet (`warming`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct ConfigStore {
 pub struct Failure {
     /// Every part that is refused, with its place.
     pub reasons: Vec<String>,
-    /// What came.
+    /// The resource itself, for people: nothing of it need be in use.
     pub origin: Origin,
 }
 

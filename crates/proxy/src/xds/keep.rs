@@ -135,4 +135,6 @@ fn same(one: &impl std::fmt::Debug, other: &impl std::fmt::Debug) -> bool {
 }
 
 #[cfg(test)]
+mod listener_tests;
+#[cfg(test)]
 mod tests;

@@ -9,8 +9,8 @@ use weft_proto::xds::google::protobuf as pb;
 
 use super::http::{http1_options, http2_options};
 use super::{
-    Path, Result, dns, duration, endpoint, enumeration, header_name, optional_duration, origin, required, struct_text,
-    text, tls, uint32, unpack,
+    Path, Result, by_ads, dns, duration, endpoint, enumeration, header_name, optional_duration, origin, required,
+    struct_text, text, tls, uint32, unpack,
 };
 use crate::model::cluster as model;
 use crate::model::metadata::ServiceRef;
@@ -104,6 +104,10 @@ fn discovery(source: &cluster::Cluster, at: &Path) -> Result<model::Discovery> {
         }
         DiscoveryType::Eds => {
             let config = required(source.eds_cluster_config.as_ref(), at, "eds_cluster_config")?;
+            by_ads(
+                config.eds_config.as_ref(),
+                &at.field("eds_cluster_config").field("eds_config"),
+            )?;
             let name = if config.service_name.is_empty() {
                 &source.name
             } else {

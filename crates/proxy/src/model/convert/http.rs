@@ -13,8 +13,8 @@ use super::access_log::{access_logs, log_filter};
 use super::route_headers::additions;
 use super::secret::envoy_grpc_cluster;
 use super::{
-    Path, Result, boolean, duration, enumeration, header_name, holds, optional_duration, required, route_config, text,
-    uint32, unpack,
+    Path, Result, boolean, by_ads, duration, enumeration, header_name, holds, optional_duration, required,
+    route_config, text, uint32, unpack,
 };
 use crate::model::filters::{self, ListedFilter};
 use crate::model::http as model;
@@ -184,13 +184,10 @@ pub(super) fn route_source(source: &hcm::HttpConnectionManager, at: &Path) -> Re
             Ok(config.map(|config| model::RouteSource::Inline(config.into())))
         }
         Some(RouteSpecifier::Rds(rds)) => {
-            use core::config_source::ConfigSourceSpecifier;
             let at = at.field("rds");
             let config = required(rds.config_source.as_ref(), &at, "config_source")?;
-            match &config.config_source_specifier {
-                Some(ConfigSourceSpecifier::Ads(_)) => Ok(Some(model::RouteSource::Rds(text(&rds.route_config_name)))),
-                _ => Err(at.field("config_source").error("only ads is supported")),
-            }
+            by_ads(Some(config), &at.field("config_source"))?;
+            Ok(Some(model::RouteSource::Rds(text(&rds.route_config_name))))
         }
         Some(RouteSpecifier::ScopedRoutes(_)) => Err(at.field("scoped_routes").error("is not supported")),
         None => Err(at.error("needs route_config or rds")),

@@ -46,7 +46,7 @@ pub use route::route_config;
 pub use route_retry::parse_retry_on;
 pub use secret::{grpc_cluster, secret};
 #[cfg(test)]
-pub(crate) use supported::CARRIED;
+pub(crate) use supported::{carried_fields, carried_types};
 pub use unsupported::{Unsupported, unsupported_fields};
 pub use virtual_host::closed_routes;
 
@@ -110,6 +110,15 @@ pub(in crate::model) fn boolean(value: Option<&pb::BoolValue>, default: bool) ->
 /// An enum field, refused when its number is unknown.
 pub(in crate::model) fn enumeration<E: TryFrom<i32>>(value: i32, at: &Path, field: &str) -> Result<E> {
     E::try_from(value).map_err(|_| at.field(field).error(format!("has the unknown value {value}")))
+}
+
+/// Refuses what does not come over the aggregated stream.
+fn by_ads(config: Option<&core::ConfigSource>, at: &Path) -> Result<()> {
+    use core::config_source::ConfigSourceSpecifier as Specifier;
+    match config.and_then(|config| config.config_source_specifier.as_ref()) {
+        Some(Specifier::Ads(_)) => Ok(()),
+        _ => Err(at.error("only ads is supported")),
+    }
 }
 
 /// A TCP address.

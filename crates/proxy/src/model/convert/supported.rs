@@ -1,223 +1,50 @@
-//! Which fields of which messages the proxy carries.
+//! Which fields of which messages the proxy carries: `supported.txt`, read.
 //!
 //! The build script reads this file too: the descriptors that the proxy is built with know these messages and no others.
 
-/// The fields carried, by message type; `*` stands for all of them.
-#[rustfmt::skip]
-pub(crate) const CARRIED: &[(&str, &str)] = &[
-    // bootstrap
-    ("envoy.config.bootstrap.v3.Bootstrap", "node static_resources dynamic_resources admin"),
-    ("envoy.config.bootstrap.v3.Bootstrap.StaticResources", "*"),
-    ("envoy.config.bootstrap.v3.Bootstrap.DynamicResources", "lds_config cds_config ads_config"),
-    ("envoy.config.bootstrap.v3.Admin", "address"),
-    ("envoy.config.core.v3.Node", "id cluster metadata locality user_agent_name user_agent_version"),
-    // core
-    ("envoy.config.core.v3.Locality", "*"),
-    ("envoy.config.core.v3.Metadata", "filter_metadata"),
-    ("envoy.config.core.v3.Address", "socket_address pipe"),
-    ("envoy.config.core.v3.SocketAddress", "protocol address port_value ipv4_compat"),
-    ("envoy.config.core.v3.Pipe", "path"),
-    ("envoy.config.core.v3.CidrRange", "*"),
-    ("envoy.config.core.v3.BindConfig", "source_address extra_source_addresses"),
-    ("envoy.config.core.v3.ExtraSourceAddress", "address"),
-    ("envoy.config.core.v3.TcpKeepalive", "*"),
-    ("envoy.config.core.v3.ConfigSource", "ads api_config_source path_config_source resource_api_version initial_fetch_timeout"),
-    ("envoy.config.core.v3.AggregatedConfigSource", "*"),
-    ("envoy.config.core.v3.PathConfigSource", "path"),
-    ("envoy.config.core.v3.ApiConfigSource", "api_type transport_api_version grpc_services set_node_on_first_message_only"),
-    ("envoy.config.core.v3.GrpcService", "envoy_grpc"),
-    ("envoy.config.core.v3.GrpcService.EnvoyGrpc", "cluster_name"),
-    ("envoy.config.core.v3.DataSource", "filename inline_bytes inline_string"),
-    ("envoy.config.core.v3.TransportSocket", "name typed_config"),
-    ("envoy.config.core.v3.TypedExtensionConfig", "name typed_config"),
-    ("envoy.config.core.v3.RuntimeFractionalPercent", "default_value runtime_key"),
-    ("envoy.config.core.v3.RuntimeUInt32", "default_value runtime_key"),
-    ("envoy.config.core.v3.SubstitutionFormatString", "text_format text_format_source json_format omit_empty_values"),
-    ("envoy.config.core.v3.HeaderValueOption", "header append append_action keep_empty_value"),
-    ("envoy.config.core.v3.HeaderValue", "key value"),
-    ("envoy.config.core.v3.HttpProtocolOptions", "idle_timeout max_connection_duration max_headers_count max_stream_duration max_requests_per_connection"),
-    ("envoy.config.core.v3.Http1ProtocolOptions", "allow_absolute_url accept_http_10 default_host_for_http_10"),
-    ("envoy.config.core.v3.Http2ProtocolOptions", "max_concurrent_streams initial_stream_window_size initial_connection_window_size allow_connect connection_keepalive"),
-    ("envoy.config.core.v3.KeepaliveSettings", "interval timeout"),
-    ("envoy.config.core.v3.UpstreamHttpProtocolOptions", "auto_sni auto_san_validation override_auto_sni_header"),
-    ("envoy.type.v3.FractionalPercent", "*"),
-    ("envoy.type.v3.Percent", "*"),
-    ("envoy.type.v3.Int64Range", "*"),
-    ("envoy.type.matcher.v3.StringMatcher", "exact prefix suffix contains safe_regex ignore_case"),
-    ("envoy.type.matcher.v3.RegexMatcher", "regex google_re2"),
-    ("envoy.type.matcher.v3.RegexMatcher.GoogleRE2", ""),
-    ("envoy.type.matcher.v3.RegexMatchAndSubstitute", "*"),
-    // listener
-    ("envoy.config.listener.v3.Listener", "name address additional_addresses stat_prefix filter_chains default_filter_chain use_original_dst per_connection_buffer_limit_bytes metadata listener_filters listener_filters_timeout continue_on_listener_filters_timeout traffic_direction bind_to_port access_log enable_reuse_port"),
-    ("envoy.config.listener.v3.AdditionalAddress", "address"),
-    ("envoy.config.listener.v3.ListenerFilter", "name typed_config"),
-    ("envoy.config.listener.v3.FilterChain", "filter_chain_match filters transport_socket name transport_socket_connect_timeout metadata"),
-    ("envoy.config.listener.v3.FilterChainMatch", "destination_port prefix_ranges source_type direct_source_prefix_ranges source_prefix_ranges source_ports server_names transport_protocol application_protocols"),
-    ("envoy.config.listener.v3.Filter", "name typed_config"),
-    ("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", ""),
-    ("envoy.extensions.filters.listener.http_inspector.v3.HttpInspector", ""),
-    ("envoy.extensions.filters.listener.original_dst.v3.OriginalDst", ""),
-    ("envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol", ""),
-    // network filters
-    ("envoy.extensions.filters.network.set_filter_state.v3.Config", "on_new_connection"),
-    ("envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue", "object_key factory_key format_string shared_with_upstream skip_if_empty"),
-    ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix cluster weighted_clusters idle_timeout access_log max_connect_attempts max_downstream_connection_duration"),
-    ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster", "clusters"),
-    ("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight", "name weight"),
-    ("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", "codec_type stat_prefix rds route_config http_filters tracing common_http_protocol_options http_protocol_options http2_protocol_options server_name server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout request_headers_timeout drain_timeout delayed_close_timeout proxy_100_continue access_log use_remote_address xff_num_trusted_hops skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response forward_client_cert_details set_current_client_cert_details upgrade_configs normalize_path merge_slashes path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port strip_trailing_host_dot local_reply_config"),
-    ("envoy.extensions.filters.network.http_connection_manager.v3.LocalReplyConfig", "mappers"),
-    ("envoy.extensions.filters.network.http_connection_manager.v3.ResponseMapper", "filter headers_to_add"),
-    ("envoy.extensions.filters.network.http_connection_manager.v3.Rds", "config_source route_config_name"),
-    ("envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter", "name typed_config is_optional disabled"),
-    ("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.UpgradeConfig", "upgrade_type enabled"),
-    ("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.SetCurrentClientCertDetails", "subject cert chain dns uri"),
-    ("envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager.Tracing", "client_sampling random_sampling overall_sampling custom_tags max_path_tag_length provider"),
-    ("xds.type.v3.TypedStruct", "*"),
-    ("envoy.extensions.filters.http.router.v3.Router", "suppress_envoy_headers"),
-    ("envoy.extensions.filters.http.fault.v3.HTTPFault", "delay abort"),
-    ("envoy.extensions.filters.http.fault.v3.FaultAbort", "http_status grpc_status percentage"),
-    ("envoy.extensions.filters.common.fault.v3.FaultDelay", "fixed_delay percentage"),
-    ("envoy.extensions.filters.http.grpc_stats.v3.FilterConfig", "emit_filter_state stats_for_all_methods"),
-    ("envoy.extensions.filters.http.cors.v3.Cors", ""),
-    ("envoy.extensions.filters.http.buffer.v3.Buffer", "*"),
-    ("envoy.extensions.filters.http.buffer.v3.BufferPerRoute", "*"),
-    ("envoy.extensions.filters.http.csrf.v3.CsrfPolicy", "*"),
-    ("envoy.extensions.filters.http.header_mutation.v3.HeaderMutation", "*"),
-    ("envoy.extensions.filters.http.header_mutation.v3.HeaderMutationPerRoute", "*"),
-    ("envoy.extensions.filters.http.header_mutation.v3.Mutations", "*"),
-    ("envoy.config.common.mutation_rules.v3.HeaderMutation", "*"),
-    ("envoy.config.common.mutation_rules.v3.HeaderMutation.RemoveOnMatch", "*"),
-    ("envoy.config.core.v3.KeyValueMutation", "*"),
-    ("envoy.config.core.v3.KeyValueAppend", "record action"),
-    ("envoy.config.core.v3.KeyValuePair", "*"),
-    ("envoy.extensions.filters.http.health_check.v3.HealthCheck", "*"),
-    ("envoy.extensions.filters.http.compressor.v3.Compressor", "content_length content_type disable_on_etag_header remove_accept_encoding_header runtime_enabled compressor_library request_direction_config response_direction_config choose_first"),
-    ("envoy.extensions.filters.http.compressor.v3.Compressor.CommonDirectionConfig", "enabled min_content_length content_type"),
-    ("envoy.extensions.filters.http.compressor.v3.Compressor.RequestDirectionConfig", "*"),
-    ("envoy.extensions.filters.http.compressor.v3.Compressor.ResponseDirectionConfig", "common_config disable_on_etag_header weaken_etag_on_compress remove_accept_encoding_header uncompressible_response_codes"),
-    ("envoy.extensions.filters.http.compressor.v3.CompressorPerRoute", "*"),
-    ("envoy.extensions.filters.http.compressor.v3.CompressorOverrides", "*"),
-    ("envoy.extensions.filters.http.compressor.v3.ResponseDirectionOverrides", "*"),
-    ("envoy.extensions.filters.http.decompressor.v3.Decompressor", "*"),
-    ("envoy.extensions.filters.http.decompressor.v3.Decompressor.CommonDirectionConfig", "*"),
-    ("envoy.extensions.filters.http.decompressor.v3.Decompressor.RequestDirectionConfig", "*"),
-    ("envoy.extensions.filters.http.decompressor.v3.Decompressor.ResponseDirectionConfig", "*"),
-    ("envoy.extensions.compression.gzip.compressor.v3.Gzip", "compression_level"),
-    ("envoy.extensions.compression.brotli.compressor.v3.Brotli", "quality window_bits"),
-    ("envoy.extensions.compression.zstd.compressor.v3.Zstd", "compression_level enable_checksum"),
-    ("envoy.extensions.compression.gzip.decompressor.v3.Gzip", "max_inflate_ratio"),
-    ("envoy.extensions.compression.brotli.decompressor.v3.Brotli", ""),
-    ("envoy.extensions.compression.zstd.decompressor.v3.Zstd", ""),
-    ("envoy.config.core.v3.RuntimeFeatureFlag", "*"),
-    ("envoy.extensions.filters.http.grpc_web.v3.GrpcWeb", ""),
-    ("envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit", "stat_prefix status token_bucket filter_enabled filter_enforced request_headers_to_add_when_not_enforced response_headers_to_add descriptors rate_limits enable_x_ratelimit_headers always_consume_default_token_bucket rate_limited_as_resource_exhausted max_dynamic_descriptors enable_retry_after_header"),
-    ("envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor", "entries token_bucket"),
-    ("envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry", "*"),
-    ("envoy.type.v3.TokenBucket", "*"),
-    ("envoy.type.v3.HttpStatus", "*"),
-    ("envoy.config.route.v3.RateLimit", "actions"),
-    ("envoy.config.route.v3.RateLimit.Action", "generic_key request_headers query_parameters remote_address masked_remote_address header_value_match destination_cluster source_cluster"),
-    ("envoy.config.route.v3.RateLimit.Action.GenericKey", "descriptor_value descriptor_key"),
-    ("envoy.config.route.v3.RateLimit.Action.RequestHeaders", "*"),
-    ("envoy.config.route.v3.RateLimit.Action.QueryParameters", "*"),
-    ("envoy.config.route.v3.RateLimit.Action.RemoteAddress", "*"),
-    ("envoy.config.route.v3.RateLimit.Action.MaskedRemoteAddress", "*"),
-    ("envoy.config.route.v3.RateLimit.Action.HeaderValueMatch", "descriptor_value descriptor_key expect_match headers"),
-    ("envoy.config.route.v3.RateLimit.Action.DestinationCluster", "*"),
-    ("envoy.config.route.v3.RateLimit.Action.SourceCluster", "*"),
-    ("envoy.extensions.filters.http.set_filter_state.v3.Config", "on_request_headers"),
-    ("envoy.extensions.filters.http.set_metadata.v3.Config", "*"),
-    ("envoy.extensions.filters.http.set_metadata.v3.Metadata", "metadata_namespace allow_overwrite value"),
-    ("envoy.extensions.filters.http.cors.v3.CorsPolicy", "allow_origin_string_match allow_methods allow_headers expose_headers max_age allow_credentials forward_not_matching_preflights"),
-    ("envoy.config.trace.v3.Tracing.Http", "name typed_config"),
-    ("envoy.config.trace.v3.OpenTelemetryConfig", "grpc_service service_name"),
-    ("envoy.type.tracing.v3.CustomTag", "tag literal environment request_header"),
-    ("envoy.type.tracing.v3.CustomTag.Literal", "*"),
-    ("envoy.type.tracing.v3.CustomTag.Environment", "*"),
-    ("envoy.type.tracing.v3.CustomTag.Header", "*"),
-    // access logs
-    ("envoy.config.accesslog.v3.AccessLog", "name filter typed_config"),
-    ("envoy.config.accesslog.v3.AccessLogFilter", "status_code_filter duration_filter not_health_check_filter runtime_filter and_filter or_filter header_filter response_flag_filter grpc_status_filter"),
-    ("envoy.config.accesslog.v3.ComparisonFilter", "*"),
-    ("envoy.config.accesslog.v3.StatusCodeFilter", "*"),
-    ("envoy.config.accesslog.v3.DurationFilter", "*"),
-    ("envoy.config.accesslog.v3.NotHealthCheckFilter", "*"),
-    ("envoy.config.accesslog.v3.RuntimeFilter", "runtime_key percent_sampled"),
-    ("envoy.config.accesslog.v3.AndFilter", "*"),
-    ("envoy.config.accesslog.v3.OrFilter", "*"),
-    ("envoy.config.accesslog.v3.HeaderFilter", "*"),
-    ("envoy.config.accesslog.v3.ResponseFlagFilter", "*"),
-    ("envoy.config.accesslog.v3.GrpcStatusFilter", "*"),
-    ("envoy.extensions.access_loggers.file.v3.FileAccessLog", "path format log_format json_format typed_json_format"),
-    ("envoy.extensions.access_loggers.stream.v3.StdoutAccessLog", "log_format"),
-    ("envoy.extensions.access_loggers.stream.v3.StderrAccessLog", "log_format"),
-    ("envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig", "common_config additional_request_headers_to_log additional_response_headers_to_log additional_response_trailers_to_log"),
-    ("envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig", "common_config"),
-    ("envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig", "log_name grpc_service transport_api_version"),
-    // routes
-    ("envoy.config.route.v3.RouteConfiguration", "name virtual_hosts internal_only_headers request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove most_specific_header_mutations_wins validate_clusters ignore_port_in_host_matching max_direct_response_body_size_bytes typed_per_filter_config"),
-    ("envoy.config.route.v3.FilterConfig", "config is_optional disabled"),
-    ("envoy.config.route.v3.VirtualHost", "name domains routes require_tls request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove retry_policy include_request_attempt_count include_attempt_count_in_response metadata typed_per_filter_config"),
-    ("envoy.config.route.v3.Route", "name match route redirect direct_response metadata typed_per_filter_config request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove"),
-    ("envoy.config.route.v3.RouteMatch", "prefix path safe_regex connect_matcher path_separated_prefix case_sensitive runtime_fraction headers query_parameters grpc"),
-    ("envoy.config.route.v3.RouteMatch.ConnectMatcher", ""),
-    ("envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions", ""),
-    ("envoy.config.route.v3.HeaderMatcher", "name exact_match safe_regex_match range_match present_match prefix_match suffix_match contains_match string_match invert_match treat_missing_header_as_empty"),
-    ("envoy.config.route.v3.QueryParameterMatcher", "name string_match present_match"),
-    ("envoy.config.route.v3.RouteAction", "cluster cluster_header weighted_clusters cluster_not_found_response_code prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex append_x_forwarded_host timeout idle_timeout retry_policy upgrade_configs max_grpc_timeout max_stream_duration"),
-    ("envoy.config.route.v3.RouteAction.UpgradeConfig", "upgrade_type enabled connect_config"),
-    ("envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig", ""),
-    ("envoy.config.route.v3.RouteAction.MaxStreamDuration", "max_stream_duration grpc_timeout_header_max"),
-    ("envoy.config.route.v3.WeightedCluster", "clusters total_weight runtime_key_prefix"),
-    ("envoy.config.route.v3.WeightedCluster.ClusterWeight", "name weight request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove host_rewrite_literal typed_per_filter_config"),
-    ("envoy.config.route.v3.RetryPolicy", "retry_on num_retries per_try_timeout per_try_idle_timeout retry_host_predicate host_selection_retry_max_attempts retriable_status_codes retry_back_off retriable_headers retriable_request_headers"),
-    ("envoy.config.route.v3.RetryPolicy.RetryHostPredicate", "name typed_config"),
-    ("envoy.config.route.v3.RetryPolicy.RetryBackOff", "*"),
-    ("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate", ""),
-    ("envoy.config.route.v3.RedirectAction", "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite response_code strip_query"),
-    ("envoy.config.route.v3.DirectResponseAction", "status body"),
-    // clusters
-    ("envoy.config.cluster.v3.Cluster.RefreshRate", "*"),
-    ("envoy.config.cluster.v3.Cluster", "name alt_stat_name type eds_cluster_config connect_timeout lb_policy load_assignment circuit_breakers common_http_protocol_options http_protocol_options http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family outlier_detection upstream_bind_config least_request_lb_config round_robin_lb_config original_dst_lb_config common_lb_config transport_socket transport_socket_matches metadata upstream_connection_options"),
-    ("envoy.config.cluster.v3.Cluster.EdsClusterConfig", "eds_config service_name"),
-    ("envoy.config.cluster.v3.Cluster.TransportSocketMatch", "name match transport_socket"),
-    ("envoy.config.cluster.v3.Cluster.LeastRequestLbConfig", "choice_count"),
-    ("envoy.config.cluster.v3.Cluster.RoundRobinLbConfig", ""),
-    ("envoy.config.cluster.v3.Cluster.OriginalDstLbConfig", "use_http_header http_header_name upstream_port_override"),
-    ("envoy.config.cluster.v3.Cluster.CommonLbConfig", "healthy_panic_threshold"),
-    ("envoy.config.cluster.v3.UpstreamConnectionOptions", "tcp_keepalive"),
-    ("envoy.config.cluster.v3.CircuitBreakers", "thresholds"),
-    ("envoy.config.cluster.v3.CircuitBreakers.Thresholds", "priority max_connections max_pending_requests max_requests max_retries retry_budget track_remaining"),
-    ("envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget", "budget_percent min_retry_concurrency"),
-    ("envoy.config.cluster.v3.OutlierDetection", "consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx enforcing_success_rate success_rate_minimum_hosts success_rate_request_volume success_rate_stdev_factor consecutive_gateway_failure enforcing_consecutive_gateway_failure split_external_local_origin_errors consecutive_local_origin_failure enforcing_consecutive_local_origin_failure enforcing_local_origin_success_rate failure_percentage_threshold enforcing_failure_percentage enforcing_failure_percentage_local_origin failure_percentage_minimum_hosts failure_percentage_request_volume max_ejection_time max_ejection_time_jitter always_eject_one_host"),
-    ("envoy.extensions.upstreams.http.v3.HttpProtocolOptions", "common_http_protocol_options upstream_http_protocol_options explicit_http_config use_downstream_protocol_config auto_config"),
-    ("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig", "http_protocol_options http2_protocol_options"),
-    ("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig", "http_protocol_options http2_protocol_options"),
-    ("envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig", "http_protocol_options http2_protocol_options"),
-    ("envoy.config.endpoint.v3.ClusterLoadAssignment", "cluster_name endpoints policy"),
-    ("envoy.config.endpoint.v3.ClusterLoadAssignment.Policy", "overprovisioning_factor"),
-    ("envoy.config.endpoint.v3.LocalityLbEndpoints", "locality lb_endpoints load_balancing_weight priority"),
-    ("envoy.config.endpoint.v3.LbEndpoint", "endpoint health_status metadata load_balancing_weight"),
-    ("envoy.config.endpoint.v3.Endpoint", "address hostname"),
-    // TLS
-    ("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", ""),
-    ("envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext", "common_tls_context require_client_certificate"),
-    ("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", "common_tls_context sni auto_host_sni auto_sni_san_validation"),
-    ("envoy.extensions.transport_sockets.tls.v3.CommonTlsContext", "tls_params tls_certificates tls_certificate_sds_secret_configs validation_context validation_context_sds_secret_config combined_validation_context alpn_protocols"),
-    ("envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext", "default_validation_context validation_context_sds_secret_config"),
-    ("envoy.extensions.transport_sockets.tls.v3.TlsParameters", "tls_minimum_protocol_version tls_maximum_protocol_version"),
-    ("envoy.extensions.transport_sockets.tls.v3.TlsCertificate", "certificate_chain private_key"),
-    ("envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext", "trusted_ca match_typed_subject_alt_names system_root_certs"),
-    ("envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext.SystemRootCerts", ""),
-    ("envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher", "san_type matcher"),
-    ("envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig", "name sds_config"),
-    ("envoy.extensions.transport_sockets.tls.v3.Secret", "name tls_certificate validation_context"),
-];
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+/// A type a line, then its fields, indented; comments begin with `#`.
+const TABLE: &str = include_str!("supported.txt");
+
+static CARRIED: LazyLock<BTreeMap<&str, Fields>> = LazyLock::new(|| read(TABLE));
+
+/// The fields of a message that are carried.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Vec<&'static str>);
+
+// === impl Fields ===
+
+impl Fields {
+    /// Whether a field is among them.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.0.iter().any(|field| *field == "*" || *field == name)
+    }
+}
 
 /// The fields carried of a message type; `None` where the type is not carried at all.
-pub(super) fn carried_fields(type_name: &str) -> Option<&'static str> {
-    CARRIED
-        .iter()
-        .find(|(name, _)| *name == type_name)
-        .map(|(_, fields)| *fields)
+pub(crate) fn carried_fields(type_name: &str) -> Option<&'static Fields> {
+    CARRIED.get(type_name)
+}
+
+/// Every message that is carried.
+#[cfg(test)]
+pub(crate) fn carried_types() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    CARRIED.iter().map(|(name, fields)| (*name, fields.0.as_slice()))
+}
+
+fn read(table: &'static str) -> BTreeMap<&'static str, Fields> {
+    let mut types = BTreeMap::<&str, Fields>::new();
+    let mut current = "";
+    for line in table.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        match line.strip_prefix("  ") {
+            Some(field) => types.entry(current).or_default().0.push(field),
+            None => {
+                current = line;
+                types.entry(current).or_default();
+            }
+        }
+    }
+    types
 }

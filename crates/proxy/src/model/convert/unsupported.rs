@@ -62,7 +62,7 @@ fn walk(message: &DynamicMessage, path: &str, depth: usize, found: &mut Vec<Unsu
         } else {
             format!("{path}.{}", field.name())
         };
-        if carried != "*" && !carried.split(' ').any(|name| name == field.name()) {
+        if !carried.contains(field.name()) {
             found.push(refuse(&below, "is not supported"));
             continue;
         }

@@ -12,12 +12,10 @@ use weft_proto::xds::google::protobuf::Any;
 
 use super::super::config_store::{Applied, ConfigStore, Resource};
 use crate::model::bootstrap::Bootstrap;
-use crate::model::http::RouteSource;
-use crate::model::listener::{ChainAction, Listener};
 use crate::model::route::{PathMatch, RouteAction, RouteConfig, Target, VirtualHost};
 use crate::secrets::SecretStore;
 
-fn resource(kind: Kind, value: &Value) -> Resource {
+pub(super) fn resource(kind: Kind, value: &Value) -> Resource {
     let type_name = kind.type_url().rsplit('/').next().unwrap();
     let descriptor = descriptors::pool().get_message_by_name(type_name).unwrap();
     let message = prost_reflect::DynamicMessage::deserialize(descriptor, value).unwrap();
@@ -31,21 +29,21 @@ fn resource(kind: Kind, value: &Value) -> Resource {
     }
 }
 
-fn store() -> ConfigStore {
+pub(super) fn store() -> ConfigStore {
     ConfigStore::new(&Bootstrap::default(), SecretStore::new(&Shutdown::new()), false)
 }
 
 /// Gives the store one resource and returns what it says of it.
-fn give(store: &mut ConfigStore, kind: Kind, value: &Value) -> Applied {
+pub(super) fn give(store: &mut ConfigStore, kind: Kind, value: &Value) -> Applied {
     store.update(kind, &[resource(kind, value)], &[], false)
 }
 
-fn route(path: &str, cluster: &str) -> Value {
+pub(super) fn route(path: &str, cluster: &str) -> Value {
     json!({"match": {"prefix": path}, "route": {"cluster": cluster}})
 }
 
 /// A route whose action is not carried.
-fn bad_action(path: &str) -> Value {
+pub(super) fn bad_action(path: &str) -> Value {
     json!({"match": {"prefix": path}, "route": {"cluster": "bad", "internal_redirect_policy": {}}})
 }
 
@@ -55,7 +53,7 @@ fn bad_match() -> Value {
         "route": {"cluster": "bad"}})
 }
 
-fn hosts(hosts: &[(&str, Vec<Value>, Value)]) -> Value {
+pub(super) fn hosts(hosts: &[(&str, Vec<Value>, Value)]) -> Value {
     let host = |(name, routes, more): &(&str, Vec<Value>, Value)| {
         let mut host = json!({"name": name, "domains": [name], "routes": routes});
         host.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -65,19 +63,20 @@ fn hosts(hosts: &[(&str, Vec<Value>, Value)]) -> Value {
 }
 
 /// Every route as its path and where it leads.
-fn shape(host: &VirtualHost) -> Vec<String> {
+pub(super) fn shape(host: &VirtualHost) -> Vec<String> {
     let routes = host.routes.iter().map(|route| {
-        let path = match &route.matches.path {
-            PathMatch::Prefix { path, .. } => &**path,
-            _ => "?",
+        let PathMatch::Prefix { path, .. } = &route.matches.path else {
+            panic!("{route:?} is for a prefix");
         };
         let to = match &route.action {
-            RouteAction::Forward(forward) => match &forward.target {
-                Target::Cluster(name) => &**name,
-                _ => "?",
-            },
+            RouteAction::Forward(forward) => {
+                let Target::Cluster(name) = &forward.target else {
+                    panic!("{route:?} leads to one cluster");
+                };
+                name
+            }
             RouteAction::Refused(_) => "refused",
-            _ => "?",
+            RouteAction::Redirect(_) | RouteAction::Direct(_) => panic!("{route:?} leads to a cluster"),
         };
         format!("{path} {to}")
     });
@@ -135,7 +134,7 @@ async fn a_refused_route_closes_what_it_would_take() {
         &at_action,
     );
     check_routes(
-        &[action.clone()],
+        std::slice::from_ref(&action),
         &[("h", &["/a refused", "/new refused", "/ rest2"]), ("other", &["/ o"])],
         &at_action,
     );
@@ -155,7 +154,7 @@ async fn a_refused_route_closes_what_it_would_take() {
     let at_match = ["virtual_hosts[0].routes[1].match.headers[0]"];
     let as_before: (&str, &[&str]) = ("h", &["/first f", "/a a", "/x x", "/ rest"]);
     check_routes(
-        &[matching.clone()],
+        std::slice::from_ref(&matching),
         &[("h", &["/first f", "/x refused", "/ rest2"])],
         &at_match,
     );
@@ -186,7 +185,11 @@ async fn a_refused_virtual_host_never_leaves_its_requests_to_another() {
         ("*", vec![route("/", "any")], none()),
     ]);
     let place = ["virtual_hosts[0].request_headers_to_remove"];
-    check_routes(&[refused.clone()], &[("h", &[" refused"]), ("*", &["/ any"])], &place);
+    check_routes(
+        std::slice::from_ref(&refused),
+        &[("h", &[" refused"]), ("*", &["/ any"])],
+        &place,
+    );
     check_routes(
         &[good.clone(), refused.clone()],
         &[("h", &["/ b"]), ("*", &["/ any"])],
@@ -219,159 +222,12 @@ async fn a_refused_virtual_host_never_leaves_its_requests_to_another() {
 
     // A whole configuration is kept, or closed.
     let whole = json!({"name": "80", "internal_only_headers": ["not a name"], "virtual_hosts": []});
-    check_routes(&[whole.clone()], &[("", &[" refused"])], &["internal_only_headers"]);
+    check_routes(
+        std::slice::from_ref(&whole),
+        &[("", &[" refused"])],
+        &["internal_only_headers"],
+    );
     check_routes(&[good, whole], &[("h", &["/ a"])], &["internal_only_headers"]);
-}
-
-const HCM: &str =
-    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
-
-/// A listener of one chain, with what its connection manager and the chain say beside.
-fn listener(manager: Value, chain: Value, more: Value) -> Value {
-    let extend = |mut value: Value, more: Value| {
-        value.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        value
-    };
-    let manager = extend(
-        json!({"@type": HCM, "stat_prefix": "s", "route_config": hosts(&[("*", vec![route("/", "a")], json!({}))]),
-            "http_filters": [{"name": "router", "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}),
-        manager,
-    );
-    let chain = extend(
-        json!({"name": "c", "filters": [{"name": "http", "typed_config": manager}]}),
-        chain,
-    );
-    let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": 9999}});
-    extend(json!({"name": "l", "address": address, "filter_chains": [chain]}), more)
-}
-
-/// TLS that clients need a certificate for.
-fn strict() -> Value {
-    let sds = |name: &str| json!({"name": name, "sds_config": {"ads": {}}});
-    json!({"transport_socket": {"name": "tls", "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
-        "require_client_certificate": true,
-        "common_tls_context": {
-            "tls_certificate_sds_secret_configs": [sds("default")], "validation_context_sds_secret_config": sds("ROOTCA")}}}})
-}
-
-/// The listener after these versions of it; the last is refused at these places.
-#[track_caller]
-fn listener_after(given: &[Value], refused: &[&str]) -> Option<Arc<Listener>> {
-    let mut store = store();
-    let mut last = Applied::default();
-    for value in given {
-        last = give(&mut store, Kind::Listener, value);
-    }
-    let reasons: Vec<&String> = last.rejected.iter().map(|(_, reason)| reason).collect();
-    assert_eq!(reasons.len(), refused.len(), "{reasons:?}");
-    for (reason, place) in reasons.iter().zip(refused) {
-        assert!(reason.starts_with(place), "{reason} should begin with {place}");
-    }
-    store.resources(Instant::now()).listeners.get("l").cloned()
-}
-
-/// Where the first chain leads requests for `/`, whether it wants client certificates, and how many logs it writes.
-fn told(listener: &Listener) -> (String, bool, usize) {
-    let chain = &listener.chains[0];
-    let strict = chain.tls.as_ref().is_some_and(|tls| tls.require_client_certificate);
-    match &chain.action {
-        ChainAction::Http(manager) => {
-            let RouteSource::Inline(routes) = &manager.routes else {
-                panic!("routes are in the listener");
-            };
-            (
-                shape(&routes.virtual_hosts[0]).join(","),
-                strict,
-                manager.access_logs.len(),
-            )
-        }
-        ChainAction::Refused(_) => ("closed".to_owned(), strict, 0),
-        ChainAction::Tcp(_) => panic!("no bytes are forwarded"),
-    }
-}
-
-#[tokio::test]
-async fn security_never_waits_for_what_else_is_refused() {
-    #[track_caller]
-    fn check(given: &[Value], expected: (&str, bool, usize), refused: &[&str]) {
-        let listener = listener_after(given, refused).expect("the listener is in use");
-        let (to, strict, logs) = told(&listener);
-        assert_eq!((to.as_str(), strict, logs), expected);
-    }
-    let nothing = || json!({});
-    let open = listener(nothing(), nothing(), nothing());
-    let log = |format: &str| {
-        json!({"name": "log", "typed_config": {"@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
-            "log_format": {"text_format_source": {"inline_string": format}}}})
-    };
-    let manager = "filter_chains[0].filters[0].typed_config";
-    let closed = hosts(&[("*", vec![route("/", "blocked")], json!({}))]);
-
-    // Logs and spans are left out.
-    let logs = json!({"access_log": [log("%UPSTREAM_HOST_NAME_X%\n"), log("%PROTOCOL%\n")], "route_config": closed});
-    let place = format!("{manager}.access_log[0]");
-    let logged = listener(logs.clone(), strict(), nothing());
-    check(&[logged.clone()], ("/ blocked", true, 1), &[&place]);
-    check(&[open.clone(), logged], ("/ blocked", true, 1), &[&place]);
-    let own_log = json!({"access_log": [log("%NO%")]});
-    check(
-        &[listener(nothing(), strict(), own_log)],
-        ("/ a", true, 0),
-        &["access_log[0]"],
-    );
-    let tracing = json!({"tracing": {"verbose": true}, "route_config": closed});
-    let traced = listener(tracing, strict(), nothing());
-    check(
-        &[traced],
-        ("/ blocked", true, 0),
-        &[&format!("{manager}.tracing.verbose")],
-    );
-
-    // What else a connection manager says stays as it was, but TLS and routes change; without a version before it is closed.
-    let setting = listener(
-        json!({"proxy_100_continue": true, "route_config": closed}),
-        strict(),
-        nothing(),
-    );
-    let place = format!("{manager}.proxy_100_continue");
-    check(&[open.clone(), setting.clone()], ("/ blocked", true, 0), &[&place]);
-    check(&[setting], ("closed", true, 0), &[&place]);
-    let both = hosts(&[("*", vec![bad_action("/"), route("/b", "b")], json!({}))]);
-    let both = listener(
-        json!({"proxy_100_continue": true, "route_config": both}),
-        strict(),
-        nothing(),
-    );
-    let places = [
-        format!("{manager}.route_config.virtual_hosts[0].routes[0].route"),
-        place,
-    ];
-    let places: Vec<&str> = places.iter().map(String::as_str).collect();
-    check(&[open.clone(), both], ("/ a,/b b", true, 0), &places);
-
-    // TLS itself: the chain stays as it was, other chains change.
-    let mut tls = strict();
-    tls["transport_socket"]["typed_config"]["ocsp_staple_policy"] = "MUST_STAPLE".into();
-    let tls = listener(json!({"route_config": closed}), tls, nothing());
-    let place = "filter_chains[0].transport_socket.typed_config.ocsp_staple_policy";
-    check(&[open.clone(), tls.clone()], ("/ a", false, 0), &[place]);
-    check(&[tls], ("closed", false, 0), &[place]);
-
-    // The listener as a whole stays as it was.
-    let whole = listener(json!({"route_config": closed}), strict(), json!({"freebind": true}));
-    check(&[open, whole.clone()], ("/ a", false, 0), &["freebind"]);
-    assert!(listener_after(&[whole], &["freebind"]).is_none());
-}
-
-#[tokio::test]
-async fn a_captured_listener_that_is_refused_is_closed() {
-    let captured = json!({"bind_to_port": false, "freebind": true, "traffic_direction": "OUTBOUND"});
-    let listener = listener_after(&[listener(json!({}), json!({}), captured)], &["freebind"]).unwrap();
-    assert_eq!(listener.addresses, ["127.0.0.1:9999".parse().unwrap()]);
-    let only = listener.default_chain.as_ref().unwrap();
-    assert!(listener.chains.is_empty() && matches!(only.action, ChainAction::Refused(_)));
 }
 
 fn cluster(name: &str, good: bool) -> Value {
