@@ -1,5 +1,5 @@
-//! Fields of Istio that the mesh does not carry out: those without which nothing is less safe cost their effect alone, others close the part
-//! that they stand in, and few cost the object.
+//! Fields of Istio that the mesh does not carry out: those without which nothing is less safe cost their effect alone, others close the
+//! part that they stand in, and few cost the object.
 
 use weft_api::diagnostic::Severity;
 use weft_api::parse::parse;
@@ -17,6 +17,7 @@ enum Costs {
 /// An object of `kind` with a `spec`, and the field that is told.
 type Row = (&'static str, &'static str, &'static str, Costs);
 
+#[rustfmt::skip]
 const ROWS: &[Row] = &[
     (
         "DestinationRule",

@@ -226,6 +226,7 @@ fn distinct(chains: Vec<listener::FilterChain>) -> Vec<listener::FilterChain> {
 }
 
 /// A host that a gateway serves, and whose rules are in it already.
+#[derive(Default)]
 struct Served<'a> {
     rules: Vec<&'a Arc<MeshVirtualService>>,
     routes: Vec<route::Route>,
@@ -319,16 +320,6 @@ impl Bound<'_> {
 }
 
 // === impl Served ===
-
-impl Default for Served<'_> {
-    fn default() -> Self {
-        Self {
-            rules: Vec::new(),
-            routes: Vec::new(),
-            needs_tls: false,
-        }
-    }
-}
 
 impl Served<'_> {
     /// The host. What takes every request stands last, so that it hides no rule of another object (Istio: `SortVHostRoutes`).

@@ -35,6 +35,7 @@ mod tcp_limits;
 mod tls;
 mod tracing;
 mod wire;
+mod writer;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ use weft_proto::ads::Kind;
 
 use self::encode::encode;
 pub use self::shared::{ScopeKey, Shared, relevant_labels};
+pub use self::writer::{Writer, writer};
 use crate::node::Dialect;
 use crate::resource::layer::{Layer, Resources};
 use crate::resource::{Resource, ResourceSet};

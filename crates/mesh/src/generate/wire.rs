@@ -10,7 +10,7 @@ use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::r#type::matcher::v3 as matcher;
 use weft_proto::xds::google::protobuf as pb;
 
-use crate::resource::origin::SECTION;
+use super::writer::SECTION;
 use crate::snapshot::Origin;
 
 pub(super) fn any<T: Message + Name>(message: &T) -> pb::Any {

@@ -1,7 +1,6 @@
 //! Encoded resources, and sets of them.
 
 pub mod layer;
-pub mod origin;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

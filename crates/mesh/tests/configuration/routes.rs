@@ -1,6 +1,10 @@
 //! Which routes, hosts and clusters proxies get: wherever Istio makes one, there is one.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests fails the test with what it got")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a helper of tests fails the test with what it got"
+)]
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use weft_api::diagnostic::{Diagnostic, Severity, code};
-use weft_mesh::generate::Generated;
-use weft_mesh::resource::origin::{Writer, writer};
+use weft_mesh::generate::{Generated, Writer, writer};
 use weft_proto::ads::Kind;
 
 use super::refused::Refusal;

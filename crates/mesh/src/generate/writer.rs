@@ -8,10 +8,10 @@ use weft_proto::xds::envoy::config::listener::v3::Listener;
 use weft_proto::xds::envoy::config::route::v3::RouteConfiguration;
 use weft_proto::xds::google::protobuf::value::Kind as ValueKind;
 
-use super::Resource;
+use crate::resource::Resource;
 
 /// Section of the metadata that names the user's object.
-pub const SECTION: &str = "weft";
+pub(super) const SECTION: &str = "weft";
 
 /// An object and where it is written.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
