@@ -52,7 +52,8 @@ pub struct Inspected {
 
 /// What the bytes read so far amount to.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub enum Verdict {
+    /// It cannot be told yet.
     More,
     Tls {
         server_name: Option<Arc<str>>,
@@ -129,7 +130,8 @@ pub async fn http2_preface(socket: &mut TcpStream, read: Bytes, timeout: Duratio
     Ok((read.freeze(), found))
 }
 
-fn judge(read: &[u8], what: Inspect) -> Verdict {
+/// Judges the first bytes of a connection, without I/O.
+pub fn judge(read: &[u8], what: Inspect) -> Verdict {
     let Some(first) = read.first() else {
         return Verdict::More;
     };

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
 
 /// Start of a version 2 header.
@@ -39,7 +39,8 @@ pub async fn read(socket: &mut TcpStream, timeout: Duration) -> io::Result<Optio
     }
 }
 
-async fn read_header(socket: &mut TcpStream) -> io::Result<Option<Addresses>> {
+/// The same of any bytes, without a limit in time.
+pub async fn read_header(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Addresses>> {
     // The shortest header of either version has more bytes than the signature.
     let mut head = [0; 12];
     socket.read_exact(&mut head).await?;
@@ -89,7 +90,7 @@ fn parse_v1(line: &[u8]) -> io::Result<Option<Addresses>> {
     }
 }
 
-async fn read_v2(socket: &mut TcpStream) -> io::Result<Option<Addresses>> {
+async fn read_v2(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Addresses>> {
     let mut head = [0; 4];
     socket.read_exact(&mut head).await?;
     let length = usize::from(u16::from_be_bytes([head[2], head[3]]));

@@ -62,8 +62,8 @@ async fn take(State(traces): State<Arc<Mutex<Traces>>>, body: Bytes) -> Response
     }
 }
 
-/// The spans of a message; all or none.
-fn read(body: &[u8]) -> Result<Vec<Span>, String> {
+/// The spans of a message; all or none. The error says which span is none, and why.
+pub fn read(body: &[u8]) -> Result<Vec<Span>, String> {
     let spans: Vec<ZipkinSpan> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let converted = spans.into_iter().enumerate();
     converted
