@@ -16,6 +16,17 @@ const EDGES: &[(&str, &[&str])] = &[
     ("weft-citadel", &["weft-base", "weft-proto"]),
     ("weft-telemetry", &["weft-base", "weft-proto"]),
     ("meshctl", &["weft-api", "weft-base", "weft-mesh", "weft-proto"]),
+    (
+        "weft-fuzz-targets",
+        &[
+            "weft-api",
+            "weft-citadel",
+            "weft-mesh",
+            "weft-proto",
+            "weft-proxy",
+            "weft-telemetry",
+        ],
+    ),
     ("weft-tests", &[]),
     ("weft-sample-callme", &[]),
     ("xtask", &[]),

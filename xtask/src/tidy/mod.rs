@@ -32,6 +32,8 @@ const CHECKS: &[Check] = &[
     comments::too_short,
     width::line_width,
 ];
+/// The program of the other workspace.
+const FUZZER: &str = "fuzz/src/main.rs";
 /// Files whose white space is looked at.
 const TEXT_FILES: &[&str] = &[
     ".rs", ".toml", ".md", ".yaml", ".yml", ".proto", ".html", ".css", ".js", ".py",
@@ -96,13 +98,14 @@ fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
     metadata["packages"].as_array().into_iter().flatten()
 }
 
-/// The first file of every target of the workspace.
+/// The first file of every target of both workspaces.
 fn target_roots(root: &Path, metadata: &Value) -> Vec<String> {
     let targets = packages(metadata)
         .filter_map(|package| package["targets"].as_array())
         .flatten();
     let files = targets.filter_map(|target| target["src_path"].as_str());
-    files.map(|file| relative(root, Path::new(file))).collect()
+    let roots = files.map(|file| relative(root, Path::new(file)));
+    roots.chain([FUZZER.to_owned()]).collect()
 }
 
 /// Normal dependencies between members of the workspace.

@@ -19,6 +19,7 @@ const PROTOBUF_FOLDERS: &[&str] = &[
     "proto/",
     "deploy/samples/",
     "tests/",
+    "fuzz/targets/src/",
     "crates/telemetry/src/app.rs",
     "crates/telemetry/src/record.rs",
     "crates/telemetry/src/receive/",
