@@ -14,6 +14,7 @@
 )]
 
 mod apt;
+mod attack;
 mod bench;
 mod check;
 mod cluster;
@@ -29,6 +30,7 @@ mod targets;
 mod test;
 mod tidy;
 mod venv;
+mod wire;
 mod workspace;
 
 use std::process::ExitCode;
@@ -45,6 +47,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Send a table of attacks through Envoy and through weft-proxy, and look at what reaches the upstream.
+    Attack(attack::Arguments),
     /// Measure Weft beside Envoy, nginx and HAProxy.
     Bench(bench::Arguments),
     /// What to run before every commit: format, tidy, generated files, clippy, unit and golden tests.
@@ -94,6 +98,7 @@ fn main() -> ExitCode {
 
 fn run(verb: Verb) -> anyhow::Result<()> {
     match verb {
+        Verb::Attack(arguments) => attack::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Check => check::run(),
         Verb::Cluster(arguments) => cluster::run(&arguments),

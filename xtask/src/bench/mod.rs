@@ -11,7 +11,7 @@ mod paced_h2;
 mod peer_config;
 mod report;
 mod subject;
-mod usage;
+pub(crate) mod usage;
 
 use std::net::SocketAddr;
 use std::path::Path;

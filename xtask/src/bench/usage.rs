@@ -24,7 +24,7 @@ fn ticks(stat: &str) -> Option<u64> {
 }
 
 /// Resident memory of a process in MiB.
-pub(super) fn rss_mib(pid: u32) -> Result<f64> {
+pub(crate) fn rss_mib(pid: u32) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status
         .lines()
