@@ -19,6 +19,7 @@ mod bench;
 mod check;
 mod cluster;
 mod demo;
+mod differ;
 mod e2e;
 mod gen_code;
 mod golden;
@@ -63,6 +64,8 @@ enum Verb {
     ClusterForward(cluster::forward::Arguments),
     /// A whole mesh on this machine under steady traffic, with a live table and a page.
     Demo(demo::Arguments),
+    /// Send generated requests through Envoy and through weft-proxy, and look for what differs.
+    Differ(differ::Arguments),
     /// Whole scenarios on a real Kubernetes, with real pods.
     E2e(e2e::Arguments),
     /// Write generated files anew: service code from .proto files, protobuf descriptors.
@@ -105,6 +108,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::ClusterNode(arguments) => cluster::node_init::run(&arguments),
         Verb::ClusterForward(arguments) => cluster::forward::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::Differ(arguments) => differ::run(&arguments),
         Verb::E2e(arguments) => e2e::run(&arguments),
         Verb::Gen { check } => gen_code::run(check),
         Verb::Golden { filter } => golden::run(filter.as_deref()),

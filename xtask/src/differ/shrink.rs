@@ -1,0 +1,112 @@
+//! Makes a case that differs smaller, and says it as a row of the oracle's tables.
+
+use std::path::Path;
+use std::sync::Mutex;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::case::{Answer, Case};
+use super::outcome::Difference;
+use super::run::{self, Ran};
+use super::{known, words};
+use crate::wire::locked;
+use crate::wire::upstream::Then;
+
+/// Cases that are tried in one pair of processes.
+const TOGETHER: usize = 24;
+/// Rounds at most; each takes a piece away.
+const ROUNDS: usize = 24;
+/// A difference is one that shows that many times out of as many runs.
+const REPEATS: usize = 2;
+
+/// Runs cases, each on a listener of its own and so with its own configuration.
+fn all(dir: &Path, cases: &[Case]) -> Result<Vec<Ran>> {
+    let left = Mutex::new(cases.iter().cloned().map(Some).collect::<Vec<_>>());
+    run::world(dir, cases, &|lane| locked(&left)[lane].take())
+}
+
+/// The difference of a case that shows again each time; none where it does not.
+pub(super) fn confirmed(dir: &Path, case: &Case) -> Result<Option<Ran>> {
+    let mut ran = all(dir, &vec![case.clone(); REPEATS])?;
+    let differs = |ran: &Ran| {
+        let difference = Difference::of(&ran.envoy, &ran.weft);
+        !difference.is_empty() && known::explains(&ran.case, &difference).is_none()
+    };
+    Ok(if ran.iter().all(differs) { ran.pop() } else { None })
+}
+
+/// The smallest case that is found of the same kind of difference.
+pub(super) fn shrunk(dir: &Path, first: Ran) -> Result<Ran> {
+    let kind = Difference::of(&first.envoy, &first.weft).kind();
+    let mut best = first;
+    for _ in 0..ROUNDS {
+        let smaller = best.case.smaller();
+        let mut found = None;
+        for some in smaller.chunks(TOGETHER) {
+            let ran = all(dir, some)?;
+            found = ran
+                .into_iter()
+                .find(|ran| Difference::of(&ran.envoy, &ran.weft).kind() == kind);
+            if found.is_some() {
+                break;
+            }
+        }
+        match found {
+            Some(ran) => best = ran,
+            None => break,
+        }
+    }
+    Ok(best)
+}
+
+/// A row for `tests/tests/it/oracle/rows`.
+pub(super) fn row(name: &str, ran: &Ran) -> String {
+    let case = &ran.case;
+    let statuses = ran.envoy.expectation();
+    let asked = ran
+        .envoy
+        .lines
+        .iter()
+        .filter(|line| line.starts_with("upstream start: "))
+        .count();
+    let asked = " a".repeat(asked);
+    let routes: Vec<Value> = case
+        .routes
+        .iter()
+        .map(|index| run::parsed(words::ROUTES[*index]))
+        .collect();
+    let answers: Vec<Value> = case.answers.iter().map(answer).collect();
+    let mut text = format!("- name: {name}\n");
+    let mut field = |name: &str, value: &Value, empty: &Value| {
+        if value != empty {
+            text += &format!("  {name}: {value}\n");
+        }
+    };
+    field("hcm", &run::manager(case), &json!({}));
+    field("clusters", &json!({"a": run::cluster(case)}), &json!({"a": {}}));
+    field("routes", &json!(routes), &json!([]));
+    field("backends", &json!({"a": answers}), &Value::Null);
+    text += "  requests:\n";
+    if case.http2 {
+        for request in &case.requests {
+            let status = statuses.first().map_or("none", String::as_str);
+            let body = String::from_utf8_lossy(&request.body.bytes()).into_owned();
+            let row = json!({"http2": true, "method": request.method, "get": request.target, "host": request.host.unwrap_or_default(),
+                "headers": request.lines, "body": body, "expect": format!("{status}{asked}")});
+            text += &format!("  - {row}\n");
+        }
+    } else {
+        let raw: String = case.requests.iter().map(|request| request.text()).collect();
+        let status = statuses.first().map_or("none", String::as_str);
+        text += &format!("  - {}\n", json!({"raw": raw, "expect": format!("{status}{asked}")}));
+    }
+    text
+}
+
+fn answer(answer: &Answer) -> Value {
+    match answer.then {
+        Then::Reset | Then::Hang => json!({"action": "reset"}),
+        Then::Keep | Then::Close => json!({"raw": answer.text()}),
+    }
+}
