@@ -23,6 +23,7 @@ mod differ;
 mod e2e;
 mod gen_code;
 mod golden;
+mod h2spec;
 mod http;
 mod images;
 mod prerequisites;
@@ -79,6 +80,8 @@ enum Verb {
         /// Only tests whose name contains this.
         filter: Option<String>,
     },
+    /// The conformance tests of HTTP/2, against Envoy and against weft-proxy.
+    H2spec(h2spec::Arguments),
     /// Container images of every program, without a container engine.
     Images(images::Arguments),
     /// Everything that runs without a cluster: the checks, unit tests, Envoy and gRPC interop, whole meshes.
@@ -112,6 +115,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::E2e(arguments) => e2e::run(&arguments),
         Verb::Gen { check } => gen_code::run(check),
         Verb::Golden { filter } => golden::run(filter.as_deref()),
+        Verb::H2spec(arguments) => h2spec::run(&arguments),
         Verb::Images(arguments) => images::run(&arguments),
         Verb::Test => test::run(),
         Verb::Tidy => tidy::run(),

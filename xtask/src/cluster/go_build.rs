@@ -59,12 +59,24 @@ impl Go {
         &self.version
     }
 
+    /// Builds a program of a module that `xtask/go` has as a tool, which is small: what is needed in between goes with the folder.
+    pub(crate) fn build_tool(&self, module: &str, package: &str, output: &Path) -> Result<()> {
+        let cache = output.with_extension("cache");
+        fs::create_dir_all(&cache)?;
+        self.compile(module, package, output, "-s -w", &cache)?;
+        fs::remove_dir_all(&cache).with_context(|| format!("cannot remove {}", cache.display()))
+    }
+
     fn build(&self, module: &str, output: &Path, linker: &str, cache: &Path) -> Result<()> {
+        self.compile(module, ".", output, linker, cache)
+    }
+
+    fn compile(&self, module: &str, package: &str, output: &Path, linker: &str, cache: &Path) -> Result<()> {
         let mut go = Command::new(&self.program);
         go.current_dir(folder(module));
         go.args(["build", "-trimpath", "-ldflags", linker, "-o"])
             .arg(output)
-            .arg(".");
+            .arg(package);
         go.env("CGO_ENABLED", "0")
             .env("GOTOOLCHAIN", "local")
             .env("GOCACHE", cache);

@@ -7,7 +7,7 @@ mod certificates;
 mod cgroups;
 mod config;
 pub(crate) mod forward;
-mod go_build;
+pub(crate) mod go_build;
 pub(crate) mod handle;
 pub(crate) mod kind;
 pub(crate) mod layout;
