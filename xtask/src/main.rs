@@ -21,6 +21,7 @@ mod cluster;
 mod demo;
 mod differ;
 mod e2e;
+mod fuzz;
 mod gen_code;
 mod golden;
 mod h2spec;
@@ -69,6 +70,8 @@ enum Verb {
     Differ(differ::Arguments),
     /// Whole scenarios on a real Kubernetes, with real pods.
     E2e(e2e::Arguments),
+    /// Fuzz what reads bytes of others, with libFuzzer.
+    Fuzz(fuzz::Arguments),
     /// Write generated files anew: service code from .proto files, protobuf descriptors.
     Gen {
         /// Compare with what is committed instead of writing; fails on a difference.
@@ -113,6 +116,7 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Differ(arguments) => differ::run(&arguments),
         Verb::E2e(arguments) => e2e::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Gen { check } => gen_code::run(check),
         Verb::Golden { filter } => golden::run(filter.as_deref()),
         Verb::H2spec(arguments) => h2spec::run(&arguments),
