@@ -87,6 +87,26 @@ pub(super) fn row(name: &str, ran: &Ran) -> String {
     field("clusters", &json!({"a": run::cluster(case)}), &json!({"a": {}}));
     field("routes", &json!(routes), &json!([]));
     field("backends", &json!({"a": answers}), &Value::Null);
+    // What a row has no word for.
+    for (so, said) in [
+        (case.aborted, "the client goes away when all is sent"),
+        (
+            case.requests.len() > 1 && !case.pipelined,
+            "requests come one after the other",
+        ),
+        (
+            case.answers.iter().any(|answer| answer.early),
+            "answers come before the body has",
+        ),
+        (
+            case.answers.iter().any(|answer| answer.slow),
+            "answers come in two parts",
+        ),
+    ] {
+        if so {
+            text += &format!("  # {said}\n");
+        }
+    }
     text += "  requests:\n";
     if case.http2 {
         for request in &case.requests {
