@@ -4,7 +4,7 @@
 use weft_api::diagnostic::Severity;
 use weft_api::parse::parse;
 
-/// What a field costs.
+/// What an object loses by a field that the mesh does not support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Costs {
     /// Its effect.

@@ -288,6 +288,7 @@ mod tests {
     async fn the_first_bytes_tell_the_protocol_and_are_kept() {
         async fn check(sent: &[&[u8]], expected: Option<bool>) {
             let (mut client, server) = tokio::io::duplex(64);
+            #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
             let greeting = tokio::spawn(first_bytes(server));
             for part in sent {
                 client.write_all(part).await.unwrap();
@@ -310,9 +311,7 @@ mod tests {
 
     #[tokio::test]
     async fn more_silent_peers_than_there_is_room_for_delay_nobody() {
-        let (listener, addr) = crate::listen::open("test", "127.0.0.1:0".parse().unwrap())
-            .await
-            .unwrap();
+        let (listener, addr) = crate::listen::open("test", "127.0.0.1:0".parse().unwrap()).unwrap();
         let shutdown = Shutdown::new();
         let mut greeted = incoming(listener, &shutdown);
         let mut silent = Vec::new();

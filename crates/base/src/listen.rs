@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 const BACKLOG: u32 = 4096;
 
 /// Opens a socket for `name` and says in the log where it is. The error says what is in the way.
-pub async fn open(name: &'static str, listen: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+pub fn open(name: &'static str, listen: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = bind(listen).map_err(|error| {
         let text = format!("cannot listen on {listen} for {name}: {error}; is another process using the port?");
         io::Error::new(error.kind(), text)
@@ -52,7 +52,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let taken = open("xds", addr).await.unwrap_err();
+        let taken = open("xds", addr).unwrap_err();
         assert_eq!(taken.kind(), ErrorKind::AddrInUse);
         let text = taken.to_string();
         assert!(

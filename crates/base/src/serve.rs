@@ -35,13 +35,13 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
 const STREAMS_MAX: u32 = 128;
 
 /// Binds `listen` and serves `router` until `shutdown` starts. Returns the bound address at once.
-pub async fn http(
+pub fn http(
     name: &'static str,
     listen: SocketAddr,
     router: Router,
     shutdown: &Shutdown,
 ) -> std::io::Result<SocketAddr> {
-    let (listener, addr) = listen::open(name, listen).await?;
+    let (listener, addr) = listen::open(name, listen)?;
     let mut connections = accept::incoming(listener, shutdown);
     let turns = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let owner = shutdown.clone();
@@ -116,9 +116,7 @@ mod tests {
             "/",
             get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() }),
         );
-        let addr = http("test", "127.0.0.1:0".parse().unwrap(), router, &shutdown)
-            .await
-            .unwrap();
+        let addr = http("test", "127.0.0.1:0".parse().unwrap(), router, &shutdown).unwrap();
         let mut client = TcpStream::connect(addr).await.unwrap();
         let request = b"GET / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n";
         client.write_all(request).await.unwrap();

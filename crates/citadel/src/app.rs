@@ -70,8 +70,8 @@ impl Citadel {
         };
         let starting = admin.readiness.block("certificate service");
         let router = admin.router();
-        let monitoring_addr = weft_base::serve::http("monitoring", config.monitoring_listen, router, shutdown).await?;
-        let addr = serve(config, opened, metrics, shutdown).await?;
+        let monitoring_addr = weft_base::serve::http("monitoring", config.monitoring_listen, router, shutdown)?;
+        let addr = serve(config, opened, metrics, shutdown)?;
         drop(starting);
         Ok(Self {
             addr,
@@ -118,8 +118,8 @@ async fn open(config: &Config, shutdown: &Shutdown) -> Result<Opened> {
     })
 }
 
-async fn serve(config: &Config, opened: Opened, metrics: Metrics, shutdown: &Shutdown) -> Result<SocketAddr> {
-    let (listener, addr) = weft_base::listen::open("ca", config.listen).await?;
+fn serve(config: &Config, opened: Opened, metrics: Metrics, shutdown: &Shutdown) -> Result<SocketAddr> {
+    let (listener, addr) = weft_base::listen::open("ca", config.listen)?;
     let (publish, tls_config) = watch::channel(Some(server_config(config, &opened.authority)?));
     renew_server_certificate(config.clone(), opened.authority.clone(), publish, shutdown);
     let incoming = grpc_tls::incoming(listener, tls_config, shutdown);

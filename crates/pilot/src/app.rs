@@ -100,7 +100,7 @@ impl Pilot {
             log,
         };
         let router = admin.router().merge(debug.router());
-        let monitoring = weft_base::serve::http("monitoring", config.monitoring_listen, router, shutdown).await?;
+        let monitoring = weft_base::serve::http("monitoring", config.monitoring_listen, router, shutdown)?;
 
         if config.kubernetes {
             // Lists of a large cluster take a moment, and a proxy that asked before would be told that nothing is there.
@@ -114,7 +114,7 @@ impl Pilot {
             metrics,
             shutdown.clone(),
         );
-        let xds = serve_plaintext(config.xds_listen, server.clone(), shutdown).await?;
+        let xds = serve_plaintext(config.xds_listen, server.clone(), shutdown)?;
         let xds_tls = match ca_config(config)? {
             None => None,
             Some(ca) => {
@@ -125,7 +125,7 @@ impl Pilot {
                     let parts = (client, identity.clone(), snapshots.clone());
                     webhook::start(config, parts, &readiness, shutdown).await?;
                 }
-                Some(serve_tls(config, identity, server, &readiness, shutdown).await?)
+                Some(serve_tls(config, identity, server, &readiness, shutdown)?)
             }
         };
         Ok(Self {
@@ -197,8 +197,8 @@ fn grpc() -> Server {
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
 }
 
-async fn serve_plaintext(addr: SocketAddr, server: DiscoveryServer, shutdown: &Shutdown) -> Result<SocketAddr> {
-    let (listener, addr) = listen::open("xds", addr).await?;
+fn serve_plaintext(addr: SocketAddr, server: DiscoveryServer, shutdown: &Shutdown) -> Result<SocketAddr> {
+    let (listener, addr) = listen::open("xds", addr)?;
     let stop = shutdown.clone();
     shutdown.spawn(async move {
         let incoming = accept::incoming(listener, &stop);
@@ -213,14 +213,14 @@ async fn serve_plaintext(addr: SocketAddr, server: DiscoveryServer, shutdown: &S
     Ok(addr)
 }
 
-async fn serve_tls(
+fn serve_tls(
     config: &Config,
     identity: IdentityWatch,
     server: DiscoveryServer,
     readiness: &Readiness,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr> {
-    let (listener, addr) = listen::open("xds-tls", config.xds_tls_listen).await?;
+    let (listener, addr) = listen::open("xds-tls", config.xds_tls_listen)?;
     let trust_domain = config.trust_domain.clone();
     let blocker = readiness.block("certificate");
     let (publish, tls_config) = watch::channel(None);

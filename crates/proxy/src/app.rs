@@ -66,7 +66,7 @@ pub async fn run_in_mesh(role: Role, options: Mesh, log: LogControl) -> Result<(
     let admin = Admin::new(&proxy, loaded.bootstrap.node.clone(), log, &shutdown);
     let starting = proxy.readiness().block("start");
     let (status, readiness) = (options.status_listen, options.readiness_listen);
-    status::serve(status, readiness, admin.clone(), application, &shutdown).await?;
+    status::serve(status, readiness, admin.clone(), application, &shutdown)?;
     let certificate = proxy.readiness().block("certificate");
     let identity = workload::follow(ca, &shutdown);
     let (ready, first) = oneshot::channel();
@@ -172,7 +172,7 @@ async fn serve(
     }
     drop(needs.starting);
     if let Some(address) = loaded.bootstrap.admin {
-        admin::serve(address, admin, dump, &shutdown).await?;
+        admin::serve(address, admin, dump, &shutdown)?;
     }
     let signal = tokio::select! {
         signal = termination.next() => signal,

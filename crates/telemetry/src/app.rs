@@ -50,6 +50,10 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Serves until `shutdown` starts.
+    #[expect(
+        clippy::unused_async,
+        reason = "processes start alike, and others wait for something"
+    )]
     pub async fn start(config: &Config, log: Option<LogControl>, shutdown: &Shutdown) -> Result<Self> {
         let admin = Admin {
             version: concat!("weft-telemetry ", env!("CARGO_PKG_VERSION")),
@@ -67,16 +71,16 @@ impl Telemetry {
         let receiver = Receiver { graph: graph.clone() };
         let service = AccessLogServiceServer::new(receiver).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let logs = grpc().add_service(service);
-        let als = serve_grpc("access-logs", config.als_listen, logs, shutdown).await?;
+        let als = serve_grpc("access-logs", config.als_listen, logs, shutdown)?;
         let otlp = Otlp { traces: traces.clone() };
         let service = TraceServiceServer::new(otlp.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
         let spans = grpc().add_service(service);
-        let otlp_grpc = serve_grpc("otlp-grpc", config.otlp_grpc_listen, spans, shutdown).await?;
+        let otlp_grpc = serve_grpc("otlp-grpc", config.otlp_grpc_listen, spans, shutdown)?;
         let serve = weft_base::serve::http;
-        let otlp_http = serve("otlp-http", config.otlp_http_listen, otlp_http::router(otlp), shutdown).await?;
-        let zipkin = serve("zipkin", config.zipkin_listen, zipkin::router(traces.clone()), shutdown).await?;
+        let otlp_http = serve("otlp-http", config.otlp_http_listen, otlp_http::router(otlp), shutdown)?;
+        let zipkin = serve("zipkin", config.zipkin_listen, zipkin::router(traces.clone()), shutdown)?;
         let router = admin.router().merge(api::router(Sources { graph, traces }));
-        let http = serve("http", config.http_listen, router, shutdown).await?;
+        let http = serve("http", config.http_listen, router, shutdown)?;
         Ok(Self {
             http,
             als,
@@ -94,13 +98,13 @@ fn grpc() -> Server {
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
 }
 
-async fn serve_grpc(
+fn serve_grpc(
     name: &'static str,
     listen: SocketAddr,
     router: tonic::transport::server::Router,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr> {
-    let (listener, addr) = weft_base::listen::open(name, listen).await?;
+    let (listener, addr) = weft_base::listen::open(name, listen)?;
     let stop = shutdown.clone();
     shutdown.spawn(async move {
         let incoming = accept::incoming(listener, &stop);

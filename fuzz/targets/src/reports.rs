@@ -50,7 +50,7 @@ pub(crate) fn access_log_stream(bytes: &[u8]) {
     let node = message.identifier.and_then(|identifier| identifier.node);
     let (proxy, gateway) = node
         .and_then(|node| End::of_node(&node))
-        .unwrap_or((End::unknown(), false));
+        .unwrap_or_else(|| (End::unknown(), false));
     match message.log_entries {
         Some(LogEntries::HttpLogs(logs)) => {
             logs.log_entry

@@ -24,7 +24,7 @@ pub(crate) fn http1_request(bytes: &[u8]) {
     let mut input = BytesMut::from(bytes);
     while let Ok(Some(request)) = head::request(&mut input, LIMITS) {
         assert!(request.headers.len() <= LIMITS.count_max, "more fields than the limit");
-        let Ok(framing) = framing::of_request(request.version, &request.headers) else {
+        let Ok(framing) = framing::of_request(&request.method, request.version, &request.headers) else {
             return;
         };
         let coded = request.headers.contains_key("transfer-encoding");
@@ -63,7 +63,7 @@ pub(crate) fn http1_body(bytes: &[u8]) {
     };
     let mut headers = HeaderMap::new();
     headers.insert("transfer-encoding", http::HeaderValue::from_static("chunked"));
-    let Ok(framing) = framing::of_request(Version::HTTP_11, &headers) else {
+    let Ok(framing) = framing::of_request(&Method::POST, Version::HTTP_11, &headers) else {
         return;
     };
     let at_once = read(framing, &[rest]);

@@ -119,7 +119,7 @@ fn fits(kind: Argument, argument: Option<&str>) -> bool {
         Argument::Named(words) => {
             let (name, form) = text
                 .split_once(':')
-                .unwrap_or((text, words.first().copied().unwrap_or_default()));
+                .unwrap_or_else(|| (text, words.first().copied().unwrap_or_default()));
             !name.is_empty() && words.contains(&form)
         }
     }

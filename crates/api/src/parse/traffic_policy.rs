@@ -179,7 +179,11 @@ fn client_tls(fields: &mut Fields<'_, '_>) -> ClientTls {
         at: fields.at,
         mode: match mode.unwrap_or(ClientTlsMode::Disable) {
             ClientTlsMode::Simple | ClientTlsMode::Mutual if unusable => ClientTlsMode::Unusable,
-            mode => mode,
+            mode @ (ClientTlsMode::Disable
+            | ClientTlsMode::Simple
+            | ClientTlsMode::Mutual
+            | ClientTlsMode::IstioMutual
+            | ClientTlsMode::Unusable) => mode,
         },
         client_certificate: fields.text("clientCertificate"),
         private_key: fields.text("privateKey"),

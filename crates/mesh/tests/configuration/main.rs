@@ -4,6 +4,7 @@ mod capture;
 mod credentials;
 mod endpoints;
 mod findings;
+mod gateway_routes;
 mod generated;
 mod incremental;
 mod listing;

@@ -24,7 +24,7 @@ use weft_proto::xds::envoy::config::route::v3 as route;
 use super::{service, workload};
 
 /// A mesh with the services `echo` and `lone` here and `cart` in `store`, a client here and there, and a gateway.
-fn mesh(text: &str) -> Arc<MeshSnapshot> {
+pub(super) fn mesh(text: &str) -> Arc<MeshSnapshot> {
     let client = |namespace: &str, port: u16| {
         let text = workload("client", "v1", namespace, port, true);
         text.replace(
@@ -59,7 +59,7 @@ fn mesh(text: &str) -> Arc<MeshSnapshot> {
 }
 
 #[track_caller]
-fn view(snapshot: &Arc<MeshSnapshot>, namespace: &str, pod: &str) -> ProxyView {
+pub(super) fn view(snapshot: &Arc<MeshSnapshot>, namespace: &str, pod: &str) -> ProxyView {
     let settings = ProxySettings {
         access_log_file: String::new(),
         collector: None,
@@ -69,14 +69,14 @@ fn view(snapshot: &Arc<MeshSnapshot>, namespace: &str, pod: &str) -> ProxyView {
     ProxyView::new(Arc::clone(snapshot), namespace, pod, settings).unwrap()
 }
 
-fn decoded<T: Message + Default>(view: &ProxyView, kind: Kind) -> Vec<T> {
+pub(super) fn decoded<T: Message + Default>(view: &ProxyView, kind: Kind) -> Vec<T> {
     let generated = generate(view);
     let all = generated.of(kind).iter();
     all.map(|(_, resource)| T::decode(&*resource.bytes).unwrap()).collect()
 }
 
 /// The hosts of a proxy, each with its domains and routes, but for those whose name says nothing of `about`.
-fn hosts(view: &ProxyView, about: &str) -> String {
+pub(super) fn hosts(view: &ProxyView, about: &str) -> String {
     let mut text = String::new();
     for config in decoded::<route::RouteConfiguration>(view, Kind::Routes) {
         for host in config.virtual_hosts.iter().filter(|host| host.name.contains(about)) {
@@ -112,24 +112,24 @@ fn shown(one: &route::Route) -> String {
 }
 
 #[track_caller]
-fn check(view: &ProxyView, about: &str, expected: Expect) {
+pub(super) fn check(view: &ProxyView, about: &str, expected: Expect) {
     expected.assert_eq(&hosts(view, about));
 }
 
-fn rules(name: &str, namespace: &str, spec: &str) -> String {
+pub(super) fn rules(name: &str, namespace: &str, spec: &str) -> String {
     format!(
         "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n"
     )
 }
 
-fn gateway(servers: &str) -> String {
+pub(super) fn gateway(servers: &str) -> String {
     format!(
         "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: web}}\n\
          spec: {{selector: {{istio: ingressgateway}}, servers: [{servers}]}}\n"
     )
 }
 
-const HTTP: &str = "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}";
+pub(super) const HTTP: &str = "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}";
 
 /// Rules of which none is for this workload are as no rules; where one is, requests that none fits are not found.
 #[test]
@@ -218,10 +218,10 @@ fn names_are_absolute_as_well() {
     assert!(names.contains("echo.default.svc.cluster.local.:80"), "{names:?}");
 }
 
-const SIDECAR: &str = "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default}\n\
+pub(super) const SIDECAR: &str = "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default}\n\
                        spec: {egress: [{hosts: ['./*']}]}\n";
 
-fn clusters(view: &ProxyView) -> Vec<String> {
+pub(super) fn clusters(view: &ProxyView) -> Vec<String> {
     let clusters = decoded::<Cluster>(view, Kind::Cluster);
     let names = clusters.into_iter().map(|cluster| cluster.name);
     names.filter(|name| name.contains("cart")).collect()
@@ -298,147 +298,6 @@ fn destinations_join_when_rules_do() {
         };
         assert_eq!(names(later.of(kind)), names(whole.of(kind)), "{kind:?}");
     }
-}
-
-/// A Sidecar is for workloads of a namespace, not for its gateways.
-#[test]
-fn gateways_see_what_sidecars_do_not() {
-    let snapshot = mesh(SIDECAR);
-    assert_eq!(
-        clusters(&view(&snapshot, "default", "client-v1-0")),
-        Vec::<String>::new()
-    );
-    assert_eq!(clusters(&view(&snapshot, "default", "ingress-0")).len(), 1);
-}
-
-#[test]
-fn rules_of_one_host_of_a_gateway_are_joined() {
-    let front = |name: &str, namespace: &str, host: &str, matches: &str, to: &str| {
-        let spec = format!(
-            "{{hosts: [{host}], gateways: [default/web], http: [{{{matches}route: [{{destination: {{host: {to}}}}}]}}]}}"
-        );
-        rules(name, namespace, &spec)
-    };
-    let text = [
-        gateway(HTTP),
-        front("a", "store", "shop.example.com", "", "cart"),
-        front(
-            "b",
-            "default",
-            "shop.example.com",
-            "match: [{uri: {prefix: /echo}}], ",
-            "echo",
-        ),
-        front(
-            "c",
-            "default",
-            "SHOP.example.com",
-            "match: [{uri: {prefix: /}, method: {exact: PUT}}], ",
-            "lone",
-        ),
-        front("d", "default", "'*.example.com'", "", "lone"),
-        front(
-            "e",
-            "default",
-            "shop.example.com",
-            "match: [{uri: {prefix: /never}, sourceLabels: {a: b}}], ",
-            "lone",
-        ),
-    ];
-    let snapshot = mesh(&text.concat());
-    check(
-        &view(&snapshot, "default", "ingress-0"),
-        "",
-        expect![[r#"
-            *.example.com:80 *.example.com
-              / -> outbound|80||lone.default.svc.cluster.local
-            shop.example.com:80 shop.example.com
-              /echo -> outbound|80||echo.default.svc.cluster.local
-              / -> outbound|80||lone.default.svc.cluster.local
-              / -> outbound|80||cart.store.svc.cluster.local
-        "#]],
-    );
-    let conflicts: Vec<_> = snapshot
-        .diagnostics
-        .iter()
-        .filter(|found| *found.code == *"IST0109")
-        .collect();
-    assert_eq!(conflicts, Vec::<&weft_api::diagnostic::Diagnostic>::new());
-}
-
-/// Hosts of a server that sends to TLS do so whether rules name them or not.
-#[test]
-fn servers_send_to_tls_without_rules() {
-    let redirecting = "{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example.com, './b.example.com'], tls: {httpsRedirect: true}}";
-    let plain = "{port: {number: 80, name: http2, protocol: HTTP}, hosts: [c.example.com]}";
-    let spec = |host: &str| {
-        format!("{{hosts: [{host}], gateways: [web], http: [{{route: [{{destination: {{host: echo}}}}]}}]}}")
-    };
-    let text = [
-        gateway(&format!("{redirecting}, {plain}")),
-        rules("b", "default", &spec("b.example.com")),
-        rules("c", "default", &spec("c.example.com")),
-    ];
-    check(
-        &view(&mesh(&text.concat()), "default", "ingress-0"),
-        "",
-        expect![[r#"
-            a.example.com:80 a.example.com, to TLS
-              / -> https
-            b.example.com:80 b.example.com, to TLS
-              / -> outbound|80||echo.default.svc.cluster.local
-            c.example.com:80 c.example.com
-              / -> outbound|80||echo.default.svc.cluster.local
-        "#]],
-    );
-}
-
-#[test]
-fn gateways_are_known_by_name_and_namespace() {
-    for (reference, bound) in [
-        ("web", true),
-        ("default/web", true),
-        ("./web", true),
-        ("web.default", true),
-        ("web.default.svc.cluster.local", true),
-        ("web.store", false),
-        ("default", false),
-    ] {
-        let spec = format!(
-            "{{hosts: [a.example.com], gateways: [{reference}], http: [{{route: [{{destination: {{host: echo}}}}]}}]}}"
-        );
-        let snapshot = mesh(&[gateway(HTTP), rules("a", "default", &spec)].concat());
-        let found = hosts(&view(&snapshot, "default", "ingress-0"), "a.example.com");
-        assert_eq!(!found.is_empty(), bound, "{reference}");
-        let missing = snapshot.diagnostics.iter().any(|found| *found.code == *"IST0101");
-        assert_eq!(missing, !bound, "{reference}");
-    }
-}
-
-/// A listener whose chains take the same is refused whole, so each name is taken once.
-#[test]
-fn chains_of_a_gateway_are_distinct() {
-    let server = |name: &str, tls: &str| {
-        format!("{{port: {{number: 443, name: {name}, protocol: TLS}}, hosts: ['*'], tls: {{{tls}}}}}")
-    };
-    let spec = |names: &str| {
-        format!(
-            "{{hosts: ['*.example.com'], gateways: [web], tls: [{{match: [{{sniHosts: [{names}]}}], route: [{{destination: {{host: echo}}}}]}}]}}"
-        )
-    };
-    let text = [
-        gateway(&server("a", "mode: PASSTHROUGH")),
-        rules("a", "default", &spec("a.example.com, b.example.com")),
-        rules("b", "default", &spec("b.example.com, c.example.com")),
-        rules("c", "default", &spec("a.example.com")),
-    ];
-    let snapshot = mesh(&text.concat());
-    let listeners = decoded::<Listener>(&view(&snapshot, "default", "ingress-0"), Kind::Listener);
-    let chains = listeners.iter().flat_map(|listener| &listener.filter_chains);
-    let names: Vec<_> = chains
-        .map(|chain| chain.filter_chain_match.clone().unwrap().server_names)
-        .collect();
-    assert_eq!(names, [vec!["a.example.com", "b.example.com"], vec!["c.example.com"]]);
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub async fn serve(
     config: watch::Receiver<Option<Arc<ServerConfig>>>,
     shutdown: &Shutdown,
 ) -> Result<SocketAddr> {
-    let (listener, address) = weft_base::listen::open("webhooks", listen).await?;
+    let (listener, address) = weft_base::listen::open("webhooks", listen)?;
     let mut connections = grpc_tls::incoming(listener, config, shutdown);
     let turns = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let owner = shutdown.clone();

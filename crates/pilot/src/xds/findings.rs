@@ -13,7 +13,7 @@ use super::stream::TypeStream;
 /// Most proxies that one finding names.
 const NAMED_MAX: usize = 3;
 
-/// Most findings.
+/// Most findings about refusals at a time.
 const FINDINGS_MAX: usize = 100;
 
 /// One resource that a client refused.

@@ -112,12 +112,7 @@ impl Admin {
 }
 
 /// Binds `address` and serves the pages until the proxy drains.
-pub async fn serve(
-    address: SocketAddr,
-    admin: Admin,
-    dump: DumpSource,
-    shutdown: &Shutdown,
-) -> std::io::Result<SocketAddr> {
+pub fn serve(address: SocketAddr, admin: Admin, dump: DumpSource, shutdown: &Shutdown) -> std::io::Result<SocketAddr> {
     let router = Router::new()
         .route("/", get(server::index))
         .route("/help", get(server::help))
@@ -140,7 +135,7 @@ pub async fn serve(
                 .route("/certs", get(certs::certs))
                 .with_state(dump),
         );
-    weft_base::serve::http("admin", address, router, shutdown).await
+    weft_base::serve::http("admin", address, router, shutdown)
 }
 
 /// `/ready`: 200 once everything that was waited for is there and until the drain.

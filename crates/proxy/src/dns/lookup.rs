@@ -144,11 +144,14 @@ async fn ask(name: &str, family: Family, resolver: &Resolver) -> Result<Found, L
             let Some(answer) = answer else {
                 continue;
             };
-            match answer.metadata.response_code {
-                ResponseCode::NoError => return Ok(addresses(&answer, &name)),
-                ResponseCode::NXDomain => return Ok(Found::default()),
-                other => failed = LookupError::Refused(other),
+            let code = answer.metadata.response_code;
+            if code == ResponseCode::NoError {
+                return Ok(addresses(&answer, &name));
             }
+            if code == ResponseCode::NXDomain {
+                return Ok(Found::default());
+            }
+            failed = LookupError::Refused(code);
         }
     }
     Err(failed)
@@ -178,9 +181,11 @@ fn addresses(answer: &Message, name: &Name) -> Found {
     let mut owner = name;
     let mut ttl = u32::MAX;
     for _ in 0..ALIASES_MAX {
-        let alias = answer.answers.iter().find_map(|record| match &record.data {
-            RData::CNAME(target) if record.name == *owner => Some((record, &target.0)),
-            _ => None,
+        let alias = answer.answers.iter().find_map(|record| {
+            let RData::CNAME(target) = &record.data else {
+                return None;
+            };
+            (record.name == *owner).then_some((record, &target.0))
         });
         let Some((record, target)) = alias else {
             break;
@@ -188,10 +193,14 @@ fn addresses(answer: &Message, name: &Name) -> Found {
         ttl = ttl.min(record.ttl);
         owner = target;
     }
-    let address = |record: &Record| match &record.data {
-        RData::A(address) => Some(IpAddr::V4(address.0)),
-        RData::AAAA(address) => Some(IpAddr::V6(address.0)),
-        _ => None,
+    let address = |record: &Record| {
+        if let RData::A(address) = &record.data {
+            return Some(IpAddr::V4(address.0));
+        }
+        let RData::AAAA(address) = &record.data else {
+            return None;
+        };
+        Some(IpAddr::V6(address.0))
     };
     let mut found = Vec::new();
     for record in answer.answers.iter().filter(|record| record.name == *owner) {
@@ -321,6 +330,7 @@ mod tests {
     async fn server(answers: Vec<(ResponseCode, Vec<Record>)>) -> SocketAddr {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let addr = socket.local_addr().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
         tokio::spawn(async move {
             for (code, records) in answers {
                 let mut bytes = [0; 4096];

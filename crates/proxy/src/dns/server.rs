@@ -66,7 +66,7 @@ impl Resolver {
                 }
                 Some("options") => {
                     let dots = words.filter_map(|word| word.strip_prefix("ndots:")?.parse().ok());
-                    resolver.dots_min = dots.last().unwrap_or(resolver.dots_min);
+                    resolver.dots_min = { dots }.next_back().unwrap_or(resolver.dots_min);
                 }
                 _ => {}
             }

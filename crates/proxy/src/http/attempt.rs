@@ -12,7 +12,6 @@ use super::context::RequestContext;
 use super::exchange::Exchange;
 use super::timeouts::{TimeLimits, TryLimits};
 use super::{blame, message, pause};
-use crate::body::Progress;
 use crate::error::{ErrorKind, ProxyError, ResponseFlags};
 use crate::filters::peer_metadata;
 use crate::journal::{Journal, say};
@@ -234,23 +233,6 @@ impl Attempt<'_> {
         Ok(message)
     }
 
-    /// Waits for what a try does, within its limits.
-    async fn within<T>(
-        &self,
-        work: impl Future<Output = T>,
-        connected: Instant,
-        progress: &Progress,
-    ) -> Result<T, ErrorKind> {
-        if self.limits.is_none() {
-            return Ok(work.await);
-        }
-        tokio::select! {
-            biased;
-            done = work => Ok(done),
-            kind = self.limits.exceeded(connected, progress) => Err(kind),
-        }
-    }
-
     async fn endpoint(&self, worker: &Worker, tried: &[u64], context: &RequestContext) -> Option<Arc<Endpoint>> {
         let avoid = if self.policy.is_some_and(|policy| policy.avoid_previous_hosts) {
             tried
@@ -343,7 +325,7 @@ impl Attempt<'_> {
                 counted,
                 context.interim.as_ref(),
             );
-            let answer = match self.within(answer, now, &context.progress).await {
+            let answer = match self.limits.hold(answer, now, &context.progress).await {
                 Ok(answer) => answer,
                 Err(kind) => return Err(after(kind.into(), endpoint)),
             };

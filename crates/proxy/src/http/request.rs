@@ -163,30 +163,8 @@ async fn answer(
     }
 
     // Stage 4: down the filters before the router.
-    if !manager.filters.is_empty() {
-        let RequestContext {
-            info,
-            progress,
-            filters,
-            worker,
-            ..
-        } = &mut *context;
-        let mut pass = RequestPass {
-            head: &mut head,
-            body: &mut body,
-            patience: Patience {
-                begun: info.started_at,
-                arrival: manager.model.request_timeout,
-                idle: manager.model.stream_idle_timeout,
-            },
-            info,
-            progress,
-            istio: &worker.istio,
-            random: &worker.random,
-        };
-        if let Some(answer) = manager.filters.on_request(filters, &mut pass).await {
-            return filtered(answer, &head, note(&head, manager, context));
-        }
+    if let Some(answer) = pass_filters(manager, &mut head, &mut body, &mut context).await {
+        return filtered(answer, &head, note(&head, manager, context));
     }
 
     // Stage 5: what the route does.
@@ -198,6 +176,39 @@ async fn answer(
         return redirect_to(&location, StatusCode::MOVED_PERMANENTLY, note(&head, manager, context));
     }
     act(connection, routed, (head, body, switch), context).await
+}
+
+/// Leads a request down the filters; an answer is that of one of them.
+async fn pass_filters(
+    manager: &ConnectionManager,
+    head: &mut RequestHead,
+    body: &mut ClientBody,
+    context: &mut RequestContext,
+) -> Option<Answer> {
+    if manager.filters.is_empty() {
+        return None;
+    }
+    let RequestContext {
+        info,
+        progress,
+        filters,
+        worker,
+        ..
+    } = context;
+    let mut pass = RequestPass {
+        head,
+        body,
+        patience: Patience {
+            begun: info.started_at,
+            arrival: manager.model.request_timeout,
+            idle: manager.model.stream_idle_timeout,
+        },
+        info,
+        progress,
+        istio: &worker.istio,
+        random: &worker.random,
+    };
+    manager.filters.on_request(filters, &mut pass).await
 }
 
 /// Leaves it to the upstream to say whether it wants the body, where that is configured, else meets the expectation here. Over HTTP/2 the

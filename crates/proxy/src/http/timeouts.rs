@@ -147,6 +147,23 @@ impl TimeLimits {
 // === impl TryLimits ===
 
 impl TryLimits {
+    /// Waits for what a try does, within its limits.
+    pub async fn hold<T>(
+        &self,
+        work: impl Future<Output = T>,
+        connected: Instant,
+        progress: &Progress,
+    ) -> Result<T, ErrorKind> {
+        if self.is_none() {
+            return Ok(work.await);
+        }
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            kind = self.exceeded(connected, progress) => Err(kind),
+        }
+    }
+
     /// Whether there is any.
     pub fn is_none(&self) -> bool {
         self.answer.is_zero() && self.idle.is_zero()

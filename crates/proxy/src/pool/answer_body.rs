@@ -107,6 +107,10 @@ impl AnswerBody {
     }
 
     /// The endpoint's side, where it has switched to another protocol, else what the answer is.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the other case is the answer itself, which goes on"
+    )]
     pub fn into_switched(self) -> Result<Switched, Self> {
         match self {
             Self::Http1(mut answer) => match answer.under_way.take() {

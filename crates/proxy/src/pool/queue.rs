@@ -144,17 +144,14 @@ impl Pool {
             };
             let cluster = waiter.cluster.clone();
             drop(waiting);
-            let guard = match cluster.state.take(Resource::Connection, &cluster.model.limits) {
-                Some(guard) => guard,
-                None => {
-                    cluster.state.stats().connections_overflowed();
-                    if self.open.get() > 0 {
-                        return self.connecting.get() > 0;
-                    }
-                    let guard = cluster.state.take_anyway(Resource::Connection);
-                    self.make(cluster, Slot::new(guard, self));
-                    return true;
+            let Some(guard) = cluster.state.take(Resource::Connection, &cluster.model.limits) else {
+                cluster.state.stats().connections_overflowed();
+                if self.open.get() > 0 {
+                    return self.connecting.get() > 0;
                 }
+                let guard = cluster.state.take_anyway(Resource::Connection);
+                self.make(cluster, Slot::new(guard, self));
+                return true;
             };
             self.make(cluster, Slot::new(guard, self));
         }

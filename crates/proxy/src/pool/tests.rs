@@ -544,9 +544,10 @@ async fn step_once(bench: &mut Bench, model: &mut Model, step: Step) {
                 let (kind, At::On(connection)) = model.requests[id] else {
                     unreachable!("chosen so")
                 };
-                let answer = match answer {
-                    Answer::Switch if kind != Kind::Upgrade => Answer::Whole,
-                    other => other,
+                let answer = if answer == Answer::Switch && kind != Kind::Upgrade {
+                    Answer::Whole
+                } else {
+                    answer
                 };
                 model.answer(id, answer);
                 let tell = bench.seen.borrow().answers[connection].clone();

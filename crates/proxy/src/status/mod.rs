@@ -33,7 +33,7 @@ struct Status {
 }
 
 /// Serves the status port, and readiness on an address of its own.
-pub async fn serve(
+pub fn serve(
     status: SocketAddr,
     readiness: SocketAddr,
     admin: Admin,
@@ -56,8 +56,8 @@ pub async fn serve(
         .route("/drain", post(drain))
         .with_state(state)
         .merge(healthz.clone());
-    weft_base::serve::http("status", status, router, shutdown).await?;
-    weft_base::serve::http("readiness", readiness, healthz, shutdown).await?;
+    weft_base::serve::http("status", status, router, shutdown)?;
+    weft_base::serve::http("readiness", readiness, healthz, shutdown)?;
     Ok(())
 }
 

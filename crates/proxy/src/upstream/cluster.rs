@@ -283,6 +283,12 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -419,11 +425,5 @@ mod tests {
         }
         assert!(now >= begun + Duration::from_secs(10), "{:?}", now - begun);
         assert_eq!(cluster(None, None).sweep(now, || 0), None);
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        self.gone.cancel();
     }
 }

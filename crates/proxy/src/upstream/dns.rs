@@ -213,6 +213,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::unnecessary_wraps, reason = "it stands beside failures")]
     fn found(addresses: &[&str], ttl: u64) -> Result<Found, LookupError> {
         Ok(Found {
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),

@@ -135,10 +135,12 @@ mod tests {
         assert_eq!(read, expected.map_err(str::to_owned), "{source:?}");
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "fields are so")]
     fn number(value: u32) -> Option<pb::UInt32Value> {
         Some(pb::UInt32Value { value })
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "fields are so")]
     fn seconds(seconds: i64) -> Option<pb::Duration> {
         Some(pb::Duration { seconds, nanos: 0 })
     }

@@ -100,7 +100,7 @@ async fn security_never_waits_for_what_else_is_refused() {
     // Logs and spans are left out.
     let logs = json!({"access_log": [log("%UPSTREAM_HOST_NAME_X%\n"), log("%PROTOCOL%\n")], "route_config": closed});
     let place = format!("{manager}.access_log[0]");
-    let logged = listener(logs.clone(), strict(), nothing());
+    let logged = listener(logs, strict(), nothing());
     check(std::slice::from_ref(&logged), ("/ blocked", true, 1), &[&place]);
     check(&[open.clone(), logged], ("/ blocked", true, 1), &[&place]);
     let own_log = json!({"access_log": [log("%NO%")]});

@@ -165,7 +165,7 @@ async fn a_refused_route_closes_what_it_would_take() {
         &at_match,
     );
     check_routes(
-        &[good.clone(), matching, good.clone()],
+        &[good.clone(), matching, good],
         &[("h", &["/a a", "/x x", "/ rest"])],
         &[],
     );
