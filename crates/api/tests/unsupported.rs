@@ -7,7 +7,7 @@ use weft_api::parse::parse;
 /// What an object loses by a field that the mesh does not support.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Costs {
-    /// Its effect.
+    /// What the field would do; all else of the object holds.
     Effect,
     /// The part that it stands in.
     Part,

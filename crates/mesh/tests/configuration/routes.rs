@@ -354,9 +354,9 @@ fn service_entries_of_one_host_are_one_service() {
         .map(|found| format!("{} {} {}", found.severity, found.object, found.message))
         .collect();
     expect![[r#"
-        warning ServiceEntry/default/c port 443 of api.example.com has another protocol in ServiceEntry/default/a in mesh.yaml:51, which is used
-        error ServiceEntry/default/d the host api.example.com belongs to ServiceEntry/default/a in mesh.yaml:51 already, which is used
-        error ServiceEntry/default/e the host api.example.com belongs to ServiceEntry/default/a in mesh.yaml:51 already, which is used
+        warning ServiceEntry/default/c port 443 of api.example.com has another protocol in ServiceEntry/default/a in mesh.yaml:48, which is used
+        error ServiceEntry/default/d the host api.example.com belongs to ServiceEntry/default/a in mesh.yaml:48 already, which is used
+        error ServiceEntry/default/e the host api.example.com belongs to ServiceEntry/default/a in mesh.yaml:48 already, which is used
     "#]]
     .assert_eq(&(about.join("\n") + "\n"));
 }
@@ -391,11 +391,8 @@ fn unsupported_policies_leave_the_subsets() {
         let of = |subset: &str| {
             let name = format!("outbound|80|{subset}|echo.default.svc.cluster.local");
             let cluster = all.iter().find(|cluster| cluster.name == name).unwrap();
-            cluster.eds_cluster_config.is_none()
-                && cluster
-                    .load_assignment
-                    .as_ref()
-                    .is_some_and(|load| load.endpoints.is_empty())
+            let load = cluster.load_assignment.as_ref();
+            cluster.eds_cluster_config.is_none() && load.is_some_and(|load| load.endpoints.is_empty())
         };
         assert_eq!(["", "v1", "open"].map(of), closed, "{text}");
     }

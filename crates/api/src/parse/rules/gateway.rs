@@ -56,8 +56,8 @@ pub(in crate::parse) const PORT: &[Rule] = &[invalid(
 )];
 
 const MUTUAL: Test = Is("mode", &["MUTUAL"]);
-const TERMINATES: Test = Is("mode", &["SIMPLE", "MUTUAL"]);
-const ASKS_CLIENT: Test = Is("mode", &["MUTUAL", "ISTIO_MUTUAL"]);
+const TERMINATES: Test = Is("mode", &["SIMPLE", "MUTUAL", "OPTIONAL_MUTUAL"]);
+const ASKS_CLIENT: Test = Is("mode", &["MUTUAL", "OPTIONAL_MUTUAL", "ISTIO_MUTUAL"]);
 const CERTIFICATE: Test = All(&[AnySet(&["serverCertificate"]), AnySet(&["privateKey"])]);
 const CREDENTIAL: Test = AnySet(&["credentialName"]);
 

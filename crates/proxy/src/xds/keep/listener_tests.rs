@@ -119,16 +119,16 @@ async fn security_never_waits_for_what_else_is_refused() {
 
     // What else a connection manager says stays as it was, but TLS and routes change; without a version before it is closed.
     let setting = listener(
-        json!({"proxy_100_continue": true, "route_config": closed}),
+        json!({"append_x_forwarded_port": true, "route_config": closed}),
         strict(),
         nothing(),
     );
-    let place = format!("{manager}.proxy_100_continue");
+    let place = format!("{manager}.append_x_forwarded_port");
     check(&[open.clone(), setting.clone()], ("/ blocked", true, 0), &[&place]);
     check(&[setting], ("closed", true, 0), &[&place]);
     let both = hosts(&[("*", vec![bad_action("/"), route("/b", "b")], json!({}))]);
     let both = listener(
-        json!({"proxy_100_continue": true, "route_config": both}),
+        json!({"append_x_forwarded_port": true, "route_config": both}),
         strict(),
         nothing(),
     );
