@@ -279,6 +279,11 @@ fn filtered(answer: Answer, head: &RequestHead, context: Box<RequestContext>) ->
             let grpc = head.grpc.then(|| grpc.unwrap_or_else(|| grpc_status_of(status)));
             let mut reply = respond::local(status, text, grpc, context);
             reply.headers_mut().extend(headers);
+            // The rest of a body that is too long is not waited for.
+            if status == StatusCode::PAYLOAD_TOO_LARGE && head.version < Version::HTTP_2 {
+                let close = HeaderValue::from_static("close");
+                reply.headers_mut().insert(header::CONNECTION, close);
+            }
             reply
         }
         Answer::Plain { status, headers, body } => respond::with_body(status, headers, body, context),

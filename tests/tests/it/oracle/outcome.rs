@@ -107,7 +107,9 @@ impl Step {
             write_message(text, message);
         }
         for line in &self.exchange.interim {
-            let _ = writeln!(text, "  client interim {line}");
+            // The text behind the status says nothing (RFC 9112, section 4).
+            let words: Vec<&str> = line.split(' ').take(2).collect();
+            let _ = writeln!(text, "  client interim {}", words.join(" "));
         }
         match &self.exchange.response {
             Some(response) => {
