@@ -113,6 +113,13 @@ pub fn append_to_list(headers: &mut HeaderMap, name: &HeaderName, value: &Header
     }
 }
 
+/// What a proxy says of itself to the next: at an edge there is none before it (Envoy, `ConnectionManagerUtility`).
+const OF_DOWNSTREAM: [&str; 3] = [
+    "x-envoy-decorator-operation",
+    "x-envoy-downstream-service-cluster",
+    "x-envoy-downstream-service-node",
+];
+
 /// Sets the headers that tell upstream of the client, and returns the client's address as far as it can be trusted.
 pub fn prepare_request(
     request: &mut RequestHead,
@@ -134,7 +141,9 @@ pub fn prepare_request(
         }
     }
     if manager.use_remote_address {
-        request.headers.remove("x-envoy-decorator-operation");
+        for name in OF_DOWNSTREAM {
+            request.headers.remove(name);
+        }
         request.headers.remove(header_names::ORIGINAL_PATH);
         if let Ok(address) = HeaderValue::try_from(client.to_string()) {
             request.headers.insert(header_names::EXTERNAL_ADDRESS, address);

@@ -87,6 +87,9 @@ impl From<request::Parts> for ReceivedHead {
         };
         let path = parts.uri.into_parts().path_and_query.filter(|_| !tunnel);
         let path = path.map_or_else(|| RequestPath::from_static("/"), RequestPath::from);
+        // A query alone is no path (RFC 9113, section 8.3.1).
+        let is_path = path.as_str().starts_with('/') || path.as_str() == "*";
+        let authority = authority.and_then(|host| if is_path { Ok(host) } else { Err(BadRequest::Path) });
         Self {
             target: authority.map(|authority| Target {
                 authority,

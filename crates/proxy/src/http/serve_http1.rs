@@ -189,6 +189,7 @@ fn of_framing(error: FramingError) -> (StatusCode, ErrorKind) {
         | FramingError::RepeatedLength
         | FramingError::BadLength
         | FramingError::BodyOfConnect
+        | FramingError::BodyOfNothing
         | FramingError::CodingInHttp10 => StatusCode::BAD_REQUEST,
     };
     (status, ErrorKind::BadRequest(BadRequest::Protocol))

@@ -186,7 +186,7 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
                 }
             }
             if !matches!(ready!(self.io.poll_fill(cx)), Ok(1..)) {
-                return Poll::Ready(Err(if self.answer == Progress::Awaited {
+                return Poll::Ready(Err(if self.answer == Progress::Awaited && self.io.read.is_empty() {
                     ExchangeError::Closed
                 } else {
                     ExchangeError::HeadCutShort

@@ -34,6 +34,9 @@ pub enum FramingError {
     /// What follows a CONNECT is its tunnel (RFC 9110, section 9.3.6).
     #[error("a body of a CONNECT")]
     BodyOfConnect,
+    /// An answer that has no content (RFC 9110, section 8.6; RFC 9112, section 6.1).
+    #[error("a body of an answer without content")]
+    BodyOfNothing,
     /// HTTP/1.0 has no codings (RFC 9112, section 6.1).
     #[error("a transfer coding in HTTP/1.0")]
     CodingInHttp10,
@@ -68,6 +71,11 @@ pub fn of_answer(
     // Even where there is no body, such a head is from a peer that others may read differently.
     let told = told(version, headers)?;
     if is_bodiless(method, status) {
+        // Of what these statuses never have, a length of zero alone is passed over, as in Envoy.
+        let never = status.is_informational() || status == StatusCode::NO_CONTENT;
+        if never && matches!(told, Some(Framing::Length(1..) | Framing::Chunked)) {
+            return Err(FramingError::BodyOfNothing);
+        }
         return Ok(Framing::Empty);
     }
     Ok(told.unwrap_or(Framing::ToClose))
@@ -233,16 +241,13 @@ mod tests {
                 &headers,
             )
         };
-        for (method, status) in [
-            (Method::HEAD, 200),
-            (Method::GET, 204),
-            (Method::GET, 304),
-            (Method::GET, 101),
-            (Method::CONNECT, 200),
-        ] {
+        for (method, status) in [(Method::HEAD, 200), (Method::GET, 304), (Method::CONNECT, 200)] {
             assert_eq!(of(method, status), Ok(Framing::Empty), "{status}");
         }
         assert_eq!(of(Method::CONNECT, 403), Ok(Framing::Length(5)));
+        for status in [101, 103, 204] {
+            assert_eq!(of(Method::GET, status), Err(FramingError::BodyOfNothing), "{status}");
+        }
     }
 
     #[test]

@@ -111,6 +111,10 @@ pub fn request(input: &mut BytesMut, limits: Limits) -> Result<Option<Request>, 
 /// # Errors
 /// What is there is no head of HTTP/1, or more than `limits`.
 pub fn answer(input: &mut BytesMut, limits: Limits) -> Result<Option<Answer>, HeadError> {
+    // An empty line before it is for requests alone (RFC 9112, section 2.2).
+    if matches!(input.first(), Some(b'\r' | b'\n')) {
+        return Err(HeadError::Malformed("an empty line before the status"));
+    }
     let (mut usual, mut many) = (USUAL_ROOM, Vec::new());
     let mut answer = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();

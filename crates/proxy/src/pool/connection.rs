@@ -217,10 +217,10 @@ async fn switch(
 impl From<ExchangeError<BodyError>> for SendError {
     fn from(error: ExchangeError<BodyError>) -> Self {
         let kind = match &error {
-            ExchangeError::Closed | ExchangeError::HeadCutShort | ExchangeError::Lost => {
-                ErrorKind::ConnectionTerminated
-            }
-            ExchangeError::Head(_)
+            ExchangeError::Closed | ExchangeError::Lost => ErrorKind::ConnectionTerminated,
+            // The endpoint has begun to answer: the request is not sent anew, as if it had not.
+            ExchangeError::HeadCutShort
+            | ExchangeError::Head(_)
             | ExchangeError::Framing(_)
             | ExchangeError::Unexpected(_)
             | ExchangeError::Body(_) => ErrorKind::UpstreamProtocol,
