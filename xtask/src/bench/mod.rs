@@ -10,6 +10,7 @@ mod paced;
 mod paced_h2;
 mod peer_config;
 mod report;
+mod silent;
 mod subject;
 pub(crate) mod usage;
 
@@ -24,6 +25,9 @@ use self::report::{Report, Round};
 use self::subject::{Kind, Subject};
 use crate::process::Profile;
 use crate::workspace;
+
+/// The case that is of a mesh and has no other subject.
+const SILENT: &str = "silent";
 
 /// How the report is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -46,7 +50,7 @@ pub(crate) struct Arguments {
     /// Measure the release binary that is there instead of building it.
     #[arg(long)]
     no_build: bool,
-    /// Only these cases: http1, http2, mtls-pair, tcp.
+    /// Only these cases: http1, http2, mtls-pair, tcp; or silent, newcomers beside silent connections, which runs when it is named.
     #[arg(long = "case", value_name = "NAME")]
     cases: Vec<String>,
     /// Only these subjects: weft, envoy, nginx, haproxy.
@@ -65,6 +69,12 @@ struct Plan {
 
 /// Measures and prints.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.cases.iter().any(|case| case == SILENT) {
+        silent::run(arguments.output == Format::Json, arguments.no_build)?;
+        if arguments.cases.iter().all(|case| case == SILENT) {
+            return Ok(());
+        }
+    }
     let plan = if arguments.quick {
         Plan {
             rounds: 3,

@@ -25,7 +25,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running mesh; ended and its state removed when this value goes.
 #[derive(Debug)]
-pub(super) struct Mesh {
+pub(crate) struct Mesh {
     meshctl: Background,
     dir: PathBuf,
     record: Value,
@@ -35,7 +35,7 @@ pub(super) struct Mesh {
 
 impl Mesh {
     /// Starts the mesh and waits until everything in it is ready; `give_up` is polled meanwhile.
-    pub(super) fn start(give_up: &dyn Fn() -> bool) -> Result<Self> {
+    pub(crate) fn start(give_up: &dyn Fn() -> bool) -> Result<Self> {
         let dir = workspace::target().join(format!("demo-{}", std::process::id()));
         fs::create_dir_all(&dir)?;
         let state = dir.join("state");
@@ -63,6 +63,11 @@ impl Mesh {
     /// Fails with its last lines if `meshctl` has ended.
     pub(super) fn check_running(&mut self) -> Result<()> {
         self.meshctl.check_running()
+    }
+
+    /// What `meshctl up` has written of it.
+    pub(crate) fn record(&self) -> &Value {
+        &self.record
     }
 
     /// Seconds from the first process to everything being ready.
@@ -123,7 +128,7 @@ pub(super) fn meshctl() -> PathBuf {
 }
 
 /// Fails where something else has the gateway's port; better before a build than after it.
-pub(super) fn check_port() -> Result<()> {
+pub(crate) fn check_port() -> Result<()> {
     let address = SocketAddr::from(([127, 0, 0, 1], GATEWAY_PORT));
     let taken = || format!("the demo's gateway listens on {address} ({MESH_FILE}): end what has that port");
     TcpListener::bind(address).map(drop).with_context(taken)

@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: a whole mesh on this machine under steady traffic, to look at or to check its promises.
 
 mod graph;
-mod mesh;
+pub(crate) mod mesh;
 mod table;
 mod tally;
 mod traffic;
