@@ -6,6 +6,7 @@
 mod busy;
 mod evidence;
 mod forward;
+mod interrupt;
 mod kube;
 mod load;
 mod mesh;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 
 use self::busy::Busy;
+use self::interrupt::Interrupt;
 use self::kube::Kube;
 use crate::cluster::handle::Cluster;
 use crate::cluster::steps::Steps;
@@ -153,7 +155,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.provider == Some(Provider::Local) {
         steps.say(&cluster::kind::left_out());
     }
+    // A cluster that is to stay stays.
+    let interrupt = match arguments.keep {
+        true => Interrupt::default(),
+        false => Interrupt::watch(Cluster::new(CLUSTER, arguments.provider, true)?)?,
+    };
     let result = on_cluster(&cluster, &chosen, arguments, &steps);
+    interrupt.give_way();
     if arguments.keep {
         steps.say(&format!("kept: cargo xtask cluster --name {CLUSTER} status"));
         return result;
