@@ -126,7 +126,8 @@ async fn answer(
         body: ComingBody::Http1(body),
         switch,
     };
-    let answered = server.while_there(request::serve(connection.clone(), received)).await;
+    let served = pin!(request::serve(connection.clone(), received));
+    let answered = server.while_there(served).await;
     let draining = connection.answered();
     let Some(mut response) = answered else {
         return (After::Over, None);

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -174,9 +174,8 @@ impl ServerConnection {
         Received::Request(head, Ok(ReceivedBody::new(Some(upload))))
     }
 
-    /// Does what makes the answer, unless the client goes away meanwhile.
-    pub async fn while_there<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
+    /// Does what makes the answer, unless the client goes away meanwhile. The work stays where it is: it is large.
+    pub async fn while_there<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending => self.poll_gone(cx).map(|()| None),

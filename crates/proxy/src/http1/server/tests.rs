@@ -1,7 +1,5 @@
 //! The server's end against a client that is played byte by byte.
 
-use std::pin::Pin;
-
 use http::{HeaderMap, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -251,7 +249,7 @@ async fn a_client_that_goes_ends_the_work_for_it() {
     let (mut connection, mut client) = pair();
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     assert!(matches!(connection.receive().await, Received::Request(_, Ok(_))));
-    let gone = tokio::join!(connection.while_there(std::future::pending::<()>()), async {
+    let gone = tokio::join!(connection.while_there(pin!(std::future::pending::<()>())), async {
         drop(client)
     });
     assert_eq!(gone.0, None);
