@@ -13,7 +13,7 @@ use crate::network_filters::NetworkFilters;
 use crate::observe::access_log::CompiledLog;
 use crate::observe::trace::Tracer;
 use crate::route::table::RouteTable;
-use crate::runtime::chain_match::ChainIndex;
+use crate::runtime::chain_match::{ChainIndex, SameMatch};
 use crate::runtime::connection_manager::ConnectionManager;
 use crate::runtime::routes::CompiledRoutes;
 use crate::runtime::tcp_proxy::TcpProxy;
@@ -24,9 +24,9 @@ use crate::upstream::cluster::Cluster;
 type Clusters = HashMap<Arc<str>, Arc<Cluster>>;
 
 /// The look-up of a listener's chains.
-pub(super) fn index(model: &Listener) -> Result<ChainIndex, String> {
+pub(super) fn index(model: &Listener) -> Result<ChainIndex, SameMatch> {
     let matches: Vec<_> = model.chains.iter().map(|chain| &chain.matches).collect();
-    ChainIndex::compile(&matches).map_err(|error| error.to_string())
+    Ok(ChainIndex::compile(&matches)?.closing(&model.refused.matches))
 }
 
 // === impl Compiler ===
@@ -44,7 +44,7 @@ impl Compiler {
     ) -> Result<ListenerRuntime, String> {
         let stats = previous.map_or_else(Arc::default, |previous| previous.stats.clone());
         let previous = previous.filter(|previous| Arc::ptr_eq(&previous.model, model));
-        let index = index(model)?;
+        let index = index(model).map_err(|error| error.to_string())?;
         let mut chains = Vec::with_capacity(model.chains.len() + 1);
         for (position, chain) in model.chains.iter().chain(&model.default_chain).enumerate() {
             let kept = previous

@@ -18,6 +18,7 @@ use crate::observe::als::Exporters;
 use crate::observe::http_stats::HttpStats;
 use crate::observe::trace::export::SpanExporters;
 use crate::runtime::Runtime;
+use crate::runtime::chain_match::SameMatch;
 use crate::secrets::SecretStore;
 use crate::stats::Stat;
 use crate::stats::counters::Counters;
@@ -63,7 +64,7 @@ pub struct Compiler {
 struct Told(HashSet<String>);
 
 /// Whether a listener's chains can be told apart.
-pub fn check(listener: &Listener) -> Result<(), String> {
+pub fn check(listener: &Listener) -> Result<(), SameMatch> {
     listener::index(listener).map(drop)
 }
 

@@ -270,6 +270,10 @@ impl Drop for Open {
 }
 
 fn choose_chain(listener: &ListenerRuntime, facts: &Facts<'_>, journal: &Journal) -> io::Result<usize> {
+    if listener.index.closes(facts) {
+        say!(journal, ?facts, "a refused filter chain may be meant");
+        return Err(io::Error::other("a filter chain that was refused may be meant"));
+    }
     let default = listener.model.default_chain.as_ref().map(|_| listener.chains.len() - 1);
     let Some(position) = listener.index.find(facts).or(default) else {
         listener.stats.no_chain.fetch_add(1, Ordering::Relaxed);

@@ -53,6 +53,13 @@ pub struct Cluster {
     pub origin: Option<Origin>,
 }
 
+/// What protects connections to a cluster, read apart from all else of it.
+#[derive(Clone, Debug)]
+pub enum Security {
+    Taken(Box<(Transport, Option<HostTls>)>),
+    Refused,
+}
+
 /// How endpoints are found.
 #[derive(Clone, Debug)]
 pub enum Discovery {

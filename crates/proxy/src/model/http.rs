@@ -88,6 +88,41 @@ pub struct HttpConnectionManager {
     pub local_replies: Vec<LocalReply>,
 }
 
+/// What of a connection manager decides whom and what policies and routes take a request for. It is taken also where something else of
+/// the manager is refused.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    pub use_remote_address: bool,
+    pub trusted_hops: u32,
+    pub skip_xff_append: bool,
+    pub client_cert: ForwardClientCert,
+    pub normalize_path: bool,
+    pub merge_slashes: bool,
+    pub escaped_slashes: EscapedSlashes,
+    pub strip_port: StripPort,
+    pub strip_trailing_host_dot: bool,
+}
+
+// === impl HttpConnectionManager ===
+
+impl HttpConnectionManager {
+    /// The same manager with another edge.
+    pub fn with_edge(self, edge: &Edge) -> Self {
+        Self {
+            use_remote_address: edge.use_remote_address,
+            trusted_hops: edge.trusted_hops,
+            skip_xff_append: edge.skip_xff_append,
+            client_cert: edge.client_cert.clone(),
+            normalize_path: edge.normalize_path,
+            merge_slashes: edge.merge_slashes,
+            escaped_slashes: edge.escaped_slashes,
+            strip_port: edge.strip_port,
+            strip_trailing_host_dot: edge.strip_trailing_host_dot,
+            ..self
+        }
+    }
+}
+
 /// What is added to some of the proxy's own answers
 /// (<https://www.envoyproxy.io/docs/envoy/latest/configuration/http/http_conn_man/local_reply>).
 #[derive(Clone, Debug)]

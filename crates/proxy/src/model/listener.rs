@@ -7,7 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::access_log::AccessLog;
-use super::http::{HttpConnectionManager, RouteSource};
+use super::filters::ListedFilter;
+use super::http::{Edge, HttpConnectionManager, RouteSource};
 use super::metadata::Origin;
 use super::network_filters::NetworkFilterConfig;
 use super::route::VirtualHost;
@@ -50,6 +51,17 @@ pub struct Listener {
     pub access_logs: Vec<AccessLog>,
     /// Where it comes from.
     pub origin: Option<Origin>,
+    /// What of it was refused beside chains, which say so themselves.
+    pub refused: ListenerRefusal,
+}
+
+/// What of a listener was refused.
+#[derive(Clone, Debug, Default)]
+pub struct ListenerRefusal {
+    /// What it says beside its chains.
+    pub settings: bool,
+    /// Which connections chains may be for whose own match was refused: they are closed, whatever other chain would take them.
+    pub matches: Vec<ChainMatch>,
 }
 
 /// `traffic_direction`.
@@ -123,19 +135,30 @@ pub enum SourceType {
 pub enum ChainAction {
     Http(Box<HttpConnectionManager>),
     Tcp(Box<TcpProxy>),
-    /// It was refused, and nothing was there before it: connections are closed.
+    /// It was refused, and nothing was there before it that may go on: connections are closed.
     Refused(Taken),
 }
 
 /// What of a refused chain is good beside which connections it takes. With it goes on what the chain did before.
 #[derive(Clone, Debug)]
 pub enum Taken {
+    /// What protects it is refused, so that it is closed whatever it did before.
     Nothing,
+    /// TLS alone.
     Tls,
-    /// TLS, and routes.
-    Routes(RouteSource),
+    /// TLS, and something of a connection manager.
+    Http(Box<TakenHttp>),
     /// TLS, and where bytes go.
     Clusters(Vec<WeightedTarget>),
+}
+
+/// What of a refused connection manager is good.
+#[derive(Clone, Debug)]
+pub struct TakenHttp {
+    pub routes: Option<RouteSource>,
+    /// The filters before the router, and the names of those that are left out.
+    pub filters: Option<(Vec<ListedFilter>, Vec<Arc<str>>)>,
+    pub edge: Option<Edge>,
 }
 
 /// Forwarding of bytes (Envoy `TcpProxy`).

@@ -7,7 +7,7 @@ use super::route::{HeaderMutations, PathMatch, Route, RouteAction, RouteMatch, V
 /// What of a virtual host was refused beside routes, which say so themselves.
 #[derive(Clone, Debug, Default)]
 pub struct HostRefusal {
-    /// What it says of all its requests, so that none is served by routes without it.
+    /// What it says of all its requests beside `require_tls`, so that none is served by routes without it.
     pub settings: bool,
     /// As it was when all of it was good; what is refused goes on from there.
     pub before: Option<Arc<VirtualHost>>,
@@ -18,6 +18,8 @@ pub struct HostRefusal {
 pub enum Refused {
     /// What it does.
     Action,
+    /// What it does or which requests it takes, where it would let none through: nothing goes on in its place.
+    Closing,
     /// Which requests it takes; those that it might take are known at most.
     Match,
 }
@@ -31,9 +33,25 @@ impl Route {
             name,
             matches,
             action: RouteAction::Refused(what),
+            waits: false,
             headers: HeaderMutations::default(),
             filters: Vec::new(),
             origin: None,
+        }
+    }
+
+    /// Whether its requests are for the routes of before, if any of those takes them.
+    pub fn goes_as_before(&self) -> bool {
+        self.waits || matches!(self.action, RouteAction::Refused(Refused::Match))
+    }
+
+    /// Whether it lets no request through: an answer that is an error, or a redirect to TLS.
+    pub fn closes(&self) -> bool {
+        match &self.action {
+            RouteAction::Direct(direct) => direct.status.as_u16() >= 400,
+            RouteAction::Redirect(redirect) => redirect.https || redirect.scheme.as_deref() == Some("https"),
+            RouteAction::Refused(Refused::Closing) => true,
+            RouteAction::Forward(_) | RouteAction::Refused(Refused::Action | Refused::Match) => false,
         }
     }
 }

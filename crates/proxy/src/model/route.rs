@@ -28,10 +28,12 @@ pub struct RouteConfig {
     pub ignore_port_in_host_matching: bool,
     /// What filters are told of every request.
     pub filters: Vec<Override>,
+    /// What it says beside virtual hosts was refused.
+    pub refused: bool,
 }
 
-/// A virtual host.
-#[derive(Clone, Debug)]
+/// A virtual host; the default one has nothing.
+#[derive(Clone, Debug, Default)]
 pub struct VirtualHost {
     /// Unique name within the configuration.
     pub name: Arc<str>,
@@ -39,6 +41,8 @@ pub struct VirtualHost {
     pub domains: Vec<Arc<str>>,
     /// Routes in order; the first match wins.
     pub routes: Vec<Route>,
+    /// Routes from this position on are those of before: only requests whose own route [goes as before](Route::goes_as_before) meet them.
+    pub before_from: Option<usize>,
     /// Redirect plain requests to https.
     pub require_tls: RequireTls,
     pub headers: HeaderMutations,
@@ -73,6 +77,8 @@ pub struct Route {
     pub matches: RouteMatch,
     /// What is done.
     pub action: RouteAction,
+    /// Its cluster waits for endpoints, so that its requests go as before, where something was there before.
+    pub waits: bool,
     pub headers: HeaderMutations,
     /// What filters are told of its requests.
     pub filters: Vec<Override>,
@@ -353,22 +359,29 @@ impl RouteAction {
     }
 }
 
+// === impl Route ===
+
+impl Route {
+    /// The clusters that it names; one that a request's header names is not known.
+    pub fn cluster_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        let (one, several) = match &self.action {
+            RouteAction::Forward(forward) => match &forward.target {
+                Target::Cluster(name) => (Some(name), &[][..]),
+                Target::Weighted(clusters) => (None, clusters.as_slice()),
+                Target::Header(_) => (None, &[][..]),
+            },
+            RouteAction::Redirect(_) | RouteAction::Direct(_) | RouteAction::Refused(_) => (None, &[][..]),
+        };
+        let several = several.iter().map(|weighted| &weighted.target.cluster);
+        one.into_iter().chain(several)
+    }
+}
+
 // === impl VirtualHost ===
 
 impl VirtualHost {
     /// The clusters that its routes name; those that a request's header names are not known.
     pub fn cluster_names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.routes.iter().flat_map(|route| {
-            let (one, several) = match &route.action {
-                RouteAction::Forward(forward) => match &forward.target {
-                    Target::Cluster(name) => (Some(name), &[][..]),
-                    Target::Weighted(clusters) => (None, clusters.as_slice()),
-                    Target::Header(_) => (None, &[][..]),
-                },
-                RouteAction::Redirect(_) | RouteAction::Direct(_) | RouteAction::Refused(_) => (None, &[][..]),
-            };
-            one.into_iter()
-                .chain(several.iter().map(|weighted| &weighted.target.cluster))
-        })
+        self.routes.iter().flat_map(Route::cluster_names)
     }
 }

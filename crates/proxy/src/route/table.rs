@@ -18,7 +18,15 @@ use crate::stream_info::request::RequestHead;
 pub struct RouteTable {
     config: Arc<RouteConfig>,
     hosts: HostIndex,
-    paths: Vec<PathIndex>,
+    paths: Vec<HostPaths>,
+}
+
+/// The routes of one virtual host.
+#[derive(Debug)]
+struct HostPaths {
+    own: PathIndex,
+    /// Those of before, where any are needed.
+    before: Option<PathIndex>,
 }
 
 /// The route of a request.
@@ -55,7 +63,7 @@ impl RouteTable {
         let paths = config
             .virtual_hosts
             .iter()
-            .map(|host| PathIndex::new(&host.routes))
+            .map(HostPaths::new)
             .collect();
         Self { config, hosts, paths }
     }
@@ -79,12 +87,52 @@ impl RouteTable {
     }
 }
 
+// === impl HostPaths ===
+
+impl HostPaths {
+    fn new(host: &VirtualHost) -> Self {
+        let from = host.before_from.unwrap_or(host.routes.len());
+        Self {
+            own: PathIndex::new(host.routes.iter().enumerate().take(from)),
+            before: (host.before_from).map(|from| PathIndex::new(host.routes.iter().enumerate().skip(from))),
+        }
+    }
+
+    fn find(&self, routes: &[Route], request: &RequestHead, random: u64) -> Option<usize> {
+        let own = self.own.find(routes, request, random, |_| true)?;
+        match &self.before {
+            Some(before) if routes[own].goes_as_before() => Some(self.as_before(own, before, routes, request, random)),
+            Some(_) | None => Some(own),
+        }
+    }
+
+    /// The route of a request whose own one goes as before. Nobody knows whether a route with a refused match is its own: a later one
+    /// that would close counts then.
+    fn as_before(
+        &self,
+        own: usize,
+        before: &PathIndex,
+        routes: &[Route],
+        request: &RequestHead,
+        random: u64,
+    ) -> usize {
+        if !routes[own].waits {
+            let is_known = |at: usize| at > own && (routes[at].waits || !routes[at].goes_as_before());
+            let next = self.own.find(routes, request, random, is_known);
+            if let Some(next) = next.filter(|next| routes[*next].closes()) {
+                return next;
+            }
+        }
+        before.find(routes, request, random, |_| true).unwrap_or(own)
+    }
+}
+
 // === impl PathIndex ===
 
 impl PathIndex {
-    fn new(routes: &[Route]) -> Self {
+    fn new<'a>(routes: impl Iterator<Item = (usize, &'a Route)>) -> Self {
         let mut index = Self::default();
-        for (at, route) in routes.iter().enumerate() {
+        for (at, route) in routes {
             match &route.matches.path {
                 PathMatch::Exact {
                     path,
@@ -115,7 +163,14 @@ impl PathIndex {
         index
     }
 
-    fn find(&self, routes: &[Route], request: &RequestHead, random: u64) -> Option<usize> {
+    /// The first of the routes that may be chosen.
+    fn find(
+        &self,
+        routes: &[Route],
+        request: &RequestHead,
+        random: u64,
+        may: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         let path = request.path_only();
         let mut candidates: SmallVec<[usize; 16]> = SmallVec::new();
         candidates.extend(self.others.iter().copied());
@@ -127,7 +182,7 @@ impl PathIndex {
         candidates.sort_unstable();
         candidates
             .into_iter()
-            .find(|at| route_fits(&routes[*at], request, path, random))
+            .find(|at| may(*at) && route_fits(&routes[*at], request, path, random))
     }
 }
 
@@ -185,7 +240,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::route::{DirectResponse, HeaderMutations, RouteAction, RouteMatch};
+    use crate::model::route::{DirectResponse, HeaderMutations, Refused, RouteAction, RouteMatch};
     use crate::stream_info::request::Scheme;
 
     fn route(path: PathMatch) -> Route {
@@ -202,9 +257,51 @@ mod tests {
                 status: http::StatusCode::OK,
                 body: bytes::Bytes::new(),
             }),
+            waits: false,
             headers: HeaderMutations::default(),
             filters: Vec::new(),
             origin: None,
+        }
+    }
+
+    fn prefix(path: &str) -> Route {
+        route(PathMatch::Prefix {
+            path: path.into(),
+            case_sensitive: true,
+        })
+    }
+
+    #[test]
+    fn what_goes_as_before_never_passes_what_closes() {
+        let waits = Route {
+            waits: true,
+            ..prefix("/waits")
+        };
+        let refused = |path: &str| Route::refused("".into(), prefix(path).matches, Refused::Match);
+        let closing = |path: &str| Route {
+            action: RouteAction::Direct(DirectResponse {
+                status: http::StatusCode::FORBIDDEN,
+                body: bytes::Bytes::new(),
+            }),
+            ..prefix(path)
+        };
+        let own = [waits, refused("/x"), refused("/x/y"), closing("/x/closed"), prefix("/x/open"), prefix("/")];
+        let before = [prefix("/waits/before"), prefix("/x")];
+        let host = VirtualHost {
+            routes: own.into_iter().chain(before).collect(),
+            before_from: Some(6),
+            ..VirtualHost::default()
+        };
+        let paths = HostPaths::new(&host);
+        for (path, expected) in [
+            ("/waits/before", 6),
+            ("/waits/new", 0),
+            ("/x/open", 7),
+            ("/x/closed", 3),
+            ("/x/y", 7),
+            ("/else", 5),
+        ] {
+            assert_eq!(paths.find(&host.routes, &request(path), 0), Some(expected), "{path}");
         }
     }
 
@@ -248,7 +345,8 @@ mod tests {
             let routes: Vec<Route> = matches.into_iter().map(route).collect();
             let request = request(&path);
             let walk = routes.iter().position(|route| route_fits(route, &request, request.path_only(), 0));
-            prop_assert_eq!(PathIndex::new(&routes).find(&routes, &request, 0), walk);
+            let index = PathIndex::new(routes.iter().enumerate());
+            prop_assert_eq!(index.find(&routes, &request, 0, |_| true), walk);
         }
     }
 }

@@ -44,6 +44,9 @@ pub struct SameMatch {
 #[derive(Debug, Default)]
 pub struct ChainIndex {
     ports: HashMap<Option<u16>, AddressIndex>,
+    /// What refused chains may be for; nearly always empty.
+    closed: Vec<ChainMatch>,
+    closed_depends_on: DependsOn,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +108,22 @@ impl ChainIndex {
         Ok(index)
     }
 
+    /// The same, but that connections are closed which any of these takes.
+    pub fn closing(mut self, closed: &[ChainMatch]) -> Self {
+        for criteria in closed {
+            let depends_on = DependsOn::of(criteria);
+            self.closed_depends_on.tls |= depends_on.tls || !criteria.server_names.is_empty();
+            self.closed_depends_on.plaintext |= depends_on.plaintext;
+        }
+        self.closed = closed.to_vec();
+        self
+    }
+
+    /// Whether a refused chain may be for a connection.
+    pub fn closes(&self, facts: &Facts<'_>) -> bool {
+        self.closed.iter().any(|criteria| fits(criteria, facts))
+    }
+
     /// The chain of a connection; `None` leaves it to the default chain.
     pub fn find(&self, facts: &Facts<'_>) -> Option<usize> {
         let names = self.names(facts.destination)?;
@@ -114,8 +133,13 @@ impl ChainIndex {
     /// What must be known of a connection to a destination before its chain is. A client that waits for the server to speak is
     /// not kept waiting for what would change nothing.
     pub fn depends_on(&self, destination: SocketAddr) -> DependsOn {
-        self.names(destination)
-            .map_or_else(DependsOn::default, |names| names.depends_on)
+        let own = self
+            .names(destination)
+            .map_or_else(DependsOn::default, |names| names.depends_on);
+        DependsOn {
+            tls: own.tls || self.closed_depends_on.tls,
+            plaintext: own.plaintext || self.closed_depends_on.plaintext,
+        }
     }
 
     fn names(&self, destination: SocketAddr) -> Option<&NameIndex> {
@@ -185,6 +209,19 @@ impl NameIndex {
     }
 }
 
+// === impl DependsOn ===
+
+impl DependsOn {
+    /// What one match depends on beside the server name.
+    fn of(criteria: &ChainMatch) -> Self {
+        let protocols = !criteria.application_protocols.is_empty();
+        Self {
+            tls: criteria.transport.is_some() || protocols,
+            plaintext: protocols && criteria.transport != Some(TransportProtocol::Tls),
+        }
+    }
+}
+
 // === impl Candidate ===
 
 impl Candidate {
@@ -207,6 +244,23 @@ impl Candidate {
         };
         own == *other
     }
+}
+
+/// Whether a match takes a connection, whatever other matches there are.
+fn fits(criteria: &ChainMatch, facts: &Facts<'_>) -> bool {
+    let within = |ranges: &[IpNet], address: IpAddr| ranges.is_empty() || ranges.iter().any(|range| range.contains(&address));
+    let named = |pattern: &Arc<str>| {
+        let is = |name: &str| match pattern.strip_prefix('*') {
+            Some(suffix) => name.len() > suffix.len() && name.ends_with(suffix),
+            None => *name == **pattern,
+        };
+        facts.server_name.is_some_and(is)
+    };
+    let port = criteria.destination_port;
+    port.is_none_or(|port| port == facts.destination.port())
+        && within(&criteria.destination_ranges, facts.destination.ip())
+        && (criteria.server_names.is_empty() || criteria.server_names.iter().any(named))
+        && narrow(&[Candidate::new(0, criteria)], facts).is_some()
 }
 
 /// Keeps, criterion by criterion, the candidates with the most specific value that fits.
@@ -288,6 +342,10 @@ mod tests {
     /// `connection` is `destination source [tls|raw] [sni] [alpn,alpn]`, `-` for none.
     fn check(chains: &[ChainMatch], connection: &str, expected: Option<usize>) {
         let index = ChainIndex::compile(&chains.iter().collect::<Vec<_>>()).unwrap();
+        check_index(&index, connection, expected);
+    }
+
+    fn check_index(index: &ChainIndex, connection: &str, expected: Option<usize>) {
         let mut words = connection.split(' ');
         let mut next = || words.next().unwrap_or("-");
         let destination = next().parse().unwrap();
@@ -306,7 +364,41 @@ mod tests {
             transport,
             application_protocols: &alpn,
         };
-        assert_eq!(index.find(&facts), expected, "{connection}");
+        let found = if index.closes(&facts) {
+            Some(CLOSED)
+        } else {
+            index.find(&facts)
+        };
+        assert_eq!(found, expected, "{connection}");
+    }
+
+    /// Stands for no chain: the connection is closed.
+    const CLOSED: usize = usize::MAX;
+
+    #[test]
+    fn what_a_refused_chain_may_be_for_is_closed() {
+        let all = chain(|_| ());
+        let closed = [
+            chain(|c| c.server_names = names(&["*.example.com", "b.org"])),
+            chain(|c| {
+                c.destination_port = Some(9);
+                c.source_ranges = vec!["10.1.0.0/16".parse().unwrap()];
+            }),
+        ];
+        let index = ChainIndex::compile(&[&all]).unwrap().closing(&closed);
+        for (connection, expected) in [
+            ("10.0.0.1:443 10.0.0.2:1 tls a.example.com", CLOSED),
+            ("10.0.0.1:443 10.0.0.2:1 tls b.org", CLOSED),
+            ("10.0.0.1:443 10.0.0.2:1 tls example.com", 0),
+            ("10.0.0.1:443 10.0.0.2:1 tls -", 0),
+            ("10.0.0.1:9 10.1.0.2:1 raw -", CLOSED),
+            ("10.0.0.1:9 10.2.0.2:1 raw -", 0),
+            ("10.0.0.1:8 10.1.0.2:1 raw -", 0),
+        ] {
+            check_index(&index, connection, Some(expected));
+        }
+        let depends_on = index.depends_on("10.0.0.1:9".parse().unwrap());
+        assert_eq!((depends_on.tls, depends_on.plaintext), (true, false));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::names;
 use super::resource::Resource;
 use crate::compile;
 use crate::dns::NameTable;
-use crate::model::cluster::{Cluster, LoadAssignment};
+use crate::model::cluster::{Cluster, LoadAssignment, Security};
 use crate::model::convert::{self, ConvertError, Path, Refusals, Unsupported};
 use crate::model::listener::Listener;
 use crate::model::route::RouteConfig;
@@ -23,6 +23,8 @@ use crate::tls::material;
 /// A resource in its checked form.
 pub(super) enum Checked {
     Cluster(Cluster),
+    /// What protects a cluster of which all else is refused.
+    ClusterSecurity(Security),
     Endpoints(LoadAssignment),
     Listener(Listener),
     Routes(RouteConfig),
@@ -37,7 +39,7 @@ pub(super) struct Read {
     pub name: Arc<str>,
     /// What is taken; `None` where it is refused as a whole.
     pub taken: Option<Checked>,
-    /// Where it is refused as a whole and there is none of before: what closes what it would have been for.
+    /// Where too little of it is taken to stand alone and there is none of before: what closes what it would have been for.
     pub stand_in: Option<Checked>,
     /// Every part that is refused, with its place.
     pub refused: Vec<String>,
@@ -54,7 +56,7 @@ pub(super) fn read(kind: Kind, resource: &Resource, tolerate: bool) -> Read {
     match kind {
         Kind::Cluster => Reading::<cluster::v3::Cluster>::new(kind, resource, tolerate).finish(
             |source| &source.name,
-            |source, at| convert::cluster(source, at).map(Checked::Cluster),
+            checked_cluster,
             |_| None,
         ),
         Kind::Endpoints => Reading::<endpoint::v3::ClusterLoadAssignment>::new(kind, resource, tolerate).finish(
@@ -95,12 +97,26 @@ pub(super) fn no_endpoints(name: &str) -> LoadAssignment {
     }
 }
 
+fn checked_cluster(source: &cluster::v3::Cluster, at: &Path) -> Result<Checked, ConvertError> {
+    let security = convert::cluster_security(source, at)?;
+    let whole = at.part(|at| convert::cluster(source, at))?;
+    Ok(match (security, whole) {
+        (Security::Taken(_), Some(cluster)) => Checked::Cluster(cluster),
+        (security, _) => Checked::ClusterSecurity(security),
+    })
+}
+
+/// A listener. Of chains that no connection could tell apart nobody knows which is meant, so that both are closed.
 fn checked_listener(source: &listener::v3::Listener, at: &Path) -> Result<Checked, ConvertError> {
-    let listener = convert::listener(source, at)?;
-    compile::check(&listener).map_err(|reason| ConvertError {
-        path: "filter_chains".to_owned(),
-        reason,
-    })?;
+    let mut listener = convert::listener(source, at)?;
+    while let Err(same) = compile::check(&listener) {
+        at.field("filter_chains").part::<()>(|at| Err(at.error(&same)))?;
+        // The later one first, so that the other's position holds.
+        for position in [same.second, same.first] {
+            let chain = listener.chains.remove(position);
+            listener.refused.matches.push(chain.matches);
+        }
+    }
     Ok(Checked::Listener(listener))
 }
 
@@ -149,9 +165,31 @@ impl<T: Message + Default> Reading<T> {
         let taken = Path::of_parts(&refusals).part(|at| convert(&source, at)).ok().flatten();
         Read {
             name: Arc::from(name(&source).as_str()),
-            stand_in: if taken.is_none() { stand_in(&source) } else { None },
+            stand_in: if taken.as_ref().is_none_or(Checked::needs_before) {
+                stand_in(&source)
+            } else {
+                None
+            },
             taken,
             refused: refusals.found().iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+// === impl Checked ===
+
+impl Checked {
+    /// Whether there is too little of it to stand without a version before.
+    fn needs_before(&self) -> bool {
+        match self {
+            Self::Listener(listener) => listener.refused.settings,
+            Self::ClusterSecurity(_) => true,
+            Self::Cluster(_)
+            | Self::Endpoints(_)
+            | Self::Routes(_)
+            | Self::Secret(_)
+            | Self::Names(_)
+            | Self::ApplicationEnded => false,
         }
     }
 }

@@ -126,13 +126,15 @@ impl ConfigStore {
             named.insert(name.clone());
             if self.is_static(kind, &name) {
                 refused = vec!["the name belongs to a static resource".to_owned()];
-            } else if let Some(checked) = taken {
-                self.insert(&name, checked);
+            } else if taken.is_some_and(|checked| self.insert(&name, checked)) {
                 self.remember(kind, &name, resource);
             } else if !self.is_known(kind, &name)
                 && let Some(closed) = stand_in
             {
-                self.insert(&name, closed);
+                self.close(&name, closed);
+            }
+            if !self.is_known(kind, &name) {
+                self.origins.remove(&(kind, name.clone()));
             }
             self.judge(kind, &name, resource, &refused);
             if refused.is_empty() {
@@ -324,17 +326,35 @@ impl ConfigStore {
         }
     }
 
-    fn insert(&mut self, name: &Arc<str>, checked: Checked) {
+    /// Takes a resource, with what goes on of the version before; whether it is used at all.
+    fn insert(&mut self, name: &Arc<str>, checked: Checked) -> bool {
+        let Resources {
+            listeners,
+            clusters,
+            routes,
+            endpoints,
+        } = &mut self.known;
         match checked {
-            Checked::Cluster(cluster) => drop(self.known.clusters.insert(name.clone(), Arc::new(cluster))),
-            Checked::Endpoints(endpoints) => drop(self.known.endpoints.insert(name.clone(), Arc::new(endpoints))),
-            Checked::Listener(mut listener) => {
-                keep::listener(&mut listener, self.known.listeners.get(name).map(|before| &**before));
-                self.known.listeners.insert(name.clone(), Arc::new(listener));
+            Checked::Cluster(cluster) => drop(clusters.insert(name.clone(), Arc::new(cluster))),
+            Checked::ClusterSecurity(security) => {
+                let kept = clusters.get(name).and_then(|before| keep::cluster(security, before));
+                // Without what protects its connections there are none.
+                let Some(kept) = kept else {
+                    clusters.remove(name);
+                    return false;
+                };
+                clusters.insert(name.clone(), Arc::new(kept));
             }
-            Checked::Routes(mut routes) => {
-                keep::routes(&mut routes, self.known.routes.get(name).map(|before| &**before));
-                self.known.routes.insert(name.clone(), Arc::new(routes));
+            Checked::Endpoints(new) => drop(endpoints.insert(name.clone(), Arc::new(new))),
+            Checked::Listener(listener) => {
+                let Some(kept) = keep::listener(listener, listeners.get(name).map(|before| &**before)) else {
+                    return false;
+                };
+                listeners.insert(name.clone(), Arc::new(kept));
+            }
+            Checked::Routes(new) => {
+                let kept = keep::routes(new, routes.get(name).map(|before| &**before));
+                routes.insert(name.clone(), Arc::new(kept));
             }
             Checked::Secret(secret) => self.secrets.deliver(&SdsSource::Ads, name, secret),
             Checked::ApplicationEnded => {
@@ -348,6 +368,15 @@ impl ConfigStore {
                 }
             }
         }
+        true
+    }
+
+    /// Takes what closes the place of a resource that is refused.
+    fn close(&mut self, name: &Arc<str>, stand_in: Checked) {
+        match stand_in {
+            Checked::Listener(listener) => drop(self.known.listeners.insert(name.clone(), Arc::new(listener))),
+            other => drop(self.insert(name, other)),
+        }
     }
 
     fn remove(&mut self, kind: Kind, name: &Arc<str>) {
@@ -358,10 +387,10 @@ impl ConfigStore {
             // What was asked for and never came is not there: it is not waited for.
             Kind::Cluster => drop(self.known.clusters.remove(name)),
             Kind::Endpoints if !self.is_known(kind, name) && self.wanted(kind).contains(name) => {
-                self.insert(name, Checked::Endpoints(check::no_endpoints(name)));
+                self.close(name, Checked::Endpoints(check::no_endpoints(name)));
             }
             Kind::Routes if !self.is_known(kind, name) && self.wanted(kind).contains(name) => {
-                self.insert(name, Checked::Routes(convert::closed_routes(name)));
+                self.close(name, Checked::Routes(convert::closed_routes(name)));
             }
             Kind::Endpoints => drop(self.known.endpoints.remove(name)),
             Kind::Listener => drop(self.known.listeners.remove(name)),
@@ -482,7 +511,7 @@ mod tests {
             let resources = store.resources(Instant::now());
             let hosts = resources.routes["80"].virtual_hosts.iter();
             let used: Vec<(&str, &str)> = hosts
-                .map(|host| (&*host.name, &**host.cluster_names().next().unwrap()))
+                .map(|host| (&*host.name, &**host.cluster_names().last().unwrap()))
                 .collect();
             assert_eq!(used, expected);
         }

@@ -17,6 +17,25 @@ use crate::model::metadata::ServiceRef;
 
 const PROTOCOL_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
+/// What protects connections to a cluster: read apart, since it is taken also where all else is refused.
+pub fn cluster_security(source: &cluster::Cluster, at: &Path) -> Result<model::Security> {
+    let at_matches = at.field("transport_socket_matches");
+    let matches = at_matches.part(|at| transport_matches(source, at))?;
+    let at_default = at.field("transport_socket");
+    let default = at_default.part(|at| tls::upstream(source.transport_socket.as_ref(), at))?;
+    let at_options = at.field("typed_extension_protocol_options");
+    let options = source.typed_extension_protocol_options.get(PROTOCOL_OPTIONS);
+    let options = options.map(|any| unpack(any, &at_options)).transpose();
+    let host_tls = options.and_then(|options| host_tls(options.as_ref(), at));
+    Ok(match (matches, default, host_tls) {
+        (Some(matches), Some(default), Ok(host_tls)) => {
+            model::Security::Taken(Box::new((model::Transport { matches, default }, host_tls)))
+        }
+        _ => model::Security::Refused,
+    })
+}
+
+/// A cluster that is good as a whole.
 pub fn cluster(source: &cluster::Cluster, at: &Path) -> Result<model::Cluster> {
     let options = protocol_options(source, at)?;
     let common = options
@@ -55,7 +74,10 @@ pub fn cluster(source: &cluster::Cluster, at: &Path) -> Result<model::Cluster> {
         )?,
         connection_duration_max: optional_duration(duration_max, &at_common.field("max_connection_duration"))?,
         requests_per_connection_max: uint32(requests_max, 0),
-        transport: transport(source, at)?,
+        transport: model::Transport {
+            matches: transport_matches(source, &at.field("transport_socket_matches"))?,
+            default: tls::upstream(source.transport_socket.as_ref(), &at.field("transport_socket"))?,
+        },
         host_tls: host_tls(options.as_ref(), at)?,
         keepalive: keepalive.map(|keepalive| model::TcpKeepalive {
             time: seconds(keepalive.keepalive_time.as_ref()),
@@ -239,20 +261,16 @@ fn protocol(
     })
 }
 
-fn transport(source: &cluster::Cluster, at: &Path) -> Result<model::Transport> {
-    let mut matches = Vec::new();
-    for (index, entry) in source.transport_socket_matches.iter().enumerate() {
-        let at = at.field("transport_socket_matches").index(index);
-        matches.push(model::TransportMatch {
+fn transport_matches(source: &cluster::Cluster, at: &Path) -> Result<Vec<model::TransportMatch>> {
+    let one = |(index, entry): (usize, &cluster::cluster::TransportSocketMatch)| {
+        let at = at.index(index);
+        Ok(model::TransportMatch {
             name: text(&entry.name),
             labels: entry.r#match.as_ref().map(endpoint::labels).unwrap_or_default(),
             tls: tls::upstream(entry.transport_socket.as_ref(), &at.field("transport_socket"))?,
-        });
-    }
-    Ok(model::Transport {
-        matches,
-        default: tls::upstream(source.transport_socket.as_ref(), &at.field("transport_socket"))?,
-    })
+        })
+    };
+    source.transport_socket_matches.iter().enumerate().map(one).collect()
 }
 
 fn host_tls(options: Option<&upstreams::HttpProtocolOptions>, at: &Path) -> Result<Option<model::HostTls>> {

@@ -20,10 +20,10 @@ use crate::model::filters::{self, ListedFilter};
 use crate::model::http as model;
 use crate::model::matcher::Fraction;
 
-/// The connection manager, with routes that are converted already (`route_source`): they may be taken where it is not.
+/// The connection manager, without its routes and filters: these are read apart (`route_source`, `http_filters`), since they may be taken
+/// where it is not.
 pub(super) fn connection_manager(
     source: &hcm::HttpConnectionManager,
-    routes: model::RouteSource,
     at: &Path,
 ) -> Result<model::HttpConnectionManager> {
     use hcm::http_connection_manager::CodecType;
@@ -33,7 +33,7 @@ pub(super) fn connection_manager(
     let time = |value: Option<&weft_proto::xds::google::protobuf::Duration>, default, field: &str| {
         duration(value, default, &at.field(field))
     };
-    let filters = http_filters(source, at)?;
+    let edge = edge(source, at)?;
     let http1 = source.http_protocol_options.as_ref();
     if http1.and_then(|http1| http1.allow_absolute_url) == Some(wkt::BoolValue { value: false }) {
         let at = at.field("http_protocol_options").field("allow_absolute_url");
@@ -47,9 +47,9 @@ pub(super) fn connection_manager(
             CodecType::Http2 => model::Codec::Http2,
             CodecType::Http3 => return Err(at.field("codec_type").error("HTTP3 is not supported")),
         },
-        routes,
-        filters: filters.before,
-        left_out: filters.left_out,
+        routes: model::RouteSource::Rds(text("")),
+        filters: Vec::new(),
+        left_out: Vec::new(),
         access_logs: access_logs(&source.access_log, &at.field("access_log"))?,
         tracing: match &source.tracing {
             Some(tracing) => at.field("tracing").part(|at| tracing_config(tracing, at))?,
@@ -86,27 +86,42 @@ pub(super) fn connection_manager(
         requests_per_connection_max: uint32(common.max_requests_per_connection.as_ref(), 0),
         header_count_max: uint32(common.max_headers_count.as_ref(), 100),
         header_bytes_max: uint32(source.max_request_headers_kb.as_ref(), 60) as usize * 1024,
-        use_remote_address: boolean(source.use_remote_address.as_ref(), false),
-        trusted_hops: source.xff_num_trusted_hops,
-        skip_xff_append: source.skip_xff_append,
+        use_remote_address: edge.use_remote_address,
+        trusted_hops: edge.trusted_hops,
+        skip_xff_append: edge.skip_xff_append,
         generate_request_id: boolean(source.generate_request_id.as_ref(), true),
         preserve_external_request_id: source.preserve_external_request_id,
         always_set_request_id_in_response: source.always_set_request_id_in_response,
-        client_cert: client_cert(source, at)?,
+        client_cert: edge.client_cert,
         via: (!source.via.is_empty()).then(|| text(&source.via)),
-        normalize_path: boolean(source.normalize_path.as_ref(), false),
-        merge_slashes: source.merge_slashes,
-        escaped_slashes: escaped_slashes(source, at)?,
-        strip_port: strip_port(source),
-        strip_trailing_host_dot: source.strip_trailing_host_dot,
+        normalize_path: edge.normalize_path,
+        merge_slashes: edge.merge_slashes,
+        escaped_slashes: edge.escaped_slashes,
+        strip_port: edge.strip_port,
+        strip_trailing_host_dot: edge.strip_trailing_host_dot,
         upgrades: upgrades(source),
         http1: http1_options(source.http_protocol_options.as_ref()),
         http2: http2_options(
             source.http2_protocol_options.as_ref(),
             &at.field("http2_protocol_options"),
         )?,
-        suppress_envoy_headers: filters.router.suppress_envoy_headers,
+        suppress_envoy_headers: false,
         local_replies: local_replies(source, at)?,
+    })
+}
+
+/// What decides whom and what policies and routes take a request for.
+pub(super) fn edge(source: &hcm::HttpConnectionManager, at: &Path) -> Result<model::Edge> {
+    Ok(model::Edge {
+        use_remote_address: boolean(source.use_remote_address.as_ref(), false),
+        trusted_hops: source.xff_num_trusted_hops,
+        skip_xff_append: source.skip_xff_append,
+        client_cert: client_cert(source, at)?,
+        normalize_path: boolean(source.normalize_path.as_ref(), false),
+        merge_slashes: source.merge_slashes,
+        escaped_slashes: escaped_slashes(source, at)?,
+        strip_port: strip_port(source),
+        strip_trailing_host_dot: source.strip_trailing_host_dot,
     })
 }
 
@@ -126,23 +141,20 @@ fn local_replies(source: &hcm::HttpConnectionManager, at: &Path) -> Result<Vec<m
 }
 
 /// What `http_filters` says.
-struct Filters {
-    router: Router,
-    before: Vec<ListedFilter>,
-    left_out: Vec<Arc<str>>,
+pub(super) struct Filters {
+    pub router: Router,
+    pub before: Vec<ListedFilter>,
+    pub left_out: Vec<Arc<str>>,
 }
 
 /// The router's options, and the filters before it; it must be there, and last, as in Envoy.
-fn http_filters(source: &hcm::HttpConnectionManager, at: &Path) -> Result<Filters> {
-    let at = at.field("http_filters");
+pub(super) fn http_filters(source: &hcm::HttpConnectionManager, at: &Path) -> Result<Filters> {
     let mut router = None;
     let mut before = Vec::new();
     let mut left_out = Vec::new();
     for (index, filter) in source.http_filters.iter().enumerate() {
         let at = at.index(index);
-        let Some(hcm::http_filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
-            return Err(at.field("typed_config").error("is required"));
-        };
+        let any = filter_config(filter).ok_or_else(|| at.field("typed_config").error("is required"))?;
         if router.is_some() {
             return Err(at.error("the router must be the last filter"));
         }
@@ -173,6 +185,14 @@ fn http_filters(source: &hcm::HttpConnectionManager, at: &Path) -> Result<Filter
         before,
         left_out,
     })
+}
+
+/// What configures a filter of the list.
+pub(super) fn filter_config(filter: &hcm::HttpFilter) -> Option<&wkt::Any> {
+    match &filter.config_type {
+        Some(hcm::http_filter::ConfigType::TypedConfig(any)) => Some(any),
+        Some(hcm::http_filter::ConfigType::ConfigDiscovery(_)) | None => None,
+    }
 }
 
 /// Where routes come from; `None` where a route configuration in the listener is refused.

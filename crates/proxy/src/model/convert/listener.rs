@@ -1,30 +1,71 @@
-//! Listeners and filter chains.
+//! Listeners.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::extensions::filters::listener as listener_filters;
-use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
-use weft_proto::xds::google::protobuf::Any;
 
 use super::access_log::access_logs;
-use super::http::{connection_manager, route_source};
-use super::{
-    Path, Result, boolean, duration, enumeration, holds, optional_duration, origin, socket_address, text, tls, uint32,
-    unpack,
-};
+use super::chain::filter_chain;
+use super::chain_match::{chain_match, might_match};
+use super::{Path, Result, boolean, duration, enumeration, holds, origin, socket_address, text, uint32};
 use crate::model::listener as model;
-use crate::model::network_filters::{self, NetworkFilterConfig};
 
-/// Longest handshake where `transport_socket_connect_timeout` is not set. Envoy then has no bound.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
-
+/// A listener. Where something of it is refused it is there without that, and says so (`xds/keep.rs`).
 pub fn listener(source: &listener::Listener, at: &Path) -> Result<model::Listener> {
+    let mut refused = model::ListenerRefusal::default();
+    let mut chains = Vec::with_capacity(source.filter_chains.len());
+    for (index, chain) in source.filter_chains.iter().enumerate() {
+        let at = at.field("filter_chains").index(index);
+        chains.extend(one_chain(chain, &at, &mut refused)?);
+    }
+    let mut default_chain = None;
+    if let Some(chain) = &source.default_filter_chain {
+        let at = at.field("default_filter_chain");
+        let at = at.owned_by(&format!("filter chain {:?}", chain.name));
+        // What it says of connections plays no part: it takes those that no other does.
+        default_chain = Some(filter_chain(chain, model::ChainMatch::default(), &at)?);
+    }
+    if source.filter_chains.is_empty() && default_chain.is_none() {
+        return Err(at.field("filter_chains").error("at least one is required"));
+    }
+    let settings = at.part(|at| settings(source, at))?;
+    refused.settings = settings.is_none();
+    let mut out = settings.unwrap_or_else(|| no_settings(source));
+    out.chains = chains;
+    out.default_chain = default_chain;
+    // Envoy adds the inspector by itself where a chain asks for what it finds.
+    let wants_tls = |matches: &model::ChainMatch| {
+        !matches.server_names.is_empty() || matches.transport.is_some() || !matches.application_protocols.is_empty()
+    };
+    let matches = out.chains.iter().map(|chain| &chain.matches);
+    out.inspect_tls |= matches.chain(&refused.matches).any(wants_tls);
+    out.refused = refused;
+    Ok(out)
+}
+
+/// A chain; `None` where nobody knows which connections it is for. What it may be for is noted then.
+fn one_chain(
+    source: &listener::FilterChain,
+    at: &Path,
+    refused: &mut model::ListenerRefusal,
+) -> Result<Option<model::FilterChain>> {
+    let at = at.owned_by(&format!("filter chain {:?}", source.name));
+    let matches = source.filter_chain_match.clone().unwrap_or_default();
+    let taken = at.field("filter_chain_match").part(|at| chain_match(&matches, at))?;
+    // All of it is looked at, for what else is to be told.
+    let chain = filter_chain(source, taken.clone().unwrap_or_default(), &at)?;
+    if taken.is_none() {
+        refused.matches.push(might_match(&matches));
+    }
+    Ok(taken.map(|_| chain))
+}
+
+/// What a listener says beside its chains.
+fn settings(source: &listener::Listener, at: &Path) -> Result<model::Listener> {
     let mut addresses = vec![socket_address(source.address.as_ref(), &at.field("address"))?];
     addresses.extend(ipv4_twin(source.address.as_ref(), addresses[0]));
     for (index, additional) in source.additional_addresses.iter().enumerate() {
@@ -49,33 +90,17 @@ pub fn listener(source: &listener::Listener, at: &Path) -> Result<model::Listene
             &at.field("listener_filters_timeout"),
         )?,
         continue_on_inspect_timeout: source.continue_on_listener_filters_timeout,
-        chains: Vec::with_capacity(source.filter_chains.len()),
+        chains: Vec::new(),
         default_chain: None,
         buffer_bytes_max: uint32(source.per_connection_buffer_limit_bytes.as_ref(), 1 << 20) as usize,
         access_logs: access_logs(&source.access_log, &at.field("access_log"))?,
         origin: origin(source.metadata.as_ref()),
+        refused: model::ListenerRefusal::default(),
         addresses,
     };
     for (index, filter) in source.listener_filters.iter().enumerate() {
         listener_filter(filter, &at.field("listener_filters").index(index), &mut out)?;
     }
-    for (index, chain) in source.filter_chains.iter().enumerate() {
-        out.chains
-            .push(filter_chain(chain, &at.field("filter_chains").index(index))?);
-    }
-    if let Some(chain) = &source.default_filter_chain {
-        out.default_chain = Some(filter_chain(chain, &at.field("default_filter_chain"))?);
-    }
-    if out.chains.is_empty() && out.default_chain.is_none() {
-        return Err(at.field("filter_chains").error("at least one is required"));
-    }
-    // Envoy adds the inspector by itself where a chain asks for what it finds.
-    let wants_tls = |chain: &model::FilterChain| {
-        !chain.matches.server_names.is_empty()
-            || chain.matches.transport.is_some()
-            || !chain.matches.application_protocols.is_empty()
-    };
-    out.inspect_tls |= out.chains.iter().any(wants_tls);
     Ok(out)
 }
 
@@ -119,40 +144,6 @@ fn listener_filter(source: &listener::ListenerFilter, at: &Path, out: &mut model
     Ok(())
 }
 
-/// Which connections a chain takes must be known; all else of it may be refused while other chains go on.
-fn filter_chain(source: &listener::FilterChain, at: &Path) -> Result<model::FilterChain> {
-    let matches = source.filter_chain_match.clone().unwrap_or_default();
-    let at_match = at.field("filter_chain_match");
-    let matches = chain_match(&matches, &at_match)?;
-    at_match.all_carried()?;
-    let refused = model::FilterChain {
-        name: text(&source.name),
-        matches,
-        tls: None,
-        transport_connect_timeout: Duration::ZERO,
-        filters: Vec::new(),
-        action: model::ChainAction::Refused(model::Taken::Nothing),
-    };
-    let at = at.owned_by(&format!("filter chain {:?}", source.name));
-    let taken = at.part(|at| {
-        let timeout = source.transport_socket_connect_timeout.as_ref();
-        let taken = at.field("filters").part(|at| filters(&source.filters, at))?;
-        let (filters, action) = taken.unwrap_or((Vec::new(), model::ChainAction::Refused(model::Taken::Tls)));
-        Ok(model::FilterChain {
-            tls: tls::downstream(source.transport_socket.as_ref(), &at.field("transport_socket"))?,
-            transport_connect_timeout: duration(
-                timeout,
-                HANDSHAKE_TIMEOUT,
-                &at.field("transport_socket_connect_timeout"),
-            )?,
-            filters,
-            action,
-            ..refused.clone()
-        })
-    })?;
-    Ok(taken.unwrap_or(refused))
-}
-
 /// What stands in for a captured listener that is refused as a whole: it closes its connections, which otherwise would be taken for such
 /// to an unknown service. `None` for one with a socket of its own, and where it is not known which connections are meant.
 pub fn closed_listener(source: &listener::Listener) -> Option<model::Listener> {
@@ -173,6 +164,26 @@ pub fn closed_listener(source: &listener::Listener) -> Option<model::Listener> {
         name: name(source, &addresses),
         bind_to_port: false,
         direction,
+        default_chain: Some(model::FilterChain {
+            name: text(""),
+            matches: model::ChainMatch::default(),
+            tls: None,
+            transport_connect_timeout: Duration::ZERO,
+            filters: Vec::new(),
+            action: model::ChainAction::Refused(model::Taken::Nothing),
+        }),
+        addresses,
+        ..no_settings(source)
+    })
+}
+
+/// A listener that says nothing beside its chains, because that is refused.
+fn no_settings(source: &listener::Listener) -> model::Listener {
+    model::Listener {
+        name: name(source, &[]),
+        addresses: Vec::new(),
+        bind_to_port: false,
+        direction: model::Direction::Unspecified,
         stat_prefix: None,
         inspect_tls: false,
         inspect_http: false,
@@ -182,19 +193,15 @@ pub fn closed_listener(source: &listener::Listener) -> Option<model::Listener> {
         inspect_timeout: Duration::ZERO,
         continue_on_inspect_timeout: false,
         chains: Vec::new(),
-        default_chain: Some(model::FilterChain {
-            name: text(""),
-            matches: model::ChainMatch::default(),
-            tls: None,
-            transport_connect_timeout: Duration::ZERO,
-            filters: Vec::new(),
-            action: model::ChainAction::Refused(model::Taken::Nothing),
-        }),
+        default_chain: None,
         buffer_bytes_max: 0,
         access_logs: Vec::new(),
         origin: origin(source.metadata.as_ref()),
-        addresses,
-    })
+        refused: model::ListenerRefusal {
+            settings: true,
+            ..model::ListenerRefusal::default()
+        },
+    }
 }
 
 fn direction(source: &listener::Listener, at: &Path) -> Result<model::Direction> {
@@ -202,177 +209,5 @@ fn direction(source: &listener::Listener, at: &Path) -> Result<model::Direction>
         core::TrafficDirection::Unspecified => model::Direction::Unspecified,
         core::TrafficDirection::Inbound => model::Direction::Inbound,
         core::TrafficDirection::Outbound => model::Direction::Outbound,
-    })
-}
-
-fn chain_match(source: &listener::FilterChainMatch, at: &Path) -> Result<model::ChainMatch> {
-    use listener::filter_chain_match::ConnectionSourceType;
-    let port = |value: u32, at: &Path| u16::try_from(value).map_err(|_| at.error(format!("{value} is not a port")));
-    let destination_port = source.destination_port.as_ref().map(|value| value.value);
-    let at_names = at.field("server_names");
-    let mut server_names = Vec::with_capacity(source.server_names.len());
-    for (index, name) in source.server_names.iter().enumerate() {
-        let lower = name.to_ascii_lowercase();
-        let plain = lower.strip_prefix("*.").unwrap_or(&lower);
-        if plain.contains('*') {
-            return Err(at_names
-                .index(index)
-                .error("a wildcard must be the whole first label: *.example.com"));
-        }
-        server_names.push(text(&lower));
-    }
-    let source_ports = source
-        .source_ports
-        .iter()
-        .map(|value| port(*value, &at.field("source_ports")));
-    Ok(model::ChainMatch {
-        destination_port: destination_port
-            .map(|value| port(value, &at.field("destination_port")))
-            .transpose()?,
-        destination_ranges: ranges(&source.prefix_ranges, &at.field("prefix_ranges"))?,
-        server_names,
-        transport: match source.transport_protocol.as_str() {
-            "" => None,
-            "tls" => Some(model::TransportProtocol::Tls),
-            "raw_buffer" => Some(model::TransportProtocol::RawBuffer),
-            other => {
-                let reason = format!("{other:?} is not supported, only tls or raw_buffer");
-                return Err(at.field("transport_protocol").error(reason));
-            }
-        },
-        application_protocols: source
-            .application_protocols
-            .iter()
-            .map(|protocol| text(protocol))
-            .collect(),
-        direct_source_ranges: ranges(
-            &source.direct_source_prefix_ranges,
-            &at.field("direct_source_prefix_ranges"),
-        )?,
-        source_ranges: ranges(&source.source_prefix_ranges, &at.field("source_prefix_ranges"))?,
-        source_ports: source_ports.collect::<Result<_>>()?,
-        source_type: match enumeration(source.source_type, at, "source_type")? {
-            ConnectionSourceType::Any => model::SourceType::Any,
-            ConnectionSourceType::SameIpOrLoopback => model::SourceType::SameIpOrLoopback,
-            ConnectionSourceType::External => model::SourceType::External,
-        },
-    })
-}
-
-fn ranges(source: &[core::CidrRange], at: &Path) -> Result<Vec<IpNet>> {
-    let range = |(index, range): (usize, &core::CidrRange)| {
-        let at = at.index(index);
-        let address: std::net::IpAddr = range.address_prefix.parse().map_err(|_| {
-            at.field("address_prefix")
-                .error(format!("{:?} is not an IP address", range.address_prefix))
-        })?;
-        let length = uint32(range.prefix_len.as_ref(), 0);
-        let length = u8::try_from(length)
-            .ok()
-            .and_then(|length| IpNet::new(address, length).ok());
-        length.ok_or_else(|| at.field("prefix_len").error("is longer than the address"))
-    };
-    source.iter().enumerate().map(range).collect()
-}
-
-/// The list of a chain: filters, and what the last one does. Where it leads to is taken also where the rest is refused.
-fn filters(source: &[listener::Filter], at: &Path) -> Result<(Vec<NetworkFilterConfig>, model::ChainAction)> {
-    let Some((last, before)) = source.split_last() else {
-        return Err(at.error("needs http_connection_manager or tcp_proxy"));
-    };
-    let at_last = at.index(before.len()).field("typed_config");
-    let any = typed_config(last, &at_last)?;
-    if holds::<HttpConnectionManager>(any) {
-        let source: HttpConnectionManager = unpack(any, &at_last)?;
-        let Some(routes) = route_source(&source, &at_last)? else {
-            return Ok((Vec::new(), model::ChainAction::Refused(model::Taken::Tls)));
-        };
-        let taken = at.part(|at| {
-            let listed = listed(before, at)?;
-            for (index, filter) in listed.iter().enumerate() {
-                if let Some(reason) = filter.not_before_http() {
-                    return Err(at.index(index).field("typed_config").error(reason));
-                }
-            }
-            let manager = connection_manager(&source, routes.clone(), &at_last)?;
-            Ok((listed, model::ChainAction::Http(Box::new(manager))))
-        })?;
-        return Ok(taken.unwrap_or((Vec::new(), model::ChainAction::Refused(model::Taken::Routes(routes)))));
-    }
-    let source: tcp_proxy::TcpProxy = unpack(any, &at_last)?;
-    let clusters = tcp_clusters(&source, &at_last)?;
-    let taken = at.part(|at| {
-        let proxy = tcp(&source, clusters.clone(), &at_last)?;
-        Ok((listed(before, at)?, model::ChainAction::Tcp(Box::new(proxy))))
-    })?;
-    Ok(taken.unwrap_or((
-        Vec::new(),
-        model::ChainAction::Refused(model::Taken::Clusters(clusters)),
-    )))
-}
-
-/// The filters before the last.
-fn listed(source: &[listener::Filter], at: &Path) -> Result<Vec<NetworkFilterConfig>> {
-    let one = |(index, filter): (usize, &listener::Filter)| {
-        let at = at.index(index).field("typed_config");
-        let any = typed_config(filter, &at)?;
-        let config = network_filters::read(any, &at)?;
-        config.ok_or_else(|| at.error(misplaced(any)))
-    };
-    source.iter().enumerate().map(one).collect()
-}
-
-/// Why something is no filter before the last.
-fn misplaced(any: &Any) -> String {
-    if holds::<HttpConnectionManager>(any) || holds::<tcp_proxy::TcpProxy>(any) {
-        return "must be the last filter".to_owned();
-    }
-    format!("{} is not supported", any.type_url)
-}
-
-fn typed_config<'a>(filter: &'a listener::Filter, at: &Path) -> Result<&'a Any> {
-    match &filter.config_type {
-        Some(listener::filter::ConfigType::TypedConfig(any)) => Ok(any),
-        Some(listener::filter::ConfigType::ConfigDiscovery(_)) | None => Err(at.error("is required")),
-    }
-}
-
-fn tcp_clusters(source: &tcp_proxy::TcpProxy, at: &Path) -> Result<Vec<model::WeightedTarget>> {
-    use tcp_proxy::tcp_proxy::ClusterSpecifier;
-    let clusters = match &source.cluster_specifier {
-        Some(ClusterSpecifier::Cluster(name)) => vec![model::WeightedTarget {
-            cluster: text(name),
-            weight: 1,
-        }],
-        Some(ClusterSpecifier::WeightedClusters(weighted)) => {
-            let target = |entry: &tcp_proxy::tcp_proxy::weighted_cluster::ClusterWeight| model::WeightedTarget {
-                cluster: text(&entry.name),
-                weight: entry.weight,
-            };
-            weighted.clusters.iter().map(target).collect()
-        }
-        _ => return Err(at.error("needs cluster or weighted_clusters")),
-    };
-    if clusters.iter().map(|target| u64::from(target.weight)).sum::<u64>() == 0 {
-        return Err(at.field("weighted_clusters").error("the weights must not all be zero"));
-    }
-    Ok(clusters)
-}
-
-fn tcp(source: &tcp_proxy::TcpProxy, clusters: Vec<model::WeightedTarget>, at: &Path) -> Result<model::TcpProxy> {
-    Ok(model::TcpProxy {
-        stat_prefix: text(&source.stat_prefix),
-        clusters,
-        idle_timeout: duration(
-            source.idle_timeout.as_ref(),
-            Duration::from_secs(3600),
-            &at.field("idle_timeout"),
-        )?,
-        connect_attempts_max: uint32(source.max_connect_attempts.as_ref(), 1).max(1),
-        duration_max: optional_duration(
-            source.max_downstream_connection_duration.as_ref(),
-            &at.field("max_downstream_connection_duration"),
-        )?,
-        access_logs: access_logs(&source.access_log, &at.field("access_log"))?,
     })
 }

@@ -9,6 +9,8 @@
 )]
 
 pub(in crate::model) mod access_log;
+mod chain;
+mod chain_match;
 mod cluster;
 mod descriptors;
 mod dns;
@@ -19,6 +21,7 @@ mod listener;
 pub(in crate::model) mod matcher;
 mod outlier;
 mod path;
+mod policies;
 mod route;
 pub(in crate::model) mod route_headers;
 mod route_retry;
@@ -37,7 +40,7 @@ use prost::{Message, Name};
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::google::protobuf as pb;
 
-pub use cluster::cluster;
+pub use cluster::{cluster, cluster_security};
 pub use descriptors::{carried_message, release_unused_descriptors};
 pub use endpoint::load_assignment;
 pub use listener::{closed_listener, listener};

@@ -81,7 +81,12 @@ impl Refusals {
             Some(owner) => format!("{} ({owner})", error.reason),
             None => error.reason,
         };
-        self.found.borrow_mut().push(ConvertError { reason, ..error });
+        let error = ConvertError { reason, ..error };
+        let mut found = self.found.borrow_mut();
+        // Some parts are read twice: alone, and with what is around them.
+        if !found.contains(&error) {
+            found.push(error);
+        }
     }
 }
 
@@ -104,7 +109,8 @@ impl Path {
         }
     }
 
-    pub(in crate::model) fn field(&self, name: &str) -> Self {
+    /// A field of what is here.
+    pub fn field(&self, name: &str) -> Self {
         if self.text.is_empty() {
             return self.with(name.to_owned());
         }
@@ -131,7 +137,8 @@ impl Path {
         }
     }
 
-    pub(in crate::model) fn error(&self, reason: impl fmt::Display) -> ConvertError {
+    /// An error that names this place.
+    pub fn error(&self, reason: impl fmt::Display) -> ConvertError {
         ConvertError {
             path: self.text.clone(),
             reason: reason.to_string(),
@@ -155,15 +162,6 @@ impl Path {
                 Ok(None)
             }
         }
-    }
-
-    /// Fails where a field of what is here is not carried: then the part around it is refused, not this one alone.
-    pub(in crate::model) fn all_carried(&self) -> Result<()> {
-        let below = self.refusals.as_ref().map(|refusals| refusals.below(&self.text));
-        if below.is_none_or(|paths| paths.is_empty()) {
-            return Ok(());
-        }
-        Err(self.error("has fields that are not supported"))
     }
 
     fn with(&self, text: String) -> Self {

@@ -10,7 +10,7 @@ use weft_proto::xds::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use super::matcher::{header_matchers, query_matchers};
 use super::route_headers::mutations;
 use super::route_retry::retry;
-use super::virtual_host::virtual_host;
+use super::virtual_host::{closed_routes, virtual_host};
 use super::{
     Path, Result, boolean, compile_regex, data_source, duration, enumeration, fraction, full_regex, header_name,
     optional_duration, origin, required, status, substitution, text, uint32,
@@ -24,16 +24,12 @@ use crate::model::secret::DataSource;
 /// Longest body of a direct response in bytes where the configuration sets no other bound.
 const DIRECT_BODY_BYTES_MAX: usize = 4096;
 
-/// One route configuration.
+/// One route configuration. Virtual hosts are taken also where what it says of all of them is refused.
 pub fn route_config(source: &route::RouteConfiguration, at: &Path) -> Result<model::RouteConfig> {
     let body_max = uint32(
         source.max_direct_response_body_size_bytes.as_ref(),
         DIRECT_BODY_BYTES_MAX as u32,
     ) as usize;
-    if boolean(source.validate_clusters.as_ref(), false) {
-        let at = at.field("validate_clusters");
-        return Err(at.error("only false is supported: a cluster may come after the routes to it"));
-    }
     let mut virtual_hosts = Vec::with_capacity(source.virtual_hosts.len());
     let mut domains = HashMap::new();
     for (index, host) in source.virtual_hosts.iter().enumerate() {
@@ -41,11 +37,25 @@ pub fn route_config(source: &route::RouteConfiguration, at: &Path) -> Result<mod
         let at = at.owned_by(&format!("virtual host {:?}", host.name));
         virtual_hosts.push(virtual_host(host, &mut domains, body_max, &at)?);
     }
+    let settings = at.part(|at| settings(source, at))?;
+    let settings = settings.unwrap_or_else(|| closed_routes(&source.name));
+    Ok(model::RouteConfig {
+        virtual_hosts,
+        ..settings
+    })
+}
+
+/// What a route configuration says of all its virtual hosts.
+fn settings(source: &route::RouteConfiguration, at: &Path) -> Result<model::RouteConfig> {
+    if boolean(source.validate_clusters.as_ref(), false) {
+        let at = at.field("validate_clusters");
+        return Err(at.error("only false is supported: a cluster may come after the routes to it"));
+    }
     let internal = source.internal_only_headers.iter();
     let at_internal = at.field("internal_only_headers");
     Ok(model::RouteConfig {
         name: text(&source.name),
-        virtual_hosts,
+        virtual_hosts: Vec::new(),
         headers: mutations(
             &source.request_headers_to_add,
             &source.request_headers_to_remove,
@@ -59,6 +69,7 @@ pub fn route_config(source: &route::RouteConfiguration, at: &Path) -> Result<mod
         most_specific_header_mutations_wins: source.most_specific_header_mutations_wins,
         ignore_port_in_host_matching: source.ignore_port_in_host_matching,
         filters: overrides(&source.typed_per_filter_config, at)?,
+        refused: false,
     })
 }
 
@@ -92,6 +103,7 @@ pub(super) fn one_route(
         name: text(&source.name),
         matches,
         action,
+        waits: false,
         headers,
         filters,
         origin: origin(source.metadata.as_ref()),

@@ -11,7 +11,7 @@ use weft_proto::xds::envoy::config::route::v3 as route;
 use super::route::{one_route, route_match};
 use super::route_headers::mutations;
 use super::route_retry::retry;
-use super::{Path, Result, enumeration, origin, text};
+use super::{Path, Result, origin, text};
 use crate::model::filters::overrides;
 use crate::model::route as model;
 
@@ -39,8 +39,10 @@ pub(super) fn virtual_host(
     let any_refused = routes
         .iter()
         .any(|route| matches!(route.action, model::RouteAction::Refused(_)));
+    let at_tls = at.field("require_tls");
+    let require_tls = at_tls.part(|at| require_tls(source.require_tls, at))?;
     let settings = at.part(|at| settings(source, at))?;
-    let refused = !all_domains || any_refused || settings.is_none();
+    let refused = !all_domains || any_refused || require_tls.is_none() || settings.is_none();
     let refusal = model::HostRefusal {
         settings: settings.is_none(),
         before: None,
@@ -51,7 +53,9 @@ pub(super) fn virtual_host(
         routes,
         refused: refused.then(|| Box::new(refusal)),
         origin: origin(source.metadata.as_ref()),
-        ..settings.unwrap_or_else(no_settings)
+        // What cannot be read may ask for the most.
+        require_tls: require_tls.unwrap_or(model::RequireTls::All),
+        ..settings.unwrap_or_default()
     })
 }
 
@@ -69,15 +73,19 @@ fn domain(source: &str, host: &str, taken: &mut Taken, at: &Path) -> Result<Arc<
     Ok(domain)
 }
 
-/// What a virtual host says of all its requests.
-fn settings(source: &route::VirtualHost, at: &Path) -> Result<model::VirtualHost> {
+fn require_tls(source: i32, at: &Path) -> Result<model::RequireTls> {
     use route::virtual_host::TlsRequirementType as Tls;
+    let value = Tls::try_from(source).map_err(|_| at.error(format!("{source} is not a value of it")))?;
+    Ok(match value {
+        Tls::None => model::RequireTls::None,
+        Tls::ExternalOnly => model::RequireTls::ExternalOnly,
+        Tls::All => model::RequireTls::All,
+    })
+}
+
+/// What a virtual host says of all its requests beside `require_tls`.
+fn settings(source: &route::VirtualHost, at: &Path) -> Result<model::VirtualHost> {
     Ok(model::VirtualHost {
-        require_tls: match enumeration(source.require_tls, at, "require_tls")? {
-            Tls::None => model::RequireTls::None,
-            Tls::ExternalOnly => model::RequireTls::ExternalOnly,
-            Tls::All => model::RequireTls::All,
-        },
         headers: mutations(
             &source.request_headers_to_add,
             &source.request_headers_to_remove,
@@ -89,24 +97,8 @@ fn settings(source: &route::VirtualHost, at: &Path) -> Result<model::VirtualHost
         include_request_attempt_count: source.include_request_attempt_count,
         include_attempt_count_in_response: source.include_attempt_count_in_response,
         filters: overrides(&source.typed_per_filter_config, at)?,
-        ..no_settings()
+        ..model::VirtualHost::default()
     })
-}
-
-fn no_settings() -> model::VirtualHost {
-    model::VirtualHost {
-        name: text(""),
-        domains: Vec::new(),
-        routes: Vec::new(),
-        require_tls: model::RequireTls::None,
-        headers: model::HeaderMutations::default(),
-        retry: None,
-        include_request_attempt_count: false,
-        include_attempt_count_in_response: false,
-        filters: Vec::new(),
-        origin: None,
-        refused: None,
-    }
 }
 
 /// What stands in for a route configuration that is refused as a whole: every request is answered with an error.
@@ -117,13 +109,14 @@ pub fn closed_routes(name: &str) -> model::RouteConfig {
         virtual_hosts: vec![model::VirtualHost {
             domains: vec![text("*")],
             routes: vec![closed],
-            ..no_settings()
+            ..model::VirtualHost::default()
         }],
         headers: model::HeaderMutations::default(),
         internal_only_headers: Vec::new(),
         most_specific_header_mutations_wins: false,
         ignore_port_in_host_matching: false,
         filters: Vec::new(),
+        refused: true,
     }
 }
 
@@ -148,11 +141,31 @@ fn routes(source: &[route::Route], body_max: usize, at: &Path) -> Result<Vec<mod
         };
         routes.push(match (matches, rest) {
             (_, Some(Some(route))) => route,
+            (Some(matches), _) if closes(source) => refused(matches, model::Refused::Closing),
             (Some(matches), _) => refused(matches, model::Refused::Action),
+            (None, _) if closes(source) => refused(might_match(source), model::Refused::Closing),
             (None, _) => refused(might_match(source), model::Refused::Match),
         });
     }
     Ok(routes)
+}
+
+/// Whether a route lets no request through: an answer that is an error, or a redirect to TLS ([`model::Route::closes`] of one that is
+/// good).
+fn closes(source: &route::Route) -> bool {
+    use route::redirect_action::SchemeRewriteSpecifier as Scheme;
+    use route::route::Action;
+    match &source.action {
+        Some(Action::DirectResponse(direct)) => direct.status >= 400,
+        Some(Action::Redirect(redirect)) => match &redirect.scheme_rewrite_specifier {
+            Some(Scheme::HttpsRedirect(https)) => *https,
+            Some(Scheme::SchemeRedirect(scheme)) => scheme == "https",
+            None => false,
+        },
+        // What is not read may close.
+        Some(_) if !matches!(source.action, Some(Action::Route(_))) => true,
+        Some(_) | None => false,
+    }
 }
 
 /// A match of at least all that a refused match would take: its path alone, else everything.

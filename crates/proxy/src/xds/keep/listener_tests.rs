@@ -139,18 +139,100 @@ async fn security_never_waits_for_what_else_is_refused() {
     let places: Vec<&str> = places.iter().map(String::as_str).collect();
     check(&[open.clone(), both], ("/ a,/b b", true, 0), &places);
 
-    // TLS itself: the chain stays as it was, other chains change.
+    // TLS itself: what was before may be less than what is asked for now.
     let mut tls = strict();
     tls["transport_socket"]["typed_config"]["ocsp_staple_policy"] = "MUST_STAPLE".into();
     let tls = listener(json!({"route_config": closed}), tls, nothing());
     let place = "filter_chains[0].transport_socket.typed_config.ocsp_staple_policy";
-    check(&[open.clone(), tls.clone()], ("/ a", false, 0), &[place]);
+    check(&[open.clone(), tls.clone()], ("closed", false, 0), &[place]);
+    check(&[open.clone(), tls.clone(), open.clone()], ("/ a", false, 0), &[]);
     check(&[tls], ("closed", false, 0), &[place]);
 
-    // The listener as a whole stays as it was.
-    let whole = listener(json!({"route_config": closed}), strict(), json!({"freebind": true}));
-    check(&[open, whole.clone()], ("/ a", false, 0), &["freebind"]);
-    assert!(listener_after(&[whole], &["freebind"]).is_none());
+    // What a chain says beside: it goes on with the new TLS and routes.
+    let mut chain = strict();
+    chain["metadata"] = json!({"filter_metadata": {"x": {}}});
+    chain["transport_socket_connect_timeout"] = "-1s".into();
+    let chain = listener(json!({"route_config": closed}), chain, nothing());
+    let place = "filter_chains[0].transport_socket_connect_timeout";
+    check(&[open.clone(), chain], ("/ blocked", true, 0), &[place]);
+
+    // What the listener says beside its chains stays as it was.
+    for (more, place) in [
+        (json!({"freebind": true}), "freebind"),
+        (json!({"address": {"pipe": {"path": "/x"}}}), "address"),
+        (
+            json!({"listener_filters": [{"name": "f", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}),
+            "listener_filters[0].typed_config",
+        ),
+    ] {
+        let whole = listener(json!({"route_config": closed}), strict(), more);
+        check(&[open.clone(), whole.clone()], ("/ blocked", true, 0), &[place]);
+        check(&[open.clone(), whole.clone(), whole.clone()], ("/ blocked", true, 0), &[place]);
+        assert!(listener_after(&[whole], &[place]).is_none());
+    }
+}
+
+/// A listener of several chains, each with its match.
+fn chains(matches: &[Value]) -> Value {
+    let mut all = listener(json!({}), json!({}), json!({}));
+    let chain = all["filter_chains"][0].clone();
+    let with = |matches: &Value| {
+        let mut chain = chain.clone();
+        chain.as_object_mut().unwrap().remove("name");
+        chain["filter_chain_match"] = matches.clone();
+        chain
+    };
+    all["filter_chains"] = matches.iter().map(with).collect();
+    all
+}
+
+#[tokio::test]
+async fn what_a_chain_with_a_refused_match_may_be_for_is_closed() {
+    #[track_caller]
+    fn check(matches: &[Value], chains_left: usize, closed_to: &[&[&str]], place: &str) {
+        let open = chains(&[json!({})]);
+        let used = listener_after(&[open, chains(matches)], &[place]).unwrap();
+        assert_eq!(used.chains.len(), chains_left);
+        let closed = used.refused.matches.iter();
+        let names: Vec<Vec<&str>> = closed
+            .map(|matches| matches.server_names.iter().map(|name| &**name).collect())
+            .collect();
+        assert_eq!(names, closed_to);
+    }
+    let named = |names: &[&str]| json!({"server_names": names});
+    let place = "filter_chains[1].filter_chain_match.server_names[1]";
+    let bad = named(&["a.b", "x*.b.c"]);
+    check(&[json!({}), bad], 1, &[&["a.b", "*.b.c"]], place);
+    check(&[json!({}), named(&["a.b", "x*"])], 1, &[&[]], place);
+    let unknown = json!({"server_names": ["a.b"], "address_suffix": "1.2.3.4"});
+    check(&[json!({}), unknown], 1, &[&["a.b"]], "filter_chains[1].filter_chain_match.address_suffix");
+    // Nobody knows which of two is meant.
+    let both = [named(&["a.b", "c.d"]), json!({}), named(&["c.d"])];
+    check(&both, 1, &[&["c.d"], &["a.b", "c.d"]], "filter_chains");
+}
+
+#[tokio::test]
+async fn a_policy_that_is_refused_closes_its_chain() {
+    let policy = |name: &str, kind: &str| {
+        json!({"name": name, "typed_config": {"@type": format!("type.googleapis.com/envoy.extensions.filters.{kind}")}})
+    };
+    let open = listener(json!({}), json!({}), json!({}));
+    let router = json!({"name": "router", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}});
+    for (kind, expected) in [("http.rbac.v3.RBAC", "closed"), ("http.lua.v3.Lua", "/ a")] {
+        let filters = json!({"http_filters": [policy("f", kind), router]});
+        let used = listener_after(
+            &[open.clone(), listener(filters, json!({}), json!({}))],
+            &["filter_chains[0].filters[0].typed_config.http_filters[0].typed_config"],
+        );
+        assert_eq!(told(&used.unwrap()).0, expected, "{kind}");
+    }
+    let mut network = listener(json!({}), json!({}), json!({}));
+    let own = network["filter_chains"][0]["filters"][0].clone();
+    network["filter_chains"][0]["filters"] = json!([policy("f", "network.rbac.v3.RBAC"), own]);
+    let used = listener_after(&[open, network], &["filter_chains[0].filters[0].typed_config"]);
+    assert_eq!(told(&used.unwrap()).0, "closed");
 }
 
 #[tokio::test]

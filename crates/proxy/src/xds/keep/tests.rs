@@ -12,7 +12,7 @@ use weft_proto::xds::google::protobuf::Any;
 
 use super::super::config_store::{Applied, ConfigStore, Resource};
 use crate::model::bootstrap::Bootstrap;
-use crate::model::route::{PathMatch, RouteAction, RouteConfig, Target, VirtualHost};
+use crate::model::route::{PathMatch, RequireTls, RouteAction, RouteConfig, Target, VirtualHost};
 use crate::secrets::SecretStore;
 
 pub(super) fn resource(kind: Kind, value: &Value) -> Resource {
@@ -145,14 +145,14 @@ async fn a_refused_route_closes_what_it_would_take() {
         &at_action,
     );
 
-    // Its match is refused: from there on as before, else what it might take is closed.
+    // Its match is refused: what it might take goes as before, else it is closed.
     let matching = hosts(&[(
         "h",
         vec![route("/first", "f"), bad_match(), route("/", "rest2")],
         none(),
     )]);
     let at_match = ["virtual_hosts[0].routes[1].match.headers[0]"];
-    let as_before: (&str, &[&str]) = ("h", &["/first f", "/a a", "/x x", "/ rest"]);
+    let as_before: (&str, &[&str]) = ("h", &["/first f", "/x refused", "/ rest2", "/a a", "/x x", "/ rest"]);
     check_routes(
         std::slice::from_ref(&matching),
         &[("h", &["/first f", "/x refused", "/ rest2"])],
@@ -220,14 +220,93 @@ async fn a_refused_virtual_host_never_leaves_its_requests_to_another() {
     let places = ["virtual_hosts[1].domains[0]", "virtual_hosts[1].domains[2]"];
     check_routes(&[twice], &[("*", &["/ any"]), ("h", &["/ b"])], &places);
 
-    // A whole configuration is kept, or closed.
-    let whole = json!({"name": "80", "internal_only_headers": ["not a name"], "virtual_hosts": []});
+    // What a configuration says of all hosts is kept, or all of it is closed.
+    let mut whole = hosts(&[("h", vec![route("/", "b")], none())]);
+    whole["internal_only_headers"] = json!(["not a name"]);
     check_routes(
         std::slice::from_ref(&whole),
         &[("", &[" refused"])],
         &["internal_only_headers"],
     );
-    check_routes(&[good, whole], &[("h", &["/ a"])], &["internal_only_headers"]);
+    let place = ["internal_only_headers"];
+    check_routes(&[good.clone(), whole.clone()], &[("h", &["/ b"])], &place);
+    check_routes(&[whole.clone(), whole.clone()], &[("", &[" refused"])], &place);
+    check_routes(&[good, whole.clone(), whole], &[("h", &["/ b"])], &place);
+}
+
+#[tokio::test]
+async fn what_would_close_does_not_wait_for_what_is_refused() {
+    let closing = |path: &str, more: Value| {
+        let mut route = json!({"match": {"prefix": path}, "direct_response": {"status": 403}});
+        route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        route
+    };
+    let good = hosts(&[("h", vec![route("/a", "a"), route("/", "rest")], json!({}))]);
+    // Its own answer is refused: no answer of before stands in.
+    let answer = closing("/a", json!({"response_headers_to_remove": ["not a name"]}));
+    let answer = hosts(&[("h", vec![answer, route("/", "rest")], json!({}))]);
+    let expected: (&str, &[&str]) = ("h", &["/a refused", "/ rest"]);
+    check_routes(&[good.clone(), answer], &[expected], &["virtual_hosts[0].routes[0].response_headers_to_remove"]);
+    let mut matches = bad_match()["match"].clone();
+    matches["prefix"] = "/a".into();
+    let matching = hosts(&[(
+        "h",
+        vec![closing("/", json!({"match": matches})), route("/", "rest")],
+        json!({}),
+    )]);
+    check_routes(&[good.clone(), matching], &[expected], &["virtual_hosts[0].routes[0].match.headers[0]"]);
+
+    // TLS is required of a virtual host at once, whatever else of it is refused, and where it cannot be read.
+    for (more, expected) in [
+        (json!({"require_tls": "ALL", "hedge_policy": {}}), RequireTls::All),
+        (json!({"require_tls": "EXTERNAL_ONLY", "hedge_policy": {}}), RequireTls::ExternalOnly),
+        (json!({"require_tls": 7}), RequireTls::All),
+    ] {
+        let mut store = store();
+        give(&mut store, Kind::Routes, &good);
+        give(&mut store, Kind::Routes, &hosts(&[("h", vec![route("/", "b")], more)]));
+        let used = store.resources(Instant::now()).routes["80"].clone();
+        assert_eq!(used.virtual_hosts[0].require_tls, expected);
+    }
+}
+
+/// The cluster `c` after these versions of it: whether it speaks TLS and its limit of connections.
+#[track_caller]
+fn cluster_after(given: &[Value], refused: usize) -> Option<(bool, u32)> {
+    let mut store = store();
+    let mut last = Applied::default();
+    for value in given {
+        last = give(&mut store, Kind::Cluster, value);
+    }
+    assert_eq!(last.rejected.len(), refused, "{:?}", last.rejected);
+    let resources = store.resources(Instant::now());
+    let cluster = resources.clusters.get("c")?;
+    Some((cluster.transport.default.is_some(), cluster.limits.connections_max))
+}
+
+#[tokio::test]
+async fn what_protects_a_cluster_does_not_wait_for_what_is_refused() {
+    let with = |more: Value| {
+        let mut cluster = cluster("c", true);
+        cluster.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        cluster
+    };
+    let tls = |common: Value| {
+        json!({"name": "tls", "typed_config": {"common_tls_context": common,
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}})
+    };
+    let limits = json!({"thresholds": [{"max_connections": 7}]});
+    let plain = with(json!({"circuit_breakers": limits}));
+    let secured = with(json!({"lb_policy": "MAGLEV", "transport_socket": tls(json!({}))}));
+    assert_eq!(cluster_after(&[plain.clone(), secured.clone()], 1), Some((true, 7)));
+    assert_eq!(cluster_after(std::slice::from_ref(&secured), 1), None);
+    // TLS itself is refused: nothing is sent in plaintext in the meantime.
+    let broken = with(json!({"transport_socket": tls(json!({"tls_params": {"tls_maximum_protocol_version": "TLSv1_1"}}))}));
+    let unknown = with(json!({"transport_socket": tls(json!({"tls_params": {"cipher_suites": ["x"]}}))}));
+    for refused in [broken, unknown] {
+        assert_eq!(cluster_after(&[plain.clone(), refused.clone()], 1), None);
+        assert_eq!(cluster_after(&[plain.clone(), refused, plain.clone()], 0), Some((false, 7)));
+    }
 }
 
 fn cluster(name: &str, good: bool) -> Value {
