@@ -3,6 +3,7 @@
 mod admin;
 mod client_fault;
 mod connects;
+mod discovery;
 mod drain;
 mod interop;
 mod journal;

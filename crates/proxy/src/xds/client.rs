@@ -38,6 +38,9 @@ pub(super) const OUTGOING_MAX: usize = 64;
 /// Pauses after streams that came to nothing (Envoy's, for its own).
 pub(super) const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 
+/// First answers are taken for whole once nothing came for so long: the protocol does not say where one that comes in pieces ends.
+const QUIET: Duration = Duration::from_millis(50);
+
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StreamEnd {
@@ -61,6 +64,8 @@ pub struct Client {
     waiting: BTreeMap<Kind, Blocker>,
     /// Until when secrets are waited for, once all else is live.
     secrets_until: Option<Instant>,
+    /// When the first answers are whole, if nothing comes before.
+    quiet_at: Option<Instant>,
 }
 
 /// Connects to an endpoint of a cluster.
@@ -110,6 +115,7 @@ impl Client {
             store,
             session: Session::new(mode, &wildcard),
             secrets_until: None,
+            quiet_at: None,
         }
     }
 
@@ -224,7 +230,10 @@ impl Client {
             tracing::warn!(type_url, "server sent a type that was not asked for");
             return Vec::new();
         };
-        let mut applied = self.store.lock().update(kind, resources, &response.removed, whole);
+        let mut store = self.store.lock();
+        let mut applied = store.update(kind, resources, &response.removed, whole);
+        self.quiet_at = store.is_settling().then(|| Instant::now() + QUIET);
+        drop(store);
         let rejects = self.reconfigure();
         if kind == Kind::Listener {
             for reject in rejects {
@@ -269,6 +278,10 @@ impl Client {
 
     /// Puts in use what has waited long enough. Nothing has to be asked for.
     fn give_up_waiting(&mut self) -> Vec<Request> {
+        if self.quiet_at.is_some_and(|at| at <= Instant::now()) {
+            self.quiet_at = None;
+            self.store.lock().settle();
+        }
         for Reject { name, reason } in self.reconfigure() {
             tracing::warn!(%name, %reason, "listener cannot be used, the last good one stays");
         }
@@ -308,7 +321,7 @@ impl Client {
         let for_secrets = self
             .secrets_until
             .filter(|_| self.waiting.contains_key(&Kind::Listener));
-        match deadline.into_iter().chain(for_secrets).min() {
+        match deadline.into_iter().chain(for_secrets).chain(self.quiet_at).min() {
             Some(deadline) => tokio::time::sleep_until(deadline).await,
             None => std::future::pending().await,
         }

@@ -34,8 +34,10 @@ pub struct ConfigStore {
     /// What is refused; not for secrets either.
     failures: BTreeMap<(Kind, Arc<str>), Failure>,
     refused_secrets: BTreeSet<Arc<str>>,
-    /// Types of which no answer came yet.
+    /// Types of which the first answer has not come yet, or not all of it.
     expected: BTreeSet<Kind>,
+    /// Those of them of which something came.
+    coming: BTreeSet<Kind>,
     secrets: SecretStore,
     names: Option<NameHandle>,
     /// The uid of the proxy's own pod, and whom to tell that its application has ended.
@@ -90,6 +92,7 @@ impl ConfigStore {
             failures: BTreeMap::new(),
             refused_secrets: BTreeSet::new(),
             expected: BTreeSet::new(),
+            coming: BTreeSet::new(),
             secrets,
             names: None,
             application: None,
@@ -160,13 +163,26 @@ impl ConfigStore {
         for name in removed {
             self.remove(kind, name);
         }
-        self.expected.remove(&kind);
+        if self.expected.contains(&kind) {
+            self.coming.insert(kind);
+        }
         applied
     }
 
-    /// Nothing that is captured is taken, and nothing is live, before these types have been answered once.
+    /// Nothing that is captured is taken, and nothing is live, before these types have been answered once and [settled](Self::settle).
     pub fn expect(&mut self, kinds: impl IntoIterator<Item = Kind>) {
         self.expected.extend(kinds);
+    }
+
+    /// Nothing more comes of the first answers that have begun.
+    pub fn settle(&mut self) {
+        let came = std::mem::take(&mut self.coming);
+        self.expected.retain(|kind| !came.contains(kind));
+    }
+
+    /// Whether a first answer has begun of which more may come.
+    pub fn is_settling(&self) -> bool {
+        !self.coming.is_empty()
     }
 
     /// Whether every cluster that is known is in use (or refused).
