@@ -26,13 +26,14 @@ use crate::filters::client_body::{ClientBody, Patience};
 use crate::filters::{Answer, Passage, RequestPass};
 use crate::http1::received_body::Interim;
 use crate::journal::{Whose, say};
-use crate::model::route::{RequireTls, RouteAction};
+use crate::model::route::{RequireTls, RouteAction, VirtualHost};
 use crate::route::headers::{apply_to_response, ordered};
 use crate::route::rewrite;
 use crate::route::table::Found;
 use crate::runtime::connection_manager::ConnectionManager;
 use crate::runtime::routes::{Chosen, CompiledRoutes};
 use crate::stream_info::StreamInfo;
+use crate::stream_info::header_names;
 use crate::stream_info::request::{RequestHead, Scheme};
 
 /// A request whose head has come.
@@ -147,14 +148,21 @@ async fn answer(
     }
 
     // Stage 3: the route, and its cluster.
+    let host = (manager.routes.as_ref()).and_then(|routes| Some((routes, routes.table.host(&head)?)));
+    // Whether there is a route for it or not (Envoy: `VirtualHostImpl::getRouteFromEntries`).
+    let needs_tls = host.as_ref().is_some_and(|(_, (_, host))| needs_tls(host, &head));
     let random = worker.random();
-    let routed = manager.routes.as_ref().and_then(|routes| {
-        let found = routes.table.find(&head, random)?;
+    let routed = host.as_ref().filter(|_| !needs_tls).and_then(|(routes, (host_index, _))| {
+        let found = routes.table.find(*host_index, &head, random)?;
         Some(Routed::new(routes, found, &head, worker.random()))
     });
-    match &routed {
-        Some(routed) => routed.tell(&mut context),
-        None => say!(
+    match (&routed, &host) {
+        (Some(routed), _) => routed.tell(&mut context),
+        (None, Some((_, (_, host)))) if needs_tls => {
+            context.info.virtual_host = Some(host.name.clone());
+            say!(context.info.journal, virtual_host = %host.name, "sent to tls");
+        }
+        (None, _) => say!(
             context.info.journal,
             host = head.host(),
             path = head.path_only(),
@@ -168,13 +176,13 @@ async fn answer(
     }
 
     // Stage 5: what the route does.
-    let Some(routed) = routed else {
-        return fail(ErrorKind::RouteNotFound, &head, context);
-    };
-    if routed.needs_tls {
+    if needs_tls {
         let location = format!("https://{}{}", head.host(), head.path);
         return redirect_to(&location, StatusCode::MOVED_PERMANENTLY, note(&head, manager, context));
     }
+    let Some(routed) = routed else {
+        return fail(ErrorKind::RouteNotFound, &head, context);
+    };
     act(connection, routed, (head, body, switch), context).await
 }
 
@@ -233,8 +241,16 @@ struct Routed<'a> {
     routes: &'a Arc<CompiledRoutes>,
     found: Found<'a>,
     chosen: Result<Chosen, ErrorKind>,
-    /// The request came without TLS, and the virtual host sends such ones to where it is.
-    needs_tls: bool,
+}
+
+/// Whether a virtual host sends a request to where TLS is. What counts is what the last hop that is trusted says; every client is an
+/// outsider, so that both kinds of requirement are one.
+fn needs_tls(host: &VirtualHost, head: &RequestHead) -> bool {
+    let is_secured = || {
+        let scheme = head.headers.get(header_names::FORWARDED_PROTO);
+        scheme.is_some_and(|scheme| scheme == Scheme::Https.as_str())
+    };
+    host.require_tls != RequireTls::None && !is_secured()
 }
 
 // === impl Routed ===
@@ -243,7 +259,6 @@ impl<'a> Routed<'a> {
     fn new(routes: &'a Arc<CompiledRoutes>, found: Found<'a>, head: &RequestHead, random: u64) -> Self {
         Self {
             chosen: routes.choose(found.host_index, found.route_index, head, random),
-            needs_tls: found.host.require_tls != RequireTls::None && head.scheme == Scheme::Http,
             routes,
             found,
         }
@@ -258,9 +273,6 @@ impl<'a> Routed<'a> {
         context.info.journal.route(&found.route.name);
         let cluster = self.chosen.as_ref().ok().map(|chosen| &*chosen.cluster.model.name);
         say!(context.info.journal, virtual_host = %found.host.name, cluster, "route found");
-        if self.needs_tls {
-            return;
-        }
         let chosen = self.chosen.as_ref().ok();
         context.info.upstream_cluster = chosen.map(|chosen| chosen.cluster.model.clone());
         context.filters = Passage::new(self.routes.filter_slots(found, chosen).cloned());

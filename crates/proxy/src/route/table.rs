@@ -72,9 +72,14 @@ impl RouteTable {
         &self.config
     }
 
-    /// The route of a request. `random` decides routes that take a share of requests.
-    pub fn find(&self, request: &RequestHead, random: u64) -> Option<Found<'_>> {
+    /// The virtual host of a request, with its position.
+    pub fn host(&self, request: &RequestHead) -> Option<(usize, &VirtualHost)> {
         let host_index = self.hosts.find(request.host())?;
+        Some((host_index, &self.config.virtual_hosts[host_index]))
+    }
+
+    /// The route of a request in its virtual host. `random` decides routes that take a share of requests.
+    pub fn find(&self, host_index: usize, request: &RequestHead, random: u64) -> Option<Found<'_>> {
         let host = &self.config.virtual_hosts[host_index];
         let route_index = self.paths[host_index].find(&host.routes, request, random)?;
         Some(Found {
