@@ -20,23 +20,6 @@ pub struct Copied {
     pub to_upstream: Cell<u64>,
     /// Bytes to the client.
     pub to_client: Cell<u64>,
-    /// Who closed first: the client (true) or the upstream.
-    client_first: Cell<Option<bool>>,
-}
-
-// === impl Copied ===
-
-impl Copied {
-    /// Whether the client was the first to close.
-    pub fn client_closed_first(&self) -> bool {
-        self.client_first.get() == Some(true)
-    }
-
-    fn note_close(&self, client: bool) {
-        if self.client_first.get().is_none() {
-            self.client_first.set(Some(client));
-        }
-    }
 }
 
 /// Copies both ways and counts into `copied`. `idle` zero waits for ever. An error unless both sides closed.
@@ -48,12 +31,8 @@ where
     let last = Cell::new(Instant::now());
     let (client_read, client_write) = tokio::io::split(client);
     let (upstream_read, upstream_write) = tokio::io::split(upstream);
-    let to_upstream = one_way(client_read, upstream_write, &copied.to_upstream, &last, || {
-        copied.note_close(true);
-    });
-    let to_client = one_way(upstream_read, client_write, &copied.to_client, &last, || {
-        copied.note_close(false);
-    });
+    let to_upstream = one_way(client_read, upstream_write, &copied.to_upstream, &last);
+    let to_client = one_way(upstream_read, client_write, &copied.to_client, &last);
     let copying = async { tokio::try_join!(to_upstream, to_client) };
     tokio::select! {
         done = copying => done.map(|_| ()),
@@ -67,13 +46,11 @@ async fn one_way(
     mut to: impl AsyncWrite + Unpin,
     count: &Cell<u64>,
     last: &Cell<Instant>,
-    on_close: impl Fn(),
 ) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_BYTES_MIN];
     loop {
         let read = from.read(&mut buffer).await?;
         if read == 0 {
-            on_close();
             return to.shutdown().await;
         }
         last.set(Instant::now());
@@ -123,7 +100,7 @@ mod tests {
         let (result, (question, answer)) = tokio::join!(copying, far);
         assert_eq!((question.as_str(), answer.as_str()), ("question", "answer"));
         assert_eq!((copied.to_upstream.get(), copied.to_client.get()), (8, 6));
-        assert!(copied.client_closed_first() && result.is_ok());
+        assert!(result.is_ok());
     }
 
     #[tokio::test]

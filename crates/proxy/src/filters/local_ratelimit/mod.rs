@@ -27,6 +27,10 @@ const REFUSED: &str = "local_rate_limited";
 /// gRPC status of a refusal where that is asked for (`RESOURCE_EXHAUSTED`).
 const EXHAUSTED: u32 = 8;
 
+/// Most prefixes that routes may count under while a listener lives; what more there are count under the listener's own. Route
+/// configurations come and go, their prefixes stay in the statistics.
+const PREFIXES_MAX: usize = 1000;
+
 /// Since when the seconds of buckets are counted.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -62,8 +66,12 @@ pub struct Told {
 
 impl Filter {
     fn stats_of_route(&self, prefix: &Arc<str>) -> Arc<Stats> {
-        if let Some(known) = self.of_routes.load().get(prefix) {
+        let known = self.of_routes.load();
+        if let Some(known) = known.get(prefix) {
             return known.clone();
+        }
+        if known.len() >= PREFIXES_MAX {
+            return self.own.clone();
         }
         let made = Arc::new(Stats::new(prefix, &self.counters));
         self.of_routes.rcu(|known| {
