@@ -52,9 +52,10 @@ pub fn pass_on(
         Some(&config.headers),
     ];
     let levels = ordered(levels, config.most_specific_header_mutations_wins);
-    let switched_to = response.headers().get(header::UPGRADE).cloned();
+    let offered = head.upgrade.as_ref();
+    let switched_to = offered.and_then(|_| response.headers().get(header::UPGRADE).cloned());
     // Of an answer before the request's end there is no time that the upstream took.
-    let times = head.upgrade.is_none() && context.progress.done_at.get().is_some();
+    let times = offered.is_none() && context.progress.done_at.get().is_some();
     if !exchange.manager.model.suppress_envoy_headers && times {
         let millis = context.info.millis_to(context.info.response_began_at).unwrap_or(0);
         response
@@ -72,7 +73,7 @@ pub fn pass_on(
     };
     let incoming = match incoming.into_switched() {
         Ok(upstream) => {
-            if let Some(protocol) = head.upgrade.as_ref().filter(|protocol| &***protocol != CONNECT) {
+            if let Some(protocol) = offered.filter(|protocol| &***protocol != CONNECT) {
                 as_switch(&mut parts, protocol, switched_to);
             }
             let tunnel = Tunnel {
