@@ -7,9 +7,11 @@ use std::time::Duration;
 use weft_api::gateway::{Gateway, Server, ServerTlsMode};
 use weft_api::host;
 use weft_api::meta::{Kind, Object, ObjectKey};
+use weft_proto::cluster_name::BLACK_HOLE;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::route::v3 as route;
 
+use super::guard;
 use super::http::{Routes, manager, tcp};
 use super::l4::{Split, tcp_split, tls_splits};
 use super::listener_filters::tls_inspector;
@@ -141,7 +143,7 @@ fn other_chains(
                 if clusters.is_empty() {
                     return Vec::new();
                 }
-                tcp(view, &format!("gateway_{port}"), &clusters)
+                bytes(view, port, &clusters)
             };
             vec![listener::FilterChain {
                 filter_chain_match: Some(matches),
@@ -152,7 +154,7 @@ fn other_chains(
         }
         None => {
             let clusters = tcp_clusters(view, port, bound);
-            let filters = (!clusters.is_empty()).then(|| tcp(view, &format!("gateway_{port}"), &clusters));
+            let filters = (!clusters.is_empty()).then(|| bytes(view, port, &clusters));
             let chain = |filters| listener::FilterChain {
                 filters,
                 ..listener::FilterChain::default()
@@ -182,7 +184,7 @@ fn passthrough(view: &ProxyView, port: u16, bound: &Bound<'_>) -> Vec<listener::
             },
             ..listener::FilterChainMatch::default()
         }),
-        filters: tcp(view, &format!("gateway_{port}"), &clusters),
+        filters: bytes(view, port, &clusters),
         ..listener::FilterChain::default()
     };
     splits.map(chain).collect()
@@ -199,6 +201,13 @@ fn tcp_clusters(view: &ProxyView, port: u16, bound: &Bound<'_>) -> Split {
     let rules = bound.rules(view, &gateway);
     let mut splits = rules.into_iter().filter_map(|rules| tcp_split(scope, rules));
     splits.next().unwrap_or_default()
+}
+
+/// Forwards bytes, or nowhere where policies close the gateway.
+fn bytes(view: &ProxyView, port: u16, clusters: &[(String, u32)]) -> Vec<listener::Filter> {
+    let nowhere = [(BLACK_HOLE.to_owned(), 1)];
+    let clusters = if guard::is_closed(view) { &nowhere } else { clusters };
+    tcp(view, &format!("gateway_{port}"), clusters)
 }
 
 /// Leaves of some chains what an earlier one does not take already: a listener with two chains for the same is refused whole.
@@ -263,9 +272,10 @@ fn virtual_hosts(view: &ProxyView, port: u16, servers: &[&Bound<'_>]) -> Vec<rou
             hosts.entry(host.host.clone()).or_default().needs_tls = true;
         }
     }
+    let refusing = guard::routes(view);
     hosts
         .into_iter()
-        .map(|(name, served)| served.into_host(name, port))
+        .map(|(name, served)| served.into_host(name, port, &refusing))
         .collect()
 }
 
@@ -322,10 +332,11 @@ impl Bound<'_> {
 // === impl Served ===
 
 impl Served<'_> {
-    /// The host. What takes every request stands last, so that it hides no rule of another object (Istio: `SortVHostRoutes`).
-    fn into_host(self, name: String, port: u16) -> route::VirtualHost {
-        let (last, mut routes): (Vec<_>, Vec<_>) = self.routes.into_iter().partition(takes_every_request);
-        routes.extend(last);
+    /// The host. What takes every request stands last, so that it hides no rule of another object (Istio: `SortVHostRoutes`). What refuses
+    /// requests stands first.
+    fn into_host(self, name: String, port: u16, refusing: &[route::Route]) -> route::VirtualHost {
+        let (last, routes): (Vec<_>, Vec<_>) = self.routes.into_iter().partition(takes_every_request);
+        let mut routes: Vec<_> = refusing.iter().cloned().chain(routes).chain(last).collect();
         // Nothing else is done here, whether rules would take the request or not.
         if self.needs_tls && !routes.last().is_some_and(takes_every_request) {
             routes.push(to_tls());

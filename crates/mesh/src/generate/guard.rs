@@ -1,4 +1,4 @@
-//! Inbound routes that refuse what policies might refuse that are not enforced yet (decision record 37).
+//! Routes of sidecars and gateways that refuse what policies might refuse that are not enforced yet (decision record 37).
 
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::route::v3 as route;

@@ -7,8 +7,10 @@
 )]
 
 use expect_test::expect;
+use prost::{Message, Name};
 use weft_proto::ads::Kind;
-use weft_proto::xds::envoy::config::listener::v3::Listener;
+use weft_proto::xds::envoy::config::listener::v3::{self as listener, Listener};
+use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3::{TcpProxy, tcp_proxy};
 
 use super::routes::{HTTP, SIDECAR, check, clusters, decoded, gateway, hosts, mesh, rules, view};
 
@@ -153,4 +155,111 @@ fn chains_of_a_gateway_are_distinct() {
         .map(|chain| chain.filter_chain_match.clone().unwrap().server_names)
         .collect();
     assert_eq!(names, [vec!["a.example.com", "b.example.com"], vec!["c.example.com"]]);
+}
+
+/// Where a gateway lets requests and connections in: hosts with their routes, and the clusters of bytes.
+fn entries(policies: &str) -> String {
+    let servers = "{port: {number: 80, name: http, protocol: HTTP}, hosts: ['*']}, \
+                   {port: {number: 443, name: https, protocol: HTTPS}, hosts: ['a.example.com'], \
+                    tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}, \
+                   {port: {number: 443, name: tls, protocol: TLS}, hosts: ['b.example.com'], tls: {mode: PASSTHROUGH}}, \
+                   {port: {number: 443, name: bytes, protocol: TLS}, hosts: ['c.example.com'], \
+                    tls: {mode: SIMPLE, serverCertificate: /c, privateKey: /k}}";
+    let to = "route: [{destination: {host: echo}}]";
+    let text = [
+        gateway(servers),
+        rules(
+            "web",
+            "default",
+            &format!("{{hosts: [a.example.com], gateways: [web], http: [{{{to}}}]}}"),
+        ),
+        rules(
+            "tls",
+            "default",
+            &format!(
+                "{{hosts: [b.example.com], gateways: [web], tls: [{{match: [{{sniHosts: [b.example.com]}}], {to}}}]}}"
+            ),
+        ),
+        rules(
+            "tcp",
+            "default",
+            &format!("{{hosts: [c.example.com], gateways: [web], tcp: [{{{to}}}]}}"),
+        ),
+        policies.to_owned(),
+    ];
+    let snapshot = mesh(&text.concat());
+    let view = view(&snapshot, "default", "ingress-0");
+    let listeners = decoded::<Listener>(&view, Kind::Listener);
+    let filters = listeners
+        .iter()
+        .flat_map(|listener| &listener.filter_chains)
+        .flat_map(|chain| &chain.filters);
+    let bytes = filters.filter_map(|filter| match &filter.config_type {
+        Some(listener::filter::ConfigType::TypedConfig(any)) if any.type_url == TcpProxy::type_url() => {
+            TcpProxy::decode(&*any.value).ok()?.cluster_specifier
+        }
+        _ => None,
+    });
+    let bytes: Vec<String> = bytes
+        .map(|to| match to {
+            tcp_proxy::ClusterSpecifier::Cluster(name) => format!("bytes -> {name}\n"),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    hosts(&view, "") + &bytes.concat()
+}
+
+/// What selects a gateway closes it, or refuses tokens there; what selects others leaves it open.
+#[test]
+fn policies_close_gateways() {
+    let policy = |namespace: &str, spec: &str| {
+        format!(
+            "---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n\
+             metadata: {{name: p, namespace: {namespace}}}\nspec: {spec}\n"
+        )
+    };
+    let open = entries("");
+    assert_eq!(open.matches("outbound|80||echo").count(), 4, "{open}");
+    let rules = "rules: [{from: [{source: {remoteIpBlocks: [10.0.0.0/8]}}]}]";
+    let ours = "selector: {matchLabels: {istio: ingressgateway}}";
+    for (namespace, spec, closes) in [
+        ("default", format!("{{{ours}, {rules}}}"), true),
+        ("default", format!("{{{rules}}}"), true),
+        ("istio-system", format!("{{{rules}}}"), true),
+        ("istio-system", format!("{{{ours}, {rules}}}"), true),
+        ("default", format!("{{action: DENY, {ours}, {rules}}}"), true),
+        (
+            "default",
+            format!("{{action: CUSTOM, provider: {{name: x}}, {ours}, {rules}}}"),
+            true,
+        ),
+        ("default", "{}".to_owned(), true),
+        ("default", format!("{{action: AUDIT, {ours}, {rules}}}"), false),
+        ("default", format!("{{{ours}, rules: [{{}}]}}"), false),
+        (
+            "default",
+            format!("{{selector: {{matchLabels: {{app: other}}}}, {rules}}}"),
+            false,
+        ),
+        ("store", format!("{{{rules}}}"), false),
+    ] {
+        let found = entries(&policy(namespace, &spec));
+        if !closes {
+            assert_eq!(found, open, "{namespace} {spec}");
+            continue;
+        }
+        // Every host refuses before it does anything else, and bytes go nowhere.
+        for host in found.split_inclusive('\n').filter(|line| line.contains("example.com")) {
+            let after = found.split_once(host).unwrap().1;
+            assert!(after.starts_with("  / -> 403\n"), "{namespace} {spec}: {found}");
+        }
+        assert_eq!(found.matches("bytes -> BlackHoleCluster").count(), 2, "{spec}: {found}");
+    }
+    let tokens = "---\napiVersion: security.istio.io/v1\nkind: RequestAuthentication\n\
+                  metadata: {name: r}\nspec: {jwtRules: [{issuer: i}]}\n";
+    let found = entries(tokens);
+    assert!(
+        found.contains("a.example.com\n  / -> 401\n  / -> 401\n  / -> outbound"),
+        "{found}"
+    );
 }
