@@ -13,6 +13,7 @@ pub mod identity;
 pub mod kubernetes;
 pub mod listen;
 pub mod log;
+pub mod operators;
 pub mod process;
 pub mod readiness;
 pub mod serve;

@@ -19,7 +19,7 @@ use weft_base::kubernetes::token::TokenReviewer;
 use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
 use weft_base::spiffe::{Allowed, client_verifier};
-use weft_base::{grpc_tls, tls};
+use weft_base::{grpc_tls, operators, tls};
 use weft_proto::istio_ca::istio_certificate_service_server::IstioCertificateServiceServer;
 
 use crate::authenticate::Tokens;
@@ -69,7 +69,7 @@ impl Citadel {
             log,
         };
         let starting = admin.readiness.block("certificate service");
-        let router = admin.router();
+        let router = operators::protect(admin.router());
         let monitoring_addr = weft_base::serve::http("monitoring", config.monitoring_listen, router, shutdown)?;
         let addr = serve(config, opened, metrics, shutdown)?;
         drop(starting);

@@ -12,6 +12,7 @@ use tonic::transport::Server;
 use weft_base::accept;
 use weft_base::admin::Admin;
 use weft_base::log::LogControl;
+use weft_base::operators;
 use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
 use weft_proto::otlp::trace_service_server::TraceServiceServer;
@@ -77,9 +78,11 @@ impl Telemetry {
         let spans = grpc().add_service(service);
         let otlp_grpc = serve_grpc("otlp-grpc", config.otlp_grpc_listen, spans, shutdown)?;
         let serve = weft_base::serve::http;
-        let otlp_http = serve("otlp-http", config.otlp_http_listen, otlp_http::router(otlp), shutdown)?;
-        let zipkin = serve("zipkin", config.zipkin_listen, zipkin::router(traces.clone()), shutdown)?;
-        let router = admin.router().merge(api::router(Sources { graph, traces }));
+        let router = operators::protect_at(config.otlp_http_listen, otlp_http::router(otlp));
+        let otlp_http = serve("otlp-http", config.otlp_http_listen, router, shutdown)?;
+        let router = operators::protect_at(config.zipkin_listen, zipkin::router(traces.clone()));
+        let zipkin = serve("zipkin", config.zipkin_listen, router, shutdown)?;
+        let router = operators::protect(admin.router().merge(api::router(Sources { graph, traces })));
         let http = serve("http", config.http_listen, router, shutdown)?;
         Ok(Self {
             http,

@@ -20,6 +20,7 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::time::Instant;
 use weft_base::log::LogControl;
+use weft_base::operators;
 use weft_base::shutdown::Shutdown;
 
 use crate::dataplane::Proxy;
@@ -135,7 +136,7 @@ pub fn serve(address: SocketAddr, admin: Admin, dump: DumpSource, shutdown: &Shu
                 .route("/certs", get(certs::certs))
                 .with_state(dump),
         );
-    weft_base::serve::http("admin", address, router, shutdown)
+    weft_base::serve::http("admin", address, operators::protect_at(address, router), shutdown)
 }
 
 /// `/ready`: 200 once everything that was waited for is there and until the drain.
