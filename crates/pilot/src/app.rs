@@ -21,7 +21,7 @@ use weft_base::readiness::Readiness;
 use weft_base::shutdown::Shutdown;
 use weft_base::spiffe::{Allowed, client_verifier};
 use weft_base::workload::{self, IdentityWatch, WorkloadIdentity};
-use weft_base::{accept, grpc_tls, listen, tls};
+use weft_base::{accept, grpc_tls, listen, operators, tls};
 use weft_mesh::snapshot::{MeshSettings, MeshSnapshot};
 use weft_mesh::view::ProxySettings;
 
@@ -49,7 +49,8 @@ const STREAMS_MAX: u32 = 100;
 /// A running discovery server.
 #[derive(Clone, Debug)]
 pub struct Pilot {
-    pub xds: SocketAddr,
+    /// Plaintext discovery, where it is served.
+    pub xds: Option<SocketAddr>,
     /// Discovery over TLS, where there is an authority.
     pub xds_tls: Option<SocketAddr>,
     /// Metrics and debug pages.
@@ -80,10 +81,10 @@ impl Pilot {
             true => Some(weft_base::kubernetes::connect().await?),
             false => None,
         };
-        let snapshots = start_sources(config, client.clone(), settings, shutdown);
+        let connections = Connections::default();
+        let snapshots = start_sources(config, client.clone(), settings, &connections, shutdown);
         hold_until_loaded(&readiness, snapshots.clone(), shutdown);
 
-        let connections = Connections::default();
         let debug = Debug {
             snapshots: snapshots.clone(),
             connections: connections.clone(),
@@ -99,7 +100,7 @@ impl Pilot {
             metrics: Arc::new(Mutex::new(registry)),
             log,
         };
-        let router = admin.router().merge(debug.router());
+        let router = operators::protect(admin.router().merge(debug.router()));
         let monitoring = weft_base::serve::http("monitoring", config.monitoring_listen, router, shutdown)?;
 
         if config.kubernetes {
@@ -114,7 +115,9 @@ impl Pilot {
             metrics,
             shutdown.clone(),
         );
-        let xds = serve_plaintext(config.xds_listen, server.clone(), shutdown)?;
+        let plaintext = config.plaintext();
+        let xds = plaintext.map(|addr| serve_plaintext(addr, server.clone(), shutdown));
+        let xds = xds.transpose()?;
         let xds_tls = match ca_config(config)? {
             None => None,
             Some(ca) => {
@@ -143,6 +146,7 @@ fn start_sources(
     config: &Config,
     client: Option<Client>,
     settings: MeshSettings,
+    connections: &Connections,
     shutdown: &Shutdown,
 ) -> watch::Receiver<Arc<MeshSnapshot>> {
     let sources = usize::from(!config.config.is_empty()) + usize::from(config.kubernetes);
@@ -153,7 +157,7 @@ fn start_sources(
         let source = KubeSource::new(client.clone(), &root_namespace);
         let identity = leader::identity(config.pod_name.as_deref());
         let leads = leader::campaign(client.clone(), &config.namespace, LEASE, identity, shutdown);
-        let writing = status::run(client, source.served(), snapshots.clone(), leads);
+        let writing = status::run(client, source.served(), snapshots.clone(), connections.clone(), leads);
         let stop = shutdown.token();
         shutdown.spawn(async move {
             stop.run_until_cancelled(writing).await;

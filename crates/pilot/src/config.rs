@@ -15,7 +15,7 @@ use weft_proto::defaults::{SYSTEM_NAMESPACE, TRUST_DOMAIN};
     version,
     after_help = "Examples:\n  weft-pilot serve --config ./config\n  \
                   weft-pilot serve --config ./config --config ./registry --xds-listen 127.0.0.1:15010\n  \
-                  weft-pilot serve --kubernetes --xds-listen 0.0.0.0:15010"
+                  weft-pilot serve --kubernetes --xds-tls-listen 0.0.0.0:15012 --ca-address HOST:PORT --ca-root-cert FILE --token-file FILE"
 )]
 pub struct Cli {
     /// What to do.
@@ -62,9 +62,10 @@ pub struct Config {
     /// Settings of the injector as YAML; otherwise those of a default installation.
     #[arg(long, env = "WEFT_INJECTOR_SETTINGS")]
     pub injector_settings: Option<PathBuf>,
-    /// Plaintext discovery; anybody who reaches it may read the configuration.
-    #[arg(long, env = "WEFT_XDS_LISTEN", default_value = "127.0.0.1:15010")]
-    pub xds_listen: SocketAddr,
+    /// Plaintext discovery; anybody who reaches it may read the configuration, but no key material. With --kubernetes there is none
+    /// unless this is given, otherwise it is at 127.0.0.1:15010.
+    #[arg(long, env = "WEFT_XDS_LISTEN")]
+    pub xds_listen: Option<SocketAddr>,
     /// Discovery over mesh TLS; needs --ca-address.
     #[arg(long, env = "WEFT_XDS_TLS_LISTEN", default_value = "127.0.0.1:15012")]
     pub xds_tls_listen: SocketAddr,
@@ -98,6 +99,17 @@ pub struct Config {
     /// Percentage of the requests without a trace of their own that are traced, to four places.
     #[arg(long, env = "WEFT_TRACE_SAMPLING", default_value = "1", value_parser = parse_percentage)]
     pub trace_sampling: u32,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Where discovery is served in plaintext, if anywhere.
+    pub fn plaintext(&self) -> Option<SocketAddr> {
+        let of_this_machine = SocketAddr::from(([127, 0, 0, 1], 15010));
+        self.xds_listen
+            .or_else(|| (!self.kubernetes).then_some(of_this_machine))
+    }
 }
 
 /// A percentage as parts per million.

@@ -23,6 +23,8 @@ use weft_base::kubernetes::is_status;
 use weft_mesh::snapshot::MeshSnapshot;
 
 use crate::source::kube::{Served, document, scoped_api};
+use crate::xds::findings::refusals;
+use crate::xds::server::Connections;
 
 /// Pause between two objects.
 const PACE: Duration = Duration::from_millis(50);
@@ -78,6 +80,7 @@ pub async fn run(
     client: Client,
     served: watch::Receiver<Served>,
     snapshots: watch::Receiver<Arc<MeshSnapshot>>,
+    connections: Connections,
     mut leads: watch::Receiver<bool>,
 ) {
     while leads.wait_for(|leads| *leads).await.is_ok() {
@@ -87,13 +90,19 @@ pub async fn run(
             known = lost => if !known {
                 return;
             },
-            () = follow(&client, served.clone(), snapshots.clone()) => return,
+            () = follow(&client, served.clone(), snapshots.clone(), &connections) => return,
         }
     }
 }
 
-/// Follows the snapshots until they end.
-async fn follow(client: &Client, served: watch::Receiver<Served>, mut snapshots: watch::Receiver<Arc<MeshSnapshot>>) {
+/// Follows the snapshots, and what proxies refuse of them, until they end.
+async fn follow(
+    client: &Client,
+    served: watch::Receiver<Served>,
+    mut snapshots: watch::Receiver<Arc<MeshSnapshot>>,
+    connections: &Connections,
+) {
+    let mut refused = connections.refusals();
     let mut writer = Writer {
         client,
         served,
@@ -116,7 +125,11 @@ async fn follow(client: &Client, served: watch::Receiver<Served>, mut snapshots:
                     return;
                 }
                 let snapshot = snapshots.borrow_and_update().clone();
-                writer.take(&snapshot);
+                writer.take(&snapshot, &refusals(&connections.all()));
+            }
+            Ok(()) = refused.changed() => {
+                let snapshot = snapshots.borrow().clone();
+                writer.take(&snapshot, &refusals(&connections.all()));
             }
             _ = retry.tick() => writer.pending.append(&mut writer.later),
             _ = sweep_broken.tick() => {
@@ -132,9 +145,9 @@ async fn follow(client: &Client, served: watch::Receiver<Served>, mut snapshots:
 // === impl Writer ===
 
 impl Writer<'_> {
-    /// Takes in a snapshot: what it says anew is to be written.
-    fn take(&mut self, snapshot: &MeshSnapshot) {
-        self.wanted = wanted(snapshot);
+    /// Takes in a snapshot, and what proxies refuse: what is said anew is to be written.
+    fn take(&mut self, snapshot: &MeshSnapshot, refused: &[Diagnostic]) {
+        self.wanted = wanted(snapshot, refused);
         self.written.retain(|key, _| self.wanted.contains_key(key));
         let news = self
             .wanted
@@ -147,9 +160,16 @@ impl Writer<'_> {
 
     /// Looks at the next object. One that cannot be written waits for the next retry, and holds no other up for long.
     async fn write_next(&mut self) {
-        let Some(key) = self.pending.pop_first() else {
+        // Whose object does not apply waits for nobody else.
+        let has_error = |key: &&ObjectKey| {
+            let said = self.wanted.get(*key);
+            said.is_some_and(|(_, found)| found.iter().any(|found| found.severity == Severity::Error))
+        };
+        let urgent = self.pending.iter().find(has_error).cloned();
+        let Some(key) = urgent.or_else(|| self.pending.first().cloned()) else {
             return;
         };
+        self.pending.remove(&key);
         let Some(said) = self.wanted.get(&key) else {
             return;
         };
@@ -174,8 +194,8 @@ impl Writer<'_> {
 
 /// Every object that has a status, with its findings. The object is part of what is compared, because a new generation is
 /// observed even if nothing else is to be said of it. Of an object with a finding that may be gone in a moment nothing is said yet, so that
-/// its status is written once and says what holds.
-fn wanted(snapshot: &MeshSnapshot) -> Wanted {
+/// its status is written once and says what holds; unless a proxy refuses something of it, which is said at once.
+fn wanted(snapshot: &MeshSnapshot, refused: &[Diagnostic]) -> Wanted {
     let objects = snapshot.inputs.istio();
     let mut wanted: Wanted = objects
         .map(|object| (object.key(), (Some(object), Vec::new())))
@@ -187,9 +207,18 @@ fn wanted(snapshot: &MeshSnapshot) -> Wanted {
             wanted.entry(key).or_default().1.push(found.clone());
         }
     }
+    let is_refused = |object: &str| refused.iter().any(|found| found.object == object);
     for found in snapshot.unsettled().filter(|found| found.severity > Severity::Info) {
-        if let Some(key) = names.get(&found.object) {
+        if let Some(key) = names.get(&found.object)
+            && !is_refused(&found.object)
+        {
             wanted.remove(key);
+        }
+    }
+    for found in refused {
+        let said = names.get(&found.object).and_then(|key| wanted.get_mut(key));
+        if let Some((_, findings)) = said {
+            findings.push(found.clone());
         }
     }
     wanted
@@ -351,10 +380,22 @@ mod tests {
             inputs.apply(resource);
         }
         let mut snapshot = build(inputs, &Arc::new(MeshSettings::default()), 1, None);
-        let said = wanted(&snapshot);
+        let said = wanted(&snapshot, &[]);
         assert_eq!(said.values().map(|(_, found)| found.len()).collect::<Vec<_>>(), [1]);
         snapshot.told = Arc::default();
-        assert_eq!(wanted(&snapshot), Wanted::new());
+        assert_eq!(wanted(&snapshot, &[]), Wanted::new());
+        // A refusal is said at once, of objects that there are.
+        let refused = |object: &str| Diagnostic {
+            object: object.to_owned(),
+            ..finding(Severity::Error, "refused by p.default")
+        };
+        let all = [
+            refused("DestinationRule/default/a"),
+            refused("DestinationRule/default/b"),
+        ];
+        let said = wanted(&snapshot, &all);
+        let messages = said.values().flat_map(|(_, found)| found).map(|found| &*found.message);
+        assert_eq!(messages.collect::<Vec<_>>(), ["refused by p.default"]);
     }
 
     #[test]

@@ -228,7 +228,7 @@ async fn many_proxies_get_what_changed() {
     for id in 0..proxies {
         if id % STREAMS == 0 {
             channel = Some(
-                Endpoint::from_shared(format!("http://{}", pilot.xds))
+                Endpoint::from_shared(format!("http://{}", pilot.xds.unwrap()))
                     .unwrap()
                     .connect()
                     .await

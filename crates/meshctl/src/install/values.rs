@@ -44,6 +44,8 @@ pub(crate) struct Values {
     pub(crate) access_log_file: String,
     /// Percentage of the requests without a trace of their own that are traced, where telemetry is enabled.
     pub(crate) trace_sampling: f64,
+    /// Whether pilot serves discovery in plaintext as well, to anybody who reaches it; never key material.
+    pub(crate) plaintext_discovery: bool,
     /// Further namespaces with gateways: pilot may read the Secrets there, as in its own.
     pub(crate) gateway_namespaces: Vec<String>,
     pub(crate) pilot: Component,
@@ -132,6 +134,7 @@ impl Values {
             log_level: "info".to_owned(),
             access_log_file: String::new(),
             trace_sampling: 1.0,
+            plaintext_discovery: false,
             gateway_namespaces: Vec::new(),
             pilot: component(true, 2, "200m", "128Mi", "2Gi"),
             citadel: component(true, 2, "50m", "32Mi", "256Mi"),

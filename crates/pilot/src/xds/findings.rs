@@ -82,6 +82,6 @@ fn finding((refused, mut proxies): (&RefusedResource, Vec<String>)) -> Diagnosti
         object: writer.object,
         field: String::new(),
         message: format!("refused by {named}, {kind} {which}: {}", refused.reason.trim_end()),
-        hint: "the proxies go on with what they had of it before".to_owned(),
+        hint: "of what they refuse the proxies keep what was before, or close it".to_owned(),
     }
 }

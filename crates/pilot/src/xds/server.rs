@@ -17,6 +17,8 @@ use weft_base::identity::SpiffeId;
 use weft_base::shutdown::Shutdown;
 use weft_mesh::generate::{Generated, compose};
 use weft_mesh::node::ProxyNode;
+use weft_mesh::resource::ResourceSet;
+use weft_mesh::resource::layer::Resources;
 use weft_mesh::snapshot::MeshSnapshot;
 use weft_mesh::view::{ProxySettings, ProxyView};
 use weft_proto::ads::{Kind, Mode};
@@ -50,11 +52,13 @@ pub struct DiscoveryServer {
     shutdown: Shutdown,
 }
 
-/// What is known of every connected proxy, for debug pages.
-#[derive(Clone, Debug, Default)]
+/// What is known of every connected proxy, for debug pages and statuses.
+#[derive(Clone, Debug)]
 pub struct Connections {
     proxies: Arc<Mutex<BTreeMap<u64, Connected>>>,
     next: Arc<std::sync::atomic::AtomicU64>,
+    /// Changes with what any of them refuses.
+    refused: watch::Sender<()>,
 }
 
 /// One connected proxy.
@@ -102,6 +106,36 @@ impl Connections {
     /// All connected proxies.
     pub fn all(&self) -> Vec<Connected> {
         self.proxies.lock().values().cloned().collect()
+    }
+
+    /// Changes when one of them refuses something else than before, or is gone with what it refused.
+    pub fn refusals(&self) -> watch::Receiver<()> {
+        self.refused.subscribe()
+    }
+
+    fn insert(&self, connected: Connected) {
+        let refuses = connected.refused.clone();
+        let before = self.proxies.lock().insert(connected.id, connected);
+        if before.map(|before| before.refused).unwrap_or_default() != refuses {
+            self.refused.send_replace(());
+        }
+    }
+
+    fn remove(&self, id: u64) {
+        let gone = self.proxies.lock().remove(&id);
+        if gone.is_some_and(|gone| !gone.refused.is_empty()) {
+            self.refused.send_replace(());
+        }
+    }
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self {
+            proxies: Arc::default(),
+            next: Arc::default(),
+            refused: watch::Sender::new(()),
+        }
     }
 }
 
@@ -212,11 +246,7 @@ impl Session {
                     };
                     let (type_url, node, request) = read(message);
                     if let Err(error) = self.request(&type_url, node.as_ref(), &request) {
-                        tracing::warn!(%error, peer = ?self.peer, "discovery stream refused");
-                        self.server.metrics.failed();
-                        // A client that is gone does not need the reason.
-                        let _ = sender.send(Err(status(&error))).await;
-                        return;
+                        return self.refuse(&error, &sender).await;
                     }
                 }
                 changed = snapshots.changed() => {
@@ -228,7 +258,11 @@ impl Session {
                 () = tokio::time::sleep(UNREGISTERED_PAUSE), if self.node.is_some() && self.generated.is_none() => {}
             }
             let snapshot = snapshots.borrow_and_update().clone();
-            for (kind, push) in self.pushes(&snapshot) {
+            let pushes = match self.pushes(&snapshot) {
+                Ok(pushes) => pushes,
+                Err(error) => return self.refuse(&error, &sender).await,
+            };
+            for (kind, push) in pushes {
                 if sender.send(Ok(write(kind, push))).await.is_err() {
                     return;
                 }
@@ -236,12 +270,18 @@ impl Session {
         }
     }
 
+    /// Ends the stream with the reason, which a client that is gone does not need.
+    async fn refuse<O>(&self, error: &NodeError, sender: &mpsc::Sender<Result<O, Status>>) {
+        tracing::warn!(%error, peer = ?self.peer, "discovery stream refused");
+        self.server.metrics.failed();
+        let _ = sender.send(Err(status(error))).await;
+    }
+
     fn request(&mut self, type_url: &str, node: Option<&Node>, request: &Request) -> Result<(), NodeError> {
         if self.node.is_none() {
             let node = node::read(node)?;
-            if let Some(certificate) = self.peer.as_ref().and_then(|peer| peer.identity.as_ref()) {
+            if let Some(certificate) = self.proven() {
                 node::check_identity(&node, certificate)?;
-                self.check_account(&node, certificate)?;
             }
             tracing::info!(node = %node.id, mode = ?self.mode, "proxy connected");
             self.server.metrics.clients(&node.version, 1);
@@ -274,15 +314,26 @@ impl Session {
         Ok(())
     }
 
-    /// A client may be only a workload whose service account it proved.
-    fn check_account(&self, node: &ProxyNode, certificate: &SpiffeId) -> Result<(), NodeError> {
-        let snapshot = self.server.snapshots.borrow();
+    /// Who the client proved to be, if it did.
+    fn proven(&self) -> Option<&SpiffeId> {
+        self.peer.as_ref().and_then(|peer| peer.identity.as_ref())
+    }
+
+    /// A client may be only a workload whose service account it proved. Asked of every snapshot: the workload that a client claims to be
+    /// may come after it, or change.
+    fn check_account(&self, node: &ProxyNode, snapshot: &MeshSnapshot) -> Result<(), NodeError> {
+        let Some(certificate) = self.proven() else {
+            return Ok(());
+        };
         match snapshot.workload_of(&node.namespace, &node.pod, node.address) {
-            Some(workload) if *workload.service_account != *certificate.service_account() => {
-                let account = &workload.service_account;
+            Some(workload)
+                if *workload.service_account != *certificate.service_account()
+                    || *workload.key.namespace != *certificate.namespace() =>
+            {
+                let (namespace, account) = (&workload.key.namespace, &workload.service_account);
                 Err(NodeError::Identity {
                     id: node.id.clone(),
-                    claimed: format!("ns/{}/sa/{account}", node.namespace),
+                    claimed: format!("ns/{namespace}/sa/{account}"),
                     certificate: certificate.clone(),
                 })
             }
@@ -291,10 +342,11 @@ impl Session {
     }
 
     /// What the client has to be sent now, in the order of types.
-    fn pushes(&mut self, snapshot: &Arc<MeshSnapshot>) -> Vec<(Kind, Push)> {
+    fn pushes(&mut self, snapshot: &Arc<MeshSnapshot>) -> Result<Vec<(Kind, Push)>, NodeError> {
         let Some(node) = self.node.clone() else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
+        self.check_account(&node, snapshot)?;
         let born = snapshot.published.get().copied().map(Instant::from_std);
         let is_new = self
             .generated
@@ -306,11 +358,16 @@ impl Session {
         let mut pushes = Vec::new();
         let Some(generated) = self.generated(&node, snapshot) else {
             self.report(node, snapshot.generation);
-            return pushes;
+            return Ok(pushes);
         };
+        // Key material is for those who proved who they are, and not for the wire as it is.
+        let nothing = Resources::own(ResourceSet::new());
+        let is_proven = self.proven().is_some();
         for kind in Kind::ALL {
+            let is_withheld = kind == Kind::Secret && !is_proven;
+            let resources = if is_withheld { &nothing } else { generated.of(kind) };
             if let Some(stream) = self.types.get_mut(&kind)
-                && let Some(push) = stream.push(generated.of(kind))
+                && let Some(push) = stream.push(resources)
             {
                 pushes.push((kind, push));
             }
@@ -330,7 +387,7 @@ impl Session {
             self.converging = self.converging.or(born);
         }
         self.report(node, snapshot.generation);
-        pushes
+        Ok(pushes)
     }
 
     /// Tells the debug pages.
@@ -349,7 +406,7 @@ impl Session {
             since: self.since,
             address: self.address,
         };
-        self.server.connections.proxies.lock().insert(self.id, connected);
+        self.server.connections.insert(connected);
     }
 
     /// Everything for this proxy; made once per snapshot. Nothing, not even an empty answer, for one that nobody registered: a pod's
@@ -374,7 +431,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.server.connections.proxies.lock().remove(&self.id);
+        self.server.connections.remove(self.id);
         if let Some(node) = &self.node {
             self.server.metrics.clients(&node.version, -1);
         }

@@ -1,14 +1,32 @@
 //! Statuses: written by the leader alone, into the object as it is, whatever becomes of single requests.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use prost::Message;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::Streaming;
+use tonic::transport::Endpoint;
 use weft_base::shutdown::{Drained, Shutdown};
-use weft_mesh::snapshot::MeshSettings;
+use weft_mesh::snapshot::{MeshSettings, MeshSnapshot};
+use weft_mesh::view::ProxySettings;
+use weft_pilot::metrics::Metrics;
 use weft_pilot::source::kube::KubeSource;
 use weft_pilot::status;
 use weft_pilot::store::{Debounce, Store};
+use weft_pilot::xds::server::{Connections, DiscoveryServer};
+use weft_proto::ads::Kind;
+use weft_proto::xds::envoy::config::core::v3 as core;
+use weft_proto::xds::envoy::config::route::v3::RouteConfiguration;
+use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use weft_proto::xds::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use weft_proto::xds::google::rpc;
 
 use crate::server::{Fault, RULES, Rule, SERVICES, Server};
 
@@ -19,6 +37,8 @@ const SOON: Duration = Duration::from_secs(12);
 struct Replica {
     shutdown: Shutdown,
     leads: watch::Sender<bool>,
+    connections: Connections,
+    snapshots: watch::Receiver<Arc<MeshSnapshot>>,
 }
 
 impl Replica {
@@ -27,14 +47,26 @@ impl Replica {
         let (store, events, snapshots) = Store::new(MeshSettings::default(), Debounce::default(), 1);
         let source = KubeSource::new(server.client("reader"), "istio-system");
         let (leads, leading) = watch::channel(false);
-        let writing = status::run(server.client(name), source.served(), snapshots.clone(), leading);
+        let connections = Connections::default();
+        let writing = status::run(
+            server.client(name),
+            source.served(),
+            snapshots.clone(),
+            connections.clone(),
+            leading,
+        );
         let stop = shutdown.token();
         shutdown.spawn(async move {
             stop.run_until_cancelled(writing).await;
         });
-        shutdown.spawn(source.run(events, snapshots, shutdown.clone()));
+        shutdown.spawn(source.run(events, snapshots.clone(), shutdown.clone()));
         shutdown.spawn(store.run(shutdown.clone()));
-        Self { shutdown, leads }
+        Self {
+            shutdown,
+            leads,
+            connections,
+            snapshots,
+        }
     }
 
     fn lead(&self, leads: bool) {
@@ -202,4 +234,128 @@ async fn an_old_leaders_late_write_changes_nothing() {
     assert_eq!(writers, [("a", Some(409)), ("b", Some(200))]);
     a.stop().await;
     b.stop().await;
+}
+
+/// The stream of the proxy of the pod `default/a`, which asks for the routes of port 80.
+struct Proxy {
+    requests: mpsc::Sender<DeltaDiscoveryRequest>,
+    answers: Streaming<DeltaDiscoveryResponse>,
+}
+
+impl Proxy {
+    async fn connect(replica: &Replica) -> Self {
+        let settings = ProxySettings {
+            access_log_file: String::new(),
+            collector: None,
+            spans: None,
+            sampling_ppm: 0,
+        };
+        let (connections, shutdown) = (replica.connections.clone(), replica.shutdown.clone());
+        let snapshots = replica.snapshots.clone();
+        let server = DiscoveryServer::new(snapshots, settings, connections, Metrics::default(), shutdown.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::from_shared(format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let stop = shutdown.token();
+        let serving = tonic::transport::Server::builder()
+            .add_service(AggregatedDiscoveryServiceServer::new(server))
+            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move { stop.cancelled().await });
+        shutdown.spawn(serving);
+        let mut client = AggregatedDiscoveryServiceClient::new(endpoint.connect().await.unwrap());
+        let (requests, outgoing) = mpsc::channel(4);
+        let node = core::Node {
+            id: "sidecar~10.0.0.5~a.default~default.svc.cluster.local".to_owned(),
+            user_agent_name: "weft-proxy".to_owned(),
+            ..core::Node::default()
+        };
+        let request = DeltaDiscoveryRequest {
+            node: Some(node),
+            type_url: Kind::Routes.type_url().to_owned(),
+            resource_names_subscribe: vec!["80".to_owned()],
+            ..DeltaDiscoveryRequest::default()
+        };
+        requests.send(request).await.unwrap();
+        let answers = client.delta_aggregated_resources(ReceiverStream::new(outgoing)).await;
+        Self {
+            requests,
+            answers: answers.unwrap().into_inner(),
+        }
+    }
+
+    /// Takes the next answer, or refuses the first route that an object made.
+    async fn answer(&mut self, takes: bool) {
+        let answer = tokio::time::timeout(SOON, self.answers.next()).await;
+        let answer = answer.expect("routes come").unwrap().unwrap();
+        let routes = answer.resources[0].resource.as_ref().unwrap();
+        let routes = RouteConfiguration::decode(&*routes.value).unwrap();
+        let is_made = |metadata: Option<&core::Metadata>| {
+            metadata.is_some_and(|metadata| metadata.filter_metadata.contains_key("weft"))
+        };
+        let mut hosts = routes.virtual_hosts.iter().enumerate();
+        let place = hosts.find_map(|(host, virtual_host)| {
+            let route = virtual_host
+                .routes
+                .iter()
+                .position(|route| is_made(route.metadata.as_ref()))?;
+            Some(format!("80: virtual_hosts[{host}].routes[{route}].match: is too long"))
+        });
+        let error_detail = (!takes).then(|| rpc::Status {
+            message: place.expect("an object made a route"),
+            ..rpc::Status::default()
+        });
+        let request = DeltaDiscoveryRequest {
+            type_url: Kind::Routes.type_url().to_owned(),
+            response_nonce: answer.nonce,
+            error_detail,
+            ..DeltaDiscoveryRequest::default()
+        };
+        self.requests.send(request).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_proxy_refuses_is_in_the_status_within_a_second() {
+    let server = server();
+    server.put(
+        "pods",
+        json!({
+            "metadata": {"name": "a", "namespace": "default", "labels": {"app": "a"}},
+            "spec": {"containers": [{"name": "istio-proxy", "args": ["sidecar"]}, {"name": "a"}]},
+            "status": {"phase": "Running", "podIP": "10.0.0.5"},
+        }),
+    );
+    // Others that are to be written, too, are not in its way.
+    for index in 0..40 {
+        server.put(
+            RULES,
+            rule(&format!("a{index}"), 1, &json!([format!("a{index}.example")])),
+        );
+    }
+    server.put(RULES, rule("web", 1, &json!(["a"])));
+    let replica = Replica::start(&server, "a");
+    let mut proxy = Proxy::connect(&replica).await;
+    replica.lead(true);
+    let begun = Instant::now();
+    proxy.answer(false).await;
+    let refused = until(&server, "web", 1, "False").await;
+    let (took, status) = (begun.elapsed(), &refused["status"]);
+    let codes: Vec<&Value> = status["validationMessages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|message| &message["type"]["code"])
+        .collect();
+    assert_eq!(codes, ["WEFT0027"], "{refused}");
+    let message = status["conditions"][0]["message"].as_str().unwrap();
+    assert!(
+        message.contains("refused by a.default") && message.contains("is too long"),
+        "{message}"
+    );
+    println!("a refusal was in the status after {took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    // It is mended, taken and said.
+    server.put(RULES, rule("web", 2, &json!(["a", "b.example"])));
+    proxy.answer(true).await;
+    until(&server, "web", 2, "True").await;
+    drop(proxy);
+    replica.stop().await;
 }

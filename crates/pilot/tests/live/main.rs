@@ -2,6 +2,7 @@
 
 mod discovery;
 mod files;
+mod strangers;
 
 use std::sync::Arc;
 

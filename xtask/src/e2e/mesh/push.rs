@@ -50,7 +50,7 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
         })?;
         times.push(start.elapsed());
     }
-    pilots.api.stop();
+    pilots.0.into_iter().for_each(Forward::stop);
     applying.sort_unstable();
     times.sort_unstable();
     let (median, slowest) = (times[ROUNDS / 2], times[ROUNDS - 1]);
@@ -63,13 +63,9 @@ pub(super) fn run(scene: &Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What the pilots know of the proxies, asked through one connection to the API server.
+/// What the pilots know of the proxies. Their pages are for those within their pods, so that each is asked through a port of its own.
 #[derive(Debug)]
-struct Pilots {
-    api: Forward,
-    /// One page for each.
-    pages: Vec<String>,
-}
+struct Pilots(Vec<Forward>);
 
 // === impl Pilots ===
 
@@ -78,26 +74,21 @@ impl Pilots {
         let system = system(scene);
         let pods = system.get(&["pods", "--selector", "app=weft-pilot"])?;
         let pods = pods["items"].as_array().into_iter().flatten();
-        let page = |pod: &serde_json::Value| {
+        let forward = |pod: &serde_json::Value| {
             let pod = pod["metadata"]["name"].as_str().context("a pod without a name")?;
-            Ok(format!(
-                "/api/v1/namespaces/{}/pods/{pod}:15014/proxy/debug/syncz",
-                system.namespace()
-            ))
+            let (name, pod) = (format!("forward-{pod}"), format!("pod/{pod}"));
+            Forward::start(&name, &mut system.command(&["port-forward", &pod, ":15014"])?)
         };
-        Ok(Self {
-            pages: pods.map(page).collect::<Result<_>>()?,
-            api: Forward::start("proxy", &mut system.command(&["proxy", "--port=0"])?)?,
-        })
+        Ok(Self(pods.map(forward).collect::<Result<_>>()?))
     }
 
     /// Each sidecar of a namespace with the version of its routes that it has acknowledged. What asking takes is in the measured time.
     fn acknowledged(&self, namespace: &str) -> Result<Vec<(String, String)>> {
         let suffix = format!(".{namespace}");
-        let mut client = Client::new(self.api.address(), Duration::from_secs(5));
         let mut found = Vec::new();
-        for page in &self.pages {
-            let answer = client.get(page, &[])?;
+        for pilot in &self.0 {
+            let mut client = Client::new(pilot.address(), Duration::from_secs(5));
+            let answer = client.get("/debug/syncz", &[])?;
             ensure!(answer.status == 200, "a pilot answers {}", answer.status);
             let proxies: serde_json::Value = serde_json::from_slice(&answer.body)?;
             for proxy in proxies.as_array().into_iter().flatten() {

@@ -18,21 +18,30 @@ const LEASE: &str = "weft-pilot-leader";
 /// Where the injector's ConfigMap has what the installation was given.
 pub(crate) const VALUES: &str = "values.yaml";
 
+/// Port of plaintext discovery, which is there only where it was asked for.
+const PLAINTEXT: (&str, u16) = ("grpc-xds", 15010);
+
+/// The ports of a pod; plaintext discovery comes first.
+const PORTS: [(&str, u16); 4] = [
+    PLAINTEXT,
+    ("https-dns", 15012),
+    ("https-webhook", 15017),
+    ("http-monitoring", 15014),
+];
+
 pub(super) fn objects(values: &Values) -> Vec<Value> {
     let name = values.revisioned("weft-pilot");
+    let plaintext = (PLAINTEXT.0, PLAINTEXT.1, PLAINTEXT.1);
+    let ports = [
+        plaintext,
+        ("https-dns", 15012, 15012),
+        ("https-webhook", 443, 15017),
+        ("http-monitoring", 15014, 15014),
+    ];
     let workload = workload(values, &name);
     let mut objects = vec![account(values, ACCOUNT), injector(values)];
     objects.extend(rights(values, &name));
-    objects.push(workload.service(
-        values,
-        "ClusterIP",
-        &[
-            ("grpc-xds", 15010, 15010),
-            ("https-dns", 15012, 15012),
-            ("https-webhook", 443, 15017),
-            ("http-monitoring", 15014, 15014),
-        ],
-    ));
+    objects.push(workload.service(values, "ClusterIP", &ports[first_port(values)..]));
     objects.push(workload.deployment(values));
     objects.push(workload.budget(values));
     objects.extend(webhooks::objects(values, &name));
@@ -40,6 +49,11 @@ pub(super) fn objects(values: &Values) -> Vec<Value> {
         object["metadata"]["labels"]["istio.io/rev"] = values.revision.as_str().into();
     }
     objects
+}
+
+/// The first of the ports that are served.
+fn first_port(values: &Values) -> usize {
+    usize::from(!values.plaintext_discovery)
 }
 
 /// Settings of the injector as a file, and what the installation was given.
@@ -61,7 +75,6 @@ fn workload<'a>(values: &'a Values, name: &'a str) -> Workload<'a> {
         from_pod("POD_NAMESPACE", "metadata.namespace"),
         from_pod("POD_NAME", "metadata.name"),
         variable("WEFT_REVISION", &values.revision),
-        variable("WEFT_XDS_LISTEN", "[::]:15010"),
         variable("WEFT_XDS_TLS_LISTEN", "[::]:15012"),
         variable("WEFT_MONITORING_LISTEN", "[::]:15014"),
         variable("WEFT_WEBHOOK_LISTEN", "[::]:15017"),
@@ -71,6 +84,9 @@ fn workload<'a>(values: &'a Values, name: &'a str) -> Workload<'a> {
         variable("WEFT_LOG_LEVEL", &values.log_level),
     ];
     env.extend(identity_variables(values));
+    if values.plaintext_discovery {
+        env.push(variable("WEFT_XDS_LISTEN", &format!("[::]:{}", PLAINTEXT.1)));
+    }
     if values.telemetry.enabled {
         let host = format!("weft-telemetry.{}.svc", values.namespace);
         env.push(variable("WEFT_TELEMETRY_ADDRESS", &format!("{host}:15041")));
@@ -86,12 +102,7 @@ fn workload<'a>(values: &'a Values, name: &'a str) -> Workload<'a> {
         user: Workload::user(),
         args: vec!["serve".to_owned()],
         env,
-        ports: &[
-            ("grpc-xds", 15010),
-            ("https-dns", 15012),
-            ("https-webhook", 15017),
-            ("http-monitoring", 15014),
-        ],
+        ports: &PORTS[first_port(values)..],
         ready: ("/ready", 15014),
         resources: &values.pilot.resources,
         volumes,
