@@ -1,12 +1,13 @@
 //! A proxy and a control plane that refuses, delays and leaves out: nothing that was closed is open meanwhile.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use weft_proto::ads::Kind;
 
 use crate::support::ads::Ads;
@@ -110,14 +111,19 @@ fn manager(more: &Value) -> Value {
         "http_filters": [typed("router", "extensions.filters.http.router.v3.Router", json!({}))],
     });
     extend(&mut fields, more);
-    typed("http", "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager", fields)
+    typed(
+        "http",
+        "extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        fields,
+    )
 }
 
 fn extend(value: &mut Value, more: &Value) {
     for (key, field) in more.as_object().into_iter().flatten() {
-        match field {
-            Value::Null => drop(value.as_object_mut().map(|fields| fields.remove(key))),
-            field => value[key] = field.clone(),
+        if field.is_null() {
+            value.as_object_mut().map(|fields| fields.remove(key));
+        } else {
+            value[key] = field.clone();
         }
     }
 }
@@ -131,7 +137,11 @@ fn tls(more: &Value) -> Value {
             "tls_certificate_sds_secret_configs": [sds("default")], "validation_context_sds_secret_config": sds("ROOTCA")},
     });
     extend(&mut fields, more);
-    typed("tls", "extensions.transport_sockets.tls.v3.DownstreamTlsContext", fields)
+    typed(
+        "tls",
+        "extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        fields,
+    )
 }
 
 fn listener(at: SocketAddr, chains: &[Value], more: &Value) -> Value {
@@ -157,8 +167,11 @@ async fn strict_waits_for_nothing_that_is_refused() -> Result<()> {
     let at = scene.listen;
     let nothing = json!({});
     let usual = || strict(&nothing, &nothing, &nothing);
-    let bad_log = json!([typed("log", "extensions.access_loggers.stream.v3.StdoutAccessLog",
-        json!({"log_format": {"text_format_source": {"inline_string": "%NO_SUCH_THING%"}}}))]);
+    let bad_log = json!([typed(
+        "log",
+        "extensions.access_loggers.stream.v3.StdoutAccessLog",
+        json!({"log_format": {"text_format_source": {"inline_string": "%NO_SUCH_THING%"}}})
+    )]);
     let router = typed("router", "extensions.filters.http.router.v3.Router", json!({}));
     let unknown = typed("x", "extensions.filters.http.lua.v3.Lua", json!({}));
     let mut named = usual();
@@ -166,32 +179,67 @@ async fn strict_waits_for_nothing_that_is_refused() -> Result<()> {
     let refused = [
         ("freebind", listener(at, &[usual()], &json!({"freebind": true}))),
         ("access_log", listener(at, &[usual()], &json!({"access_log": bad_log}))),
-        ("listener_filters", listener(at, &[usual()], &json!({"listener_filters": [router]}))),
+        (
+            "listener_filters",
+            listener(at, &[usual()], &json!({"listener_filters": [router]})),
+        ),
         (
             "transport_socket_connect_timeout",
-            listener(at, &[strict(&nothing, &nothing, &json!({"transport_socket_connect_timeout": "-1s"}))], &nothing),
+            listener(
+                at,
+                &[strict(
+                    &nothing,
+                    &nothing,
+                    &json!({"transport_socket_connect_timeout": "-1s"}),
+                )],
+                &nothing,
+            ),
         ),
         (
             "ocsp_staple_policy",
-            listener(at, &[strict(&nothing, &json!({"ocsp_staple_policy": "MUST_STAPLE"}), &nothing)], &nothing),
+            listener(
+                at,
+                &[strict(
+                    &nothing,
+                    &json!({"ocsp_staple_policy": "MUST_STAPLE"}),
+                    &nothing,
+                )],
+                &nothing,
+            ),
         ),
         (
             "access_log",
-            listener(at, &[strict(&json!({"access_log": bad_log}), &nothing, &nothing)], &nothing),
+            listener(
+                at,
+                &[strict(&json!({"access_log": bad_log}), &nothing, &nothing)],
+                &nothing,
+            ),
         ),
         (
             "append_x_forwarded_port",
-            listener(at, &[strict(&json!({"append_x_forwarded_port": true}), &nothing, &nothing)], &nothing),
+            listener(
+                at,
+                &[strict(&json!({"append_x_forwarded_port": true}), &nothing, &nothing)],
+                &nothing,
+            ),
         ),
         (
             "http_filters",
-            listener(at, &[strict(&json!({"http_filters": [unknown, router]}), &nothing, &nothing)], &nothing),
+            listener(
+                at,
+                &[strict(&json!({"http_filters": [unknown, router]}), &nothing, &nothing)],
+                &nothing,
+            ),
         ),
         (
             "route_config",
             listener(
                 at,
-                &[strict(&json!({"route_config": {"name": "r", "validate_clusters": true}}), &nothing, &nothing)],
+                &[strict(
+                    &json!({"route_config": {"name": "r", "validate_clusters": true}}),
+                    &nothing,
+                    &nothing,
+                )],
                 &nothing,
             ),
         ),
@@ -214,7 +262,10 @@ async fn strict_waits_for_nothing_that_is_refused() -> Result<()> {
         "config_source": {"ads": {}, "resource_api_version": "V3"}}});
     let waits = listener(at, &[strict(&rds, &nothing, &nothing)], &nothing);
     scene.give(Kind::Listener, &[waits]).await?;
-    ensure!(!scene.answers_plaintext().await?, "plaintext is let in until routes come");
+    ensure!(
+        !scene.answers_plaintext().await?,
+        "plaintext is let in until routes come"
+    );
     scene.stop().await
 }
 
@@ -223,7 +274,8 @@ async fn strict_waits_for_nothing_that_is_refused() -> Result<()> {
 async fn ready_is_when_all_is_there() -> Result<()> {
     let mut scene = Scene::start().await?;
     let ads = json!({"ads": {}, "resource_api_version": "V3"});
-    let cluster = json!({"name": "c", "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {"eds_config": ads}});
+    let cluster =
+        json!({"name": "c", "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {"eds_config": ads}});
     let rds = json!({"route_config": null, "rds": {"route_config_name": "r", "config_source": ads}});
     let chain = json!({"filters": [manager(&rds)]});
     let later = ports::free()?;
@@ -259,12 +311,18 @@ async fn missing_secrets_never_let_plaintext_in() -> Result<()> {
     scene.give(Kind::Cluster, &[]).await?;
     let begun = Instant::now();
     let chain = strict(&nothing, &nothing, &nothing);
-    scene.give(Kind::Listener, &[listener(scene.listen, &[chain], &nothing)]).await?;
+    scene
+        .give(Kind::Listener, &[listener(scene.listen, &[chain], &nothing)])
+        .await?;
     while !scene.is_ready().await? {
         ensure!(!scene.answers_plaintext().await?, "plaintext is let in");
         ensure!(begun.elapsed() < Duration::from_secs(25), "it does not get ready");
     }
-    ensure!(begun.elapsed() > Duration::from_secs(14), "it is ready after {:?}", begun.elapsed());
+    ensure!(
+        begun.elapsed() > Duration::from_secs(14),
+        "it is ready after {:?}",
+        begun.elapsed()
+    );
     ensure!(!scene.answers_plaintext().await?, "plaintext is let in");
     scene.stop().await
 }

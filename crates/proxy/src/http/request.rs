@@ -152,10 +152,13 @@ async fn answer(
     // Whether there is a route for it or not (Envoy: `VirtualHostImpl::getRouteFromEntries`).
     let needs_tls = host.as_ref().is_some_and(|(_, (_, host))| needs_tls(host, &head));
     let random = worker.random();
-    let routed = host.as_ref().filter(|_| !needs_tls).and_then(|(routes, (host_index, _))| {
-        let found = routes.table.find(*host_index, &head, random)?;
-        Some(Routed::new(routes, found, &head, worker.random()))
-    });
+    let routed = host
+        .as_ref()
+        .filter(|_| !needs_tls)
+        .and_then(|(routes, (host_index, _))| {
+            let found = routes.table.find(*host_index, &head, random)?;
+            Some(Routed::new(routes, found, &head, worker.random()))
+        });
     match (&routed, &host) {
         (Some(routed), _) => routed.tell(&mut context),
         (None, Some((_, (_, host)))) if needs_tls => {

@@ -60,11 +60,7 @@ impl RouteTable {
         let domains = config.virtual_hosts.iter().enumerate();
         let domains = domains.flat_map(|(index, host)| host.domains.iter().map(move |domain| (index, domain)));
         let hosts = HostIndex::new(domains, config.ignore_port_in_host_matching);
-        let paths = config
-            .virtual_hosts
-            .iter()
-            .map(HostPaths::new)
-            .collect();
+        let paths = config.virtual_hosts.iter().map(HostPaths::new).collect();
         Self { config, hosts, paths }
     }
 
@@ -113,14 +109,7 @@ impl HostPaths {
 
     /// The route of a request whose own one goes as before. Nobody knows whether a route with a refused match is its own: a later one
     /// that would close counts then.
-    fn as_before(
-        &self,
-        own: usize,
-        before: &PathIndex,
-        routes: &[Route],
-        request: &RequestHead,
-        random: u64,
-    ) -> usize {
+    fn as_before(&self, own: usize, before: &PathIndex, routes: &[Route], request: &RequestHead, random: u64) -> usize {
         if !routes[own].waits {
             let is_known = |at: usize| at > own && (routes[at].waits || !routes[at].goes_as_before());
             let next = self.own.find(routes, request, random, is_known);
@@ -169,13 +158,7 @@ impl PathIndex {
     }
 
     /// The first of the routes that may be chosen.
-    fn find(
-        &self,
-        routes: &[Route],
-        request: &RequestHead,
-        random: u64,
-        may: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
+    fn find(&self, routes: &[Route], request: &RequestHead, random: u64, may: impl Fn(usize) -> bool) -> Option<usize> {
         let path = request.path_only();
         let mut candidates: SmallVec<[usize; 16]> = SmallVec::new();
         candidates.extend(self.others.iter().copied());
@@ -290,7 +273,14 @@ mod tests {
             }),
             ..prefix(path)
         };
-        let own = [waits, refused("/x"), refused("/x/y"), closing("/x/closed"), prefix("/x/open"), prefix("/")];
+        let own = [
+            waits,
+            refused("/x"),
+            refused("/x/y"),
+            closing("/x/closed"),
+            prefix("/x/open"),
+            prefix("/"),
+        ];
         let before = [prefix("/waits/before"), prefix("/x")];
         let host = VirtualHost {
             routes: own.into_iter().chain(before).collect(),

@@ -248,7 +248,8 @@ impl Candidate {
 
 /// Whether a match takes a connection, whatever other matches there are.
 fn fits(criteria: &ChainMatch, facts: &Facts<'_>) -> bool {
-    let within = |ranges: &[IpNet], address: IpAddr| ranges.is_empty() || ranges.iter().any(|range| range.contains(&address));
+    let within =
+        |ranges: &[IpNet], address: IpAddr| ranges.is_empty() || ranges.iter().any(|range| range.contains(&address));
     let named = |pattern: &Arc<str>| {
         let is = |name: &str| match pattern.strip_prefix('*') {
             Some(suffix) => name.len() > suffix.len() && name.ends_with(suffix),

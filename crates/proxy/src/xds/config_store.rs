@@ -389,9 +389,10 @@ impl ConfigStore {
 
     /// Takes what closes the place of a resource that is refused.
     fn close(&mut self, name: &Arc<str>, stand_in: Checked) {
-        match stand_in {
-            Checked::Listener(listener) => drop(self.known.listeners.insert(name.clone(), Arc::new(listener))),
-            other => drop(self.insert(name, other)),
+        if let Checked::Listener(listener) = stand_in {
+            self.known.listeners.insert(name.clone(), Arc::new(listener));
+        } else {
+            self.insert(name, stand_in);
         }
     }
 

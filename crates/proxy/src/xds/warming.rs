@@ -192,7 +192,10 @@ fn chain_meanwhile(
                 && let ChainAction::Tcp(was) = &before.action
                 && unready.has_any(|| tcp.clusters.iter().map(|target| &target.cluster))
             {
-                held.extend(needed(was.clusters.iter().map(|target| &target.cluster), unready.in_use));
+                held.extend(needed(
+                    was.clusters.iter().map(|target| &target.cluster),
+                    unready.in_use,
+                ));
                 chain.filters.clone_from(&before.filters);
                 chain.action = before.action.clone();
             }

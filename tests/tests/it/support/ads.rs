@@ -105,7 +105,7 @@ fn resource(kind: Kind, value: &Value, version: &str) -> Result<Resource> {
     let type_name = kind.type_url().rsplit('/').next().unwrap_or_default();
     let descriptor = descriptors::pool().get_message_by_name(type_name).context("type")?;
     let message = prost_reflect::DynamicMessage::deserialize(descriptor, value)?;
-    let name = value["name"].as_str().or(value["cluster_name"].as_str());
+    let name = value["name"].as_str().or_else(|| value["cluster_name"].as_str());
     Ok(Resource {
         name: name.context("a resource has a name")?.to_owned(),
         version: version.to_owned(),

@@ -78,9 +78,7 @@ fn filters(source: &[listener::Filter], at: &Path) -> Result<Served> {
     let at_last = at.index(before.len()).field("typed_config");
     let any = typed_config(last, &at_last)?;
     let refused = |taken| (Vec::new(), model::ChainAction::Refused(taken));
-    let polices = before
-        .iter()
-        .any(|filter| typed_config(filter, at).is_ok_and(enforces));
+    let polices = before.iter().any(|filter| typed_config(filter, at).is_ok_and(enforces));
     if holds::<HttpConnectionManager>(any) {
         let source: HttpConnectionManager = unpack(any, &at_last)?;
         let taken = http(&source, before, at, &at_last)?;
@@ -131,7 +129,9 @@ fn http(
             manager.suppress_envoy_headers = filters.router.suppress_envoy_headers;
             Ok((listed, model::ChainAction::Http(Box::new(manager))))
         }
-        (_, None, _) if source.http_filters.iter().filter_map(filter_config).any(enforces) => Err(model::Taken::Nothing),
+        (_, None, _) if source.http_filters.iter().filter_map(filter_config).any(enforces) => {
+            Err(model::Taken::Nothing)
+        }
         (routes, filters, _) => Err(model::Taken::Http(Box::new(model::TakenHttp {
             routes,
             filters: filters.map(|filters| (filters.before, filters.left_out)),
@@ -139,7 +139,6 @@ fn http(
         }))),
     })
 }
-
 
 /// The filters before the last.
 fn listed(source: &[listener::Filter], at: &Path) -> Result<Vec<NetworkFilterConfig>> {

@@ -168,7 +168,11 @@ async fn security_never_waits_for_what_else_is_refused() {
     ] {
         let whole = listener(json!({"route_config": closed}), strict(), more);
         check(&[open.clone(), whole.clone()], ("/ blocked", true, 0), &[place]);
-        check(&[open.clone(), whole.clone(), whole.clone()], ("/ blocked", true, 0), &[place]);
+        check(
+            &[open.clone(), whole.clone(), whole.clone()],
+            ("/ blocked", true, 0),
+            &[place],
+        );
         assert!(listener_after(&[whole], &[place]).is_none());
     }
 }
@@ -206,7 +210,12 @@ async fn what_a_chain_with_a_refused_match_may_be_for_is_closed() {
     check(&[json!({}), bad], 1, &[&["a.b", "*.b.c"]], place);
     check(&[json!({}), named(&["a.b", "x*"])], 1, &[&[]], place);
     let unknown = json!({"server_names": ["a.b"], "address_suffix": "1.2.3.4"});
-    check(&[json!({}), unknown], 1, &[&["a.b"]], "filter_chains[1].filter_chain_match.address_suffix");
+    check(
+        &[json!({}), unknown],
+        1,
+        &[&["a.b"]],
+        "filter_chains[1].filter_chain_match.address_suffix",
+    );
     // Nobody knows which of two is meant.
     let both = [named(&["a.b", "c.d"]), json!({}), named(&["c.d"])];
     check(&both, 1, &[&["c.d"], &["a.b", "c.d"]], "filter_chains");
@@ -214,9 +223,7 @@ async fn what_a_chain_with_a_refused_match_may_be_for_is_closed() {
 
 #[tokio::test]
 async fn a_policy_that_is_refused_closes_its_chain() {
-    let policy = |name: &str, kind: &str| {
-        json!({"name": name, "typed_config": {"@type": format!("type.googleapis.com/envoy.extensions.filters.{kind}")}})
-    };
+    let policy = |name: &str, kind: &str| json!({"name": name, "typed_config": {"@type": format!("type.googleapis.com/envoy.extensions.filters.{kind}")}});
     let open = listener(json!({}), json!({}), json!({}));
     let router = json!({"name": "router", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}});

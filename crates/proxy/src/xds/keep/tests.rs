@@ -246,7 +246,11 @@ async fn what_would_close_does_not_wait_for_what_is_refused() {
     let answer = closing("/a", json!({"response_headers_to_remove": ["not a name"]}));
     let answer = hosts(&[("h", vec![answer, route("/", "rest")], json!({}))]);
     let expected: (&str, &[&str]) = ("h", &["/a refused", "/ rest"]);
-    check_routes(&[good.clone(), answer], &[expected], &["virtual_hosts[0].routes[0].response_headers_to_remove"]);
+    check_routes(
+        &[good.clone(), answer],
+        &[expected],
+        &["virtual_hosts[0].routes[0].response_headers_to_remove"],
+    );
     let mut matches = bad_match()["match"].clone();
     matches["prefix"] = "/a".into();
     let matching = hosts(&[(
@@ -254,12 +258,19 @@ async fn what_would_close_does_not_wait_for_what_is_refused() {
         vec![closing("/", json!({"match": matches})), route("/", "rest")],
         json!({}),
     )]);
-    check_routes(&[good.clone(), matching], &[expected], &["virtual_hosts[0].routes[0].match.headers[0]"]);
+    check_routes(
+        &[good.clone(), matching],
+        &[expected],
+        &["virtual_hosts[0].routes[0].match.headers[0]"],
+    );
 
     // TLS is required of a virtual host at once, whatever else of it is refused, and where it cannot be read.
     for (more, expected) in [
         (json!({"require_tls": "ALL", "hedge_policy": {}}), RequireTls::All),
-        (json!({"require_tls": "EXTERNAL_ONLY", "hedge_policy": {}}), RequireTls::ExternalOnly),
+        (
+            json!({"require_tls": "EXTERNAL_ONLY", "hedge_policy": {}}),
+            RequireTls::ExternalOnly,
+        ),
         (json!({"require_tls": 7}), RequireTls::All),
     ] {
         let mut store = store();
@@ -288,7 +299,10 @@ fn cluster_after(given: &[Value], refused: usize) -> Option<(bool, u32)> {
 async fn what_protects_a_cluster_does_not_wait_for_what_is_refused() {
     let with = |more: Value| {
         let mut cluster = cluster("c", true);
-        cluster.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        cluster
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         cluster
     };
     let tls = |common: Value| {
@@ -301,11 +315,15 @@ async fn what_protects_a_cluster_does_not_wait_for_what_is_refused() {
     assert_eq!(cluster_after(&[plain.clone(), secured.clone()], 1), Some((true, 7)));
     assert_eq!(cluster_after(std::slice::from_ref(&secured), 1), None);
     // TLS itself is refused: nothing is sent in plaintext in the meantime.
-    let broken = with(json!({"transport_socket": tls(json!({"tls_params": {"tls_maximum_protocol_version": "TLSv1_1"}}))}));
+    let broken =
+        with(json!({"transport_socket": tls(json!({"tls_params": {"tls_maximum_protocol_version": "TLSv1_1"}}))}));
     let unknown = with(json!({"transport_socket": tls(json!({"tls_params": {"cipher_suites": ["x"]}}))}));
     for refused in [broken, unknown] {
         assert_eq!(cluster_after(&[plain.clone(), refused.clone()], 1), None);
-        assert_eq!(cluster_after(&[plain.clone(), refused, plain.clone()], 0), Some((false, 7)));
+        assert_eq!(
+            cluster_after(&[plain.clone(), refused, plain.clone()], 0),
+            Some((false, 7))
+        );
     }
 }
 
