@@ -3,6 +3,7 @@
 mod comments;
 mod edges;
 mod layers;
+mod locks;
 mod modules;
 mod shape;
 mod source;
@@ -78,6 +79,7 @@ fn findings(root: &Path) -> Result<Vec<Finding>> {
     let metadata: Value = serde_json::from_str(&process::output(&mut process::cargo(&metadata))?)?;
     found.extend(modules::orphans(&sources, &target_roots(root, &metadata)));
     found.extend(edges::edges(&graph(&metadata)));
+    found.extend(locks::check(root, &needs(&metadata))?);
     let architecture = std::fs::read_to_string(root.join("ARCHITECTURE.md")).context("cannot read ARCHITECTURE.md")?;
     found.extend(layers::layers(&sources, &architecture));
     found.extend(words::stale(&sources));
@@ -106,6 +108,18 @@ fn target_roots(root: &Path, metadata: &Value) -> Vec<String> {
     let files = targets.filter_map(|target| target["src_path"].as_str());
     let roots = files.map(|file| relative(root, Path::new(file)));
     roots.chain([FUZZER.to_owned()]).collect()
+}
+
+/// What members of the workspace need in any case, by name.
+fn needs(metadata: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let one = |package: &Value| {
+        let dependencies = package["dependencies"].as_array().into_iter().flatten();
+        let needed = dependencies.filter(|needed| needed["kind"] != "dev" && needed["optional"] == false);
+        let names = needed.filter_map(|needed| needed["name"].as_str());
+        let name = package["name"].as_str().unwrap_or_default();
+        (name.to_owned(), names.map(str::to_owned).collect())
+    };
+    packages(metadata).map(one).collect()
 }
 
 /// Normal dependencies between members of the workspace.
