@@ -18,6 +18,7 @@ pub mod filters;
 pub mod hooks;
 pub mod http;
 pub mod http1;
+pub mod http2;
 pub mod journal;
 pub mod listen;
 pub mod mesh;

@@ -22,7 +22,7 @@ pub trait Outgoing: Body<Data = Bytes> {
 
 /// How long a client takes nothing.
 #[derive(Debug)]
-pub(super) struct Stall {
+pub struct Stall {
     patience: Duration,
     taken: u64,
     timer: Option<Pin<Box<Sleep>>>,
@@ -31,7 +31,8 @@ pub(super) struct Stall {
 // === impl Stall ===
 
 impl Stall {
-    pub(super) fn new(patience: Duration) -> Self {
+    /// A client that takes nothing for `patience`; zero is without bound.
+    pub fn new(patience: Duration) -> Self {
         Self {
             patience,
             taken: 0,
@@ -40,7 +41,7 @@ impl Stall {
     }
 
     /// Ready when it was too long; asked while more waits to be taken. The timer is there only for those that wait.
-    pub(super) fn poll(&mut self, taken: u64, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll(&mut self, taken: u64, cx: &mut Context<'_>) -> Poll<()> {
         if self.patience.is_zero() {
             return Poll::Pending;
         }
