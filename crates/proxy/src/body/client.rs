@@ -4,20 +4,31 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::{BodyError, Progress};
 use crate::http1::decode::BodyFault;
-use crate::http1::received_body::ReceivedBody;
+use crate::http1::received_body as http1;
+use crate::http2::received_body as http2;
+use crate::http2::stream::StreamFault;
 
 /// What comes of a client behind the head of a request.
 #[derive(Debug)]
 pub enum ComingBody {
     /// Over HTTP/1.
-    Http1(ReceivedBody),
+    Http1(http1::ReceivedBody),
     /// Over HTTP/2.
-    Http2(Incoming),
+    Http2(http2::ReceivedBody),
+}
+
+/// Sends interim answers (1xx) to a client ahead of its answer.
+#[derive(Debug)]
+pub enum Interim {
+    /// Over HTTP/1.1.
+    Http1(http1::Interim),
+    /// Over HTTP/2.
+    Http2(http2::Interim),
 }
 
 /// How a client failed to send the whole of a body. It is never the endpoint's fault.
@@ -50,15 +61,17 @@ impl ComingBody {
 
     /// A client that waits before it sends the body is told to go on by the upstream.
     pub fn leave_to_upstream(&self) {
-        if let Self::Http1(body) = self {
-            body.leave_to_upstream();
+        match self {
+            Self::Http1(body) => body.leave_to_upstream(),
+            Self::Http2(body) => body.leave_to_upstream(),
         }
     }
 
     /// Somebody here wants the body, whatever the upstream will say.
     pub fn is_wanted(&self) {
-        if let Self::Http1(body) = self {
-            body.is_wanted();
+        match self {
+            Self::Http1(body) => body.is_wanted(),
+            Self::Http2(body) => body.is_wanted(),
         }
     }
 
@@ -80,24 +93,28 @@ impl ComingBody {
     }
 }
 
+// === impl Interim ===
+
+impl Interim {
+    /// Sends one; a second `100 Continue` says nothing and goes nowhere.
+    pub fn send(&self, status: StatusCode, headers: &HeaderMap) {
+        match self {
+            Self::Http1(interim) => interim.send(status, headers),
+            Self::Http2(interim) => interim.send(status, headers),
+        }
+    }
+}
+
 // === impl ClientFault ===
 
 impl ClientFault {
     fn of(error: &BodyError) -> Self {
-        use std::error::Error as _;
         match error {
             BodyError::Fault(BodyFault::Incomplete) => Self::Gone,
-            BodyError::Fault(_) => Self::Malformed,
-            BodyError::Transport(error) => {
-                let h2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
-                // What we have found ourselves; all else is the client's end of the stream, or of the connection.
-                if h2.is_some_and(|error| error.is_library() || (error.is_reset() && !error.is_remote())) {
-                    Self::Malformed
-                } else {
-                    Self::Gone
-                }
-            }
-            BodyError::Lost
+            BodyError::Fault(_) | BodyError::Stream(StreamFault::Malformed) => Self::Malformed,
+            BodyError::Stream(StreamFault::Reset | StreamFault::Gone | StreamFault::GivenUp)
+            | BodyError::Transport(_)
+            | BodyError::Lost
             | BodyError::TimedOut
             | BodyError::NotReplayable
             | BodyError::Filter(_)

@@ -14,13 +14,17 @@ use tokio::time::Instant;
 use self::client::ClientFault;
 use self::messages::MessageCounter;
 use crate::http1::decode::BodyFault;
+use crate::http2::stream::StreamFault;
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
-    /// The side that sends it failed, over HTTP/2.
+    /// The upstream that sends it failed, over HTTP/2.
     #[error(transparent)]
     Transport(#[from] hyper::Error),
+    /// The client that sends it failed, over HTTP/2.
+    #[error(transparent)]
+    Stream(#[from] StreamFault),
     /// The side that sends it failed, over HTTP/1.
     #[error(transparent)]
     Fault(#[from] BodyFault),

@@ -9,11 +9,11 @@ use tokio::time::Instant;
 
 use super::connection::ActiveRequest;
 use crate::body::Progress;
-use crate::body::client::ClientFault;
+use crate::body::client::{ClientFault, Interim};
 use crate::error::{BadRequest, ErrorKind, ResponseFlags};
 use crate::filters::istio_stats::MessageMeter;
 use crate::filters::{End, Passage};
-use crate::http1::received_body::Interim;
+use crate::http2::stream::{StreamFault, StreamRef};
 use crate::journal::say;
 use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream_info::request::RequestHead;
@@ -37,6 +37,8 @@ pub struct RequestContext {
     pub guards: Vec<Guard>,
     /// Keeps a connection of several requests from being taken for idle.
     pub active: Option<ActiveRequest>,
+    /// The client's stream, where it has one.
+    pub stream: Option<StreamRef>,
     /// Sends interim answers to the client, until it gets its answer.
     pub interim: Option<Interim>,
     /// The endpoint whose requests in flight this is one of.
@@ -64,6 +66,7 @@ impl RequestContext {
             filters: Passage::default(),
             guards: Vec::new(),
             active: None,
+            stream: None,
             interim: None,
             endpoint: None,
             has_connection: false,
@@ -118,9 +121,24 @@ impl RequestContext {
 impl Drop for RequestContext {
     fn drop(&mut self) {
         self.leave_endpoint();
-        if !self.completed {
-            self.info.flags.insert(ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION);
-            self.info.details = Some("downstream_remote_disconnect".into());
+        // Whatever was on its way: nobody has got it.
+        let is_unanswered = self.stream.as_ref().and_then(StreamRef::unanswered).is_some();
+        if is_unanswered {
+            self.info.response_code = 0;
+            self.info.bytes_sent = 0;
+        }
+        if is_unanswered || !self.completed {
+            let malformed = ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR;
+            let (flag, details) = match self.stream.as_ref().and_then(StreamRef::fault) {
+                Some(StreamFault::Malformed) => (malformed, "http2.invalid.header.field"),
+                Some(StreamFault::Reset) => (ResponseFlags::DOWNSTREAM_REMOTE_RESET, "http2.remote_reset"),
+                Some(StreamFault::Gone | StreamFault::GivenUp) | None => {
+                    let flag = ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
+                    (flag, "downstream_remote_disconnect")
+                }
+            };
+            self.info.flags.insert(flag);
+            self.info.details = Some(details.into());
         }
         self.info.bytes_received = self.progress.received.get();
         self.info.request_done_at = self.info.request_done_at.or_else(|| self.progress.done_at.get());

@@ -20,6 +20,7 @@ pub mod respond;
 pub mod send;
 pub mod serve;
 pub mod serve_http1;
+pub mod serve_http2;
 pub mod timeouts;
 pub mod tunnel;
 pub mod upgrade;

@@ -51,10 +51,6 @@ pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection
     if bytes > manager.model.header_bytes_max {
         return refuse(BadRequest::HeadersTooLarge);
     }
-    // The codec of HTTP/1.1 has counted already. With HTTP/2, the first four are method, scheme, host and path, as Envoy counts.
-    if version == Version::HTTP_2 && headers.len() + 4 > manager.model.header_count_max as usize {
-        return refuse(BadRequest::HeadersTooLarge);
-    }
     if names_trusted(&headers) {
         return refuse(BadRequest::Protocol);
     }

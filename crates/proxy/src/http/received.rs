@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, Version, request};
+use http::{Method, Version};
 
 use crate::error::BadRequest;
 use crate::http1::head;
+use crate::http2;
 use crate::stream_info::path::RequestPath;
 use crate::stream_info::request::Scheme;
 use crate::stream_info::{Captured, RequestFacts};
@@ -74,32 +75,26 @@ impl From<head::Request> for ReceivedHead {
     }
 }
 
-impl From<request::Parts> for ReceivedHead {
-    fn from(parts: request::Parts) -> Self {
-        let protocol = parts.extensions.get::<hyper::ext::Protocol>();
-        let protocol: Option<Box<str>> = protocol.map(|protocol| protocol.as_str().to_ascii_lowercase().into());
-        let tunnel = parts.method == Method::CONNECT && protocol.is_none();
-        let authority = match parts.uri.authority() {
-            // User information is for programs, never for servers (RFC 9113, section 8.3.1).
-            Some(authority) if authority.as_str().contains('@') => Err(BadRequest::Protocol),
-            Some(authority) => host_of(authority.as_str()).map(Some),
-            None => Ok(None),
+impl From<http2::head::Request> for ReceivedHead {
+    fn from(head: http2::head::Request) -> Self {
+        let authority = head.authority.clone().map(HeaderValue::from_maybe_shared).transpose();
+        let authority = authority.map_err(|_| BadRequest::Host);
+        let path = match &head.path {
+            Some(path) => RequestPath::from_utf8(path).map_err(|_| BadRequest::Path),
+            None => Ok(RequestPath::from_static("/")),
         };
-        let path = parts.uri.into_parts().path_and_query.filter(|_| !tunnel);
-        let path = path.map_or_else(|| RequestPath::from_static("/"), RequestPath::from);
-        // A query alone is no path (RFC 9113, section 8.3.1).
-        let is_path = path.as_str().starts_with('/') || path.as_str() == "*";
-        let authority = authority.and_then(|host| if is_path { Ok(host) } else { Err(BadRequest::Path) });
+        let shown = match (&path, &head.path) {
+            (Ok(path), _) => path.clone(),
+            (Err(_), path) => RequestPath::refused(path.as_deref().unwrap_or_default()),
+        };
+        let protocol = head.protocol.as_deref();
         Self {
-            target: authority.map(|authority| Target {
-                authority,
-                path: path.clone(),
-            }),
-            method: parts.method,
-            version: parts.version,
-            headers: parts.headers,
-            protocol,
-            shown: path,
+            target: authority.and_then(|authority| Ok(Target { authority, path: path? })),
+            method: head.method,
+            version: Version::HTTP_2,
+            headers: head.headers,
+            protocol: protocol.map(|protocol| String::from_utf8_lossy(protocol).to_ascii_lowercase().into()),
+            shown,
         }
     }
 }

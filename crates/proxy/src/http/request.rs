@@ -20,11 +20,11 @@ use super::reply::Reply;
 use super::respond::{self, fail};
 use super::send::send;
 use super::upgrade::ClientSwitch;
-use crate::body::client::ComingBody;
-use crate::error::{BadRequest, ErrorKind, grpc_status_of};
+use crate::body::client::{ComingBody, Interim};
+use crate::error::{BadRequest, ErrorKind, ResponseFlags, grpc_status_of};
 use crate::filters::client_body::{ClientBody, Patience};
 use crate::filters::{Answer, Passage, RequestPass};
-use crate::http1::received_body::Interim;
+use crate::http2::stream::StreamRef;
 use crate::journal::{Whose, say};
 use crate::model::route::{RequireTls, RouteAction, VirtualHost};
 use crate::route::headers::{apply_to_response, ordered};
@@ -45,12 +45,15 @@ pub struct Received {
     pub switch: ClientSwitch,
     /// Sends interim answers to the client, where they pass.
     pub interim: Option<Interim>,
+    /// The client's stream, where it has one.
+    pub stream: Option<StreamRef>,
 }
 
 /// Serves one request. Never fails: what goes wrong becomes an answer.
 pub async fn serve(connection: Rc<HttpConnection>, request: Received) -> Response<ResponseBody> {
     // Stage 1: the configuration of this request, fixed until its end.
-    let (manager, context) = begin(&connection, Some(&request.head));
+    let (manager, mut context) = begin(&connection, Some(&request.head));
+    context.stream.clone_from(&request.stream);
 
     // Stages 2 to 5: an answer.
     let answer = answer(&connection, &manager, request, context).await;
@@ -69,6 +72,15 @@ pub async fn refuse_unread(
     let (manager, mut context) = begin(&connection, head);
     context.info.request = head.and_then(ReceivedHead::facts);
     send(&manager, refuse(status, kind, &connection, context)).await
+}
+
+/// Notes what is no request and gets no answer, since its stream was reset.
+pub fn refuse_unanswered(connection: &Rc<HttpConnection>, flag: ResponseFlags, details: &'static str) {
+    let (_, mut context) = begin(connection, None);
+    context.info.flags.insert(flag);
+    context.info.details = Some(details.into());
+    say!(context.info.journal, reason = details, "request refused");
+    context.complete();
 }
 
 fn begin(
@@ -106,9 +118,10 @@ async fn answer(
         body,
         switch,
         interim,
+        ..
     } = request;
     context.interim = interim.filter(|_| manager.model.proxy_100_continue);
-    leave_expectation(connection, manager, &mut head, &body, context.interim.is_some());
+    leave_expectation(&mut head, &body, context.interim.is_some());
     let mut body = ClientBody::Direct(body);
     let facts = head.facts();
     let id = context.info.journal.id_of(&head.headers);
@@ -222,16 +235,9 @@ async fn pass_filters(
     manager.filters.on_request(filters, &mut pass).await
 }
 
-/// Leaves it to the upstream to say whether it wants the body, where that is configured, else meets the expectation here. Over HTTP/2 the
-/// expectation passes, and the answer to it does not: its clients do not wait for ever (RFC 9110, section 10.1.1).
-fn leave_expectation(
-    connection: &HttpConnection,
-    manager: &ConnectionManager,
-    head: &mut ReceivedHead,
-    body: &ComingBody,
-    sends_interim: bool,
-) {
-    if manager.model.proxy_100_continue && (connection.http2 || sends_interim) {
+/// Leaves it to the upstream to say whether it wants the body, where its answer to that passes, else meets the expectation here.
+fn leave_expectation(head: &mut ReceivedHead, body: &ComingBody, passes: bool) {
+    if passes {
         body.leave_to_upstream();
     } else {
         headers::strip_expectation(&mut head.headers);

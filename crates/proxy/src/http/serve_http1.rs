@@ -13,7 +13,7 @@ use super::connection::{ActiveRequest, End, HttpConnection};
 use super::received::ReceivedHead;
 use super::request::{self, Received};
 use super::upgrade::{ClientSwitch, offered};
-use crate::body::client::ComingBody;
+use crate::body::client::{ComingBody, Interim};
 use crate::error::{BadRequest, ErrorKind};
 use crate::http1::framing::FramingError;
 use crate::http1::head::{HeadError, Limits, Request};
@@ -121,10 +121,11 @@ async fn answer(
         (None, ClientSwitch::None)
     };
     let received = Received {
-        interim: connection.passes_interim().then(|| server.interim()),
+        interim: connection.passes_interim().then(|| Interim::Http1(server.interim())),
         head: ReceivedHead::from(head),
         body: ComingBody::Http1(body),
         switch,
+        stream: None,
     };
     let served = pin!(request::serve(connection.clone(), received));
     let answered = server.while_there(served).await;

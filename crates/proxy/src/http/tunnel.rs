@@ -4,13 +4,13 @@ use std::cell::Cell;
 use std::io;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::context::RequestContext;
 use super::upgrade::ClientSwitch;
 use crate::error::{ErrorKind, ResponseFlags};
+use crate::http2::stream::{StreamFault, StreamRef};
 use crate::journal::say;
 use crate::pool::switched::Switched;
 
@@ -113,11 +113,7 @@ impl Tunnel {
                     join(client, self.upstream, rules, record).await;
                 }
             }
-            ClientSwitch::Http2(client) => {
-                if let Ok(client) = client.await {
-                    join(TokioIo::new(client), self.upstream, rules, record).await;
-                }
-            }
+            ClientSwitch::Http2(client) => join(client, self.upstream, rules, record).await,
         }
     }
 }
@@ -256,7 +252,10 @@ impl Record {
 
     /// Writes it, with Envoy's words for how it came to an end.
     fn end(mut self, over: Over, rules: Rules, is_stream: bool) {
-        let gone = (ErrorKind::ClientGone.flag(), ErrorKind::ClientGone.details());
+        let gone = match self.context.stream.as_ref().and_then(StreamRef::fault) {
+            Some(StreamFault::Reset) => (ResponseFlags::DOWNSTREAM_REMOTE_RESET, "http2.remote_reset"),
+            _ => (ErrorKind::ClientGone.flag(), ErrorKind::ClientGone.details()),
+        };
         let (flag, details) = match over {
             Over::Client => gone,
             Over::UpstreamEnded if rules.is_http1 && self.counts.client_ended.get() => gone,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use http::Version;
 use http::header::{self, HeaderMap};
-use hyper::upgrade::OnUpgrade;
 use tokio::sync::oneshot;
 
 use crate::http1::framing;
+use crate::http2::tunnel::TunnelStream;
 use crate::model::http::Upgrade;
 use crate::stream::Rewound;
 
@@ -23,7 +23,7 @@ pub enum ClientSwitch {
     /// The connection, from whoever writes the answer on it.
     Http1(oneshot::Receiver<Rewound>),
     /// A stream of the connection.
-    Http2(OnUpgrade),
+    Http2(TunnelStream),
 }
 
 /// The protocol that an HTTP/1.1 client offers to go on with, lower case, where that is one to switch to. `h2c` never is, and the request

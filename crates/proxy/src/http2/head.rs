@@ -40,8 +40,12 @@ pub enum HeadFault {
     TooLarge,
     #[error("a head of too many fields")]
     TooMany,
+    /// A field that is none, or not there where it is.
     #[error("{0}")]
-    Malformed(&'static str),
+    Field(&'static str),
+    /// Fields that are none together.
+    #[error("{0}")]
+    Message(&'static str),
 }
 
 /// Gathers the fields of a block. What breaks a rule is remembered, for the rest of the block has to be read all the same.
@@ -69,7 +73,7 @@ impl Reader {
         Self::new(limits, HeaderMap::with_capacity(USUAL_COUNT), false)
     }
 
-    /// Reads trailers.
+    /// Reads what follows a body; control data has no place there.
     pub fn of_trailers(limits: Limits) -> Self {
         Self::new(limits, HeaderMap::new(), true)
     }
@@ -103,7 +107,7 @@ impl Reader {
         } else if self.count > self.limits.count_max {
             Err(HeadFault::TooMany)
         } else {
-            self.add(field).map_err(HeadFault::Malformed)
+            self.add(field).map_err(HeadFault::Field)
         };
         self.fault = taken.err();
     }
@@ -187,7 +191,7 @@ impl Reader {
         if let Some(fault) = self.fault {
             return Err(fault);
         }
-        let method = self.method.ok_or(HeadFault::Malformed("no method"))?;
+        let method = self.method.ok_or(HeadFault::Message("no method"))?;
         let (path, scheme) = (self.path.as_deref(), self.scheme.as_deref());
         let rules = if self.protocol.is_none() && method == Method::CONNECT {
             tunnel(
@@ -202,7 +206,7 @@ impl Reader {
         } else {
             target(&method, path, scheme)
         };
-        rules.map_err(HeadFault::Malformed)?;
+        rules.map_err(HeadFault::Message)?;
         Ok(Request {
             method,
             path: self.path,
@@ -255,7 +259,7 @@ fn is_of_authority(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte)
 }
 
-/// Digits alone.
+/// Digits alone: a sign, a blank or another base is no length.
 fn number(value: &HeaderValue) -> Option<u64> {
     let digits = value.as_bytes();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
@@ -289,7 +293,7 @@ mod tests {
             let text = |bytes: &Option<Bytes>| {
                 bytes
                     .as_deref()
-                    .map_or("-".into(), String::from_utf8_lossy)
+                    .map_or_else(|| "-".into(), String::from_utf8_lossy)
                     .into_owned()
             };
             let [path, host, protocol] = [&head.path, &head.authority, &head.protocol].map(text);
@@ -304,11 +308,9 @@ mod tests {
                 head.length
             )
         });
-        assert_eq!(
-            found,
-            expected.map(str::to_owned).map_err(HeadFault::Malformed),
-            "{fields:?}"
-        );
+        let found = found.map_err(|fault| fault.to_string());
+        let expected = expected.map(str::to_owned).map_err(str::to_owned);
+        assert_eq!(found, expected, "{fields:?}");
     }
 
     /// A request for `/` with more, or other, fields.
@@ -450,7 +452,7 @@ mod tests {
         let of = |fields: &[(&str, &str)]| read(Reader::of_trailers(LIMITS), fields).trailers();
         assert_eq!(of(&[("grpc-status", "0")]).unwrap().len(), 1);
         for (name, value) in [(":path", "/"), ("content-length", "0"), ("connection", "x"), ("A", "b")] {
-            assert!(matches!(of(&[(name, value)]), Err(HeadFault::Malformed(_))), "{name}");
+            assert!(matches!(of(&[(name, value)]), Err(HeadFault::Field(_))), "{name}");
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) enum Sent {
     All,
 }
 
-/// A stream.
+/// One of the streams of a connection, from its head to its end.
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) id: u32,
@@ -220,7 +220,6 @@ impl Receiving {
         }
         self.trailers = trailers.filter(|trailers| !trailers.is_empty() && !self.unread);
         self.ended = true;
-        self.awaits = Awaits::Nothing;
         self.wake();
         Ok(())
     }
@@ -264,7 +263,7 @@ impl Receiving {
         self.left.map(|left| left + kept as u64)
     }
 
-    pub(super) fn watch(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn watch(&mut self, cx: &Context<'_>) {
         watch(&mut self.reader, cx);
     }
 
@@ -278,11 +277,11 @@ impl Receiving {
 // === impl Sending ===
 
 impl Sending {
-    pub(super) fn watch(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn watch(&mut self, cx: &Context<'_>) {
         watch(&mut self.task, cx);
     }
 
-    pub(super) fn watch_head(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn watch_head(&mut self, cx: &Context<'_>) {
         watch(&mut self.tunnel, cx);
     }
 
@@ -293,7 +292,7 @@ impl Sending {
     }
 }
 
-fn watch(place: &mut Option<Waker>, cx: &mut Context<'_>) {
+fn watch(place: &mut Option<Waker>, cx: &Context<'_>) {
     if !place.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
         *place = Some(cx.waker().clone());
     }
@@ -307,8 +306,14 @@ impl StreamRef {
         self.stream.fault.get()
     }
 
+    /// How it ended, where the client got nothing of an answer.
+    pub fn unanswered(&self) -> Option<StreamFault> {
+        self.fault()
+            .filter(|_| self.stream.sending.borrow().sent == Sent::Nothing)
+    }
+
     /// Ready when it has ended before its time.
-    pub(super) fn poll_fault(&self, cx: &mut Context<'_>) -> Poll<StreamFault> {
+    pub(super) fn poll_fault(&self, cx: &Context<'_>) -> Poll<StreamFault> {
         match self.stream.fault.get() {
             Some(fault) => Poll::Ready(fault),
             None => {

@@ -35,7 +35,7 @@ impl TunnelStream {
     }
 
     /// Ready when the answer has gone out, and what was taken before.
-    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_sent(&mut self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         if let Some(fault) = self.at.fault() {
             return Poll::Ready(Err(reset(fault)));
         }

@@ -37,11 +37,19 @@ impl RequestPath {
     /// # Errors
     /// Control characters, blanks, bytes beyond ASCII, or a fragment, which never belongs into a request (RFC 9112, section 3.2).
     pub fn from_bytes(bytes: &bytes::Bytes) -> Result<Self, NoPath> {
-        let text = std::str::from_utf8(bytes).map_err(|_| NoPath)?;
-        check(text)?;
-        if !text.is_ascii() {
+        if !bytes.is_ascii() {
             return Err(NoPath);
         }
+        Self::from_utf8(bytes)
+    }
+
+    /// A path that a client of HTTP/2 wrote: UTF-8 is one, too.
+    ///
+    /// # Errors
+    /// Control characters, blanks, other bytes beyond ASCII, or a fragment.
+    pub fn from_utf8(bytes: &bytes::Bytes) -> Result<Self, NoPath> {
+        let text = std::str::from_utf8(bytes).map_err(|_| NoPath)?;
+        check(text)?;
         match PathAndQuery::from_maybe_shared(bytes.clone()) {
             Ok(path) => Ok(Self(Form::Usual(path))),
             Err(_) => Ok(Self(Form::Odd(text.into()))),
@@ -165,6 +173,7 @@ mod tests {
         // Over HTTP/1.1, where it is no path.
         let utf8 = "/\u{e4}";
         assert_eq!(RequestPath::from_bytes(&utf8.into()), Err(NoPath));
+        assert_eq!(RequestPath::from_utf8(&utf8.into()).unwrap().as_str(), utf8);
         assert_eq!(utf8.parse::<RequestPath>().unwrap().as_str(), utf8);
     }
 

@@ -208,7 +208,7 @@ impl State {
     ) -> Result<Option<Event>, Fault> {
         let known = self.streams.get(&id).cloned();
         let is_new = known.is_none() && id > self.last;
-        if known.is_none() && id % 2 == 0 {
+        if known.is_none() && id.is_multiple_of(2) {
             return broken();
         }
         let limits = self.settings.limits;
@@ -242,7 +242,7 @@ impl State {
         }
         let request = reader.request(self.settings.extended_connect);
         let request = request.and_then(|request| match request.length {
-            Some(1..) if ends => Err(HeadFault::Malformed("a length without a body")),
+            Some(1..) if ends => Err(HeadFault::Message("a length without a body")),
             _ => Ok(request),
         });
         match request {
@@ -250,7 +250,7 @@ impl State {
             Err(fault) => {
                 let reason = match fault {
                     HeadFault::TooLarge | HeadFault::TooMany => Reason::INTERNAL_ERROR,
-                    HeadFault::Malformed(_) => Reason::PROTOCOL_ERROR,
+                    HeadFault::Field(_) | HeadFault::Message(_) => Reason::PROTOCOL_ERROR,
                 };
                 self.refuse(id, reason, now);
                 Ok(Some(Event::Refused(fault)))
@@ -304,7 +304,7 @@ impl State {
     }
 
     fn on_reset(&mut self, id: u32, now: Instant) -> Result<(), Fault> {
-        if id > self.last || id % 2 == 0 {
+        if id > self.last || id.is_multiple_of(2) {
             return broken();
         }
         self.floods.reset(now)?;
@@ -348,7 +348,7 @@ impl State {
             self.next_turn();
             return Ok(());
         }
-        if id > self.last || id % 2 == 0 {
+        if id > self.last || id.is_multiple_of(2) {
             return broken();
         }
         let Some(stream) = self.streams.get(&id) else {

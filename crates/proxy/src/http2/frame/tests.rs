@@ -219,22 +219,20 @@ fn a_long_head_is_several_frames() {
         let read = all(&out[at..]);
         let mut joined = Vec::new();
         for (number, frame) in read.iter().enumerate() {
-            match frame {
-                Frame::Headers {
-                    block,
-                    ends: true,
-                    is_whole,
-                    ..
-                } if number == 0 => {
-                    joined.extend_from_slice(block);
-                    assert_eq!(*is_whole, frames == 1);
-                }
-                Frame::Continuation { block, is_whole, .. } if number > 0 => {
-                    joined.extend_from_slice(block);
-                    assert_eq!(*is_whole, number + 1 == frames);
-                }
-                other => panic!("{other:?}"),
-            }
+            let (block, is_whole) = if let Frame::Headers {
+                block, ends, is_whole, ..
+            } = frame
+                && number == 0
+            {
+                assert!(*ends);
+                (block, is_whole)
+            } else if let Frame::Continuation { block, is_whole, .. } = frame {
+                (block, is_whole)
+            } else {
+                panic!("{frame:?}");
+            };
+            joined.extend_from_slice(block);
+            assert_eq!(*is_whole, number + 1 == frames);
         }
         assert_eq!((read.len(), joined), (frames, block));
     }
