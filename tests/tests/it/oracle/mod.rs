@@ -42,6 +42,7 @@ tables!(
     timeouts,
     upgrades,
     protocols,
+    http2,
     bodies,
     wire,
     limits,

@@ -81,6 +81,8 @@ pub(crate) struct Request {
     pub(crate) chunked: bool,
     pub(crate) trailers: Vec<String>,
     pub(crate) http2: bool,
+    /// Exact fields of a head over HTTP/2, `name: value` each, instead of method, host, path and headers; `trailers` are exact then, too.
+    pub(crate) fields: Vec<String>,
     /// Sent behind `100 Continue` or within a tunnel.
     pub(crate) then: String,
     /// Milliseconds for which a tunnel is silent before that.
@@ -112,6 +114,7 @@ impl Default for Request {
             chunked: false,
             trailers: Vec::new(),
             http2: false,
+            fields: Vec::new(),
             then: String::new(),
             pause_ms: 0,
             protocol: String::new(),

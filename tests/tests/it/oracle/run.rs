@@ -14,6 +14,7 @@ use super::outcome::{Outcome, Step};
 use super::row::{Request, Row};
 use crate::support::backend::Backend;
 use crate::support::client::{self, Exchange, Http1, RawRequest};
+use crate::support::http2::{self, RawFields};
 use crate::support::process::Process;
 use crate::support::wire::{self, Kind};
 use crate::support::{envoy, ports, weft};
@@ -185,6 +186,15 @@ impl Bench {
     }
 
     async fn exchange(&self, request: &Request) -> Result<Exchange> {
+        if !request.fields.is_empty() {
+            let exact = RawFields {
+                head: &request.fields,
+                body: &request.body_bytes(),
+                trailers: &request.trailers,
+                limit: EXCHANGE_LIMIT,
+            };
+            return http2::exchange(self.listener, exact).await;
+        }
         if request.http2 {
             let plain_connect = request.method == "CONNECT" && request.protocol.is_empty();
             let uri = if plain_connect {

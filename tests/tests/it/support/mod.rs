@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod coding;
 pub(crate) mod envoy;
 pub(crate) mod exposition;
+pub(crate) mod http2;
 pub(crate) mod mesh;
 pub(crate) mod ports;
 pub(crate) mod process;
