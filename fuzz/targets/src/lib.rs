@@ -29,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "http1_answer", about: "an answer of HTTP/1", run: wire::http1_answer },
     Target { name: "http1_body", about: "a body in chunks", run: wire::http1_body },
     Target { name: "http1_request", about: "requests of HTTP/1", run: wire::http1_request },
+    Target { name: "http2_frames", about: "frames of a client of HTTP/2", run: wire::http2_frames },
     Target { name: "istio_json", about: "an object as a server gives it", run: mesh::istio_json },
     Target { name: "istio_yaml", about: "objects of users, read, checked and made a mesh", run: mesh::istio_yaml },
     Target { name: "join_token", about: "a token by which a workload joins", run: mesh::join_token },

@@ -1,15 +1,24 @@
-//! What comes over connections: bytes of HTTP/1, of TLS, of the PROXY protocol and of DNS.
+//! What comes over connections: bytes of HTTP/1 and HTTP/2, of TLS, of the PROXY protocol and of DNS.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use bytes::BytesMut;
-use http::{HeaderMap, Method, Version};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderValue, Method, Response, Version};
+use http_body::{Body, Frame};
+use tokio::time::Instant;
 use weft_proxy::dns::{Entry, NameTable, answered};
 use weft_proxy::http::normal_form::{Normalisation, NormalisedPath};
 use weft_proxy::http1::decode::{BodyFault, Decoder, Step};
 use weft_proxy::http1::framing::{self, Framing};
 use weft_proxy::http1::head::{self, Limits};
+use weft_proxy::http1::outgoing::Outgoing;
+use weft_proxy::http2;
+use weft_proxy::http2::connection::{Connection, Event};
+use weft_proxy::http2::received_body::ReceivedBody;
+use weft_proxy::http2::stream::StreamFault;
 use weft_proxy::listen::inspect::{Inspect, judge};
 use weft_proxy::listen::proxy_protocol::read_header;
 use weft_proxy::model::http::{EscapedSlashes, StripPort};
@@ -62,7 +71,7 @@ pub(crate) fn http1_body(bytes: &[u8]) {
         return;
     };
     let mut headers = HeaderMap::new();
-    headers.insert("transfer-encoding", http::HeaderValue::from_static("chunked"));
+    headers.insert("transfer-encoding", HeaderValue::from_static("chunked"));
     let Ok(framing) = framing::of_request(&Method::POST, Version::HTTP_11, &headers) else {
         return;
     };
@@ -102,13 +111,87 @@ fn whole(framing: Framing, input: &mut BytesMut) -> Result<(), ()> {
     }
 }
 
+/// Sends a client its own body back.
+struct Echo(ReceivedBody);
+
+impl Body for Echo {
+    type Data = Bytes;
+    type Error = StreamFault;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StreamFault>>> {
+        Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+}
+
+impl Outgoing for Echo {
+    fn patience(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn give_up(self: Pin<&mut Self>) {}
+
+    fn poll_due(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+}
+
+/// Frames into a connection that sends every body back: what waits to be written has a bound, and so has what is served.
+pub(crate) fn http2_frames(bytes: &[u8]) {
+    let Some((first, rest)) = bytes.split_first() else {
+        return;
+    };
+    let settings = http2::connection::Settings {
+        limits: http2::head::Limits {
+            bytes_max: 4 << 10,
+            count_max: 50,
+        },
+        streams_max: 8,
+        stream_window_bytes: 1000,
+        connection_window_bytes: 70_000,
+        extended_connect: first & 1 != 0,
+    };
+    let now = Instant::now();
+    let connection = Connection::new(settings, now);
+    let mut input = BytesMut::from(&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"[..]);
+    let mut tasks: Vec<Pin<Box<dyn Future<Output = ()>>>> = Vec::new();
+    let mut cx = Context::from_waker(Waker::noop());
+    for piece in rest.chunks(usize::from(*first) + 1) {
+        input.extend_from_slice(piece);
+        while let Some(event) = connection.take(&mut input, now) {
+            let Event::Request(_, stream, body) = event else {
+                continue;
+            };
+            let (head, body) = Response::new(Echo(body)).into_parts();
+            tasks.push(Box::pin(async move {
+                let date = HeaderValue::from_static("now");
+                stream.answer(head, body, &date).await;
+            }));
+        }
+        tasks.retain_mut(|task| task.as_mut().poll(&mut cx).is_pending());
+        assert!(tasks.len() <= 8, "{} requests at a time", tasks.len());
+        assert!(
+            connection.written().0 < 1 << 20,
+            "{} bytes wait",
+            connection.written().0
+        );
+        connection.take_output();
+    }
+    connection.gone();
+    tasks.retain_mut(|task| task.as_mut().poll(&mut cx).is_pending());
+    assert!(tasks.is_empty(), "served though nobody is there");
+}
+
 /// More bytes may only tell more.
 pub(crate) fn client_hello(bytes: &[u8]) {
     for (tls, http) in [(true, false), (false, true), (true, true)] {
         let what = Inspect {
             tls,
             http,
-            timeout: std::time::Duration::ZERO,
+            timeout: Duration::ZERO,
         };
         judge(bytes, what);
     }
