@@ -5,10 +5,6 @@ use crate::wire::h2::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
 };
 
-/// Why some floods end no connection.
-const UNCOUNTED: &str =
-    "a frame is read when the one before it is answered: nothing queues, and the sender pays as much";
-
 fn get() -> Vec<(&'static str, &'static str)> {
     vec![
         (":method", "GET"),
@@ -142,21 +138,6 @@ fn of_frames() -> Vec<Attack> {
         row("continuations without an end", vec![Frame::Raw(HEADERS, END_STREAM, 1, vec![0x82]), Frame::Times(20_000, vec![Frame::Raw(CONTINUATION, 0, 1, names(20, 30).split_off(3))])]),
         row("empty continuations", vec![Frame::Raw(HEADERS, END_STREAM, 1, vec![0x82, 0x86, 0x84]), Frame::Times(20_000, vec![Frame::Raw(CONTINUATION, 0, 1, vec![])])]),
     ];
-    for row in &mut rows {
-        if [
-            "settings",
-            "empty settings",
-            "pings",
-            "priorities",
-            "windows of one byte",
-            "resets of one stream",
-        ]
-        .iter()
-        .any(|name| row.name == format!("D HTTP/2: {name}"))
-        {
-            row.reason = UNCOUNTED;
-        }
-    }
     for (name, parts) in [
         ("101 fields", names(101, 1)),
         ("25,000 names", names(25_000, 1)),
