@@ -160,11 +160,8 @@ fn strict(of_manager: &Value, of_tls: &Value, more: &Value) -> Value {
     chain
 }
 
-/// A listener becomes STRICT in the same version in which something of it is refused: plaintext is let in no more.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn strict_waits_for_nothing_that_is_refused() -> Result<()> {
-    let mut scene = Scene::start().await?;
-    let at = scene.listen;
+/// STRICT versions of a listener, each with what of it is refused.
+fn refused_versions(at: SocketAddr) -> Vec<(&'static str, Value)> {
     let nothing = json!({});
     let usual = || strict(&nothing, &nothing, &nothing);
     let bad_log = json!([typed(
@@ -176,7 +173,7 @@ async fn strict_waits_for_nothing_that_is_refused() -> Result<()> {
     let unknown = typed("x", "extensions.filters.http.lua.v3.Lua", json!({}));
     let mut named = usual();
     named["filter_chain_match"] = json!({"server_names": ["x*.example.com"]});
-    let refused = [
+    vec![
         ("freebind", listener(at, &[usual()], &json!({"freebind": true}))),
         ("access_log", listener(at, &[usual()], &json!({"access_log": bad_log}))),
         (
@@ -245,9 +242,17 @@ async fn strict_waits_for_nothing_that_is_refused() -> Result<()> {
         ),
         ("server_names", listener(at, &[usual(), named], &nothing)),
         ("the same match", listener(at, &[usual(), open()], &nothing)),
-    ];
+    ]
+}
+
+/// A listener becomes STRICT in the same version in which something of it is refused: plaintext is let in no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strict_waits_for_nothing_that_is_refused() -> Result<()> {
+    let mut scene = Scene::start().await?;
+    let at = scene.listen;
+    let nothing = json!({});
     scene.give(Kind::Cluster, &[]).await?;
-    for (place, version) in refused {
+    for (place, version) in refused_versions(at) {
         scene.give(Kind::Listener, &[listener(at, &[open()], &nothing)]).await?;
         ensure!(scene.answers_plaintext().await?, "it is open");
         let said = scene.ads.send(Kind::Listener, &[version]).await?;
@@ -267,6 +272,56 @@ async fn strict_waits_for_nothing_that_is_refused() -> Result<()> {
         "plaintext is let in until routes come"
     );
     scene.stop().await
+}
+
+/// A client that keeps its connection in plaintext is answered once more, as its request may be on its way, and has to come anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strict_ends_connections_in_plaintext() -> Result<()> {
+    let mut scene = Scene::start().await?;
+    let nothing = json!({});
+    scene.give(Kind::Cluster, &[]).await?;
+    // Other changes end no connection.
+    for (chain, closes) in [
+        (json!({"filters": [manager(&json!({"via": "x"}))]}), false),
+        (strict(&nothing, &nothing, &nothing), true),
+    ] {
+        scene
+            .give(Kind::Listener, &[listener(scene.listen, &[open()], &nothing)])
+            .await?;
+        let mut stream = TcpStream::connect(scene.listen).await?;
+        let first = exchange(&mut stream).await?;
+        ensure!(
+            first.starts_with("HTTP/1.1 200") && !first.contains("connection: close"),
+            "{first}"
+        );
+        scene
+            .give(Kind::Listener, &[listener(scene.listen, &[chain], &nothing)])
+            .await?;
+        let second = exchange(&mut stream).await?;
+        ensure!(second.starts_with("HTTP/1.1 200"), "{second}");
+        ensure!(second.contains("connection: close") == closes, "{second}");
+        if closes {
+            let mut rest = Vec::new();
+            tokio::time::timeout(LIMIT, stream.read_to_end(&mut rest))
+                .await
+                .context("it stays open")??;
+        }
+    }
+    scene.stop().await
+}
+
+/// A request on a connection that is kept, and the head of its answer.
+async fn exchange(stream: &mut TcpStream) -> Result<String> {
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    let reading = async {
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(stream.read_u8().await?);
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(LIMIT, reading).await.context("no answer")??;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Answers that come late and in pieces: the proxy is ready when all that they name is in use, and not before.

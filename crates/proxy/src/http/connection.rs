@@ -32,6 +32,10 @@ pub struct HttpConnection {
     last_active: Cell<Instant>,
     /// Wakes [`Self::end`] after each answer of a connection that drains.
     head_sent: Notify,
+    /// The configuration asks for more now than when it was accepted.
+    outdated: Cell<bool>,
+    /// Wakes [`Self::end`] when a request has come on one that is outdated.
+    seen_outdated: Notify,
 }
 
 /// A request that its connection is busy with, from its head to its record.
@@ -41,7 +45,7 @@ pub struct ActiveRequest(Rc<HttpConnection>);
 /// Why a connection should end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The process or listener drains, or the connection is old or has served enough.
+    /// The process or listener drains, or the connection is old, has served enough or would not be taken any more.
     Gracefully,
     /// Nothing was asked for too long.
     Now,
@@ -68,6 +72,8 @@ impl HttpConnection {
             active: Cell::new(0),
             last_active: Cell::new(info.accepted_at),
             head_sent: Notify::new(),
+            outdated: Cell::new(false),
+            seen_outdated: Notify::new(),
             info,
             worker,
         })
@@ -82,6 +88,10 @@ impl HttpConnection {
                 current.1 = manager;
             }
             current.0 = runtime.generation;
+            self.outdated.set(runtime.is_outdated(&self.at, self.info.tls.as_ref()));
+            if self.outdated.get() {
+                self.seen_outdated.notify_one();
+            }
         }
         current.1.clone()
     }
@@ -94,7 +104,8 @@ impl HttpConnection {
     fn spent(&self, manager: &ConnectionManager) -> bool {
         let most = manager.model.requests_per_connection_max;
         let longest = manager.model.connection_duration_max;
-        (most > 0 && self.served.get() >= most)
+        self.outdated.get()
+            || (most > 0 && self.served.get() >= most)
             || longest.is_some_and(|longest| self.info.accepted_at.elapsed() >= longest)
     }
 
@@ -132,6 +143,7 @@ impl HttpConnection {
             let next = next.unwrap_or_else(|| Instant::now() + idle.max(Duration::from_secs(60)));
             tokio::select! {
                 () = &mut sent_away => return End::Gracefully,
+                () = self.seen_outdated.notified() => return End::Gracefully,
                 () = tokio::time::sleep_until(next) => {}
             }
             if self.spent(&manager) {

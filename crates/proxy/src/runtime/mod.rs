@@ -19,6 +19,7 @@ use crate::model::listener::Listener;
 use crate::network_filters::NetworkFilters;
 use crate::secrets::SecretStore;
 use crate::stats::ListenerStats;
+use crate::stream_info::connection::TlsInfo;
 use crate::tls::server::ServerContext;
 use crate::upstream::cluster::Cluster;
 use crate::upstream::directory::{ClusterDirectory, ClustersByName};
@@ -156,6 +157,25 @@ impl Runtime {
         found
             .find(|listener| listener.model.direction == captured.model.direction)
             .unwrap_or(captured)
+    }
+
+    /// Whether a connection that was accepted on a chain is less than is asked for now: the chain is gone from its listener, or wants TLS
+    /// or a certificate that the connection does not have. Of a listener that is gone nothing is asked.
+    pub fn is_outdated(&self, at: &ChainRef, tls: Option<&TlsInfo>) -> bool {
+        let Some(listener) = self.listeners.get(&at.listener) else {
+            return false;
+        };
+        let mut chains = listener.model.chains.iter().chain(&listener.model.default_chain);
+        let chain = if at.name.is_empty() {
+            chains.nth(at.position)
+        } else {
+            chains.find(|chain| chain.name == at.name)
+        };
+        match (chain.map(|chain| &chain.tls), tls) {
+            (None, _) | (Some(Some(_)), None) => true,
+            (Some(None), _) => false,
+            (Some(Some(wanted)), Some(has)) => wanted.require_client_certificate && has.peer.is_none(),
+        }
     }
 
     /// The connection manager of a chain that a connection was accepted on.
