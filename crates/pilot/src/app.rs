@@ -33,8 +33,9 @@ use crate::source::kube::KubeSource;
 use crate::status;
 use crate::store::{Debounce, Store};
 use crate::webhook;
+use crate::xds::connections::Connections;
 use crate::xds::identities::Identities;
-use crate::xds::server::{Connections, DiscoveryServer};
+use crate::xds::server::DiscoveryServer;
 use crate::xds::service::service;
 
 /// Service account of the discovery server.

@@ -22,8 +22,8 @@ use weft_mesh::view::{ProxySettings, ProxyView};
 use weft_proto::ads::Kind;
 use weft_proto::descriptors;
 
+use crate::xds::connections::{Connected, Connections};
 use crate::xds::findings::refusals;
-use crate::xds::server::{Connected, Connections};
 
 /// What the pages report on.
 #[derive(Clone, Debug)]

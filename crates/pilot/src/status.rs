@@ -23,8 +23,8 @@ use weft_base::kubernetes::is_status;
 use weft_mesh::snapshot::MeshSnapshot;
 
 use crate::source::kube::{Served, document, scoped_api};
+use crate::xds::connections::Connections;
 use crate::xds::findings::refusals;
-use crate::xds::server::Connections;
 
 /// Pause between two objects.
 const PACE: Duration = Duration::from_millis(50);

@@ -9,6 +9,7 @@ mod generated;
 mod incremental;
 mod listing;
 mod lookups;
+mod names;
 mod pods;
 mod routes;
 

@@ -6,8 +6,8 @@ use weft_api::diagnostic::{Diagnostic, Severity, code};
 use weft_mesh::generate::{Generated, Writer, writer};
 use weft_proto::ads::Kind;
 
+use super::connections::Connected;
 use super::refused::Refusal;
-use super::server::Connected;
 use super::stream::TypeStream;
 
 /// Most proxies that one finding names.

@@ -1,5 +1,6 @@
 //! The discovery service: what a client was sent, what it asks for, and the gRPC around it.
 
+pub mod connections;
 pub mod findings;
 pub mod identities;
 mod message;

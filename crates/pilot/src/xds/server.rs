@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,12 +25,13 @@ use weft_proto::xds::envoy::config::core::v3::Node;
 use weft_proto::xds::envoy::service::discovery::v3 as pb;
 use weft_proto::xds::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 
-use super::findings::{RefusedResource, refused};
+use super::connections::{Connected, Connections};
+use super::findings::refused;
 use super::identities::Identities;
 use super::message::{read_delta, read_sotw, write_delta, write_sotw};
 use super::node::{self, NodeError};
 use super::scopes::Cache;
-use super::stream::{Progress, Push, Request, TypeStream};
+use super::stream::{Push, Request, TypeStream};
 use crate::metrics::Metrics;
 
 /// Responses that may wait for a slow client; then the stream waits, and later pushes are merged into one.
@@ -52,36 +52,6 @@ pub struct DiscoveryServer {
     shutdown: Shutdown,
 }
 
-/// What is known of every connected proxy, for debug pages and statuses.
-#[derive(Clone, Debug)]
-pub struct Connections {
-    proxies: Arc<Mutex<BTreeMap<u64, Connected>>>,
-    next: Arc<std::sync::atomic::AtomicU64>,
-    /// Changes with what any of them refuses.
-    refused: watch::Sender<()>,
-}
-
-/// One connected proxy.
-#[derive(Clone, Debug)]
-pub struct Connected {
-    /// Who it is.
-    pub node: ProxyNode,
-    /// What was agreed, by type.
-    pub types: BTreeMap<Kind, Progress>,
-    /// What it refuses.
-    pub refused: Vec<RefusedResource>,
-    /// When the last response of a type was sent.
-    pub sent_at: BTreeMap<Kind, SystemTime>,
-    /// Generation that it was served last.
-    pub generation: u64,
-    /// Number of the stream, unique in this process.
-    pub id: u64,
-    /// When it connected.
-    pub since: SystemTime,
-    /// Where it connected from.
-    pub address: Option<SocketAddr>,
-}
-
 #[derive(Debug)]
 struct Session {
     server: DiscoveryServer,
@@ -99,45 +69,6 @@ struct Session {
 }
 
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
-// === impl Connections ===
-
-impl Connections {
-    /// All connected proxies.
-    pub fn all(&self) -> Vec<Connected> {
-        self.proxies.lock().values().cloned().collect()
-    }
-
-    /// Changes when one of them refuses something else than before, or is gone with what it refused.
-    pub fn refusals(&self) -> watch::Receiver<()> {
-        self.refused.subscribe()
-    }
-
-    fn insert(&self, connected: Connected) {
-        let refuses = connected.refused.clone();
-        let before = self.proxies.lock().insert(connected.id, connected);
-        if before.map(|before| before.refused).unwrap_or_default() != refuses {
-            self.refused.send_replace(());
-        }
-    }
-
-    fn remove(&self, id: u64) {
-        let gone = self.proxies.lock().remove(&id);
-        if gone.is_some_and(|gone| !gone.refused.is_empty()) {
-            self.refused.send_replace(());
-        }
-    }
-}
-
-impl Default for Connections {
-    fn default() -> Self {
-        Self {
-            proxies: Arc::default(),
-            next: Arc::default(),
-            refused: watch::Sender::new(()),
-        }
-    }
-}
 
 // === impl DiscoveryServer ===
 
@@ -185,7 +116,7 @@ impl DiscoveryServer {
             server: self.clone(),
             peer,
             mode,
-            id: self.connections.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed),
+            id: self.connections.next_id(),
             node: None,
             types: BTreeMap::new(),
             sent_at: BTreeMap::new(),

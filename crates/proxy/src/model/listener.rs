@@ -144,7 +144,7 @@ pub enum ChainAction {
 pub enum Taken {
     /// What protects it is refused, so that it is closed whatever it did before.
     Nothing,
-    /// TLS alone.
+    /// How its connections are secured; what they are served is refused.
     Tls,
     /// TLS, and something of a connection manager.
     Http(Box<TakenHttp>),

@@ -3,6 +3,8 @@
 //! What of a resource cannot be used is rejected by its place; of that the last good form stays (`keep`), and the rest is used. What waits
 //! for others is not used yet (`warming`).
 
+mod live;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -167,41 +169,6 @@ impl ConfigStore {
             self.coming.insert(kind);
         }
         applied
-    }
-
-    /// Nothing that is captured is taken, and nothing is live, before these types have been answered once and [settled](Self::settle).
-    pub fn expect(&mut self, kinds: impl IntoIterator<Item = Kind>) {
-        self.expected.extend(kinds);
-    }
-
-    /// Nothing more comes of the first answers that have begun.
-    pub fn settle(&mut self) {
-        let came = std::mem::take(&mut self.coming);
-        self.expected.retain(|kind| !came.contains(kind));
-    }
-
-    /// Whether a first answer has begun of which more may come.
-    pub fn is_settling(&self) -> bool {
-        !self.coming.is_empty()
-    }
-
-    /// Whether every cluster that is known is in use (or refused).
-    pub fn clusters_are_live(&self) -> bool {
-        let in_use = &self.warm.resources().clusters;
-        !self.expected.contains(&Kind::Cluster) && self.known.clusters.keys().all(|name| in_use.contains_key(name))
-    }
-
-    /// Whether every listener that is known is in use (or refused) as well, with all that it waits for but secrets.
-    pub fn listeners_are_live(&self) -> bool {
-        let in_use = &self.warm.resources().listeners;
-        let live = self.known.listeners.keys().all(|name| in_use.contains_key(name));
-        live && !self.expected.contains(&Kind::Listener) && self.clusters_are_live()
-    }
-
-    /// Whether contexts wait for secrets that neither came nor were refused.
-    pub fn waits_for_secrets(&self) -> bool {
-        let pending = self.secrets.pending();
-        pending.iter().any(|name| !self.refused_secrets.contains(name))
     }
 
     /// What serves traffic now: static resources, and discovered ones that have all they need.

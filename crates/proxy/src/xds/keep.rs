@@ -209,6 +209,8 @@ fn same(one: &impl std::fmt::Debug, other: &impl std::fmt::Debug) -> bool {
 }
 
 #[cfg(test)]
+mod closing_tests;
+#[cfg(test)]
 mod listener_tests;
 #[cfg(test)]
 mod tests;

@@ -223,7 +223,10 @@ async fn what_a_chain_with_a_refused_match_may_be_for_is_closed() {
 
 #[tokio::test]
 async fn a_policy_that_is_refused_closes_its_chain() {
-    let policy = |name: &str, kind: &str| json!({"name": name, "typed_config": {"@type": format!("type.googleapis.com/envoy.extensions.filters.{kind}")}});
+    let policy = |name: &str, kind: &str| {
+        let kind = format!("type.googleapis.com/envoy.extensions.filters.{kind}");
+        json!({"name": name, "typed_config": {"@type": kind}})
+    };
     let open = listener(json!({}), json!({}), json!({}));
     let router = json!({"name": "router", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}});

@@ -12,7 +12,7 @@ use weft_proto::xds::google::protobuf::Any;
 
 use super::super::config_store::{Applied, ConfigStore, Resource};
 use crate::model::bootstrap::Bootstrap;
-use crate::model::route::{PathMatch, RequireTls, RouteAction, RouteConfig, Target, VirtualHost};
+use crate::model::route::{PathMatch, RouteAction, RouteConfig, Target, VirtualHost};
 use crate::secrets::SecretStore;
 
 pub(super) fn resource(kind: Kind, value: &Value) -> Resource {
@@ -48,7 +48,7 @@ pub(super) fn bad_action(path: &str) -> Value {
 }
 
 /// A route that takes nobody knows which requests below `/x`.
-fn bad_match() -> Value {
+pub(super) fn bad_match() -> Value {
     json!({"match": {"prefix": "/x", "headers": [{"name": "h", "string_match": {"safe_regex": {"regex": "("}}}]},
         "route": {"cluster": "bad"}})
 }
@@ -90,7 +90,7 @@ fn shapes(config: &RouteConfig) -> Vec<(String, Vec<String>)> {
 
 /// Gives route configurations one after the other; the last leads to these routes of a host, and is refused at these places.
 #[track_caller]
-fn check_routes(given: &[Value], expected: &[(&str, &[&str])], refused: &[&str]) {
+pub(super) fn check_routes(given: &[Value], expected: &[(&str, &[&str])], refused: &[&str]) {
     let mut store = store();
     let mut last = Applied::default();
     for value in given {
@@ -234,100 +234,7 @@ async fn a_refused_virtual_host_never_leaves_its_requests_to_another() {
     check_routes(&[good, whole.clone(), whole], &[("h", &["/ b"])], &place);
 }
 
-#[tokio::test]
-async fn what_would_close_does_not_wait_for_what_is_refused() {
-    let closing = |path: &str, more: Value| {
-        let mut route = json!({"match": {"prefix": path}, "direct_response": {"status": 403}});
-        route.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        route
-    };
-    let good = hosts(&[("h", vec![route("/a", "a"), route("/", "rest")], json!({}))]);
-    // Its own answer is refused: no answer of before stands in.
-    let answer = closing("/a", json!({"response_headers_to_remove": ["not a name"]}));
-    let answer = hosts(&[("h", vec![answer, route("/", "rest")], json!({}))]);
-    let expected: (&str, &[&str]) = ("h", &["/a refused", "/ rest"]);
-    check_routes(
-        &[good.clone(), answer],
-        &[expected],
-        &["virtual_hosts[0].routes[0].response_headers_to_remove"],
-    );
-    let mut matches = bad_match()["match"].clone();
-    matches["prefix"] = "/a".into();
-    let matching = hosts(&[(
-        "h",
-        vec![closing("/", json!({"match": matches})), route("/", "rest")],
-        json!({}),
-    )]);
-    check_routes(
-        &[good.clone(), matching],
-        &[expected],
-        &["virtual_hosts[0].routes[0].match.headers[0]"],
-    );
-
-    // TLS is required of a virtual host at once, whatever else of it is refused, and where it cannot be read.
-    for (more, expected) in [
-        (json!({"require_tls": "ALL", "hedge_policy": {}}), RequireTls::All),
-        (
-            json!({"require_tls": "EXTERNAL_ONLY", "hedge_policy": {}}),
-            RequireTls::ExternalOnly,
-        ),
-        (json!({"require_tls": 7}), RequireTls::All),
-    ] {
-        let mut store = store();
-        give(&mut store, Kind::Routes, &good);
-        give(&mut store, Kind::Routes, &hosts(&[("h", vec![route("/", "b")], more)]));
-        let used = store.resources(Instant::now()).routes["80"].clone();
-        assert_eq!(used.virtual_hosts[0].require_tls, expected);
-    }
-}
-
-/// The cluster `c` after these versions of it: whether it speaks TLS and its limit of connections.
-#[track_caller]
-fn cluster_after(given: &[Value], refused: usize) -> Option<(bool, u32)> {
-    let mut store = store();
-    let mut last = Applied::default();
-    for value in given {
-        last = give(&mut store, Kind::Cluster, value);
-    }
-    assert_eq!(last.rejected.len(), refused, "{:?}", last.rejected);
-    let resources = store.resources(Instant::now());
-    let cluster = resources.clusters.get("c")?;
-    Some((cluster.transport.default.is_some(), cluster.limits.connections_max))
-}
-
-#[tokio::test]
-async fn what_protects_a_cluster_does_not_wait_for_what_is_refused() {
-    let with = |more: Value| {
-        let mut cluster = cluster("c", true);
-        cluster
-            .as_object_mut()
-            .unwrap()
-            .extend(more.as_object().unwrap().clone());
-        cluster
-    };
-    let tls = |common: Value| {
-        json!({"name": "tls", "typed_config": {"common_tls_context": common,
-            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"}})
-    };
-    let limits = json!({"thresholds": [{"max_connections": 7}]});
-    let plain = with(json!({"circuit_breakers": limits}));
-    let secured = with(json!({"lb_policy": "MAGLEV", "transport_socket": tls(json!({}))}));
-    assert_eq!(cluster_after(&[plain.clone(), secured.clone()], 1), Some((true, 7)));
-    assert_eq!(cluster_after(std::slice::from_ref(&secured), 1), None);
-    // TLS itself is refused: nothing is sent in plaintext in the meantime.
-    let broken =
-        with(json!({"transport_socket": tls(json!({"tls_params": {"tls_maximum_protocol_version": "TLSv1_1"}}))}));
-    let unknown = with(json!({"transport_socket": tls(json!({"tls_params": {"cipher_suites": ["x"]}}))}));
-    for refused in [broken, unknown] {
-        assert_eq!(cluster_after(&[plain.clone(), refused.clone()], 1), None);
-        assert_eq!(
-            cluster_after(&[plain.clone(), refused, plain.clone()], 0),
-            Some((false, 7))
-        );
-    }
-}
-
-fn cluster(name: &str, good: bool) -> Value {
+pub(super) fn cluster(name: &str, good: bool) -> Value {
     let mut cluster = json!({"name": name, "load_assignment": {"cluster_name": name}});
     if !good {
         cluster["lb_policy"] = "MAGLEV".into();
