@@ -81,8 +81,12 @@ fn bootstrap(listen: SocketAddr, admin: SocketAddr, a: SocketAddr, down: SocketA
 }
 
 async fn request(to: SocketAddr, method: &str, target: &str) -> Result<Message> {
-    let bytes =
-        format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    request_as(to, method, target, "Host: localhost").await
+}
+
+/// The same with other lines about who asks whom.
+async fn request_as(to: SocketAddr, method: &str, target: &str, lines: &str) -> Result<Message> {
+    let bytes = format!("{method} {target} HTTP/1.1\r\n{lines}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     let mut connection = Http1::connect(to).await?;
     connection.send(bytes.as_bytes()).await?;
     let request = RawRequest {
@@ -224,6 +228,26 @@ async fn pages_answer_and_change_what_they_say() -> Result<()> {
     ensure!(request(admin, "POST", "/logging?level=loud").await?.status() == 400);
     let logging = request(admin, "POST", "/logging?level=debug").await?;
     ensure!(String::from_utf8_lossy(&logging.body).contains("debug"));
+
+    // A web page that a browser on this machine was led to changes and reads nothing.
+    let own = format!("Host: {admin}\r\nOrigin: http://{admin}");
+    for (lines, expected) in [
+        ("Host: evil.example", 403),
+        ("Host: localhost.evil.example", 403),
+        ("Host: localhost\r\nOrigin: http://evil.example", 403),
+        ("Host: localhost\r\nOrigin: null", 403),
+        ("Host: 127.0.0.1:1", 200),
+        (own.as_str(), 200),
+    ] {
+        for (method, target) in [("POST", "/healthcheck/ok"), ("GET", "/config_dump")] {
+            let answer = request_as(admin, method, target, lines).await?;
+            ensure!(
+                answer.status() == expected,
+                "{method} {target} {lines}: {}",
+                answer.start
+            );
+        }
+    }
 
     request(admin, "POST", "/healthcheck/fail").await?;
     ensure!(request(admin, "GET", "/ready").await?.status() == 503);

@@ -4,9 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use weft_proto::ads::Kind;
 
@@ -307,6 +311,22 @@ async fn strict_ends_connections_in_plaintext() -> Result<()> {
                 .context("it stays open")??;
         }
     }
+    // Over HTTP/2 a frame says it.
+    let only_open = listener(scene.listen, &[open()], &nothing);
+    scene.give(Kind::Listener, &[only_open]).await?;
+    let stream = TokioIo::new(TcpStream::connect(scene.listen).await?);
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
+    let mut connections = JoinSet::new();
+    connections.spawn(connection);
+    let request = || hyper::Request::get("http://h/").body(Empty::<Bytes>::new());
+    ensure!(sender.send_request(request()?).await?.status() == 200);
+    let chain = strict(&nothing, &nothing, &nothing);
+    scene
+        .give(Kind::Listener, &[listener(scene.listen, &[chain], &nothing)])
+        .await?;
+    ensure!(sender.send_request(request()?).await?.status() == 200);
+    let ended = tokio::time::timeout(LIMIT, connections.join_next()).await;
+    ended.context("it stays open")?.context("it was there")??;
     scene.stop().await
 }
 

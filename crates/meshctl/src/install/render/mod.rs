@@ -144,6 +144,23 @@ mod tests {
     }
 
     #[test]
+    fn plaintext_discovery_is_there_where_it_is_asked_for() {
+        for (set, expected) in [
+            (&[][..], 0),
+            (&["plaintextDiscovery=false"], 0),
+            // The flag, the port of the pod, and that of the Service, twice.
+            (&["plaintextDiscovery=true"], 4),
+        ] {
+            let sets: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
+            let parts = render(&Values::new(&[], &sets).unwrap());
+            let objects = parts.iter().flat_map(|part| &part.objects);
+            let served = objects.filter(|object| object["kind"] == "Deployment" || object["kind"] == "Service");
+            let text: String = served.map(Value::to_string).collect();
+            assert_eq!(text.matches("15010").count(), expected, "{set:?}");
+        }
+    }
+
+    #[test]
     fn native_sidecars_are_a_setting_of_the_injector() {
         for (set, expected) in [
             (&[][..], true),
