@@ -66,7 +66,7 @@ async fn answer_own(request: Request, next: Next) -> Response {
 }
 
 fn refuse() -> Response {
-    let text = "only requests for localhost, and not of pages of other origins, are allowed\n";
+    let text = "only requests for this machine, and not of pages of other origins, are allowed\n";
     (StatusCode::FORBIDDEN, text).into_response()
 }
 
@@ -91,14 +91,16 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     headers.get(name).map(|value| value.to_str().unwrap_or("?"))
 }
 
-/// Whether host and port name this machine.
+/// Whether host and port may name this machine: a loopback address, or a name without a dot. Of those only local resolvers know any, so
+/// that no site of the Internet can be led here by one (DNS rebinding).
 fn is_here(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => authority.split(':').next().unwrap_or_default(),
     };
     let by_address = host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());
-    by_address || host.trim_end_matches('.').eq_ignore_ascii_case("localhost")
+    let name = host.strip_suffix('.').unwrap_or(host);
+    by_address || (!name.is_empty() && !name.contains(['.', ':']) && name.parse::<u32>().is_err())
 }
 
 #[cfg(test)]
@@ -149,6 +151,9 @@ mod tests {
             ("[::1]:9", "GET /debug/syncz | host: [::1]:15014", 200),
             (NEAR, "GET /debug/syncz | host: 127.0.0.2:15014", 200),
             (NEAR, "GET /debug/syncz | host: LOCALHOST.", 200),
+            (NEAR, "GET /debug/syncz | host: pilot:15014", 200),
+            (NEAR, "GET /debug/syncz | host: 3232235777", 403),
+            (NEAR, "GET /debug/syncz | host: :15014", 403),
             (NEAR, "GET http://127.0.0.1:15014/debug/syncz | host: evil.example", 200),
             (NEAR, "GET http://evil.example/debug/syncz | host: localhost", 403),
             (NEAR, "GET /debug/syncz | host: evil.example", 403),
