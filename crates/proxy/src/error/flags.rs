@@ -131,3 +131,21 @@ impl fmt::Display for ResponseFlags {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_print_in_order_and_read_back() {
+        let mut flags = ResponseFlags::default();
+        assert_eq!(flags.to_string(), "-");
+        flags.insert(ResponseFlags::UPSTREAM_CONNECTION_FAILURE);
+        flags.insert(ResponseFlags::RETRY_LIMIT_EXCEEDED);
+        assert_eq!(flags.to_string(), "UF,URX");
+        for (short, _) in FLAG_NAMES {
+            let flag = ResponseFlags::from_short_name(short).unwrap();
+            assert_eq!(flag.to_string(), *short);
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep};
 
 use super::connection::{End, HttpConnection};
@@ -38,7 +39,8 @@ pub(super) async fn serve(stream: Stream, connection: &Rc<HttpConnection>, manag
     };
     let mut server = ServerConnection::new(stream, settings);
     let wire = server.connection().clone();
-    let mut ending = pin!(connection.end());
+    // A client that never stops to send is told of the end, too.
+    let mut ending = pin!(unconstrained(connection.end()));
     let mut leaving = false;
     let mut clock = Clock::new(manager);
     loop {
@@ -53,7 +55,7 @@ pub(super) async fn serve(stream: Stream, connection: &Rc<HttpConnection>, manag
                 }
                 continue;
             }
-            () = poll_fn(|cx| clock.poll(&wire, cx)) => {
+            () = unconstrained(poll_fn(|cx| clock.poll(&wire, cx))) => {
                 say!(connection.info.journal, "the client is given up");
                 wire.leave_now();
                 break;
@@ -220,4 +222,90 @@ impl Clock {
 /// A limit's end; `None` for a limit of zero, which is none.
 fn after(start: Instant, limit: Duration) -> Option<Instant> {
     (!limit.is_zero()).then(|| start + limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+    use crate::http2::frame;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn clock() -> Clock {
+        Clock {
+            timer: None,
+            head: SECOND * 2,
+            write: SECOND * 3,
+            drain: SECOND * 4,
+            keepalive: None,
+            pinged_at: Instant::now(),
+            taken: None,
+            left_at: None,
+        }
+    }
+
+    fn wire() -> Rc<Connection> {
+        let settings = Settings {
+            limits: Limits {
+                bytes_max: 1000,
+                count_max: 10,
+            },
+            streams_max: 1,
+            stream_window_bytes: 1000,
+            connection_window_bytes: 100_000,
+            extended_connect: false,
+        };
+        let wire = Connection::new(settings, Instant::now());
+        wire.take_output();
+        say(&wire, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+        wire.take_output();
+        wire
+    }
+
+    fn say(wire: &Rc<Connection>, bytes: &[u8]) {
+        assert!(wire.take(&mut BytesMut::from(bytes), Instant::now()).is_none());
+    }
+
+    /// Seconds until a client is given up, at most twenty.
+    async fn check(mut clock: Clock, wire: &Rc<Connection>, expected: Option<u64>) {
+        let begun = Instant::now();
+        let over = tokio::time::timeout(SECOND * 20, poll_fn(|cx| clock.poll(wire, cx))).await;
+        assert_eq!(over.is_ok().then(|| begun.elapsed().as_secs()), expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_has_so_much_time() {
+        check(clock(), &wire(), None).await;
+        // Half a head.
+        let half = wire();
+        say(&half, b"\0\0\x01\x01\x01\0\0\0\x01\x82");
+        check(clock(), &half, Some(2)).await;
+        // What it does not take.
+        let full = wire();
+        let mut ping = Vec::new();
+        frame::ping(&mut ping, [0; 8], false);
+        say(&full, &ping);
+        check(clock(), &full, Some(3)).await;
+        // It is asked whether it is there, and does not answer.
+        let keepalive = Clock {
+            keepalive: Some((SECOND * 10, SECOND * 5)),
+            write: Duration::ZERO,
+            ..clock()
+        };
+        check(keepalive, &wire(), Some(15)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_hear_is_sent_away_all_the_same() {
+        let wire = wire();
+        wire.leave();
+        wire.take_output();
+        let (mut clock, begun) = (clock(), Instant::now());
+        while wire.is_leaving() {
+            let _ = tokio::time::timeout(SECOND, poll_fn(|cx| clock.poll(&wire, cx))).await;
+        }
+        assert_eq!((begun.elapsed().as_secs(), wire.is_over()), (4, true));
+    }
 }
