@@ -82,6 +82,12 @@ pub enum BadRequest {
     HeadersTooLarge,
     /// A header or message framing rule.
     Protocol,
+    /// A version that is not served.
+    Version,
+    /// What is asked for is no path: `*`, or a query alone.
+    NoPath,
+    /// A QUERY that does not say what kind of content it has.
+    QueryContent,
 }
 
 // === impl ProxyError ===
@@ -154,6 +160,8 @@ impl ErrorKind {
     pub fn status(self) -> StatusCode {
         match self {
             Self::BadRequest(BadRequest::HeadersTooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BadRequest(BadRequest::Version) => StatusCode::UPGRADE_REQUIRED,
+            Self::BadRequest(BadRequest::NoPath) => StatusCode::NOT_FOUND,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::ClusterNotFound(status) => status,
@@ -220,6 +228,9 @@ impl ErrorKind {
             Self::BadRequest(BadRequest::EscapedSlash) => "path_normalization_failed",
             Self::BadRequest(BadRequest::HeadersTooLarge) => "request_headers_too_large",
             Self::BadRequest(BadRequest::Protocol) => "http1.codec_error",
+            Self::BadRequest(BadRequest::Version) => "low_version",
+            Self::BadRequest(BadRequest::NoPath) => "absolute_path_rejected",
+            Self::BadRequest(BadRequest::QueryContent) => "query_missing_content_type",
             Self::ClientGone => "downstream_remote_disconnect",
             Self::ClusterNotFound(_) => "cluster_not_found",
             Self::ConnectFailed => "upstream_reset_before_response_started{remote_connection_failure}",

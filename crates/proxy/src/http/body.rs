@@ -109,6 +109,15 @@ impl Outgoing for ResponseBody {
         }
     }
 
+    fn head_alone(mut self: Pin<&mut Self>) {
+        if let Self::Local {
+            context: Some(context), ..
+        } = &mut *self
+        {
+            context.complete();
+        }
+    }
+
     fn give_up(mut self: Pin<&mut Self>) {
         if let Self::Upstream(body) = &mut *self {
             body.give_up();

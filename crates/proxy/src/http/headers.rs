@@ -3,14 +3,16 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use smallvec::SmallVec;
 
+use crate::error::BadRequest;
 use crate::http1::framing;
 use crate::model::http::{ForwardClientCert, HttpConnectionManager, XfccMode};
 use crate::stream_info::connection::ConnectionInfo;
 use crate::stream_info::header_names;
-use crate::stream_info::request::RequestHead;
+use crate::stream_info::request::{RequestHead, Scheme};
 
 /// Headers of one connection, never forwarded (RFC 9110, section 7.6.1); `upgrade` and `te` are treated by themselves.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -51,10 +53,10 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     {
         return;
     }
-    // A header named by `connection` goes, except the ones that decide about the message itself.
+    // A header named by `connection` goes, a length too: how long a body is, its reader knows by now. What is left of `te` is decided below.
     let named: SmallVec<[HeaderName; 4]> = framing::list(headers, &header::CONNECTION)
         .filter_map(|name| name.parse().ok())
-        .filter(|name| *name != header::TE && *name != header::CONTENT_LENGTH)
+        .filter(|name| *name != header::TE)
         .collect();
     for name in named {
         headers.remove(name);
@@ -79,16 +81,46 @@ pub fn strip_expectation(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether `connection` names a header by which the proxies in front tell who the client is: a client could have it removed.
-pub fn names_trusted(headers: &HeaderMap) -> bool {
+/// As many names in `connection` are too many.
+const NAMED_MAX: usize = 10;
+/// So long a `te` that is named there is too long, in bytes.
+const NAMED_TE_BYTES_MAX: usize = 256;
+
+/// Looks at what a client has removed by naming it in `connection`, within Envoy's bounds (`Utility::sanitizeConnectionHeader`). A host that
+/// is named is gone behind this.
+///
+/// # Errors
+/// What is named is one of the headers by which the proxies in front tell who the client is, or no header, or there is too much of it.
+pub fn check_named(headers: &mut HeaderMap) -> Result<(), BadRequest> {
     const TRUSTED: [HeaderName; 3] = [
         header_names::FORWARDED_FOR,
         header_names::FORWARDED_HOST,
         header_names::FORWARDED_PROTO,
     ];
-    headers.contains_key(header::CONNECTION)
-        && framing::list(headers, &header::CONNECTION)
-            .any(|named| named.starts_with(':') || TRUSTED.iter().any(|name| named.eq_ignore_ascii_case(name.as_str())))
+    if !headers.contains_key(header::CONNECTION) {
+        return Ok(());
+    }
+    let lines = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
+    let items = lines.flat_map(|line| line.split(|byte| *byte == b','));
+    if items.filter(|item| !item.is_empty()).count() >= NAMED_MAX {
+        return Err(BadRequest::Protocol);
+    }
+    let mut names_host = false;
+    for named in framing::list(headers, &header::CONNECTION) {
+        let is = |name: &HeaderName| named.eq_ignore_ascii_case(name.as_str());
+        let is_long_te = || {
+            let mut values = headers.get_all(header::TE).iter();
+            is(&header::TE) && values.any(|value| value.len() >= NAMED_TE_BYTES_MAX)
+        };
+        if named.starts_with(':') || TRUSTED.iter().any(is) || is_long_te() {
+            return Err(BadRequest::Protocol);
+        }
+        names_host |= is(&header::HOST);
+    }
+    if names_host {
+        headers.remove(header::HOST);
+    }
+    Ok(())
 }
 
 /// The lines of a header that is a list as one (RFC 9110, section 5.3).
@@ -151,17 +183,18 @@ pub fn prepare_request(
         if !manager.skip_xff_append {
             append_forwarded_for(&mut request.headers, connection.remote_addr);
         }
-        if manager.trusted_hops == 0 || !request.headers.contains_key(header_names::FORWARDED_PROTO) {
-            request.headers.insert(
-                header_names::FORWARDED_PROTO,
-                HeaderValue::from_static(request.scheme.as_str()),
-            );
+        if manager.trusted_hops == 0 {
+            request.headers.remove(header_names::FORWARDED_PROTO);
         }
-    } else if !request.headers.contains_key(header_names::FORWARDED_PROTO) {
-        request.headers.insert(
-            header_names::FORWARDED_PROTO,
-            HeaderValue::from_static(request.scheme.as_str()),
-        );
+    }
+    match request.headers.get(header_names::FORWARDED_PROTO) {
+        // HTTP/1.1 says nowhere else by which scheme it was asked (Envoy, `ConnectionManagerUtility`).
+        Some(told) if request.version <= Version::HTTP_11 => request.scheme = scheme_of(told).unwrap_or(request.scheme),
+        Some(_) => {}
+        None => {
+            let scheme = HeaderValue::from_static(request.scheme.as_str());
+            request.headers.insert(header_names::FORWARDED_PROTO, scheme);
+        }
     }
     forward_client_cert(&mut request.headers, &manager.client_cert, connection);
     if manager.generate_request_id {
@@ -171,6 +204,14 @@ pub fn prepare_request(
         }
     }
     client
+}
+
+fn scheme_of(told: &HeaderValue) -> Option<Scheme> {
+    match told.as_bytes() {
+        b"http" => Some(Scheme::Http),
+        b"https" => Some(Scheme::Https),
+        _ => None,
+    }
 }
 
 /// The client as `x-forwarded-for` tells, the configured number of hops back.
@@ -287,6 +328,30 @@ mod tests {
     }
 
     #[test]
+    fn what_connection_names_has_bounds() {
+        let check = |connection: &[&str], te: usize, expected: Result<bool, BadRequest>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("a"));
+            headers.insert(header::TE, HeaderValue::try_from("x".repeat(te)).unwrap());
+            for line in connection {
+                headers.append(header::CONNECTION, HeaderValue::try_from(*line).unwrap());
+            }
+            let found = check_named(&mut headers).map(|()| headers.contains_key(header::HOST));
+            assert_eq!(found, expected, "{connection:?}");
+        };
+        check(&[], 300, Ok(true));
+        check(&["close, x-a, upgrade"], 300, Ok(true));
+        check(&["x-a", "Host"], 0, Ok(false));
+        check(&["te"], 255, Ok(true));
+        for trusted in ["X-Forwarded-For", "x-forwarded-host", "x-forwarded-proto", ":path", ":"] {
+            check(&["x-a", trusted], 0, Err(BadRequest::Protocol));
+        }
+        check(&["TE"], 256, Err(BadRequest::Protocol));
+        check(&["a,b,c,d", ",,,,,,e,f,g,h,i"], 0, Ok(true));
+        check(&["a,b,c,d", "e,f,g,h,i, "], 0, Err(BadRequest::Protocol));
+    }
+
+    #[test]
     fn hop_by_hop_headers_go() {
         let mut headers = HeaderMap::new();
         for (name, value) in [
@@ -302,6 +367,6 @@ mod tests {
         strip_hop_by_hop(&mut headers);
         let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["content-length", "x-stays"]);
+        assert_eq!(left, ["x-stays"]);
     }
 }

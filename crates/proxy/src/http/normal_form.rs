@@ -89,7 +89,7 @@ impl Normalisation {
         let (host, port) = split_port(authority);
         let cut_port = match self.strip_port {
             StripPort::No => false,
-            StripPort::Any => port.is_some(),
+            StripPort::Any => port.is_some_and(|port| !port.is_empty()),
             StripPort::Matching => port.is_some_and(|port| port.parse() == Ok(self.listener_port)),
         };
         let dotted = self.strip_trailing_dot && host.ends_with('.') && (cut_port || port.is_none());
@@ -135,10 +135,23 @@ fn unescape_slashes(path: &str) -> String {
 
 /// A quick look that lets clean paths go without a copy.
 fn needs_normalising(path: &str) -> bool {
-    path.as_bytes()
-        .iter()
-        .any(|b| matches!(b, b'%' | b'\\') || !b.is_ascii())
-        || path.contains("/.")
+    path.as_bytes().iter().any(|byte| CHANGES[usize::from(*byte)]) || path.contains("/.")
+}
+
+/// Bytes that do not stay as they are: a backslash, a percent sign, which may begin the escape of something plain, and what is escaped.
+const CHANGES: [bool; 256] = {
+    let mut changes = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        changes[byte] = matches!(byte as u8, b'%' | b'\\' | 0x80..) || is_escaped(byte as u8);
+        byte += 1;
+    }
+    changes
+};
+
+/// What has no place in a URI (RFC 3986, appendix A) but comes in targets all the same: Envoy's set, as sent to it byte by byte.
+const fn is_escaped(byte: u8) -> bool {
+    matches!(byte, b'"' | b'<' | b'>' | b'^' | b'`' | b'{' | b'|' | b'}')
 }
 
 /// Decodes unreserved characters, turns backslashes and resolves dot segments (RFC 3986, sections 6.2.2 and 5.2.4).
@@ -169,13 +182,15 @@ fn normalise(path: &str) -> Result<String, BadRequest> {
                 decoded.push(b'/');
                 at += 1;
             }
-            other if other.is_ascii() => {
-                decoded.push(other);
+            // UTF-8 as it is, as HTTP/2 clients send it, too.
+            other if !other.is_ascii() || is_escaped(other) => {
+                const HEX: &[u8; 16] = b"0123456789ABCDEF";
+                let digits = [HEX[usize::from(other >> 4)], HEX[usize::from(other & 15)]];
+                decoded.extend_from_slice(&[b'%', digits[0], digits[1]]);
                 at += 1;
             }
-            // UTF-8 as it is, as HTTP/2 clients send it.
             other => {
-                decoded.extend_from_slice(format!("%{other:02X}").as_bytes());
+                decoded.push(other);
                 at += 1;
             }
         }
@@ -218,7 +233,11 @@ fn remove_dot_segments(path: &str) -> Result<String, BadRequest> {
     Ok(out)
 }
 
+/// Adjacent slashes as one. A path of slashes alone keeps two, as in Envoy.
 fn merge_slashes(path: &str) -> String {
+    if path.len() > 1 && path.bytes().all(|byte| byte == b'/') {
+        return "//".to_owned();
+    }
     let mut out = String::with_capacity(path.len());
     for c in path.chars() {
         if !(c == '/' && out.ends_with('/')) {
@@ -281,6 +300,12 @@ mod tests {
             ("//admin", "//admin"),
             ("/a%252fb", "/a%252fb"),
             ("/../admin", "/admin"),
+            ("/{**}?{", "/%7B**%7D?{"),
+            ("/a\"<b>^c`|{/../}", "/%7D"),
+            ("/!$&'()*+,;=:@[]~", "/!$&'()*+,;=:@[]~"),
+            ("/%zz{", "/%zz%7B"),
+            ("/%7b%3C", "/%7b%3C"),
+            ("/\u{e4}?\u{e4}", "/%C3%A4?\u{e4}"),
             ("/%2e%2e/x", "/x"),
         ] {
             check(base, raw, Ok(expected));
@@ -293,6 +318,16 @@ mod tests {
         let merge = settings(|s| s.merge_slashes = true);
         check(merge, "//a///b", Ok("/a/b"));
         check(merge, "/a?x=//", Ok("/a?x=//"));
+        check(merge, "/{//}", Ok("/%7B/%7D"));
+        for (raw, expected) in [
+            ("//", "//"),
+            ("///", "//"),
+            ("//?x", "//?x"),
+            ("//a//", "/a/"),
+            ("/", "/"),
+        ] {
+            check(merge, raw, Ok(expected));
+        }
         let reject = settings(|s| s.escaped_slashes = EscapedSlashes::Reject);
         check(reject, "/a%2fb", Err(BadRequest::EscapedSlash));
         check(reject, "/a?b=%2f", Ok("/a?b=%2f"));
@@ -310,6 +345,7 @@ mod tests {
             (StripPort::Matching, false, "a:81", None),
             (StripPort::Matching, false, "a:80", Some("a")),
             (StripPort::Any, false, "[::1]", None),
+            (StripPort::Any, false, "a:", None),
             (StripPort::Any, false, "[::1]:80", Some("[::1]")),
             (StripPort::No, true, "a.", Some("a")),
             (StripPort::Any, true, "a.:80", Some("a")),

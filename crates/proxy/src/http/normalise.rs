@@ -4,13 +4,13 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, StatusCode, Version};
+use http::{Method, Version};
 
-use super::headers::names_trusted;
+use super::headers::check_named;
 use super::normal_form::{Normalisation, NormalisedPath};
 use super::received::{ReceivedHead, Target};
 use super::upgrade::{CONNECT, offered};
-use crate::error::{BadRequest, ErrorKind};
+use crate::error::BadRequest;
 use crate::runtime::connection_manager::ConnectionManager;
 use crate::stream_info::connection::ConnectionInfo;
 use crate::stream_info::request::{RequestHead, Scheme, is_grpc};
@@ -22,8 +22,8 @@ pub enum Normalised {
     Request(RequestHead),
     /// The client is sent to the normalised path.
     Redirect(String),
-    /// It is answered with this status.
-    Answer(StatusCode, ErrorKind),
+    /// It is refused; a caller of gRPC is told in its protocol.
+    Refused { rule: BadRequest, grpc: bool },
 }
 
 /// Normalises a request. Everything after this reads only the head that comes out.
@@ -36,13 +36,20 @@ pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection
         protocol,
         ..
     } = received;
-    let refuse =
-        |rule: BadRequest| Normalised::Answer(ErrorKind::BadRequest(rule).status(), ErrorKind::BadRequest(rule));
+    let grpc = is_grpc(&headers);
+    let refuse = |rule: BadRequest| Normalised::Refused { rule, grpc };
+    // Over HTTP/2 every token is a method, with Envoy as well.
+    if version <= Version::HTTP_11 && !manager.model.http1.custom_methods && !is_known(&method) {
+        return refuse(BadRequest::Protocol);
+    }
     if version <= Version::HTTP_10 && !manager.model.http1.accept_http10 {
-        return Normalised::Answer(
-            StatusCode::UPGRADE_REQUIRED,
-            ErrorKind::BadRequest(BadRequest::Protocol),
-        );
+        // What is no target is refused before its version is looked at.
+        let is_target = target != Err(BadRequest::Protocol);
+        return refuse(if is_target {
+            BadRequest::Version
+        } else {
+            BadRequest::Protocol
+        });
     }
     let bytes: usize = headers
         .iter()
@@ -51,8 +58,12 @@ pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection
     if bytes > manager.model.header_bytes_max {
         return refuse(BadRequest::HeadersTooLarge);
     }
-    if names_trusted(&headers) {
-        return refuse(BadRequest::Protocol);
+    if let Err(rule) = check_named(&mut headers) {
+        return refuse(rule);
+    }
+    // A body of an unknown kind asks for nothing; refused over either version, as by Envoy.
+    if method == Method::QUERY && !headers.contains_key(header::CONTENT_TYPE) {
+        return refuse(BadRequest::QueryContent);
     }
     let normalisation = Normalisation::of(&manager.model, connection.local_addr.port());
     let Target { authority, path: raw } = match target {
@@ -67,6 +78,9 @@ pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection
         Some(host) => HeaderValue::from_str(host).unwrap_or(authority),
         None => authority,
     };
+    if raw.as_str() == "*" {
+        return refuse(BadRequest::NoPath);
+    }
     let tunnel = method == Method::CONNECT && protocol.is_none();
     let upgrade = upgrade_of(&method, &headers, version, protocol.as_deref());
     let path = if tunnel {
@@ -78,6 +92,8 @@ pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection
                 Ok(path) => path,
                 Err(_) => return refuse(BadRequest::Path),
             },
+            // Nobody follows in gRPC.
+            Ok(NormalisedPath::Redirect(_)) if grpc => return refuse(BadRequest::Path),
             Ok(NormalisedPath::Redirect(path)) => return Normalised::Redirect(path),
             Err(rule) => return refuse(rule),
         }
@@ -87,7 +103,6 @@ pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection
     } else {
         Scheme::Http
     };
-    let grpc = is_grpc(&headers);
     // An extended CONNECT is an offer of HTTP/1.1 in another form, and passes as one.
     let method = if protocol.is_some() { Method::GET } else { method };
     Normalised::Request(RequestHead {
@@ -101,6 +116,53 @@ pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection
         grpc_upstream: grpc,
         upgrade,
     })
+}
+
+/// Methods that are known beside those of RFC 9110 and PATCH: Envoy's, in its spelling. WebDAV's are among them.
+const FURTHER_METHODS: [&str; 25] = [
+    "ACL",
+    "BIND",
+    "CHECKOUT",
+    "COPY",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MOVE",
+    "MSEARCH",
+    "NOTIFY",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "SOURCE",
+    "SUBSCRIBE",
+    "UNBIND",
+    "UNLINK",
+    "UNLOCK",
+    "UNSUBSCRIBE",
+];
+
+/// Whether HTTP/1.1 takes a method without `allow_custom_methods`.
+fn is_known(method: &Method) -> bool {
+    let common = matches!(
+        *method,
+        Method::GET
+            | Method::POST
+            | Method::PUT
+            | Method::DELETE
+            | Method::HEAD
+            | Method::OPTIONS
+            | Method::CONNECT
+            | Method::PATCH
+            | Method::TRACE
+            | Method::QUERY
+    );
+    common || FURTHER_METHODS.contains(&method.as_str())
 }
 
 /// The one host of a request; `host` leaves the headers. An absolute target decides over the header (RFC 9112, section 3.2.2).
@@ -180,6 +242,36 @@ fn upgrade_of(method: &Method, headers: &HeaderMap, version: Version, protocol: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn methods_are_known_by_their_exact_names() {
+        for method in [
+            "GET",
+            "PATCH",
+            "QUERY",
+            "TRACE",
+            "PROPFIND",
+            "UNSUBSCRIBE",
+            "MSEARCH",
+            "PURGE",
+        ] {
+            assert!(is_known(&Method::from_bytes(method.as_bytes()).unwrap()), "{method}");
+        }
+        for method in [
+            "get",
+            "GETX",
+            "TRACK",
+            "FOO",
+            "M-SEARCH",
+            "PRI",
+            "!#$%&'*+-.^_`|~",
+            "DEBUG",
+            "LABEL",
+        ] {
+            assert!(!is_known(&Method::from_bytes(method.as_bytes()).unwrap()), "{method}");
+        }
+        assert!(!is_known(&Method::from_bytes("A".repeat(100).as_bytes()).unwrap()));
+    }
 
     #[test]
     fn hosts_are_names_or_addresses_with_a_port() {

@@ -123,7 +123,7 @@ impl Target {
                 path: RequestPath::from_static("/"),
             });
         }
-        if target.starts_with(b"/") || &target[..] == b"*" {
+        if target.starts_with(b"/") || (*method == Method::OPTIONS && &target[..] == b"*") {
             return Ok(Self {
                 authority: None,
                 path: of_path(target)?,
@@ -136,13 +136,21 @@ impl Target {
         }
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let start = target.len() - rest.len();
+        let host = host_of(&rest[..end]).map_err(|_| BadRequest::Protocol)?;
+        // Of names, Envoy takes no more in this form.
+        let is_named = |byte: &u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(byte);
+        if !host.as_bytes().iter().all(is_named) {
+            return Err(BadRequest::Protocol);
+        }
         let path = match &rest[end..] {
             "" => RequestPath::from_static("/"),
-            query if query.starts_with('?') => of_path(&format!("/{query}").into())?,
+            fragment if fragment.starts_with('#') => return Err(BadRequest::Protocol),
+            // With a slash it would be what a route might not have meant.
+            query if query.starts_with('?') => return Err(BadRequest::NoPath),
             _ => of_path(&target.slice(start + end..))?,
         };
         Ok(Self {
-            authority: Some(host_of(&rest[..end])?),
+            authority: Some(host),
             path,
         })
     }
@@ -176,7 +184,7 @@ mod tests {
         check(Method::OPTIONS, "*", Ok((None, "*")));
         check(Method::GET, "http://h:1/a?b", Ok((Some("h:1"), "/a?b")));
         check(Method::GET, "HTTPS://user:pass@h", Ok((Some("h"), "/")));
-        check(Method::GET, "http://h?b", Ok((Some("h"), "/?b")));
+        check(Method::GET, "http://[::1]:80/", Ok((Some("[::1]:80"), "/")));
         check(Method::CONNECT, "h:443", Ok((Some("h:443"), "/")));
     }
 
@@ -184,9 +192,20 @@ mod tests {
     fn other_targets_are_refused() {
         check(Method::GET, "foo", Err(BadRequest::Protocol));
         check(Method::GET, "ftp://h/", Err(BadRequest::Protocol));
-        check(Method::GET, "http:///a", Err(BadRequest::Host));
+        check(Method::GET, "http:///a", Err(BadRequest::Protocol));
+        check(Method::GET, "http://h?b", Err(BadRequest::NoPath));
+        check(Method::GET, "*", Err(BadRequest::Protocol));
+        check(Method::OPTIONS, "*a", Err(BadRequest::Protocol));
+        for host in ["a_b", "a*", "a%41", "a,b", "a~", "a!"] {
+            let target = Bytes::from(format!("http://{host}/"));
+            assert_eq!(
+                Target::parse(&Method::GET, &target),
+                Err(BadRequest::Protocol),
+                "{host}"
+            );
+        }
         check(Method::GET, "/a#b", Err(BadRequest::Path));
         check(Method::GET, "/\u{e4}", Err(BadRequest::Protocol));
-        check(Method::GET, "http://h#f", Err(BadRequest::Path));
+        check(Method::GET, "http://h#f", Err(BadRequest::Protocol));
     }
 }

@@ -71,7 +71,7 @@ pub async fn refuse_unread(
 ) -> Response<ResponseBody> {
     let (manager, mut context) = begin(&connection, head);
     context.info.request = head.and_then(ReceivedHead::facts);
-    send(&manager, refuse(status, kind, &connection, context)).await
+    send(&manager, refuse(status, kind, false, &connection, context)).await
 }
 
 /// Notes what is no request and gets no answer, since its stream was reset.
@@ -132,10 +132,11 @@ async fn answer(
             context.info.journal.identify(id.as_ref());
             return redirect_to(&path, StatusCode::TEMPORARY_REDIRECT, context);
         }
-        Normalised::Answer(status, kind) => {
+        Normalised::Refused { rule, grpc } => {
             context.info.request = facts;
             context.info.journal.identify(id.as_ref());
-            return refuse(status, kind, connection, context);
+            let kind = ErrorKind::BadRequest(rule);
+            return refuse(kind.status(), kind, grpc, connection, context);
         }
     };
     let client = headers::prepare_request(&mut head, &manager.model, &connection.info, || worker.random());
@@ -342,6 +343,21 @@ async fn act(
             let context = note(&head, &manager, context);
             let mut answer = HeaderMap::new();
             mutate_local(&mut answer, found, &context);
+            if head.grpc {
+                let mut reply = respond::local(
+                    redirect.status,
+                    String::new(),
+                    Some(grpc_status_of(redirect.status)),
+                    context,
+                );
+                answer.extend(
+                    HeaderValue::try_from(location)
+                        .map(|location| (header::LOCATION, location))
+                        .ok(),
+                );
+                reply.headers_mut().extend(answer);
+                return reply;
+            }
             redirect_with(answer, &location, redirect.status, context)
         }
         RouteAction::Refused(_) => fail(ErrorKind::RouteRefused, &head, note(&head, &manager, context)),
@@ -359,23 +375,31 @@ async fn act(
 }
 
 /// Answers a request that breaks the protocol.
-fn refuse(status: StatusCode, kind: ErrorKind, connection: &HttpConnection, mut context: Box<RequestContext>) -> Reply {
+fn refuse(
+    status: StatusCode,
+    kind: ErrorKind,
+    grpc: bool,
+    connection: &HttpConnection,
+    mut context: Box<RequestContext>,
+) -> Reply {
     context.info.details = Some(kind.details().into());
     say!(context.info.journal, reason = kind.details(), "request refused");
     let mut body = String::new();
-    // What the codec would refuse is answered as Envoy's codec does: with the reason as text.
-    if matches!(
+    // What the codec would refuse is answered as Envoy's codec does: with the reason as text, and in no other protocol.
+    let of_codec = matches!(
         kind,
-        ErrorKind::BadRequest(BadRequest::HeadersTooLarge | BadRequest::Protocol)
-    ) {
+        ErrorKind::BadRequest(BadRequest::HeadersTooLarge | BadRequest::Protocol | BadRequest::Version)
+    );
+    if of_codec {
         context.info.flags.insert(kind.flag());
         body.push_str(status.canonical_reason().unwrap_or_default());
     }
-    let mut answer = respond::local(status, body, None, context);
-    if !connection.http2 {
-        answer
-            .headers_mut()
-            .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let grpc = (grpc && !of_codec).then(|| kind.grpc_status());
+    let mut answer = respond::local(status, body, grpc, context);
+    // Where a request goes has nothing to do with how the next one is read.
+    if !connection.http2 && kind != ErrorKind::BadRequest(BadRequest::NoPath) {
+        let close = HeaderValue::from_static("close");
+        answer.headers_mut().insert(header::CONNECTION, close);
     }
     answer
 }

@@ -76,7 +76,7 @@ pub(super) async fn serve(stream: Stream, connection: &Rc<HttpConnection>, manag
                 }
             }
             server::Received::Request(head, Err(error)) => {
-                let (status, rule) = of_framing(error);
+                let (status, rule) = of_framing(error, manager.model.http1.accept_http10);
                 refuse(&mut server, connection, Some(head), status, rule).await
             }
             server::Received::Malformed(error) => {
@@ -184,8 +184,12 @@ fn close_with(response: &mut Response<ResponseBody>) {
 }
 
 /// As Envoy's codec answers them.
-fn of_framing(error: FramingError) -> (StatusCode, ErrorKind) {
+fn of_framing(error: FramingError, accept_http10: bool) -> (StatusCode, ErrorKind) {
     let status = match error {
+        FramingError::CodingInHttp10 if !accept_http10 => {
+            let kind = ErrorKind::BadRequest(BadRequest::Version);
+            return (kind.status(), kind);
+        }
         FramingError::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
         FramingError::LengthAndCoding
         | FramingError::RepeatedLength
@@ -200,7 +204,8 @@ fn of_framing(error: FramingError) -> (StatusCode, ErrorKind) {
 fn of_head(error: HeadError) -> (StatusCode, ErrorKind) {
     let rule = match error {
         HeadError::TooLarge | HeadError::TooMany => BadRequest::HeadersTooLarge,
-        HeadError::Version | HeadError::Malformed(_) => BadRequest::Protocol,
+        HeadError::Version => BadRequest::Version,
+        HeadError::Malformed(_) => BadRequest::Protocol,
     };
     let kind = ErrorKind::BadRequest(rule);
     (kind.status(), kind)

@@ -1,5 +1,6 @@
 //! An upstream's answer on its way to the client, and what must happen when it ends.
 
+use std::error::Error as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -162,7 +163,7 @@ impl UpstreamBody {
                 let (flag, details) = if let Some(fault) = fault {
                     let kind = ErrorKind::from(fault);
                     (kind.flag(), kind.details())
-                } else if is_cut_short(&error) {
+                } else if breaks_protocol(&error) {
                     (
                         ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
                         "upstream_reset_after_response_started{protocol_error}",
@@ -295,6 +296,10 @@ impl Drop for UpstreamBody {
 }
 
 /// Whether an HTTP/1.1 answer is not what its head has announced.
-fn is_cut_short(error: &BodyError) -> bool {
+fn breaks_protocol(error: &BodyError) -> bool {
+    if let BodyError::Transport(error) = error {
+        let h2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+        return h2.is_some_and(h2::Error::is_library);
+    }
     matches!(error, BodyError::Fault(_))
 }

@@ -6,12 +6,12 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap};
-use http::{Method, StatusCode, Version};
+use http::{Method, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use super::decode::{BodyFault, Decoder, Step};
 use super::encode;
-use super::framing::{self, Framing, FramingError};
+use super::framing::{self, Framing, FramingError, server_stays};
 use super::head::{self, EndOfHead, HeadError, Limits};
 use super::transport::Transport;
 use crate::stream::Stream;
@@ -219,7 +219,7 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
         self.answer = if self.method == Method::CONNECT && answer.status.is_success() {
             Progress::Switched
         } else {
-            let stays = stays(answer.version, &answer.headers) && framing != Framing::ToClose;
+            let stays = server_stays(answer.version, &answer.headers) && framing != Framing::ToClose;
             Progress::Head { stays }
         };
         self.decoder = Decoder::new(framing);
@@ -338,15 +338,6 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
             Err(Box::new(self))
         }
     }
-}
-
-/// Whether a server keeps the connection open behind its answer (RFC 9112, section 9.3).
-fn stays(version: Version, headers: &HeaderMap) -> bool {
-    let mut options = framing::list(headers, &header::CONNECTION);
-    if version < Version::HTTP_11 {
-        return options.any(|option| option.eq_ignore_ascii_case("keep-alive"));
-    }
-    !options.any(|option| option.eq_ignore_ascii_case("close"))
 }
 
 #[cfg(test)]

@@ -103,6 +103,9 @@ pub fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item
     items.filter(|item| !item.is_empty())
 }
 
+/// By which programs that take every server for a proxy say what they mean by `connection`; what ends a connection is heeded of it.
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
 /// Whether a client wants the connection to stay (RFC 9112, section 9.3).
 pub(super) fn stays(version: Version, headers: &HeaderMap) -> bool {
     let mut stays = version >= Version::HTTP_11;
@@ -114,13 +117,23 @@ pub(super) fn stays(version: Version, headers: &HeaderMap) -> bool {
             stays |= option.eq_ignore_ascii_case("keep-alive");
         }
     }
-    stays
+    stays && !says_close(headers, &PROXY_CONNECTION)
 }
 
 /// Whether the head of an answer says that the connection ends.
 pub(super) fn asks_to_close(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::CONNECTION)
-        && list(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("close"))
+    says_close(headers, &header::CONNECTION)
+}
+
+/// Whether a server keeps the connection open behind its answer (RFC 9112, section 9.3).
+pub(super) fn server_stays(version: Version, headers: &HeaderMap) -> bool {
+    let stays = version >= Version::HTTP_11
+        || list(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("keep-alive"));
+    stays && !asks_to_close(headers) && !says_close(headers, &PROXY_CONNECTION)
+}
+
+fn says_close(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.contains_key(name) && list(headers, name).any(|option| option.eq_ignore_ascii_case("close"))
 }
 
 fn told(version: Version, headers: &HeaderMap) -> Result<Option<Framing>, FramingError> {
@@ -248,6 +261,37 @@ mod tests {
         for status in [101, 103, 204] {
             assert_eq!(of(Method::GET, status), Err(FramingError::BodyOfNothing), "{status}");
         }
+    }
+
+    #[test]
+    fn either_end_may_end_the_connection() {
+        let check = |version: Version, lines: &[(&'static str, &str)], client: bool, server: bool| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in lines {
+                headers.append(*name, HeaderValue::try_from(*value).unwrap());
+            }
+            let found = (stays(version, &headers), server_stays(version, &headers));
+            assert_eq!(found, (client, server), "{version:?} {lines:?}");
+        };
+        let (new, old) = (Version::HTTP_11, Version::HTTP_10);
+        check(new, &[], true, true);
+        check(old, &[], false, false);
+        check(new, &[("connection", "x, Close")], false, false);
+        check(old, &[("connection", "keep-alive")], true, true);
+        check(
+            old,
+            &[("connection", "keep-alive"), ("connection", "close")],
+            false,
+            false,
+        );
+        check(new, &[("proxy-connection", "x,Close")], false, false);
+        check(
+            new,
+            &[("proxy-connection", "close"), ("connection", "keep-alive")],
+            false,
+            false,
+        );
+        check(old, &[("proxy-connection", "keep-alive")], false, false);
     }
 
     #[test]

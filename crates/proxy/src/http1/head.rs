@@ -89,6 +89,10 @@ pub fn request(input: &mut BytesMut, limits: Limits) -> Result<Option<Request>, 
     let (mut usual, mut many) = (USUAL_ROOM, Vec::new());
     let mut request = httparse::Request::new(&mut []);
     let parsed = request.parse_with_uninit_headers(input, room(&mut usual, &mut many, limits));
+    let parsed = match parsed {
+        Err(httparse::Error::Version) if !names_version(input) => Err(httparse::Error::Token),
+        parsed => parsed,
+    };
     let Some(length) = whole(parsed, input.len(), limits)? else {
         return Ok(None);
     };
@@ -104,6 +108,32 @@ pub fn request(input: &mut BytesMut, limits: Limits) -> Result<Option<Request>, 
         version,
         headers: places.fields(&bytes)?,
     }))
+}
+
+/// Whether the third word of a first line is a version, be it one that nobody speaks: a target may have a blank in it.
+fn names_version(input: &[u8]) -> bool {
+    let start = input
+        .iter()
+        .position(|byte| !matches!(byte, b'\r' | b'\n'))
+        .unwrap_or(0);
+    let line = input[start..].split(|byte| matches!(byte, b'\r' | b'\n')).next();
+    let mut words = line.unwrap_or_default().split(|byte| *byte == b' ').skip(2);
+    match (words.next(), words.next()) {
+        (Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor]), None) => {
+            major.is_ascii_digit() && minor.is_ascii_digit()
+        }
+        _ => false,
+    }
+}
+
+/// The method of what is no request, as far as it decides how that is answered.
+pub fn probable_method(input: &[u8]) -> Method {
+    let start = input.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+    if input[start.unwrap_or(0)..].starts_with(b"HEAD ") {
+        Method::HEAD
+    } else {
+        Method::GET
+    }
 }
 
 /// Takes an answer's head off `input`, if it is whole.
@@ -299,7 +329,15 @@ mod tests {
         for (text, reason) in malformed {
             check(text, Err(HeadError::Malformed(reason)));
         }
-        check("GET / HTTP/2.0\r\n\r\n", Err(HeadError::Version));
+        for version in ["2.0", "0.9", "1.2", "9.9"] {
+            check(&format!("GET / HTTP/{version}\r\n\r\n"), Err(HeadError::Version));
+        }
+        for line in ["GET /a b HTTP/1.1", "GET / HTTP/x.y", "GET / http/1.1", "GET / HTTP/2"] {
+            check(
+                &format!("{line}\r\n\r\n"),
+                Err(HeadError::Malformed("a first line that is none")),
+            );
+        }
         check(
             "GET / HTTP/1.1\r\na:1\r\nb:2\r\nc:3\r\nd:4\r\n\r\n",
             Err(HeadError::TooMany),
@@ -309,6 +347,20 @@ mod tests {
             Err(HeadError::TooLarge),
         );
         check(&"a".repeat(201), Err(HeadError::TooLarge));
+    }
+
+    #[test]
+    fn what_is_refused_may_be_a_head_request() {
+        for (input, expected) in [
+            ("HEAD / HTTP/1.1\r\na : b\r\n\r\n", Method::HEAD),
+            ("\r\n\nHEAD x", Method::HEAD),
+            ("HEADS / HTTP/1.1\r\n", Method::GET),
+            ("head / HTTP/1.1\r\n", Method::GET),
+            ("\r\n", Method::GET),
+            ("", Method::GET),
+        ] {
+            assert_eq!(probable_method(input.as_bytes()), expected, "{input:?}");
+        }
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub trait Outgoing: Body<Data = Bytes> {
     /// How long the client may take nothing of it; zero is without bound.
     fn patience(&self) -> Duration;
 
+    /// Its head is all that goes: nothing of it is asked for.
+    fn head_alone(self: Pin<&mut Self>) {}
+
     /// The client took nothing for so long that nobody waits any longer.
     fn give_up(self: Pin<&mut Self>);
 

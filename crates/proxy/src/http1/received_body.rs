@@ -192,8 +192,8 @@ impl Upload {
         };
         let polled = match step {
             Ok(Step::Data(data)) => Some(Ok(Frame::data(data))),
-            Ok(Step::End(trailers)) => trailers.map(|trailers| Ok(Frame::trailers(trailers))),
-            Ok(Step::More) => None,
+            // Trailers of HTTP/1.1 are read and end here, as with Envoy where it is not told to take them.
+            Ok(Step::End(_) | Step::More) => None,
             Err(fault) => {
                 state.fault = Some(fault);
                 Some(Err(fault))

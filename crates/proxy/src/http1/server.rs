@@ -122,13 +122,28 @@ impl ServerConnection {
         } else {
             match tokio::time::timeout(limit, self.head()).await {
                 Ok(head) => head,
-                Err(_) => return Received::Late,
+                Err(_) => {
+                    self.asked = self.refused();
+                    return Received::Late;
+                }
             }
         };
         match head {
-            Err(error) => Received::Malformed(error),
+            Err(error) => {
+                self.asked = self.refused();
+                Received::Malformed(error)
+            }
             Ok(None) => Received::Closed,
             Ok(Some(head)) => self.received(head),
+        }
+    }
+
+    /// What is answered where there is no request: one to HEAD has no body, whatever is wrong with it.
+    fn refused(&self) -> Asked {
+        Asked {
+            method: head::probable_method(&self.io.borrow().read),
+            version: Version::HTTP_11,
+            stays: false,
         }
     }
 
@@ -242,6 +257,11 @@ impl ServerConnection {
         let mut stall = Stall::new(body.patience());
         // Let go of with its last byte: whoever counts and logs it is done before the client has it.
         let mut body = pin!(Some(body));
+        if framing == Framing::Empty
+            && let Some(unsent) = body.as_mut().as_pin_mut()
+        {
+            unsent.head_alone();
+        }
         let mut left = match framing {
             Framing::Length(bytes) => bytes,
             Framing::Empty => 0,

@@ -281,6 +281,8 @@ pub struct Http1Options {
     pub allow_absolute_url: bool,
     /// Take HTTP/1.0 requests.
     pub accept_http10: bool,
+    /// Take methods that Envoy's codec does not know.
+    pub custom_methods: bool,
     /// Host of an HTTP/1.0 request without one.
     pub default_host_http10: Option<Arc<str>>,
     /// Keep header names as the peer wrote them.

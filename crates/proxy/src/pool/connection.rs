@@ -239,6 +239,8 @@ impl From<hyper::Error> for SendError {
         use std::error::Error as _;
         let h2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
         let kind = match h2.and_then(|h2| Some((h2, h2.reason()?))) {
+            // Found here: what came breaks the protocol.
+            Some((h2, _)) if h2.is_library() => ErrorKind::UpstreamProtocol,
             Some((h2, h2::Reason::REFUSED_STREAM)) if h2.is_reset() => ErrorKind::RefusedStream,
             Some((h2, _)) if h2.is_reset() => ErrorKind::StreamReset,
             // The server ends and says that it has not seen this one (RFC 9113, section 6.8).

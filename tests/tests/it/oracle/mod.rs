@@ -45,6 +45,7 @@ tables!(
     http2,
     bodies,
     wire,
+    heads,
     limits,
     dns,
     outlier,

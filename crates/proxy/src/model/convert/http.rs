@@ -288,6 +288,7 @@ pub(super) fn http1_options(source: Option<&core::Http1ProtocolOptions>) -> mode
     model::Http1Options {
         allow_absolute_url: boolean(source.allow_absolute_url.as_ref(), true),
         accept_http10: source.accept_http_10,
+        custom_methods: source.allow_custom_methods,
         default_host_http10: (!source.default_host_for_http_10.is_empty())
             .then(|| text(&source.default_host_for_http_10)),
         preserve_case: false,
