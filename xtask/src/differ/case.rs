@@ -91,9 +91,10 @@ impl Case {
         }
     }
 
-    /// A case with this configuration.
-    pub(super) fn fill(&self, rng: &mut Rng) -> Self {
-        let http2 = rng.u8(..4) == 0;
+    /// A case with this configuration, of a client that speaks HTTP/2 or not where `http2` says so.
+    pub(super) fn fill(&self, rng: &mut Rng, http2: Option<bool>) -> Self {
+        let drawn = rng.u8(..4) == 0;
+        let http2 = http2.unwrap_or(drawn);
         let count = if http2 || rng.u8(..3) > 0 { 1 } else { rng.usize(2..=3) };
         Self {
             http2,
@@ -294,7 +295,7 @@ mod tests {
         let cases = |seed: u64| {
             let mut rng = Rng::with_seed(seed);
             let config = Case::config(&mut rng);
-            (0..50).map(|_| config.fill(&mut rng)).collect::<Vec<_>>()
+            (0..50).map(|_| config.fill(&mut rng, None)).collect::<Vec<_>>()
         };
         assert_eq!(cases(7), cases(7));
         assert_ne!(cases(7), cases(8));
@@ -303,7 +304,8 @@ mod tests {
     #[test]
     fn a_smaller_case_differs_in_a_piece() {
         let mut rng = Rng::with_seed(1);
-        let case = Case::config(&mut rng).fill(&mut rng);
+        let case = Case::config(&mut rng).fill(&mut rng, Some(false));
+        assert!(!case.http2);
         assert!(case.smaller().iter().all(|smaller| *smaller != case));
     }
 }

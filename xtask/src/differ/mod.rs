@@ -7,7 +7,7 @@ mod run;
 mod shrink;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -16,7 +16,6 @@ use anyhow::{Context, Result, bail};
 use fastrand::Rng;
 
 use self::case::Case;
-use self::outcome::Difference;
 use self::run::Ran;
 use crate::process::Profile;
 use crate::wire::locked;
@@ -26,9 +25,6 @@ use crate::workspace;
 const LANES: usize = 12;
 /// Cases of each before others take their place.
 const CASES: usize = 60;
-/// Kinds of differences that are made small and shown; all are counted.
-const SHOWN: usize = 12;
-
 const EXAMPLES: &str = "Examples:
   cargo xtask differ                              a minute, with a seed of its own
   cargo xtask differ --seed 7 --seconds 1800      half an hour of the cases that seed 7 makes
@@ -46,9 +42,36 @@ pub(crate) struct Arguments {
     /// How long cases are tried; making differences small comes on top.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// What clients speak.
+    #[arg(long, value_enum, default_value_t = Downstream::Any)]
+    downstream: Downstream,
+    /// How many kinds of differences are made small and shown; all are counted.
+    #[arg(long, default_value_t = 12)]
+    show: usize,
     /// Try the program that is there instead of building it.
     #[arg(long)]
     no_build: bool,
+}
+
+/// What the clients of a run speak.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Downstream {
+    Any,
+    Http1,
+    Http2,
+}
+
+// === impl Downstream ===
+
+impl Downstream {
+    /// Whether it is HTTP/2, where that is not drawn.
+    fn http2(self) -> Option<bool> {
+        match self {
+            Self::Any => None,
+            Self::Http1 => Some(false),
+            Self::Http2 => Some(true),
+        }
+    }
 }
 
 /// Tries, and fails on a difference that has no reason.
@@ -59,7 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let seed = arguments.seed.unwrap_or_else(|| fastrand::u64(..1 << 32));
     eprintln!("differ: seed {seed}, {} s", arguments.seconds);
     let dir = workspace::target().join(format!("differ-{}", std::process::id()));
-    let found = search(seed, Duration::from_secs(arguments.seconds), &dir);
+    let found = search(seed, arguments, &dir);
     let unexplained = found.with_context(|| format!("configs and logs are in {}", dir.display()))?;
     let _ = std::fs::remove_dir_all(&dir);
     if unexplained > 0 {
@@ -69,24 +92,21 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// How many kinds of differences there are that nobody has explained.
-fn search(seed: u64, limit: Duration, dir: &Path) -> Result<usize> {
+fn search(seed: u64, arguments: &Arguments, dir: &Path) -> Result<usize> {
     let begun = Instant::now();
+    let limit = Duration::from_secs(arguments.seconds);
     let mut count = 0;
     let mut explained: Vec<&str> = Vec::new();
     let mut kinds: BTreeMap<String, (usize, Case)> = BTreeMap::new();
     let mut worlds = 0_u64;
     while begun.elapsed() < limit {
-        for ran in world(seed, worlds, &dir.join("world"), begun + limit)? {
+        for ran in world(seed, worlds, &dir.join("world"), begun + limit, arguments.downstream)? {
             count += 1;
-            let difference = Difference::of(&ran.envoy, &ran.weft);
-            if difference.is_empty() {
-                continue;
+            let (names, unexplained) = known::explains(&ran);
+            explained.extend(names);
+            if !unexplained.is_empty() {
+                kinds.entry(unexplained.kind()).or_insert_with(|| (0, ran.case)).0 += 1;
             }
-            if let Some(names) = known::explains(&ran.case, &difference) {
-                explained.extend(names);
-                continue;
-            }
-            kinds.entry(difference.kind()).or_insert_with(|| (0, ran.case)).0 += 1;
         }
         worlds += 1;
         let spent = begun.elapsed().as_secs_f64();
@@ -102,9 +122,9 @@ fn search(seed: u64, limit: Duration, dir: &Path) -> Result<usize> {
     }
     let mut frequent: Vec<(usize, Case)> = kinds.into_values().collect();
     frequent.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-    let mut shown: BTreeMap<String, String> = BTreeMap::new();
+    let mut shown = BTreeSet::new();
     for (times, case) in frequent {
-        if shown.len() == SHOWN {
+        if shown.len() == arguments.show {
             println!("more kinds are not shown; mend these, and try the seed again");
             break;
         }
@@ -119,7 +139,7 @@ fn search(seed: u64, limit: Duration, dir: &Path) -> Result<usize> {
 }
 
 /// The cases of one pair of processes.
-fn world(seed: u64, number: u64, dir: &Path, end: Instant) -> Result<Vec<Ran>> {
+fn world(seed: u64, number: u64, dir: &Path, end: Instant, downstream: Downstream) -> Result<Vec<Ran>> {
     let of_lane = |lane: usize| Rng::with_seed(seed ^ (number << 32) ^ ((lane as u64 + 1) << 48));
     let lanes = (0..LANES).map(of_lane).map(|mut rng| {
         let config = Case::config(&mut rng);
@@ -131,21 +151,20 @@ fn world(seed: u64, number: u64, dir: &Path, end: Instant) -> Result<Vec<Ran>> {
     let next = |lane: usize| {
         let (rng, config, count) = &mut *locked(&lanes[lane]);
         *count += 1;
-        (*count <= CASES && Instant::now() < end).then(|| config.fill(rng))
+        (*count <= CASES && Instant::now() < end).then(|| config.fill(rng, downstream.http2()))
     };
     run::world(dir, &configs, &next)
 }
 
-/// Prints a difference, unless a smaller one of another kind came to the same.
-fn show(seed: u64, times: usize, ran: &Ran, shown: &mut BTreeMap<String, String>) {
-    let difference = Difference::of(&ran.envoy, &ran.weft);
+/// Prints a difference, unless another one has come to the same.
+fn show(seed: u64, times: usize, ran: &Ran, shown: &mut BTreeSet<String>) {
+    let (_, difference) = known::explains(ran);
     let kind = difference.kind();
-    let row = shrink::row(&format!("differs with seed {seed}: {kind:?}"), ran);
-    if shown.insert(kind, row.clone()).is_some() {
+    if !shown.insert(kind.clone()) {
         return;
     }
     println!("\n# {times} times");
-    print!("{row}");
+    print!("{}", shrink::row(&format!("differs with seed {seed}: {kind:?}"), ran));
     for line in &difference.envoy {
         println!("    # - {line}");
     }

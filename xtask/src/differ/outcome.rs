@@ -1,6 +1,6 @@
 //! What was seen of a case, as lines that both proxies must share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::UdpSocket;
 use std::sync::LazyLock;
 
@@ -82,6 +82,7 @@ fn write(lines: &mut Vec<String>, who: &str, start: &str, message: &Message) {
         let mut sorted: Vec<Field> = fields.iter().map(comparable).collect();
         // The order of different names says nothing (RFC 9110 section 5.3).
         sorted.sort_by(|a, b| a.0.cmp(&b.0));
+        let sorted = joined(sorted);
         lines.extend(
             sorted
                 .iter()
@@ -113,6 +114,22 @@ fn comparable((name, value): &Field) -> Field {
         _ => value.clone(),
     };
     (name, value.escape_debug().to_string())
+}
+
+/// Lines of one name as one, as whoever reads or passes them on may have them (RFC 9110 section 5.3); an item of nothing is none. Cookies
+/// are set by a line each.
+fn joined(fields: Vec<Field>) -> Vec<Field> {
+    let mut found: Vec<Field> = Vec::new();
+    for (name, value) in fields {
+        match found.last_mut() {
+            Some(last) if last.0 == name && name != "set-cookie" => {
+                last.1 += if last.1.is_empty() || value.is_empty() { "" } else { "," };
+                last.1 += &value;
+            }
+            _ => found.push((name, value)),
+        }
+    }
+    found
 }
 
 /// Lines that one has and the other has not.
@@ -149,23 +166,25 @@ impl Difference {
         self.envoy.is_empty() && self.weft.is_empty()
     }
 
-    /// What kind of difference it is: whose lines, of what, and the statuses.
+    /// What kind of difference it is, in words.
     pub(super) fn kind(&self) -> String {
-        let label = |line: &String| {
+        let labels = self.labels();
+        let of = |side: char| {
+            let labels = labels.iter().filter(|label| label.starts_with(side));
+            labels.map(|label| &label[2..]).collect::<Vec<_>>().join(", ")
+        };
+        format!("- {} + {}", of('-'), of('+'))
+    }
+
+    /// Whose lines there are, of what, and the statuses.
+    pub(super) fn labels(&self) -> BTreeSet<String> {
+        let label = |side: char, line: &String| {
             let (label, value) = line.split_once(": ").unwrap_or((line, ""));
-            if label == "client start" {
-                value.to_owned()
-            } else {
-                label.to_owned()
-            }
+            let said = if label == "client start" { value } else { label };
+            format!("{side} {said}")
         };
-        let labels = |lines: &[String]| {
-            let mut labels: Vec<String> = lines.iter().map(label).collect();
-            labels.sort();
-            labels.dedup();
-            labels.join(", ")
-        };
-        format!("- {} + {}", labels(&self.envoy), labels(&self.weft))
+        let theirs = self.envoy.iter().map(|line| label('-', line));
+        theirs.chain(self.weft.iter().map(|line| label('+', line))).collect()
     }
 }
 
@@ -189,6 +208,22 @@ mod tests {
         );
         assert_eq!(found.kind(), "- HTTP/1.1 200, a + b");
         assert!(Difference::of(&outcome(&["a"]), &outcome(&["a"])).is_empty());
+    }
+
+    #[test]
+    fn lines_of_one_name_are_one() {
+        let field = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let lines = [
+            ("a", "1"),
+            ("a", ""),
+            ("a", "2"),
+            ("b", ""),
+            ("set-cookie", "x"),
+            ("set-cookie", "y"),
+        ];
+        let found = joined(lines.iter().map(|(name, value)| field(name, value)).collect());
+        let expected = [("a", "1,2"), ("b", ""), ("set-cookie", "x"), ("set-cookie", "y")];
+        assert_eq!(found, expected.map(|(name, value)| field(name, value)));
     }
 
     #[test]

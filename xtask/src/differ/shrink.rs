@@ -29,26 +29,30 @@ fn all(dir: &Path, cases: &[Case]) -> Result<Vec<Ran>> {
 /// The difference of a case that shows again each time; none where it does not.
 pub(super) fn confirmed(dir: &Path, case: &Case) -> Result<Option<Ran>> {
     let mut ran = all(dir, &vec![case.clone(); REPEATS])?;
-    let differs = |ran: &Ran| {
-        let difference = Difference::of(&ran.envoy, &ran.weft);
-        !difference.is_empty() && known::explains(&ran.case, &difference).is_none()
-    };
+    let differs = |ran: &Ran| !unexplained(ran).is_empty();
     Ok(if ran.iter().all(differs) { ran.pop() } else { None })
 }
 
-/// The smallest case that is found of the same kind of difference.
+fn unexplained(ran: &Ran) -> Difference {
+    known::explains(ran).1
+}
+
+/// The smallest case that is found of the same difference, or of a part of it: several causes may have come together in the first.
 pub(super) fn shrunk(dir: &Path, first: Ran) -> Result<Ran> {
-    let kind = Difference::of(&first.envoy, &first.weft).kind();
+    let mut labels = unexplained(&first).labels();
     let mut best = first;
     for _ in 0..ROUNDS {
         let smaller = best.case.smaller();
         let mut found = None;
         for some in smaller.chunks(TOGETHER) {
             let ran = all(dir, some)?;
-            found = ran
-                .into_iter()
-                .find(|ran| Difference::of(&ran.envoy, &ran.weft).kind() == kind);
-            if found.is_some() {
+            let is_part = |ran: &Ran| {
+                let smaller = unexplained(ran).labels();
+                !smaller.is_empty() && smaller.is_subset(&labels)
+            };
+            found = ran.into_iter().find(is_part);
+            if let Some(found) = &found {
+                labels = unexplained(found).labels();
                 break;
             }
         }
@@ -106,6 +110,9 @@ pub(super) fn row(name: &str, ran: &Ran) -> String {
         if so {
             text += &format!("  # {said}\n");
         }
+    }
+    for answer in case.answers.iter().filter(|answer| answer.then == Then::Reset) {
+        text += &format!("  # the reset follows upon {:?}\n", answer.text());
     }
     text += "  requests:\n";
     if case.http2 {
