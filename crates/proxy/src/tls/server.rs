@@ -141,6 +141,8 @@ impl ServerContext {
             config.session_storage = Arc::new(NoServerSessionStorage {});
             config.send_tls13_tickets = 0;
         }
+        // The server's order of cipher suites, as in Envoy unless `prefer_client_ciphers` is set.
+        config.ignore_client_order = true;
         let without_alpn = Arc::new(config.clone());
         config.alpn_protocols = self.model.common.alpn.iter().map(|p| p.as_bytes().to_vec()).collect();
         Ok(Ready {

@@ -249,9 +249,8 @@ async fn a_client_that_goes_ends_the_work_for_it() {
     let (mut connection, mut client) = pair();
     client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     assert!(matches!(connection.receive().await, Received::Request(_, Ok(_))));
-    let gone = tokio::join!(connection.while_there(pin!(std::future::pending::<()>())), async {
-        drop(client)
-    });
+    let work = pin!(std::future::pending::<()>());
+    let gone = tokio::join!(connection.while_there(work), async { drop(client) });
     assert_eq!(gone.0, None);
 }
 
