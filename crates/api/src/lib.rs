@@ -13,8 +13,8 @@ pub mod meta;
 pub mod parse;
 pub mod protocol;
 pub mod resource;
-pub mod rule;
-pub mod schema;
+mod rule;
+mod schema;
 pub mod stand_in;
 pub mod suggest;
 

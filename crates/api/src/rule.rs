@@ -5,7 +5,7 @@
 pub(crate) const REQUIRED: &str = "is required";
 
 #[derive(Debug, PartialEq, Eq)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// The field that a finding is about; empty for the object itself. `ports[]` is an item of a list, `labels{}` a value of a map: the
     /// parser knows which one.
     pub(crate) field: &'static str,

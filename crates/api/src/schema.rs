@@ -10,7 +10,7 @@ use crate::rule::Rule;
 
 /// What may stand at one place of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Known fields, and rules between them.
     Object {
         fields: BTreeMap<String, Self>,
@@ -43,7 +43,7 @@ pub enum Shape {
 
 impl Shape {
     /// The shape of `spec` of a kind that the mesh defines; nothing for others.
-    pub fn of(kind: Kind) -> Option<Self> {
+    pub(crate) fn of(kind: Kind) -> Option<Self> {
         crate::parse::shape(kind)
     }
 
@@ -51,7 +51,7 @@ impl Shape {
     ///
     /// Fields that are not known are kept, not pruned: pruning would drop a misspelt field without a word, while what is kept is
     /// refused with its name by the validation webhook and reported in the status.
-    pub fn schema(&self) -> Value {
+    pub(crate) fn schema(&self) -> Value {
         self.within(0)
     }
 

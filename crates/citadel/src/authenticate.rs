@@ -9,7 +9,7 @@ use crate::join_token::{self, KEY_BYTES, TokenError};
 
 /// Who checks tokens.
 #[derive(Clone, Debug)]
-pub enum Tokens {
+pub(crate) enum Tokens {
     /// Join tokens, signed with this key.
     Join([u8; KEY_BYTES]),
     /// Tokens of service accounts, checked by the Kubernetes API server.
@@ -18,7 +18,7 @@ pub enum Tokens {
 
 /// Why a caller is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AuthError {
+pub(crate) enum AuthError {
     /// Neither a token nor a certificate.
     #[error("no credentials: send `authorization: Bearer <token>` or a client certificate of the mesh")]
     None,
@@ -45,7 +45,7 @@ pub enum AuthError {
 
 impl Tokens {
     /// Whose token it is.
-    pub async fn identity(&self, token: &str, now: SystemTime) -> Result<SpiffeId, AuthError> {
+    pub(crate) async fn identity(&self, token: &str, now: SystemTime) -> Result<SpiffeId, AuthError> {
         match self {
             Self::Join(key) => Ok(join_token::verify(key, token, now)?),
             Self::ServiceAccounts(reviewer) => Ok(reviewer.review(token).await?),
@@ -66,14 +66,14 @@ impl AuthError {
     }
 
     /// Whether the caller may be right, and asking again later makes sense.
-    pub fn is_temporary(&self) -> bool {
+    pub(crate) fn is_temporary(&self) -> bool {
         matches!(self, Self::Review(ReviewError::Unavailable(_)))
     }
 }
 
 /// The caller's identity, from what its token said, if it sent one, and its certificate. With a valid certificate an expired
 /// token is not needed: that is how a certificate is renewed.
-pub fn authenticate(
+pub(crate) fn authenticate(
     trust_domain: &TrustDomain,
     token: Option<Result<SpiffeId, AuthError>>,
     certificate: Option<&SpiffeId>,

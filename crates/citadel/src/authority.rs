@@ -14,10 +14,10 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::csr::authority_algorithm;
 
 /// Lifetime of workload certificates where the caller asks for none (Istio: `DEFAULT_WORKLOAD_CERT_TTL`).
-pub const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const LEAF_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// Longest lifetime of a workload certificate (Istio: `MAX_WORKLOAD_CERT_TTL`, 90 days).
-pub const LEAF_LIFETIME_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
+pub(crate) const LEAF_LIFETIME_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Lifetime of a self-signed root: ten years.
 const ROOT_LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
@@ -27,7 +27,7 @@ const BACK_DATING: Duration = Duration::from_secs(120);
 
 /// Why nothing was signed.
 #[derive(Debug, thiserror::Error)]
-pub enum SignError {
+pub(crate) enum SignError {
     /// The root is over; nothing that it signs would be accepted.
     #[error("the root certificate expired at {0}")]
     RootExpired(OffsetDateTime),
@@ -41,7 +41,7 @@ pub enum SignError {
 
 /// An issuing certificate with its key: the root itself, or an intermediate below it.
 #[derive(Debug)]
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     root_pem: String,
     intermediates: Vec<String>,
@@ -50,7 +50,7 @@ pub struct Authority {
 
 /// What is asked to be signed.
 #[derive(Debug)]
-pub struct Order<'a> {
+pub(crate) struct Order<'a> {
     /// Who the certificate is for, as authentication found.
     pub id: &'a SpiffeId,
     /// DNS names beside the identity; only the authority's own servers have any.
@@ -64,7 +64,11 @@ pub struct Order<'a> {
 
 impl Authority {
     /// Makes a self-signed root. Returns its key in PEM beside it.
-    pub fn self_signed(trust_domain: &TrustDomain, now: SystemTime, serial: u128) -> Result<(Self, String), SignError> {
+    pub(crate) fn self_signed(
+        trust_domain: &TrustDomain,
+        now: SystemTime,
+        serial: u128,
+    ) -> Result<(Self, String), SignError> {
         let key = KeyPair::generate_for(authority_algorithm())?;
         let key_pem = key.serialize_pem();
         let mut params = base_params(now, now + ROOT_LIFETIME, serial);
@@ -83,7 +87,7 @@ impl Authority {
     }
 
     /// Takes a root from PEM.
-    pub fn from_pem(root_pem: String, key_pem: &str) -> Result<Self, SignError> {
+    pub(crate) fn from_pem(root_pem: String, key_pem: &str) -> Result<Self, SignError> {
         let certificates = weft_base::tls::certificates(root_pem.as_bytes());
         let certificates = certificates.map_err(|error| SignError::Root(error.to_string()))?;
         let (issuer, not_after) = issuer(&certificates[0], key_pem)?;
@@ -97,7 +101,12 @@ impl Authority {
 
     /// Takes an authority that somebody else made: its certificate and key, the certificates between it and the root (with
     /// or without the two ends), and the root.
-    pub fn plugged_in(cert_pem: &str, key_pem: &str, chain_pem: &str, root_pem: String) -> Result<Self, SignError> {
+    pub(crate) fn plugged_in(
+        cert_pem: &str,
+        key_pem: &str,
+        chain_pem: &str,
+        root_pem: String,
+    ) -> Result<Self, SignError> {
         let read = |pem: &str| {
             let certificates = weft_base::tls::certificates(pem.as_bytes());
             certificates.map_err(|error| SignError::Root(error.to_string()))
@@ -146,22 +155,22 @@ impl Authority {
     }
 
     /// The certificates between a leaf and the root, in PEM, the issuing one first; none below a root itself.
-    pub fn intermediates(&self) -> &[String] {
+    pub(crate) fn intermediates(&self) -> &[String] {
         &self.intermediates
     }
 
     /// The root in PEM.
-    pub fn root_pem(&self) -> &str {
+    pub(crate) fn root_pem(&self) -> &str {
         &self.root_pem
     }
 
     /// When the root is over.
-    pub fn not_after(&self) -> OffsetDateTime {
+    pub(crate) fn not_after(&self) -> OffsetDateTime {
         self.not_after
     }
 
     /// Signs a leaf. Everything in it comes from the order; it never outlives the root.
-    pub fn sign(&self, order: &Order<'_>, now: SystemTime, serial: u128) -> Result<String, SignError> {
+    pub(crate) fn sign(&self, order: &Order<'_>, now: SystemTime, serial: u128) -> Result<String, SignError> {
         if OffsetDateTime::from(now) >= self.not_after {
             return Err(SignError::RootExpired(self.not_after));
         }

@@ -4,12 +4,12 @@
 //! is kept and whose token a token is (`kube`).
 
 pub mod app;
-pub mod authenticate;
-pub mod authority;
+mod authenticate;
+mod authority;
 pub mod config;
 pub mod csr;
 pub mod join_token;
-pub mod kube;
-pub mod metrics;
-pub mod service;
-pub mod store;
+mod kube;
+mod metrics;
+mod service;
+mod store;

@@ -6,7 +6,7 @@ use prometheus_client::registry::Registry;
 
 /// Counters of the certificate service.
 #[derive(Clone, Debug, Default)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// Requests that came.
     pub csr_count: Counter,
     /// Requests whose caller was not known.
@@ -24,7 +24,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Registers all of them as `citadel_server_*`.
-    pub fn register(&self, registry: &mut Registry) {
+    pub(crate) fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("citadel_server");
         registry.register("csr", "certificate requests", self.csr_count.clone());
         let failures = self.authentication_failure_count.clone();

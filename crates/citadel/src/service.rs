@@ -17,7 +17,7 @@ use crate::store;
 
 /// The service; clones share one state.
 #[derive(Clone, Debug)]
-pub struct Service {
+pub(crate) struct Service {
     pub authority: Arc<Authority>,
     /// Check callers' tokens.
     pub tokens: Tokens,
@@ -30,7 +30,7 @@ pub struct Service {
 
 /// Which identities get the DNS names of their Services beside their SPIFFE id.
 #[derive(Clone, Debug, Default)]
-pub struct ServerNames {
+pub(crate) struct ServerNames {
     /// The control plane's namespace; nobody else's identity gets names. `None` where there are no Services.
     pub namespace: Option<String>,
 }
@@ -42,7 +42,7 @@ const SERVERS: [&str; 3] = ["weft-pilot", "weft-citadel", "weft-telemetry"];
 
 impl ServerNames {
     /// The names of an identity, never what a request asks for.
-    pub fn of(&self, id: &SpiffeId) -> Vec<String> {
+    pub(crate) fn of(&self, id: &SpiffeId) -> Vec<String> {
         let (namespace, account) = (id.namespace(), id.service_account());
         if self.namespace.as_deref() != Some(namespace) || !SERVERS.contains(&account) {
             return Vec::new();

@@ -13,17 +13,17 @@ use crate::authority::{Authority, SignError};
 use crate::join_token::KEY_BYTES;
 
 /// The root, readable by everyone.
-pub const ROOT_CERT: &str = "root-cert.pem";
+pub(crate) const ROOT_CERT: &str = "root-cert.pem";
 
 /// The root's key, 0600.
-pub const CA_KEY: &str = "ca-key.pem";
+pub(crate) const CA_KEY: &str = "ca-key.pem";
 
 /// The key of join tokens, 0600.
-pub const JOIN_KEY: &str = "join.key";
+pub(crate) const JOIN_KEY: &str = "join.key";
 
 /// What the state directory holds.
 #[derive(Debug)]
-pub struct State {
+pub(crate) struct State {
     pub authority: Authority,
     /// Signs and checks join tokens.
     pub join_key: [u8; KEY_BYTES],
@@ -31,7 +31,7 @@ pub struct State {
 
 /// Why the state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// A file cannot be read or written.
     #[error("{path}: {reason}")]
     Io {
@@ -60,7 +60,7 @@ pub enum StoreError {
 }
 
 /// Opens a state directory, and makes what is missing: a root of ten years and a join key.
-pub fn open(dir: &Path, trust_domain: &TrustDomain, now: SystemTime) -> Result<State, StoreError> {
+pub(crate) fn open(dir: &Path, trust_domain: &TrustDomain, now: SystemTime) -> Result<State, StoreError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -72,7 +72,7 @@ pub fn open(dir: &Path, trust_domain: &TrustDomain, now: SystemTime) -> Result<S
 }
 
 /// The join key alone, for whoever only makes tokens.
-pub fn join_key(dir: &Path) -> Result<[u8; KEY_BYTES], StoreError> {
+pub(crate) fn join_key(dir: &Path) -> Result<[u8; KEY_BYTES], StoreError> {
     let path = dir.join(JOIN_KEY);
     if !path.exists() {
         let mut key = [0; KEY_BYTES];
@@ -85,7 +85,7 @@ pub fn join_key(dir: &Path) -> Result<[u8; KEY_BYTES], StoreError> {
 }
 
 /// Uniform random bytes as a number.
-pub fn random_serial() -> Result<u128, StoreError> {
+pub(crate) fn random_serial() -> Result<u128, StoreError> {
     let mut bytes = [0; 16];
     SystemRandom::new().fill(&mut bytes).map_err(|_| StoreError::Random)?;
     Ok(u128::from_be_bytes(bytes))

@@ -21,7 +21,7 @@ pub enum Exit {
 /// An error that knows its exit code; any other error means [`Exit::Failed`].
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub struct Failure {
+pub(crate) struct Failure {
     exit: Exit,
     message: String,
 }
@@ -58,22 +58,22 @@ impl From<Exit> for ExitCode {
 
 impl Failure {
     /// What was asked for did not work.
-    pub fn failed(message: impl Into<String>) -> Self {
+    pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::new(Exit::Failed, message)
     }
 
     /// What was asked for cannot be meant.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
     /// What was read is not what it should be.
-    pub fn bad_data(message: impl Into<String>) -> Self {
+    pub(crate) fn bad_data(message: impl Into<String>) -> Self {
         Self::new(Exit::BadData, message)
     }
 
     /// What was waited for did not happen.
-    pub fn timed_out(message: impl Into<String>) -> Self {
+    pub(crate) fn timed_out(message: impl Into<String>) -> Self {
         Self::new(Exit::TimedOut, message)
     }
 

@@ -3,9 +3,9 @@
 //! Data goes to stdout, everything that is said about it to stderr. Reads proxies only through the admin pages that a
 //! stock Envoy has as well.
 
-pub mod exit;
+mod exit;
 pub mod mesh;
-pub mod up;
+mod up;
 
 mod app;
 mod check;

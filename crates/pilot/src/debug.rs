@@ -27,7 +27,7 @@ use crate::xds::findings::refusals;
 
 /// What the pages report on.
 #[derive(Clone, Debug)]
-pub struct Debug {
+pub(crate) struct Debug {
     pub snapshots: watch::Receiver<Arc<MeshSnapshot>>,
     pub connections: Connections,
     /// Settings of generated configuration.
@@ -72,7 +72,7 @@ struct FindingsQuery {
 // === impl Debug ===
 
 impl Debug {
-    pub fn router(self) -> Router {
+    pub(crate) fn router(self) -> Router {
         Router::new()
             .route("/debug/syncz", get(syncz))
             .route("/debug/registryz", get(registryz))

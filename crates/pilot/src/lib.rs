@@ -2,7 +2,7 @@
 
 pub mod app;
 pub mod config;
-pub mod debug;
+mod debug;
 pub mod metrics;
 pub mod source;
 pub mod status;

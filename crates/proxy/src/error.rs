@@ -6,7 +6,7 @@ use std::fmt;
 
 use http::StatusCode;
 
-pub use self::flags::ResponseFlags;
+pub(crate) use self::flags::ResponseFlags;
 
 /// A request that the proxy answers itself because something failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,7 +257,7 @@ impl ErrorKind {
 }
 
 /// The HTTP status that stands for a gRPC status, where the health of an endpoint is judged (Envoy, `grpcToHttpStatus`).
-pub fn status_of_grpc(status: u32) -> u16 {
+pub(crate) fn status_of_grpc(status: u32) -> u16 {
     match status {
         0 => 200,
         1 => 499,
@@ -275,7 +275,7 @@ pub fn status_of_grpc(status: u32) -> u16 {
 }
 
 /// The gRPC status that stands for an HTTP status.
-pub fn grpc_status_of(status: StatusCode) -> u32 {
+pub(crate) fn grpc_status_of(status: StatusCode) -> u32 {
     match status.as_u16() {
         200 => 0,
         400 => 13,

@@ -10,13 +10,13 @@ use crate::record::{End, Record, What};
 use crate::sketch::Sketch;
 
 /// Edges kept; what comes after is counted in one edge from and to `overflow`.
-pub const EDGES_MAX: usize = 2048;
+pub(crate) const EDGES_MAX: usize = 2048;
 
 /// Slots of the sliding window.
 const SLOTS: usize = 12;
 
 /// Time that one slot covers.
-pub const SLOT: Duration = Duration::from_secs(5);
+pub(crate) const SLOT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub struct Graph {

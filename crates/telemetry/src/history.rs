@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-pub const POINTS_MAX: usize = 180;
+pub(crate) const POINTS_MAX: usize = 180;
 
 /// One slot of time of an edge.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,7 +26,7 @@ pub struct Point {
 
 /// The points of an edge.
 #[derive(Clone, Debug, Default)]
-pub struct History {
+pub(crate) struct History {
     points: VecDeque<Point>,
 }
 
@@ -34,7 +34,7 @@ pub struct History {
 
 impl History {
     /// Adds a point; the one that came first makes room.
-    pub fn add(&mut self, point: Point) {
+    pub(crate) fn add(&mut self, point: Point) {
         if self.points.len() >= POINTS_MAX {
             self.points.pop_front();
         }
@@ -43,7 +43,7 @@ impl History {
 
     /// The points of the last [`POINTS_MAX`] slots, `current` among them, in the order of time. `latest` are those that are not over
     /// yet or not added.
-    pub fn until(&self, current: u64, latest: impl Iterator<Item = Point>) -> Vec<Point> {
+    pub(crate) fn until(&self, current: u64, latest: impl Iterator<Item = Point>) -> Vec<Point> {
         let recent = |point: &Point| point.slot <= current && point.slot + POINTS_MAX as u64 > current;
         let mut points: Vec<Point> = self.points.iter().copied().chain(latest).filter(recent).collect();
         points.sort_by_key(|point| point.slot);

@@ -2,14 +2,14 @@
 //!
 //! Knows the wires of logs and spans and the names in a mesh; nothing of configuration.
 
-pub mod api;
+mod api;
 pub mod app;
 pub mod config;
-pub mod graph;
-pub mod history;
-pub mod metrics;
+mod graph;
+mod history;
+mod metrics;
 pub mod receive;
 pub mod record;
-pub mod sketch;
+mod sketch;
 pub mod span;
 pub mod traces;

@@ -14,7 +14,7 @@ use crate::traces::Traces;
 
 /// What the series are made of. The graph and the store are bounded, and so is their number.
 #[derive(Clone, Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     pub graph: Arc<Mutex<Graph>>,
     pub traces: Arc<Mutex<Traces>>,
 }
@@ -62,7 +62,7 @@ const OF_EDGES: [OfEdge; 8] = [
 
 impl Metrics {
     /// Registers all series.
-    pub fn register(self, registry: &mut Registry) {
+    pub(crate) fn register(self, registry: &mut Registry) {
         registry.register_collector(Box::new(self));
     }
 

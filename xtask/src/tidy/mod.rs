@@ -7,6 +7,7 @@ mod locks;
 mod modules;
 mod shape;
 mod source;
+mod visibility;
 mod width;
 mod words;
 
@@ -80,6 +81,8 @@ fn findings(root: &Path) -> Result<Vec<Finding>> {
     found.extend(modules::orphans(&sources, &target_roots(root, &metadata)));
     found.extend(edges::edges(&graph(&metadata)));
     found.extend(locks::check(root, &needs(&metadata))?);
+    let libraries = visibility::libraries(targets(&metadata), |file| relative(root, Path::new(file)));
+    found.extend(visibility::public_for_nobody(&sources, &libraries));
     let architecture = std::fs::read_to_string(root.join("ARCHITECTURE.md")).context("cannot read ARCHITECTURE.md")?;
     found.extend(layers::layers(&sources, &architecture));
     found.extend(words::stale(&sources));
@@ -100,12 +103,16 @@ fn packages(metadata: &Value) -> impl Iterator<Item = &Value> {
     metadata["packages"].as_array().into_iter().flatten()
 }
 
+/// What is compiled of the members.
+fn targets(metadata: &Value) -> impl Iterator<Item = &Value> {
+    packages(metadata)
+        .filter_map(|package| package["targets"].as_array())
+        .flatten()
+}
+
 /// The first file of every target of both workspaces.
 fn target_roots(root: &Path, metadata: &Value) -> Vec<String> {
-    let targets = packages(metadata)
-        .filter_map(|package| package["targets"].as_array())
-        .flatten();
-    let files = targets.filter_map(|target| target["src_path"].as_str());
+    let files = targets(metadata).filter_map(|target| target["src_path"].as_str());
     let roots = files.map(|file| relative(root, Path::new(file)));
     roots.chain([FUZZER.to_owned()]).collect()
 }

@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use weft_base::kubernetes::is_status;
 
 /// Name of the ConfigMap (Istio's).
-pub const NAME: &str = "istio-ca-root-cert";
+pub(crate) const NAME: &str = "istio-ca-root-cert";
 
-pub const KEY: &str = "root-cert.pem";
+pub(crate) const KEY: &str = "root-cert.pem";
 
 /// Label by which an uninstall finds what was made here.
 const LABEL: (&str, &str) = ("app.kubernetes.io/managed-by", "weft-citadel");
@@ -37,7 +37,7 @@ enum News {
 }
 
 /// Writes and repairs the ConfigMaps while `leads` says so; ends with its sender.
-pub async fn run(client: Client, root_pem: String, mut leads: watch::Receiver<bool>) {
+pub(crate) async fn run(client: Client, root_pem: String, mut leads: watch::Receiver<bool>) {
     while leads.wait_for(|leads| *leads).await.is_ok() {
         tokio::select! {
             _ = leads.wait_for(|leads| !*leads) => {}

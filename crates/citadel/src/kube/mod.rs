@@ -1,4 +1,4 @@
 //! The authority on Kubernetes: its root in a Secret, and the root's certificate in every namespace.
 
-pub mod distribute;
-pub mod secret;
+pub(crate) mod distribute;
+pub(crate) mod secret;

@@ -15,17 +15,17 @@ use crate::authority::{Authority, SignError};
 use crate::store::{StoreError, random_serial};
 
 /// Secret of an authority that somebody else made.
-pub const PLUGGED_IN: &str = "cacerts";
+pub(crate) const PLUGGED_IN: &str = "cacerts";
 
 /// Secret of the root that this authority made.
-pub const SELF_SIGNED: &str = "istio-ca-secret";
+pub(crate) const SELF_SIGNED: &str = "istio-ca-secret";
 
 /// Type of the latter.
 const SELF_SIGNED_TYPE: &str = "istio.io/ca-root";
 
 /// Why there is no root.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {
+pub(crate) enum SecretError {
     /// The API server refused or cannot be reached.
     #[error("cannot {verb} secret {namespace}/{name}: {error}")]
     Api {
@@ -52,7 +52,7 @@ pub enum SecretError {
 
 /// Opens the authority of a namespace, and makes a root of ten years where there is none. Of several replicas that do so at
 /// once one succeeds, and the others take its root.
-pub async fn open(
+pub(crate) async fn open(
     client: &Client,
     namespace: &str,
     trust_domain: &TrustDomain,

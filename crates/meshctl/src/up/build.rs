@@ -25,7 +25,7 @@ const PROBE_PERIOD: Duration = Duration::from_millis(200);
 
 /// A mesh file that was read.
 #[derive(Clone, Copy, Debug)]
-pub struct MeshFile<'a> {
+pub(crate) struct MeshFile<'a> {
     /// `metadata.name`.
     pub name: &'a str,
     /// Where it lies, absolute.
@@ -38,7 +38,7 @@ pub struct MeshFile<'a> {
 
 /// Something in the mesh file that keeps the mesh from starting, as `FILE:LINE:COLUMN: FIELD: what and what to do`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem(pub String);
+pub(crate) struct Problem(pub String);
 
 struct Builder<'a> {
     file: MeshFile<'a>,
@@ -49,7 +49,7 @@ struct Builder<'a> {
 }
 
 /// Plans the mesh of a file. The mesh's ports are claimed as long as `ports` lives.
-pub fn build(file: MeshFile<'_>, ports: &mut Ports, tools: &Tools) -> Result<Plan, Vec<Problem>> {
+pub(crate) fn build(file: MeshFile<'_>, ports: &mut Ports, tools: &Tools) -> Result<Plan, Vec<Problem>> {
     let directory = file.path.parent().map(Path::to_owned).unwrap_or_default();
     let mut builder = Builder {
         file,

@@ -13,14 +13,14 @@ use crate::up::spec::ProcessSpec;
 use crate::up::tools::Binaries;
 
 /// Service account of pilot.
-pub const PILOT_ACCOUNT: &str = "weft-pilot";
+pub(crate) const PILOT_ACCOUNT: &str = "weft-pilot";
 
 /// How long proxies let requests in flight finish when they are asked to end.
 const DRAIN: &str = "5s";
 
 /// Turns a plan into processes.
 #[derive(Clone, Copy, Debug)]
-pub struct Commands<'a> {
+pub(crate) struct Commands<'a> {
     pub plan: &'a Plan,
     /// Where its state lies.
     pub state: &'a StateDir,
@@ -33,7 +33,7 @@ pub struct Commands<'a> {
 
 impl Commands<'_> {
     /// The certificate authority.
-    pub fn citadel(&self) -> ProcessSpec {
+    pub(crate) fn citadel(&self) -> ProcessSpec {
         let addresses = &self.plan.addresses;
         let args = [
             ("--state-dir", text(&self.state.ca())),
@@ -45,7 +45,7 @@ impl Commands<'_> {
     }
 
     /// The command that prints a join token.
-    pub fn token(&self, namespace: &str, service_account: &str) -> (PathBuf, Vec<String>) {
+    pub(crate) fn token(&self, namespace: &str, service_account: &str) -> (PathBuf, Vec<String>) {
         let mut args = vec!["token".to_owned()];
         args.extend(flags([
             ("--state-dir", text(&self.state.ca())),
@@ -56,11 +56,11 @@ impl Commands<'_> {
     }
 
     /// File of the join token of an account.
-    pub fn token_file(&self, namespace: &str, service_account: &str) -> PathBuf {
+    pub(crate) fn token_file(&self, namespace: &str, service_account: &str) -> PathBuf {
         self.state.tokens().join(format!("{namespace}.{service_account}"))
     }
 
-    pub fn telemetry(&self) -> ProcessSpec {
+    pub(crate) fn telemetry(&self) -> ProcessSpec {
         let addresses = &self.plan.addresses;
         let args = [
             ("--als-listen", addresses.access_logs.clone()),
@@ -72,7 +72,7 @@ impl Commands<'_> {
         self.own("telemetry", Kind::Telemetry, &self.binaries.telemetry, "serve", args)
     }
 
-    pub fn pilot(&self) -> ProcessSpec {
+    pub(crate) fn pilot(&self) -> ProcessSpec {
         let addresses = &self.plan.addresses;
         let configs = self
             .plan
@@ -98,7 +98,7 @@ impl Commands<'_> {
     }
 
     /// The proxy of a member: its sidecar, the agent and Envoy, or the gateway.
-    pub fn proxies(&self, member: &Member) -> Vec<ProcessSpec> {
+    pub(crate) fn proxies(&self, member: &Member) -> Vec<ProcessSpec> {
         match member.data_plane {
             DataPlane::Weft => vec![self.weft_proxy(member)],
             DataPlane::Envoy => vec![self.sds_agent(member), self.envoy(member)],
@@ -106,7 +106,7 @@ impl Commands<'_> {
     }
 
     /// The program of a workload.
-    pub fn app(&self, member: &Member, workload: &Workload) -> ProcessSpec {
+    pub(crate) fn app(&self, member: &Member, workload: &Workload) -> ProcessSpec {
         ProcessSpec {
             name: member.process(),
             kind: Kind::App,
@@ -118,20 +118,20 @@ impl Commands<'_> {
     }
 
     /// File of the generated bootstrap of a member behind a stock Envoy.
-    pub fn envoy_bootstrap(&self, member: &Member) -> PathBuf {
+    pub(crate) fn envoy_bootstrap(&self, member: &Member) -> PathBuf {
         self.state
             .run()
             .join(format!("{}.{}.envoy.json", member.name, member.namespace))
     }
 
     /// Socket over which a stock Envoy gets its certificate.
-    pub fn sds_socket(&self, index: usize) -> PathBuf {
+    pub(crate) fn sds_socket(&self, index: usize) -> PathBuf {
         // Numbered: the names of workloads may be longer than a socket's path can be.
         self.state.run().join(format!("sds-{index}.sock"))
     }
 
     /// [`Commands::sds_socket`] of a member of the plan.
-    pub fn sds_socket_of(&self, member: &Member) -> PathBuf {
+    pub(crate) fn sds_socket_of(&self, member: &Member) -> PathBuf {
         let index = self.plan.members.iter().position(|other| std::ptr::eq(other, member));
         self.sds_socket(index.unwrap_or_default())
     }

@@ -15,7 +15,7 @@ use crate::up::plan::Member;
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// The bootstrap of `member`; `xds` is pilot's TLS address, `socket` the agent's.
-pub fn bootstrap(member: &Member, xds: (&str, u16), socket: &Path) -> Value {
+pub(crate) fn bootstrap(member: &Member, xds: (&str, u16), socket: &Path) -> Value {
     let ads = json!({
         "api_type": "DELTA_GRPC",
         "transport_api_version": "V3",

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal};
 use crate::exit::Exit;
 
 /// The hidden verb.
-pub const VERB: &str = "internal-exec";
+pub(crate) const VERB: &str = "internal-exec";
 
 /// This very program, also when its file was replaced since it started.
 const SELF: &str = "/proc/self/exe";

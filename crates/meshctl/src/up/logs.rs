@@ -32,7 +32,7 @@ const COLOURS: [AnsiColors; 6] = [
 
 /// Writes the output of all processes.
 #[derive(Debug)]
-pub struct Logs {
+pub(crate) struct Logs {
     queue: Option<SyncSender<Message>>,
     shared: Arc<Shared>,
     opened: usize,
@@ -41,7 +41,7 @@ pub struct Logs {
 
 /// Takes the lines of one process; clones write to the same file.
 #[derive(Clone, Debug)]
-pub struct LogChannel {
+pub(crate) struct LogChannel {
     process: usize,
     queue: SyncSender<Message>,
     shared: Arc<Shared>,
@@ -74,7 +74,7 @@ struct Target {
 
 impl Logs {
     /// Starts the writer. Nothing is shown until [`Logs::stream`].
-    pub fn start() -> anyhow::Result<Self> {
+    pub(crate) fn start() -> anyhow::Result<Self> {
         let (queue, messages) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::default());
         let of_writer = Arc::clone(&shared);
@@ -91,7 +91,7 @@ impl Logs {
     }
 
     /// A channel for a process. Its file starts empty; the one of the run before is kept as `.1`.
-    pub fn open(&mut self, name: &str, path: &Path, shown: bool) -> anyhow::Result<LogChannel> {
+    pub(crate) fn open(&mut self, name: &str, path: &Path, shown: bool) -> anyhow::Result<LogChannel> {
         let queue = self.queue.clone().context("the log writer has ended")?;
         let process = self.opened;
         self.opened += 1;
@@ -114,12 +114,12 @@ impl Logs {
     }
 
     /// Shows lines from now on, or stops that.
-    pub fn stream(&self, on: bool) {
+    pub(crate) fn stream(&self, on: bool) {
         self.shared.streaming.store(on, Ordering::Relaxed);
     }
 
     /// Writes what waits and ends. Channels that still exist lose their lines from here on.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         self.queue = None;
         if let Some(writer) = self.writer.take() {
             // It panics nowhere; if it did, there is no log to report that to.
@@ -132,7 +132,7 @@ impl Logs {
 
 impl LogChannel {
     /// Takes one line, without its end; drops it if the writer is behind.
-    pub fn line(&self, line: String) {
+    pub(crate) fn line(&self, line: String) {
         let message = Message::Line {
             process: self.process,
             line,

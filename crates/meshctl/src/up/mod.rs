@@ -14,21 +14,21 @@ use crate::flags::{OutputArguments, StateArguments, duration};
 use crate::mesh::StateDir;
 use crate::output;
 
-pub mod build;
-pub mod commands;
-pub mod envoy;
-pub mod lifeline;
-pub mod logs;
-pub mod plan;
-pub mod ports;
-pub mod probe;
-pub mod progress;
-pub mod registry;
-pub mod spec;
-pub mod substitute;
-pub mod supervise;
-pub mod tools;
-pub mod watch;
+pub(crate) mod build;
+pub(crate) mod commands;
+pub(crate) mod envoy;
+pub(crate) mod lifeline;
+pub(crate) mod logs;
+pub(crate) mod plan;
+pub(crate) mod ports;
+pub(crate) mod probe;
+pub(crate) mod progress;
+pub(crate) mod registry;
+pub(crate) mod spec;
+pub(crate) mod substitute;
+pub(crate) mod supervise;
+pub(crate) mod tools;
+pub(crate) mod watch;
 
 mod detach;
 mod example;
@@ -55,7 +55,7 @@ const GRACE: Duration = Duration::from_secs(8);
 
 /// Whose output is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Shown {
+pub(crate) enum Shown {
     /// Of all processes.
     All,
     /// Of the workloads' programs.

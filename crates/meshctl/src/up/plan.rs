@@ -13,7 +13,7 @@ use crate::up::probe::Probe;
 
 /// A mesh that is to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// `metadata.name`.
     pub name: String,
     /// The mesh file, absolute.
@@ -32,7 +32,7 @@ pub struct Plan {
 
 /// One replica of a workload, or a gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// Name of the replica, for example `callme-v1-0`; the pod name of a cluster.
     pub name: String,
     pub namespace: String,
@@ -54,7 +54,7 @@ pub struct Member {
 
 /// What a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// A program and its sidecar.
     Workload(Workload),
     Gateway {
@@ -65,7 +65,7 @@ pub enum Role {
 
 /// A program behind a sidecar.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Workload {
+pub(crate) struct Workload {
     /// The `http_proxy` port of the sidecar.
     pub outbound: u16,
     /// Ports of the program.
@@ -86,7 +86,7 @@ pub struct Workload {
 
 /// A port of a program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkloadPort {
+pub(crate) struct WorkloadPort {
     pub name: String,
     /// As the mesh file has it; 0 means any.
     pub declared: u16,
@@ -98,7 +98,7 @@ pub struct WorkloadPort {
 
 /// A port of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct GatewayPort {
+pub(crate) struct GatewayPort {
     /// Port of the Gateway server.
     pub server: u16,
     /// Port on this machine.
@@ -109,7 +109,7 @@ pub struct GatewayPort {
 
 impl Plan {
     /// Every namespace and service account that needs a certificate, once.
-    pub fn accounts(&self) -> Vec<(&str, &str)> {
+    pub(crate) fn accounts(&self) -> Vec<(&str, &str)> {
         let mut accounts: Vec<_> = self
             .members
             .iter()
@@ -125,7 +125,7 @@ impl Plan {
 
 impl Member {
     /// The workload, unless this is a gateway.
-    pub fn workload(&self) -> Option<&Workload> {
+    pub(crate) fn workload(&self) -> Option<&Workload> {
         match &self.role {
             Role::Workload(workload) => Some(workload),
             Role::Gateway { .. } => None,
@@ -133,7 +133,7 @@ impl Member {
     }
 
     /// The node id that its proxy introduces itself with (Istio's form, `type~ip~pod.ns~ns.svc.domain`).
-    pub fn node_id(&self) -> String {
+    pub(crate) fn node_id(&self) -> String {
         let kind = match self.role {
             Role::Workload(_) => "sidecar",
             Role::Gateway { .. } => "router",
@@ -143,7 +143,7 @@ impl Member {
     }
 
     /// Name of its program's process and first part of the names of its other processes.
-    pub fn process(&self) -> String {
+    pub(crate) fn process(&self) -> String {
         if self.namespace == "default" {
             return self.name.clone();
         }
@@ -151,7 +151,7 @@ impl Member {
     }
 
     /// Name of its proxy's process.
-    pub fn proxy_process(&self) -> String {
+    pub(crate) fn proxy_process(&self) -> String {
         match &self.role {
             Role::Workload(_) => format!("{}/sidecar", self.process()),
             Role::Gateway { .. } => self.process(),

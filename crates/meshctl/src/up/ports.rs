@@ -20,7 +20,7 @@ const DEFAULT_EPHEMERAL: RangeInclusive<u16> = 32_768..=60_999;
 
 /// Ports of one mesh, claimed for as long as this value lives.
 #[derive(Debug)]
-pub struct Ports {
+pub(crate) struct Ports {
     range: RangeInclusive<u16>,
     next: u16,
     taken: BTreeMap<u16, UnixDatagram>,
@@ -28,7 +28,7 @@ pub struct Ports {
 
 /// Why a port cannot be had.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PortError {
+pub(crate) enum PortError {
     /// Another process listens on it.
     #[error("port {port} on 127.0.0.1 is in use{by}")]
     InUse {
@@ -60,7 +60,7 @@ pub enum PortError {
 
 impl Ports {
     /// Ports of this machine. Meshes that start at the same time begin their search apart, by `seed`.
-    pub fn of_system(seed: u64) -> Self {
+    pub(crate) fn of_system(seed: u64) -> Self {
         let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
         Self::new(outside(&parse_range(&text).unwrap_or(DEFAULT_EPHEMERAL)), seed)
     }
@@ -78,7 +78,7 @@ impl Ports {
     }
 
     /// A port that nobody uses.
-    pub fn free(&mut self) -> Result<u16, PortError> {
+    pub(crate) fn free(&mut self) -> Result<u16, PortError> {
         let (first, last) = (*self.range.start(), *self.range.end());
         for _ in first..=last {
             let port = self.next;
@@ -95,7 +95,7 @@ impl Ports {
     }
 
     /// The port that the user asked for, if it can be had; 0 asks for any.
-    pub fn fixed(&mut self, port: u16) -> Result<u16, PortError> {
+    pub(crate) fn fixed(&mut self, port: u16) -> Result<u16, PortError> {
         if port == 0 {
             return self.free();
         }
@@ -119,7 +119,7 @@ impl Ports {
     }
 
     /// `wanted` if it is free, else any.
-    pub fn preferred(&mut self, wanted: u16) -> Result<u16, PortError> {
+    pub(crate) fn preferred(&mut self, wanted: u16) -> Result<u16, PortError> {
         self.fixed(wanted).or_else(|_| self.free())
     }
 }

@@ -10,7 +10,7 @@ use crate::up::commands::local;
 use crate::up::plan::Member;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// What is asked.
     pub question: Question,
     /// How long the answer may take.
@@ -19,7 +19,7 @@ pub struct Probe {
 
 /// How a program is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
+pub(crate) enum Question {
     /// `GET path` on a port of 127.0.0.1 answers a status from 200 to 399, as Kubernetes' `httpGet`.
     Http {
         /// `host:port`.
@@ -37,20 +37,20 @@ pub enum Question {
 
 impl Probe {
     /// A page that must answer.
-    pub fn http(address: &str, path: &str, timeout: Duration) -> Self {
+    pub(crate) fn http(address: &str, path: &str, timeout: Duration) -> Self {
         let (address, path) = (address.to_owned(), path.to_owned());
         let question = Question::Http { address, path };
         Self { question, timeout }
     }
 
     /// A port that must accept connections.
-    pub fn tcp(address: String, timeout: Duration) -> Self {
+    pub(crate) fn tcp(address: String, timeout: Duration) -> Self {
         let question = Question::Tcp { address };
         Self { question, timeout }
     }
 
     /// The readiness page of a member's proxy: our own has a port for it, as Istio's; a stock Envoy has its admin page.
-    pub fn of_proxy(member: &Member, timeout: Duration) -> Self {
+    pub(crate) fn of_proxy(member: &Member, timeout: Duration) -> Self {
         match member.data_plane {
             DataPlane::Weft => Self::http(&local(member.readiness), "/healthz/ready", timeout),
             DataPlane::Envoy => Self::http(&local(member.admin), "/ready", timeout),
@@ -58,7 +58,7 @@ impl Probe {
     }
 
     /// Asks once; the error says what is wrong.
-    pub async fn check(&self) -> Result<(), String> {
+    pub(crate) async fn check(&self) -> Result<(), String> {
         let timeout = self.timeout;
         match &self.question {
             Question::Tcp { address } => match tokio::time::timeout(timeout, TcpStream::connect(address)).await {

@@ -15,7 +15,7 @@ const NAMES: usize = 4;
 
 /// Shows how a mesh starts.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     spinner: Option<ProgressBar>,
     waiting: BTreeSet<String>,
     started: Instant,
@@ -25,7 +25,7 @@ pub struct Progress {
 
 impl Progress {
     /// Begins; times are counted from here.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             spinner: std::io::stderr().is_terminal().then(spinner),
             waiting: BTreeSet::new(),
@@ -34,13 +34,13 @@ impl Progress {
     }
 
     /// Something is now waited for.
-    pub fn wait_for(&mut self, name: &str) {
+    pub(crate) fn wait_for(&mut self, name: &str) {
         self.waiting.insert(name.to_owned());
         self.refresh();
     }
 
     /// Something is there; `detail` says where.
-    pub fn done(&mut self, name: &str, detail: &str) {
+    pub(crate) fn done(&mut self, name: &str, detail: &str) {
         self.waiting.remove(name);
         let seconds = self.started.elapsed().as_secs_f64();
         self.line(&format!(
@@ -52,24 +52,24 @@ impl Progress {
     }
 
     /// Something to know that is no failure.
-    pub fn warn(&self, text: &str) {
+    pub(crate) fn warn(&self, text: &str) {
         self.line(&format!("{} {text}", "‼".yellow()));
     }
 
     /// What is waited for.
-    pub fn waiting(&self) -> Vec<String> {
+    pub(crate) fn waiting(&self) -> Vec<String> {
         self.waiting.iter().cloned().collect()
     }
 
     /// Ends the spinner; lines can still be printed.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if let Some(spinner) = self.spinner.take() {
             spinner.finish_and_clear();
         }
     }
 
     /// A line of its own above the spinner.
-    pub fn line(&self, text: &str) {
+    pub(crate) fn line(&self, text: &str) {
         match &self.spinner {
             Some(spinner) => spinner.suspend(|| output::say(text)),
             None => output::say(text),

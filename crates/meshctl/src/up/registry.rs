@@ -60,17 +60,17 @@ struct GatewayPort {
 }
 
 /// The file of a member.
-pub fn path(registry: &Path, member: &Member) -> PathBuf {
+pub(crate) fn path(registry: &Path, member: &Member) -> PathBuf {
     registry.join(format!("{}.{}.yaml", member.name, member.namespace))
 }
 
 /// Writes the file of a member, in one step. Its endpoints take traffic only while `ready`.
-pub fn write(registry: &Path, member: &Member, ready: bool) -> io::Result<()> {
+pub(crate) fn write(registry: &Path, member: &Member, ready: bool) -> io::Result<()> {
     replace_file(&path(registry, member), text(member, ready)?.as_bytes())
 }
 
 /// What the file of a member says.
-pub fn text(member: &Member, ready: bool) -> io::Result<String> {
+pub(crate) fn text(member: &Member, ready: bool) -> io::Result<String> {
     serde_saphyr::to_string(&object(member, ready)).map_err(io::Error::other)
 }
 

@@ -7,7 +7,7 @@ use crate::mesh::record::Kind;
 
 /// Everything needed to start a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessSpec {
+pub(crate) struct ProcessSpec {
     /// Unique in the mesh, for example `pilot` or `callme-v1-0/sidecar`.
     pub name: String,
     /// What it runs.

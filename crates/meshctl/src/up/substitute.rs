@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 /// Why a text cannot be filled in.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SubstituteError {
+pub(crate) enum SubstituteError {
     /// No variable has that name.
     #[error("$({name}) is not known here; known are {known}; write $$({name}) for the text itself")]
     Unknown {
@@ -16,7 +16,7 @@ pub enum SubstituteError {
 }
 
 /// Replaces every `$(NAME)` by its value. `$$(NAME)` gives the text `$(NAME)`; a `$` before anything else is itself.
-pub fn substitute(text: &str, variables: &BTreeMap<String, String>) -> Result<String, SubstituteError> {
+pub(crate) fn substitute(text: &str, variables: &BTreeMap<String, String>) -> Result<String, SubstituteError> {
     let mut filled = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -50,7 +50,7 @@ pub fn substitute(text: &str, variables: &BTreeMap<String, String>) -> Result<St
 }
 
 /// The variable that carries the port of that name: `http-alt` is `PORT_HTTP_ALT`.
-pub fn port_variable(name: &str) -> String {
+pub(crate) fn port_variable(name: &str) -> String {
     format!("PORT_{}", name.to_ascii_uppercase().replace(['-', '.'], "_"))
 }
 

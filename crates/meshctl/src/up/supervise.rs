@@ -40,7 +40,7 @@ const OUTPUT_TAIL: Duration = Duration::from_millis(500);
 
 /// What happens to a process.
 #[derive(Debug)]
-pub enum Event {
+pub(crate) enum Event {
     Started {
         /// Name of the process.
         name: String,
@@ -62,7 +62,7 @@ pub enum Event {
 
 /// How a process is kept.
 #[derive(Clone, Copy, Debug)]
-pub struct Policy {
+pub(crate) struct Policy {
     /// Whether it is started again when it ends.
     pub restart: bool,
     /// How long it may take to end when asked to; then it is killed.
@@ -73,7 +73,7 @@ pub struct Policy {
 
 /// A process that is kept running.
 #[derive(Debug)]
-pub struct Supervised {
+pub(crate) struct Supervised {
     stop: CancellationToken,
     task: JoinHandle<Option<()>>,
 }
@@ -96,7 +96,7 @@ enum End {
 
 impl Supervised {
     /// Starts the process and keeps it running.
-    pub fn start(
+    pub(crate) fn start(
         spec: ProcessSpec,
         policy: Policy,
         log: LogChannel,
@@ -116,12 +116,12 @@ impl Supervised {
     }
 
     /// Asks the process to end. Does not wait.
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
 
     /// Waits until the process has ended after [`Supervised::stop`].
-    pub async fn ended(self) {
+    pub(crate) async fn ended(self) {
         // The task neither panics nor is aborted before its end; if it were, the process would be gone as well.
         let _ = self.task.await;
     }

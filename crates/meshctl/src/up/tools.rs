@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Where programs are looked for.
 #[derive(Clone, Debug)]
-pub struct Tools {
+pub(crate) struct Tools {
     /// Directory of the mesh's own programs: the one that meshctl lies in, unless the user names another.
     beside: PathBuf,
     /// `PATH`.
@@ -15,7 +15,7 @@ pub struct Tools {
 
 /// The mesh's own programs.
 #[derive(Clone, Debug)]
-pub struct Binaries {
+pub(crate) struct Binaries {
     /// `weft-citadel`.
     pub citadel: PathBuf,
     /// `weft-pilot`.
@@ -31,7 +31,7 @@ pub struct Binaries {
 /// A program cannot be found.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{program}: {reason}")]
-pub struct NotFound {
+pub(crate) struct NotFound {
     program: String,
     reason: String,
 }
@@ -40,7 +40,7 @@ pub struct NotFound {
 
 impl Tools {
     /// The programs that this user would start. `beside` replaces meshctl's own directory.
-    pub fn of_user(beside: Option<&Path>) -> std::io::Result<Self> {
+    pub(crate) fn of_user(beside: Option<&Path>) -> std::io::Result<Self> {
         let beside = match beside {
             Some(path) => std::path::absolute(path)?,
             None => std::env::current_exe()?
@@ -60,7 +60,7 @@ impl Tools {
     }
 
     /// The mesh's own programs. Envoy is looked for only if `envoy` says so, at the path given there or on `PATH`.
-    pub fn binaries(&self, envoy: Option<Option<&Path>>) -> Result<Binaries, NotFound> {
+    pub(crate) fn binaries(&self, envoy: Option<Option<&Path>>) -> Result<Binaries, NotFound> {
         let envoy = match envoy {
             None => None,
             Some(Some(path)) => Some(self.command(&path.to_string_lossy(), Path::new("."))?),
@@ -82,7 +82,7 @@ impl Tools {
     }
 
     /// The program of a workload: a path counts from `directory`, a name is looked for on `PATH`, then beside meshctl.
-    pub fn command(&self, program: &str, directory: &Path) -> Result<PathBuf, NotFound> {
+    pub(crate) fn command(&self, program: &str, directory: &Path) -> Result<PathBuf, NotFound> {
         if !program.contains('/') {
             let found = self.on_path(program).or_else(|| executable(self.beside.join(program)));
             return found.ok_or_else(|| NotFound {

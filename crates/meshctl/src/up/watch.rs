@@ -14,7 +14,7 @@ const FAILURES: u32 = 3;
 
 /// Readiness of something changed, or it is still not ready for another reason than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub(crate) struct Change {
     /// What was watched.
     pub subject: Subject,
     /// What is wrong; nothing means ready.
@@ -23,7 +23,7 @@ pub struct Change {
 
 /// What is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Subject {
+pub(crate) enum Subject {
     /// A component of the control plane, by its process name.
     Component(&'static str),
     /// A member, by its place in the plan.
@@ -32,7 +32,7 @@ pub enum Subject {
 
 /// Asks `probes` every `period` until all pass, then every second, and tells each change. A new value of `doubt` (a process
 /// of it ended or started) makes the next failure count at once.
-pub async fn watch(
+pub(crate) async fn watch(
     subject: Subject,
     probes: Vec<Probe>,
     period: Duration,

@@ -38,7 +38,7 @@ const REDACTED: &str = "[redacted]";
 
 /// Where the page's content is.
 #[derive(Clone, Debug)]
-pub struct DumpSource {
+pub(crate) struct DumpSource {
     /// The bootstrap as it was read, encoded.
     pub bootstrap: Arc<[u8]>,
     pub store: Arc<Mutex<ConfigStore>>,

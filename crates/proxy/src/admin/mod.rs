@@ -27,12 +27,12 @@ use crate::dataplane::Proxy;
 use crate::journal;
 use crate::model::bootstrap::Node;
 
-pub use self::config_dump::DumpSource;
+pub(crate) use self::config_dump::DumpSource;
 pub(crate) use self::stats::prometheus_page;
 
 /// What the pages report on and change. Clones share one state; the proxy is weak, so that a server does not keep a stopped one.
 #[derive(Clone, Debug)]
-pub struct Admin {
+pub(crate) struct Admin {
     proxy: Weak<Proxy>,
     shutdown: Shutdown,
     log: LogControl,
@@ -72,7 +72,7 @@ impl ServerState {
 
 impl Admin {
     /// Pages on a proxy that has just started.
-    pub fn new(proxy: &Arc<Proxy>, node: Node, log: LogControl, shutdown: &Shutdown) -> Self {
+    pub(crate) fn new(proxy: &Arc<Proxy>, node: Node, log: LogControl, shutdown: &Shutdown) -> Self {
         let everybody = log.enables(journal::TARGET, tracing::Level::DEBUG);
         proxy.journals().everybody(everybody);
         Self {
@@ -113,7 +113,12 @@ impl Admin {
 }
 
 /// Binds `address` and serves the pages until the proxy drains.
-pub fn serve(address: SocketAddr, admin: Admin, dump: DumpSource, shutdown: &Shutdown) -> std::io::Result<SocketAddr> {
+pub(crate) fn serve(
+    address: SocketAddr,
+    admin: Admin,
+    dump: DumpSource,
+    shutdown: &Shutdown,
+) -> std::io::Result<SocketAddr> {
     let router = Router::new()
         .route("/", get(server::index))
         .route("/help", get(server::help))

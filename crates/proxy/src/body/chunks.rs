@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 const JOINED_BYTES: usize = 4 << 10;
 
 /// Adds a chunk behind those that are kept.
-pub fn keep(kept: &mut VecDeque<Bytes>, chunk: &Bytes) {
+pub(crate) fn keep(kept: &mut VecDeque<Bytes>, chunk: &Bytes) {
     if chunk.is_empty() {
         return;
     }

@@ -1,8 +1,8 @@
 //! What every body on its way through the proxy has: how it fails, how far it has come, and the gRPC messages in it.
 
-pub mod chunks;
-pub mod client;
-pub mod messages;
+pub(crate) mod chunks;
+pub(crate) mod client;
+pub(crate) mod messages;
 
 use std::cell::Cell;
 use std::task::Poll;

@@ -48,7 +48,7 @@ const TOLD_MAX: usize = 1024;
 
 /// What compiling needs beside the resources; lives as long as the process.
 #[derive(Debug)]
-pub struct Compiler {
+pub(crate) struct Compiler {
     provider: Arc<CryptoProvider>,
     secrets: SecretStore,
     exporters: Exporters,
@@ -64,7 +64,7 @@ pub struct Compiler {
 struct Told(HashSet<String>);
 
 /// Whether a listener's chains can be told apart.
-pub fn check(listener: &Listener) -> Result<(), SameMatch> {
+pub(crate) fn check(listener: &Listener) -> Result<(), SameMatch> {
     listener::index(listener).map(drop)
 }
 
@@ -73,7 +73,7 @@ pub fn check(listener: &Listener) -> Result<(), SameMatch> {
 impl Compiler {
     /// A compiler that takes key material from `secrets` and sends access logs through `exporters`, spans through `spans`.
     /// `node_cluster` is what the bootstrap calls the proxies of this one's kind.
-    pub fn new(
+    pub(crate) fn new(
         provider: Arc<CryptoProvider>,
         secrets: SecretStore,
         exporters: Exporters,
@@ -93,7 +93,7 @@ impl Compiler {
     }
 
     /// Compiles all resources; `previous` is the running generation, whose state goes on.
-    pub fn compile(&mut self, resources: &Resources, previous: &Runtime) -> (Runtime, Vec<Reject>) {
+    pub(crate) fn compile(&mut self, resources: &Resources, previous: &Runtime) -> (Runtime, Vec<Reject>) {
         let mut rejects = Vec::new();
         let clusters = carry::clusters(resources, previous, &self.provider, &self.secrets);
         let mut listeners = BTreeMap::new();
@@ -124,22 +124,22 @@ impl Compiler {
     }
 
     /// Access-log entries that collectors did not get.
-    pub fn dropped_entries(&self) -> u64 {
+    pub(crate) fn dropped_entries(&self) -> u64 {
         self.exporters.dropped()
     }
 
     /// Spans that collectors did not get.
-    pub fn dropped_spans(&self) -> u64 {
+    pub(crate) fn dropped_spans(&self) -> u64 {
         self.spans.dropped()
     }
 
     /// Everything that filters count.
-    pub fn filter_stats(&self) -> Vec<Stat> {
+    pub(crate) fn filter_stats(&self) -> Vec<Stat> {
         self.counters.stats()
     }
 
     /// All counters by prefix.
-    pub fn all_stats(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<HttpStats>)> {
+    pub(crate) fn all_stats(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<HttpStats>)> {
         self.stats.iter()
     }
 }

@@ -4,32 +4,32 @@
 //! The table below joins it. Filters are plain async functions behind an enum; what a filter remembers of a request until its answer is
 //! its `State`.
 
-pub mod buffer;
-pub mod client_body;
-pub mod compressor;
-pub mod cors;
-pub mod csrf;
-pub mod decompressor;
-pub mod fault;
-pub mod grpc_stats;
-pub mod grpc_web;
-pub mod header_mutation;
-pub mod health_check;
-pub mod istio_stats;
-pub mod local_ratelimit;
+pub(crate) mod buffer;
+pub(crate) mod client_body;
+pub(crate) mod compressor;
+pub(crate) mod cors;
+pub(crate) mod csrf;
+pub(crate) mod decompressor;
+pub(crate) mod fault;
+pub(crate) mod grpc_stats;
+pub(crate) mod grpc_web;
+pub(crate) mod header_mutation;
+pub(crate) mod health_check;
+pub(crate) mod istio_stats;
+pub(crate) mod local_ratelimit;
 mod pass;
-pub mod peer_metadata;
+pub(crate) mod peer_metadata;
 mod routes;
-pub mod set_filter_state;
-pub mod set_metadata;
-pub mod stages;
+pub(crate) mod set_filter_state;
+pub(crate) mod set_metadata;
+pub(crate) mod stages;
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-pub use self::pass::{Answer, AnswerPass, End, Making, Next, RequestPass};
-pub use self::routes::{FilterRoutes, Route, Slot, Slots};
+pub(crate) use self::pass::{Answer, AnswerPass, End, Making, Next, RequestPass};
+pub(crate) use self::routes::{FilterRoutes, Route, Slot, Slots};
 use crate::journal::say;
 use crate::model::access_log::Format;
 use crate::model::filters::istio_stats::Config as IstioStats;
@@ -80,7 +80,7 @@ pub(crate) trait HttpFilter: Sized {
 }
 
 /// The state of a filter that remembers nothing.
-pub type NoState = std::convert::Infallible;
+pub(crate) type NoState = std::convert::Infallible;
 
 /// The filters of a connection manager, in order.
 #[derive(Debug, Default)]
@@ -121,14 +121,14 @@ macro_rules! table {
         }
 
         /// Formats of what a filter adds to answers.
-        pub fn answer_formats(config: &FilterConfig) -> Vec<&Format> {
+        pub(crate) fn answer_formats(config: &FilterConfig) -> Vec<&Format> {
             match config {
                 $(FilterConfig::$kind(config) => <$module::Filter as HttpFilter>::answer_formats(config),)*
             }
         }
 
         /// The same of what routes tell it.
-        pub fn route_answer_formats(config: &RouteFilterConfig) -> Vec<&Format> {
+        pub(crate) fn route_answer_formats(config: &RouteFilterConfig) -> Vec<&Format> {
             match config {
                 $(RouteFilterConfig::$kind(config) => <$module::Filter as HttpFilter>::route_answer_formats(config),)*
             }

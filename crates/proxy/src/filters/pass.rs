@@ -74,7 +74,7 @@ pub struct End<'a> {
 
 /// What becomes of a request that passed a filter.
 #[derive(Debug)]
-pub struct Next<S> {
+pub(crate) struct Next<S> {
     /// What the filter remembers until the answer.
     pub keep: Option<S>,
     /// What it is answered here; without it the request goes on.
@@ -170,7 +170,7 @@ impl Answer {
 
 impl<S> Next<S> {
     /// The request goes on.
-    pub fn go() -> Self {
+    pub(crate) fn go() -> Self {
         Self {
             keep: None,
             answer: None,
@@ -178,7 +178,7 @@ impl<S> Next<S> {
     }
 
     /// It goes on, and this is remembered.
-    pub fn keep(state: S) -> Self {
+    pub(crate) fn keep(state: S) -> Self {
         Self {
             keep: Some(state),
             answer: None,
@@ -186,7 +186,7 @@ impl<S> Next<S> {
     }
 
     /// It is answered.
-    pub fn answer(answer: Answer) -> Self {
+    pub(crate) fn answer(answer: Answer) -> Self {
         Self {
             keep: None,
             answer: Some(answer),

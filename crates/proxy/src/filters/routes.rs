@@ -10,7 +10,7 @@ use crate::model::route::RouteConfig;
 
 /// What each route of a configuration says about the filters of a list. Nothing is kept where nothing is said.
 #[derive(Debug, Default)]
-pub struct FilterRoutes {
+pub(crate) struct FilterRoutes {
     hosts: Box<[HostSlots]>,
 }
 
@@ -31,7 +31,7 @@ pub struct Slots(Box<[Slot]>);
 
 /// What is said about one filter.
 #[derive(Clone, Debug, Default)]
-pub struct Slot {
+pub(crate) struct Slot {
     off: Option<bool>,
     /// The most specific first.
     configs: SmallVec<[Arc<RouteFilterConfig>; 1]>,
@@ -39,7 +39,7 @@ pub struct Slot {
 
 /// What the levels of a route tell a filter.
 #[derive(Debug)]
-pub struct Route<'a, C> {
+pub(crate) struct Route<'a, C> {
     slot: Option<&'a Slot>,
     of: fn(&RouteFilterConfig) -> Option<&C>,
 }
@@ -48,7 +48,7 @@ pub struct Route<'a, C> {
 
 impl FilterRoutes {
     /// Resolves the names of a route configuration.
-    pub fn new(config: &RouteConfig, list: &FilterList) -> Self {
+    pub(crate) fn new(config: &RouteConfig, list: &FilterList) -> Self {
         if list.is_empty() || config.filter_names().next().is_none() {
             return Self::default();
         }
@@ -72,7 +72,7 @@ impl FilterRoutes {
     }
 
     /// What is said for a request on a route and, of several clusters by weight, one.
-    pub fn find(&self, host: usize, route: usize, weighted: Option<usize>) -> Option<&Arc<Slots>> {
+    pub(crate) fn find(&self, host: usize, route: usize, weighted: Option<usize>) -> Option<&Arc<Slots>> {
         let route = self.hosts.get(host)?.routes.get(route)?;
         match weighted.and_then(|at| route.weighted.get(at)) {
             Some(slots) => slots.as_ref(),
@@ -117,7 +117,7 @@ impl Slots {
 
 impl Slot {
     /// Whether the filter is left out, where that is said.
-    pub fn is_off(&self) -> Option<bool> {
+    pub(crate) fn is_off(&self) -> Option<bool> {
         self.off
     }
 }
@@ -138,12 +138,12 @@ impl<'a, C: 'a> Route<'a, C> {
     }
 
     /// What the most specific level tells that tells anything; nothing where that is meant for another filter.
-    pub fn most_specific(self) -> Option<&'a C> {
+    pub(crate) fn most_specific(self) -> Option<&'a C> {
         (self.of)(self.slot?.configs.first()?)
     }
 
     /// What every level tells, the most specific first.
-    pub fn levels(self) -> impl DoubleEndedIterator<Item = &'a C> {
+    pub(crate) fn levels(self) -> impl DoubleEndedIterator<Item = &'a C> {
         let configs = self.slot.map_or(&[][..], |slot| &slot.configs);
         let of = self.of;
         configs.iter().filter_map(move |config| of(config))

@@ -53,7 +53,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     {
         return;
     }
-    // A header named by `connection` goes, a length too: how long a body is, its reader knows by now. What is left of `te` is decided below.
+    // A header named by `connection` goes, a length too: how long a body is, its reader knows by now. What is left of `te` comes below.
     let named: SmallVec<[HeaderName; 4]> = framing::list(headers, &header::CONNECTION)
         .filter_map(|name| name.parse().ok())
         .filter(|name| *name != header::TE)
@@ -86,8 +86,8 @@ const NAMED_MAX: usize = 10;
 /// So long a `te` that is named there is too long, in bytes.
 const NAMED_TE_BYTES_MAX: usize = 256;
 
-/// Looks at what a client has removed by naming it in `connection`, within Envoy's bounds (`Utility::sanitizeConnectionHeader`). A host that
-/// is named is gone behind this.
+/// Looks at what a client has removed by naming it in `connection`, within Envoy's bounds (`Utility::sanitizeConnectionHeader`). A host
+/// that is named is gone behind this.
 ///
 /// # Errors
 /// What is named is one of the headers by which the proxies in front tell who the client is, or no header, or there is too much of it.

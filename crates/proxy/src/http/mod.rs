@@ -17,6 +17,7 @@ pub mod received;
 pub mod reply;
 pub mod request;
 pub mod respond;
+mod routed;
 pub mod send;
 pub mod serve;
 pub mod serve_http1;

@@ -18,23 +18,22 @@ use super::normalise::{Normalised, normalise};
 use super::received::ReceivedHead;
 use super::reply::Reply;
 use super::respond::{self, fail};
+use super::routed::{Routed, needs_tls};
 use super::send::send;
 use super::upgrade::ClientSwitch;
 use crate::body::client::{ComingBody, Interim};
 use crate::error::{BadRequest, ErrorKind, ResponseFlags, grpc_status_of};
 use crate::filters::client_body::{ClientBody, Patience};
-use crate::filters::{Answer, Passage, RequestPass};
+use crate::filters::{Answer, RequestPass};
 use crate::http2::stream::StreamRef;
 use crate::journal::{Whose, say};
-use crate::model::route::{RequireTls, RouteAction, VirtualHost};
+use crate::model::route::RouteAction;
 use crate::route::headers::{apply_to_response, ordered};
 use crate::route::rewrite;
 use crate::route::table::Found;
 use crate::runtime::connection_manager::ConnectionManager;
-use crate::runtime::routes::{Chosen, CompiledRoutes};
 use crate::stream_info::StreamInfo;
-use crate::stream_info::header_names;
-use crate::stream_info::request::{RequestHead, Scheme};
+use crate::stream_info::request::RequestHead;
 
 /// A request whose head has come.
 #[derive(Debug)]
@@ -242,50 +241,6 @@ fn leave_expectation(head: &mut ReceivedHead, body: &ComingBody, passes: bool) {
         body.leave_to_upstream();
     } else {
         headers::strip_expectation(&mut head.headers);
-    }
-}
-
-/// A request's route and, where it forwards, the cluster that takes the request.
-#[derive(Debug)]
-struct Routed<'a> {
-    routes: &'a Arc<CompiledRoutes>,
-    found: Found<'a>,
-    chosen: Result<Chosen, ErrorKind>,
-}
-
-/// Whether a virtual host sends a request to where TLS is. What counts is what the last hop that is trusted says; every client is an
-/// outsider, so that both kinds of requirement are one.
-fn needs_tls(host: &VirtualHost, head: &RequestHead) -> bool {
-    let is_secured = || {
-        let scheme = head.headers.get(header_names::FORWARDED_PROTO);
-        scheme.is_some_and(|scheme| scheme == Scheme::Https.as_str())
-    };
-    host.require_tls != RequireTls::None && !is_secured()
-}
-
-// === impl Routed ===
-
-impl<'a> Routed<'a> {
-    fn new(routes: &'a Arc<CompiledRoutes>, found: Found<'a>, head: &RequestHead, random: u64) -> Self {
-        Self {
-            chosen: routes.choose(found.host_index, found.route_index, head, random),
-            routes,
-            found,
-        }
-    }
-
-    /// Notes what logs and filters want to know of it.
-    fn tell(&self, context: &mut RequestContext) {
-        let found = &self.found;
-        context.info.route_name = Some(found.route.name.clone()).filter(|name| !name.is_empty());
-        context.info.virtual_host = Some(found.host.name.clone());
-        context.info.route_origin = found.route.origin.clone();
-        context.info.journal.route(&found.route.name);
-        let cluster = self.chosen.as_ref().ok().map(|chosen| &*chosen.cluster.model.name);
-        say!(context.info.journal, virtual_host = %found.host.name, cluster, "route found");
-        let chosen = self.chosen.as_ref().ok();
-        context.info.upstream_cluster = chosen.map(|chosen| chosen.cluster.model.clone());
-        context.filters = Passage::new(self.routes.filter_slots(found, chosen).cloned());
     }
 }
 

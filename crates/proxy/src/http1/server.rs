@@ -345,12 +345,11 @@ impl ServerConnection {
             return;
         }
         let mut io = self.io.borrow_mut();
-        if framing == Framing::Chunked {
+        let is_chunk = framing == Framing::Chunked;
+        if is_chunk {
             encode::chunk_size(&mut io.out, data.len());
-            io.take(data, b"\r\n");
-        } else {
-            io.take(data, b"");
         }
+        io.take(data, if is_chunk { b"\r\n" } else { b"" });
     }
 
     fn is_received(&self) -> bool {

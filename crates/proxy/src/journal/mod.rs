@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tracing::Span;
 
-pub use self::switches::{Full, Journals, Subject};
+pub(crate) use self::switches::{Journals, Subject};
 
 /// Target of journals: `weft_proxy::journal=debug` as log level switches all of them on.
-pub const TARGET: &str = "weft_proxy::journal";
+pub(crate) const TARGET: &str = "weft_proxy::journal";
 
 /// The header with a request's id.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -3,8 +3,8 @@
 //! Each filter has a folder: `config.rs` says what it is told and how that is read (a module of `crate::model`), `mod.rs` what it does. The
 //! table below joins it. Filters are plain functions behind an enum; what a filter remembers of a connection until its end is its `State`.
 
-pub mod istio_stats;
-pub mod set_filter_state;
+pub(crate) mod istio_stats;
+pub(crate) mod set_filter_state;
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub(crate) trait NetworkFilter: Sized {
 }
 
 /// The state of a filter that remembers nothing.
-pub type NoState = std::convert::Infallible;
+pub(crate) type NoState = std::convert::Infallible;
 
 /// Bytes of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

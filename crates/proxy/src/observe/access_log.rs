@@ -223,7 +223,7 @@ impl CompiledLog {
 }
 
 /// Writes the line of a request in a format.
-pub fn write_line(format: &LogFormat, info: &StreamInfo, out: &mut String) {
+pub(crate) fn write_line(format: &LogFormat, info: &StreamInfo, out: &mut String) {
     match format {
         LogFormat::Text(format) => write_format(format, info, Headers::Kept, out),
         LogFormat::Json(template) => {

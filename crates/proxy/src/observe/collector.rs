@@ -10,11 +10,11 @@ use crate::upstream::directory::ClusterDirectory;
 use crate::upstream::grpc_channel::{DialError, dial};
 
 /// Pauses after a collector could not be reached.
-pub const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(15));
+pub(crate) const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(15));
 
 /// A collector behind a cluster.
 #[derive(Clone, Debug)]
-pub struct Collector {
+pub(crate) struct Collector {
     /// Name of the cluster.
     pub cluster: Arc<str>,
     clusters: Arc<ClusterDirectory>,
@@ -24,12 +24,12 @@ pub struct Collector {
 
 impl Collector {
     /// The collector behind `cluster`, whatever its endpoints are when it is dialled.
-    pub fn new(cluster: Arc<str>, clusters: Arc<ClusterDirectory>) -> Self {
+    pub(crate) fn new(cluster: Arc<str>, clusters: Arc<ClusterDirectory>) -> Self {
         Self { cluster, clusters }
     }
 
     /// Connects to one of its endpoints.
-    pub async fn dial(&self) -> Result<Channel, DialError> {
+    pub(crate) async fn dial(&self) -> Result<Channel, DialError> {
         dial(&self.clusters, &self.cluster, Dial::from_static("http://collector")).await
     }
 }

@@ -8,7 +8,7 @@ use crate::model::matcher::{HeaderKey, HeaderMatcher, HeaderValueMatcher};
 use crate::stream_info::StreamInfo;
 
 /// Whether a finished request passes. `random` is uniform over all 64-bit numbers.
-pub fn passes(filter: &LogFilter, info: &StreamInfo, random: u64) -> bool {
+pub(crate) fn passes(filter: &LogFilter, info: &StreamInfo, random: u64) -> bool {
     match filter {
         LogFilter::Status(comparison) => compare(*comparison, u64::from(info.response_code)),
         LogFilter::Duration(comparison) => compare(*comparison, info.millis_to(info.finished_at).unwrap_or(0)),
@@ -30,7 +30,7 @@ pub fn passes(filter: &LogFilter, info: &StreamInfo, random: u64) -> bool {
 }
 
 /// Request headers that a filter reads.
-pub fn headers_of(filter: Option<&LogFilter>) -> Box<dyn Iterator<Item = HeaderName> + '_> {
+pub(crate) fn headers_of(filter: Option<&LogFilter>) -> Box<dyn Iterator<Item = HeaderName> + '_> {
     match filter {
         Some(LogFilter::Header(HeaderMatcher {
             name: HeaderKey::Name(name),

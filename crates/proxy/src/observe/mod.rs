@@ -1,10 +1,10 @@
 //! What the proxy tells about its traffic: access logs, metrics, spans.
 
-pub mod access_log;
-pub mod als;
+pub(crate) mod access_log;
+pub(crate) mod als;
 mod als_entry;
-pub mod collector;
-pub mod http_stats;
-pub mod istio;
-pub mod log_filter;
-pub mod trace;
+pub(crate) mod collector;
+pub(crate) mod http_stats;
+pub(crate) mod istio;
+pub(crate) mod log_filter;
+pub(crate) mod trace;

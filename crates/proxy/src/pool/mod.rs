@@ -2,13 +2,13 @@
 //!
 //! Belongs to one thread; nothing here is locked.
 
-pub mod answer_body;
-pub mod connection;
+pub(crate) mod answer_body;
+pub(crate) mod connection;
 mod open;
-pub mod queue;
-pub mod replay;
-pub mod request_body;
-pub mod switched;
+pub(crate) mod queue;
+pub(crate) mod replay;
+pub(crate) mod request_body;
+pub(crate) mod switched;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};

@@ -43,7 +43,7 @@ pub(super) struct Waiting {
 
 /// One of the connections that a cluster may have. Whoever has it has a connection, or makes one.
 #[derive(Debug)]
-pub struct Slot {
+pub(crate) struct Slot {
     guard: Option<Guard>,
     pool: Weak<Pool>,
 }

@@ -14,7 +14,7 @@ use crate::stream_info::request::RequestHead;
 
 /// The levels of changes in the order in which they apply: by default the most specific first, so that the least specific wins
 /// (Envoy API, `RouteConfiguration.most_specific_header_mutations_wins`).
-pub fn ordered<const N: usize>(
+pub(crate) fn ordered<const N: usize>(
     most_specific_first: [Option<&HeaderMutations>; N],
     specific_wins: bool,
 ) -> [Option<&HeaderMutations>; N] {
@@ -26,7 +26,7 @@ pub fn ordered<const N: usize>(
 }
 
 /// Applies the request changes of one level.
-pub fn apply_to_request(changes: &HeaderMutations, request: &mut RequestHead, info: &StreamInfo) {
+pub(crate) fn apply_to_request(changes: &HeaderMutations, request: &mut RequestHead, info: &StreamInfo) {
     for name in &changes.request_remove {
         request.headers.remove(name);
     }
@@ -36,7 +36,7 @@ pub fn apply_to_request(changes: &HeaderMutations, request: &mut RequestHead, in
 }
 
 /// Adds one header, or replaces what a pseudo header stands for.
-pub fn add_to_request(add: &HeaderAdd, request: &mut RequestHead, info: &StreamInfo) {
+pub(crate) fn add_to_request(add: &HeaderAdd, request: &mut RequestHead, info: &StreamInfo) {
     let live = Headers::Live {
         request,
         response: None,
@@ -66,7 +66,7 @@ pub fn add_to_request(add: &HeaderAdd, request: &mut RequestHead, info: &StreamI
 }
 
 /// Applies the response changes of one level. `request` is the request as it went upstream.
-pub fn apply_to_response(changes: &HeaderMutations, response: &mut HeaderMap, info: &StreamInfo) {
+pub(crate) fn apply_to_response(changes: &HeaderMutations, response: &mut HeaderMap, info: &StreamInfo) {
     for name in &changes.response_remove {
         response.remove(name);
     }
@@ -74,7 +74,7 @@ pub fn apply_to_response(changes: &HeaderMutations, response: &mut HeaderMap, in
 }
 
 /// Adds headers to an answer, in this order.
-pub fn add_to_response(additions: &[HeaderAdd], response: &mut HeaderMap, info: &StreamInfo) {
+pub(crate) fn add_to_response(additions: &[HeaderAdd], response: &mut HeaderMap, info: &StreamInfo) {
     for add in additions {
         let HeaderKey::Name(name) = &add.name else {
             continue;
@@ -86,7 +86,7 @@ pub fn add_to_response(additions: &[HeaderAdd], response: &mut HeaderMap, info: 
 }
 
 /// The value of a header to add; `None` where it is empty and an empty one is not wanted.
-pub fn evaluate(add: &HeaderAdd, info: &StreamInfo, headers: Headers<'_>) -> Option<HeaderValue> {
+pub(crate) fn evaluate(add: &HeaderAdd, info: &StreamInfo, headers: Headers<'_>) -> Option<HeaderValue> {
     let value = match constant(&add.value) {
         Some(text) => HeaderValue::from_str(text).ok()?,
         None => {
@@ -107,7 +107,7 @@ fn constant(format: &Format) -> Option<&str> {
 }
 
 /// Puts a value among others, as the action says.
-pub fn put(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, action: AppendAction) {
+pub(crate) fn put(headers: &mut HeaderMap, name: &HeaderName, value: HeaderValue, action: AppendAction) {
     match action {
         AppendAction::AppendOrAdd => {
             headers.append(name, value);

@@ -8,7 +8,7 @@ use crate::stream_info::request::split_port;
 
 /// Look-ups by domain, each to the index of a virtual host.
 #[derive(Debug, Default)]
-pub struct HostIndex {
+pub(crate) struct HostIndex {
     exact: HashMap<Arc<str>, usize>,
     suffixes: Wildcards,
     prefixes: Wildcards,
@@ -28,7 +28,7 @@ struct Wildcards {
 
 impl HostIndex {
     /// Builds the look-ups; `domains` are lower case.
-    pub fn new<'a>(domains: impl Iterator<Item = (usize, &'a Arc<str>)>, ignore_port: bool) -> Self {
+    pub(crate) fn new<'a>(domains: impl Iterator<Item = (usize, &'a Arc<str>)>, ignore_port: bool) -> Self {
         let mut index = Self {
             ignore_port,
             ..Self::default()
@@ -48,7 +48,7 @@ impl HostIndex {
     }
 
     /// The virtual host of an authority, whatever its case.
-    pub fn find(&self, authority: &str) -> Option<usize> {
+    pub(crate) fn find(&self, authority: &str) -> Option<usize> {
         let host = if self.ignore_port {
             split_port(authority).0
         } else {

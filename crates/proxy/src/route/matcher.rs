@@ -9,7 +9,7 @@ use crate::model::route::RouteMatch;
 use crate::stream_info::request::RequestHead;
 
 /// Whether headers, query and share fit. `random` is uniform over all 64-bit numbers.
-pub fn criteria_fit(criteria: &RouteMatch, request: &RequestHead, random: u64) -> bool {
+pub(crate) fn criteria_fit(criteria: &RouteMatch, request: &RequestHead, random: u64) -> bool {
     if criteria.grpc && !request.grpc {
         return false;
     }
@@ -24,7 +24,7 @@ pub fn criteria_fit(criteria: &RouteMatch, request: &RequestHead, random: u64) -
 }
 
 /// Whether one header of a request fits.
-pub fn header_fits(matcher: &HeaderMatcher, request: &RequestHead) -> bool {
+pub(crate) fn header_fits(matcher: &HeaderMatcher, request: &RequestHead) -> bool {
     let value = match &matcher.name {
         HeaderKey::Name(name) => return field_fits(matcher, &request.headers, name),
         pseudo @ (HeaderKey::Method
@@ -37,7 +37,7 @@ pub fn header_fits(matcher: &HeaderMatcher, request: &RequestHead) -> bool {
 }
 
 /// Whether one header of a response fits.
-pub fn response_header_fits(matcher: &HeaderMatcher, status: http::StatusCode, headers: &HeaderMap) -> bool {
+pub(crate) fn response_header_fits(matcher: &HeaderMatcher, status: http::StatusCode, headers: &HeaderMap) -> bool {
     let value = match &matcher.name {
         HeaderKey::Name(name) => return field_fits(matcher, headers, name),
         HeaderKey::Status => Some(Cow::Borrowed(status.as_str())),

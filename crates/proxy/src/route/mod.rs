@@ -2,9 +2,9 @@
 //!
 //! No clock, no I/O, no randomness: random numbers are arguments.
 
-pub mod headers;
-pub mod hosts;
-pub mod matcher;
-pub mod retry;
-pub mod rewrite;
-pub mod table;
+pub(crate) mod headers;
+pub(crate) mod hosts;
+pub(crate) mod matcher;
+pub(crate) mod retry;
+pub(crate) mod rewrite;
+pub(crate) mod table;

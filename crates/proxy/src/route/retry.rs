@@ -24,12 +24,12 @@ pub enum Outcome<'a> {
 }
 
 /// Whether the policy is for requests like this one (Envoy, `RetryPolicy.retriable_request_headers`).
-pub fn covers(policy: &RetryPolicy, request: &RequestHead) -> bool {
+pub(crate) fn covers(policy: &RetryPolicy, request: &RequestHead) -> bool {
     policy.request_headers.is_empty() || policy.request_headers.iter().any(|m| header_fits(m, request))
 }
 
 /// Whether the policy, which covers the request, tries again after this outcome, the number of attempts aside.
-pub fn wanted(policy: &RetryPolicy, request: &RequestHead, outcome: Outcome<'_>) -> bool {
+pub(crate) fn wanted(policy: &RetryPolicy, request: &RequestHead, outcome: Outcome<'_>) -> bool {
     match outcome {
         Outcome::Answer { status, headers } => answer_wanted(policy, request, status, headers),
         Outcome::Failure { kind, request_sent } => failure_wanted(policy, kind, request_sent),
@@ -98,7 +98,7 @@ fn failure_wanted(policy: &RetryPolicy, kind: ErrorKind, request_sent: bool) -> 
 
 /// Whether the endpoint was not there for the request: it took nothing of it, or says in a header that the policy names that it could
 /// deliver nothing.
-pub fn was_absent(policy: &RetryPolicy, outcome: Outcome<'_>) -> bool {
+pub(crate) fn was_absent(policy: &RetryPolicy, outcome: Outcome<'_>) -> bool {
     match outcome {
         Outcome::Answer { status, headers } => header_named(policy, status, headers),
         Outcome::Failure { request_sent, .. } => !request_sent,
@@ -107,7 +107,7 @@ pub fn was_absent(policy: &RetryPolicy, outcome: Outcome<'_>) -> bool {
 
 /// The pause before retry number `retry` (from 1): exponential with full jitter
 /// (Envoy, router filter, "fully jittered exponential back-off"). `random` is uniform over all 64-bit numbers.
-pub fn backoff(policy: &RetryPolicy, retry: u32, random: u64) -> Duration {
+pub(crate) fn backoff(policy: &RetryPolicy, retry: u32, random: u64) -> Duration {
     let longest = policy.backoff_max.max(policy.backoff_base);
     Backoff::new(policy.backoff_base, longest).pause(retry, random)
 }

@@ -4,7 +4,7 @@ use crate::model::route::{HostRewrite, PathMatch, PathRewrite, Redirect};
 use crate::stream_info::request::{RequestHead, Scheme, split_port};
 
 /// The path (with query) that goes upstream; `None` leaves it.
-pub fn path(rewrite: &PathRewrite, matched: &PathMatch, request: &RequestHead) -> Option<String> {
+pub(crate) fn path(rewrite: &PathRewrite, matched: &PathMatch, request: &RequestHead) -> Option<String> {
     let path = request.path_only();
     let mut out = match rewrite {
         PathRewrite::Prefix(replacement) => {
@@ -29,7 +29,7 @@ pub fn path(rewrite: &PathRewrite, matched: &PathMatch, request: &RequestHead) -
 }
 
 /// The host that goes upstream; `None` leaves it. `endpoint` is the host name of the chosen endpoint.
-pub fn host(rewrite: &HostRewrite, request: &RequestHead, endpoint: &str) -> Option<String> {
+pub(crate) fn host(rewrite: &HostRewrite, request: &RequestHead, endpoint: &str) -> Option<String> {
     match rewrite {
         HostRewrite::Literal(host) => Some(host.to_string()),
         HostRewrite::Endpoint => (!endpoint.is_empty()).then(|| endpoint.to_owned()),
@@ -44,7 +44,7 @@ pub fn host(rewrite: &HostRewrite, request: &RequestHead, endpoint: &str) -> Opt
 }
 
 /// The `location` of a redirect (Envoy API, `config.route.v3.RedirectAction`).
-pub fn location(redirect: &Redirect, matched: &PathMatch, request: &RequestHead) -> String {
+pub(crate) fn location(redirect: &Redirect, matched: &PathMatch, request: &RequestHead) -> String {
     let scheme = match &redirect.scheme {
         Some(scheme) => scheme,
         None if redirect.https => "https",

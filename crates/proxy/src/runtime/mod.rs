@@ -1,9 +1,9 @@
 //! The compiled configuration that serves traffic: immutable, replaced whole.
 
-pub mod chain_match;
-pub mod connection_manager;
-pub mod routes;
-pub mod tcp_proxy;
+pub(crate) mod chain_match;
+pub(crate) mod connection_manager;
+pub(crate) mod routes;
+pub(crate) mod tcp_proxy;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -16,7 +16,7 @@ use crate::model::secret::{CertificateSource, DataSource, SdsRef, SdsSource, Sec
 use crate::model::tls::RootSource;
 
 /// The cluster name that stands for the workload's own identity in generated configuration.
-pub const IDENTITY_CLUSTER: &str = "sds-grpc";
+pub(crate) const IDENTITY_CLUSTER: &str = "sds-grpc";
 
 /// Begins the text that stands for a source that is a cluster.
 const CLUSTER_PREFIX: &str = "cluster:";

@@ -1,7 +1,7 @@
 //! Statistics with Envoy's names: a scope (`cluster.<name>`), what is counted in it, and the same as Prometheus has it.
 
-pub mod counters;
-pub mod prometheus;
+pub(crate) mod counters;
+pub(crate) mod prometheus;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

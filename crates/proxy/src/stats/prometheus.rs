@@ -8,7 +8,7 @@ const PIECE_BYTES: usize = 32 << 10;
 
 /// Kinds of metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Type {
+pub(crate) enum Type {
     /// A number that only grows.
     Counter,
     /// Goes up and down.
@@ -19,7 +19,7 @@ pub enum Type {
 
 /// Joins small pieces of text into larger ones.
 #[derive(Debug)]
-pub struct Pieces<I> {
+pub(crate) struct Pieces<I> {
     inner: I,
 }
 
@@ -27,7 +27,7 @@ pub struct Pieces<I> {
 
 impl<I> Pieces<I> {
     /// The same text in fewer pieces.
-    pub fn new(inner: I) -> Self {
+    pub(crate) fn new(inner: I) -> Self {
         Self { inner }
     }
 }
@@ -48,7 +48,7 @@ impl<I: Iterator<Item = String>> Iterator for Pieces<I> {
 }
 
 /// The two lines that head a family.
-pub fn head(out: &mut String, name: &str, help: &str, kind: Type) {
+pub(crate) fn head(out: &mut String, name: &str, help: &str, kind: Type) {
     let kind = match kind {
         Type::Counter => "counter",
         Type::Gauge => "gauge",
@@ -58,7 +58,7 @@ pub fn head(out: &mut String, name: &str, help: &str, kind: Type) {
 }
 
 /// One line; `labels` are already in their form.
-pub fn sample(out: &mut String, name: &str, labels: &str, value: u64) {
+pub(crate) fn sample(out: &mut String, name: &str, labels: &str, value: u64) {
     if labels.is_empty() {
         let _ = writeln!(out, "{name} {value}");
     } else {
@@ -67,7 +67,7 @@ pub fn sample(out: &mut String, name: &str, labels: &str, value: u64) {
 }
 
 /// Adds a label to a list of them.
-pub fn label(labels: &mut String, name: &str, value: &str) {
+pub(crate) fn label(labels: &mut String, name: &str, value: &str) {
     if !labels.is_empty() {
         labels.push(',');
     }
@@ -85,7 +85,7 @@ pub fn label(labels: &mut String, name: &str, value: &str) {
 }
 
 /// A metric name of what Envoy calls a statistic: every byte that names may not have becomes `_`.
-pub fn name(stat: &str) -> String {
+pub(crate) fn name(stat: &str) -> String {
     let valid = |c: char| c.is_ascii_alphanumeric() || c == '_';
     stat.chars().map(|c| if valid(c) { c } else { '_' }).collect()
 }

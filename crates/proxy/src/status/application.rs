@@ -20,7 +20,7 @@ const METRICS_BYTES_MAX: usize = 16 << 20;
 
 /// The application beside the proxy.
 #[derive(Debug)]
-pub struct Application {
+pub(crate) struct Application {
     probes: BTreeMap<String, Probe>,
     metrics: Option<Target>,
     scrapes: AtomicU64,
@@ -30,7 +30,7 @@ pub struct Application {
 /// A variable that does not say what it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{variable}: {reason}")]
-pub struct ApplicationError {
+pub(crate) struct ApplicationError {
     pub variable: &'static str,
     /// What is wrong.
     pub reason: String,
@@ -54,7 +54,7 @@ struct Annotations {
 
 impl Application {
     /// Reads both variables.
-    pub fn parse(options: &Mesh) -> Result<Self, ApplicationError> {
+    pub(crate) fn parse(options: &Mesh) -> Result<Self, ApplicationError> {
         let probes = options.app_probers.as_deref().unwrap_or("{}");
         let wrong = |reason: String| ApplicationError {
             variable: "ISTIO_KUBE_APP_PROBERS",
@@ -78,12 +78,12 @@ impl Application {
     }
 
     /// The probe of a path.
-    pub fn probe(&self, path: &str) -> Option<&Probe> {
+    pub(crate) fn probe(&self, path: &str) -> Option<&Probe> {
         self.probes.get(path)
     }
 
     /// The application's metrics within `limit`, and what became of asking for them; empty where it has none.
-    pub async fn metrics(&self, limit: Duration) -> String {
+    pub(crate) async fn metrics(&self, limit: Duration) -> String {
         let Some(target) = &self.metrics else {
             return String::new();
         };

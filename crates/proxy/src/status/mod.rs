@@ -18,7 +18,7 @@ use weft_base::shutdown::Shutdown;
 
 use crate::admin::{self, Admin};
 
-pub use self::application::{Application, ApplicationError};
+pub(crate) use self::application::Application;
 
 /// How long the application may take for its metrics where Prometheus does not say; its own default.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ struct Status {
 }
 
 /// Serves the status port, and readiness on an address of its own.
-pub fn serve(
+pub(crate) fn serve(
     status: SocketAddr,
     readiness: SocketAddr,
     admin: Admin,

@@ -74,7 +74,7 @@ struct RawGrpc {
 
 /// A probe ready to be done.
 #[derive(Debug)]
-pub struct Probe {
+pub(crate) struct Probe {
     kind: Kind,
     timeout: Duration,
 }

@@ -1,16 +1,16 @@
 //! Everything of one request or connection that logs, header values and metrics read.
 
-pub mod connection;
+pub(crate) mod connection;
 mod digits;
-pub mod header_names;
-pub mod identity;
-pub mod notes;
-pub mod operators;
-pub mod path;
-pub mod request;
+pub(crate) mod header_names;
+pub(crate) mod identity;
+pub(crate) mod notes;
+pub(crate) mod operators;
+pub(crate) mod path;
+pub(crate) mod request;
 mod stream_id;
-pub mod time_format;
-pub mod trace_context;
+pub(crate) mod time_format;
+pub(crate) mod trace_context;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ use crate::model::metadata::{Origin, WorkloadRef};
 use crate::stream_info::identity::Identity;
 
 /// Headers kept for the log; only those that a format names.
-pub type Captured = SmallVec<[(HeaderName, HeaderValue); 4]>;
+pub(crate) type Captured = SmallVec<[(HeaderName, HeaderValue); 4]>;
 
 /// The facts of one request, filled in as it goes.
 #[derive(Clone, Debug)]
@@ -189,6 +189,6 @@ impl StreamInfo {
 }
 
 /// A time in whole milliseconds.
-pub fn millis(time: Duration) -> u64 {
+pub(crate) fn millis(time: Duration) -> u64 {
     time.as_secs() * 1000 + u64::from(time.subsec_millis())
 }

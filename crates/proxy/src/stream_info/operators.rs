@@ -16,7 +16,7 @@ use crate::stream_info::request::RequestHead;
 
 /// Where a header operator looks.
 #[derive(Clone, Copy, Debug)]
-pub enum Headers<'a> {
+pub(crate) enum Headers<'a> {
     /// In the values kept for the log.
     Kept,
     /// In the live request and, once there is one, the live response.
@@ -27,7 +27,7 @@ pub enum Headers<'a> {
 }
 
 /// Writes a whole format. An operator without a value writes `-`, or nothing where the format omits empty values.
-pub fn write_format(format: &Format, info: &StreamInfo, headers: Headers<'_>, out: &mut String) {
+pub(crate) fn write_format(format: &Format, info: &StreamInfo, headers: Headers<'_>, out: &mut String) {
     for part in &format.parts {
         match part {
             FormatPart::Literal(text) => out.push_str(text),
@@ -45,7 +45,7 @@ pub fn write_format(format: &Format, info: &StreamInfo, headers: Headers<'_>, ou
 }
 
 /// Writes one operator's value; false when it has none, and then nothing is written.
-pub fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'_>, out: &mut String) -> bool {
+pub(crate) fn write_operator(operator: &Operator, info: &StreamInfo, headers: Headers<'_>, out: &mut String) -> bool {
     let connection = &info.connection;
     match operator {
         Operator::StartTime(format) => {
@@ -223,7 +223,7 @@ fn kept(key: &HeaderKey, values: &Captured, out: &mut String) -> bool {
 }
 
 /// What a filter left, as JSON; `None` for any other operator as well.
-pub fn noted(operator: &Operator, info: &StreamInfo) -> Option<Value> {
+pub(crate) fn noted(operator: &Operator, info: &StreamInfo) -> Option<Value> {
     let notes = info.notes.as_deref()?;
     if let Operator::DynamicMetadata { namespace, path } = operator {
         notes.find(namespace, path).filter(|value| !value.is_null()).cloned()
@@ -315,7 +315,7 @@ fn address(out: &mut String, address: SocketAddr, part: AddressPart) -> bool {
 }
 
 /// The protocol's name as Envoy prints it.
-pub fn protocol(version: Version) -> &'static str {
+pub(crate) fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2",

@@ -76,7 +76,7 @@ impl RequestHead {
 }
 
 /// Splits `host:port`; a bare IPv6 address in brackets has no port.
-pub fn split_port(authority: &str) -> (&str, Option<&str>) {
+pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rfind(':') {
         Some(colon) if !authority[colon..].contains(']') => (&authority[..colon], Some(&authority[colon + 1..])),
         _ => (authority, None),
@@ -84,7 +84,7 @@ pub fn split_port(authority: &str) -> (&str, Option<&str>) {
 }
 
 /// Whether the content type says gRPC (`application/grpc`, or with `+` and a codec).
-pub fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else {
         return false;
     };

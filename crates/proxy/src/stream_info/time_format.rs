@@ -9,7 +9,7 @@ use super::digits::padded;
 use crate::model::access_log::TimeFormat;
 
 /// Writes `time` in UTC; without a format as `2026-01-31T12:34:56.789Z`.
-pub fn write(format: Option<&TimeFormat>, time: SystemTime, out: &mut String) {
+pub(crate) fn write(format: Option<&TimeFormat>, time: SystemTime, out: &mut String) {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
     let Ok(date) = OffsetDateTime::from_unix_timestamp(seconds) else {

@@ -15,7 +15,7 @@ const BUFFER_BYTES_MAX: usize = 256 << 10;
 
 /// What was copied so far; right at every moment, so that a copy that is cut off is told truly, too.
 #[derive(Debug, Default)]
-pub struct Copied {
+pub(crate) struct Copied {
     /// Bytes from the client.
     pub to_upstream: Cell<u64>,
     /// Bytes to the client.
@@ -23,7 +23,7 @@ pub struct Copied {
 }
 
 /// Copies both ways and counts into `copied`. `idle` zero waits for ever. An error unless both sides closed.
-pub async fn both_ways<A, B>(client: &mut A, upstream: &mut B, idle: Duration, copied: &Copied) -> io::Result<()>
+pub(crate) async fn both_ways<A, B>(client: &mut A, upstream: &mut B, idle: Duration, copied: &Copied) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,

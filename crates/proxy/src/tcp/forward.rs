@@ -25,7 +25,7 @@ use crate::upstream::outlier::Report;
 use crate::worker::Worker;
 
 /// Forwards a connection to its end and logs it.
-pub async fn serve(
+pub(crate) async fn serve(
     mut client: Stream,
     connection: Rc<ConnectionInfo>,
     (filters, proxy): (Arc<NetworkFilters>, Arc<TcpProxy>),

@@ -1,4 +1,4 @@
 //! Forwarding of bytes without knowing what they mean.
 
-pub mod copy;
-pub mod forward;
+pub(crate) mod copy;
+pub(crate) mod forward;

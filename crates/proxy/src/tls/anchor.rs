@@ -14,14 +14,14 @@ use super::names;
 
 /// Trust roots as chains end in them, and as they are.
 #[derive(Clone, Debug)]
-pub struct Roots {
+pub(crate) struct Roots {
     pub store: Arc<RootCertStore>,
     certificates: Arc<[CertificateDer<'static>]>,
 }
 
 /// Which side a certificate is shown by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     Client,
     Server,
 }
@@ -30,7 +30,7 @@ pub enum Side {
 
 impl Roots {
     /// `certificates` are those that `store` was made of.
-    pub fn new(store: RootCertStore, certificates: Vec<CertificateDer<'static>>) -> Self {
+    pub(crate) fn new(store: RootCertStore, certificates: Vec<CertificateDer<'static>>) -> Self {
         Self {
             store: Arc::new(store),
             certificates: certificates.into(),
@@ -38,14 +38,14 @@ impl Roots {
     }
 
     /// Whether a certificate is one of the roots, to the byte.
-    pub fn hold(&self, certificate: &CertificateDer<'_>) -> bool {
+    pub(crate) fn hold(&self, certificate: &CertificateDer<'_>) -> bool {
         self.certificates.iter().any(|root| **root == **certificate)
     }
 }
 
 /// Checks a certificate that is a root itself. It must be valid now, and for what it is used for: by its extended key usage and its key
 /// usage, where it has any (RFC 5280, sections 4.2.1.3 and 4.2.1.12; OpenSSL's purposes `sslclient` and `sslserver`).
-pub fn check(certificate: &CertificateDer<'_>, side: Side, now: UnixTime) -> Result<(), Error> {
+pub(crate) fn check(certificate: &CertificateDer<'_>, side: Side, now: UnixTime) -> Result<(), Error> {
     // Refuses what is critical and unknown.
     ParsedCertificate::try_from(certificate)?;
     let parsed = names::parse(certificate).map_err(|_| CertificateError::BadEncoding)?;

@@ -170,7 +170,7 @@ impl ClientContext {
 }
 
 /// URI name of the verified certificate of the server that we are the TLS client of.
-pub fn server_uri_san(stream: &Stream) -> Option<Arc<str>> {
+pub(crate) fn server_uri_san(stream: &Stream) -> Option<Arc<str>> {
     let Stream::TlsClient(tls) = stream else {
         return None;
     };

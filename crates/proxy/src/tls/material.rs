@@ -15,7 +15,7 @@ use crate::model::tls::SanKind;
 
 /// Why PEM bytes are not usable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MaterialError {
+pub(crate) enum MaterialError {
     /// The chain has no certificate or is malformed.
     #[error("certificate chain: {0}")]
     Chain(String),
@@ -32,7 +32,7 @@ pub enum MaterialError {
 
 /// A certificate with its key, ready to sign, and the names it serves.
 #[derive(Clone, Debug)]
-pub struct Certificate {
+pub(crate) struct Certificate {
     /// Chain and signer.
     pub key: Arc<CertifiedKey>,
     /// DNS names, lower case, for choosing among several by server name.
@@ -42,7 +42,7 @@ pub struct Certificate {
 }
 
 /// Parses a PEM chain and its key.
-pub fn certificate(chain_pem: &[u8], key_pem: &[u8]) -> Result<Certificate, MaterialError> {
+pub(crate) fn certificate(chain_pem: &[u8], key_pem: &[u8]) -> Result<Certificate, MaterialError> {
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain_pem)
         .collect::<Result<_, _>>()
         .map_err(|error| MaterialError::Chain(error.to_string()))?;
@@ -70,7 +70,7 @@ pub fn certificate(chain_pem: &[u8], key_pem: &[u8]) -> Result<Certificate, Mate
 }
 
 /// Whether a secret can be used as far as it is inline; what files hold is read when it is used.
-pub fn check(secret: &Secret) -> Result<(), MaterialError> {
+pub(crate) fn check(secret: &Secret) -> Result<(), MaterialError> {
     match secret {
         Secret::Certificate {
             chain: DataSource::Inline(chain),
@@ -84,7 +84,7 @@ pub fn check(secret: &Secret) -> Result<(), MaterialError> {
 }
 
 /// Parses a PEM bundle of roots. A bundle with one unusable certificate is refused whole: it would trust less than was meant.
-pub fn roots(pem: &[u8]) -> Result<Roots, MaterialError> {
+pub(crate) fn roots(pem: &[u8]) -> Result<Roots, MaterialError> {
     let mut store = RootCertStore::empty();
     let mut certificates = Vec::new();
     for root in CertificateDer::pem_slice_iter(pem) {

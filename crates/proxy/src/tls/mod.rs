@@ -2,13 +2,13 @@
 //!
 //! Knows key material and names, nothing of HTTP or of where secrets come from.
 
-pub mod anchor;
-pub mod asked;
-pub mod client;
-pub mod material;
-pub mod names;
-pub mod server;
-pub mod verify;
+pub(crate) mod anchor;
+pub(crate) mod asked;
+pub(crate) mod client;
+pub(crate) mod material;
+pub(crate) mod names;
+pub(crate) mod server;
+pub(crate) mod verify;
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use crate::stream_info::connection::PeerCertificate;
 /// Why the names of a certificate could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("certificate cannot be read: {0}")]
-pub struct NamesError(String);
+pub(crate) struct NamesError(String);
 
 /// One subject alternative name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,13 +23,13 @@ pub struct San {
 }
 
 /// The subject alternative names of a certificate. Names with a NUL or of kinds that nothing matches are left out.
-pub fn subject_alt_names(certificate: &CertificateDer<'_>) -> Result<Vec<San>, NamesError> {
+pub(crate) fn subject_alt_names(certificate: &CertificateDer<'_>) -> Result<Vec<San>, NamesError> {
     let parsed = parse(certificate)?;
     sans_of(&parsed)
 }
 
 /// Whether one of the names satisfies one of the matchers; true where there are no matchers.
-pub fn any_matches(matchers: &[SanMatcher], sans: &[San]) -> bool {
+pub(crate) fn any_matches(matchers: &[SanMatcher], sans: &[San]) -> bool {
     let fits = |matcher: &SanMatcher, san: &San| {
         matcher.kind == san.kind
             && (matcher.matcher.matches(&san.text) || (san.kind == SanKind::Dns && wildcard(matcher, &san.text)))
@@ -38,7 +38,7 @@ pub fn any_matches(matchers: &[SanMatcher], sans: &[San]) -> bool {
 }
 
 /// Everything a log, a header or a policy wants to know of a peer's certificate.
-pub fn peer_certificate(certificate: &CertificateDer<'_>) -> Result<PeerCertificate, NamesError> {
+pub(crate) fn peer_certificate(certificate: &CertificateDer<'_>) -> Result<PeerCertificate, NamesError> {
     let parsed = parse(certificate)?;
     let sans = sans_of(&parsed)?;
     let of = |kind| {

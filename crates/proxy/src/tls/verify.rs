@@ -17,7 +17,7 @@ use crate::model::tls::SanMatcher;
 
 /// What a server's certificate must satisfy.
 #[derive(Debug)]
-pub struct ServerRules {
+pub(crate) struct ServerRules {
     /// Roots its chain must end in; `None` accepts any chain, as Envoy does without `trusted_ca`.
     pub roots: Option<Roots>,
     /// One of its names must match one of these, where there are any.
@@ -28,7 +28,7 @@ pub struct ServerRules {
 
 /// What a client's certificate must satisfy.
 #[derive(Debug)]
-pub struct ClientRules {
+pub(crate) struct ClientRules {
     /// Roots its chain must end in, and who checks that; `None` accepts any.
     pub chain: Option<(Roots, Arc<dyn ClientCertVerifier>)>,
     /// One of its names must match one of these, where there are any.

@@ -7,7 +7,7 @@ use super::endpoint::{Endpoint, EndpointSet, Priority};
 use crate::model::cluster::Balancer;
 
 /// Chooses an endpoint. `turn` is the cluster's round-robin counter, `random` yields uniform 64-bit numbers.
-pub fn choose<'a>(
+pub(crate) fn choose<'a>(
     set: &'a EndpointSet,
     balancer: &Balancer,
     turn: &AtomicU64,
@@ -25,7 +25,7 @@ pub fn choose<'a>(
 
 /// An endpoint that is none of `avoid`, if there is one, in the first priority that has one. An endpoint that fails at once is never
 /// busy, so that choosing the least busy one again and again would end at it.
-pub fn other_than<'a>(set: &'a EndpointSet, avoid: &[u64], random: u64) -> Option<&'a Arc<Endpoint>> {
+pub(crate) fn other_than<'a>(set: &'a EndpointSet, avoid: &[u64], random: u64) -> Option<&'a Arc<Endpoint>> {
     set.priorities.iter().find_map(|priority| {
         let usable = &priority.usable;
         let start = (random % usable.len().max(1) as u64) as usize;

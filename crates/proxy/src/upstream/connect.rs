@@ -14,12 +14,16 @@ use crate::stream::Stream;
 use crate::tls::asked::Asked;
 
 /// Connects to an endpoint within the cluster's connect timeout, TLS included. `asked` is what a request wants of it.
-pub async fn to_endpoint(cluster: &Cluster, endpoint: &Endpoint, asked: Option<&Asked>) -> Result<Stream, ProxyError> {
+pub(crate) async fn to_endpoint(
+    cluster: &Cluster,
+    endpoint: &Endpoint,
+    asked: Option<&Asked>,
+) -> Result<Stream, ProxyError> {
     with_protocols(cluster, endpoint, asked, &[]).await
 }
 
 /// The same, offering other protocols by ALPN than the cluster's; none leaves the cluster's.
-pub async fn with_protocols(
+pub(crate) async fn with_protocols(
     cluster: &Cluster,
     endpoint: &Endpoint,
     asked: Option<&Asked>,

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use super::cluster::Cluster;
 
 /// Clusters by name.
-pub type ClustersByName = HashMap<Arc<str>, Arc<Cluster>>;
+pub(crate) type ClustersByName = HashMap<Arc<str>, Arc<Cluster>>;
 
 /// The clusters of the running configuration, replaced whole with it.
 #[derive(Debug, Default)]

@@ -19,7 +19,7 @@ use crate::model::cluster::{
 const ADDRESSES_MAX: usize = 256;
 
 /// The addresses of the names of a cluster, as far as they were ever found.
-pub type Resolved = HashMap<Arc<str>, Vec<IpAddr>>;
+pub(crate) type Resolved = HashMap<Arc<str>, Vec<IpAddr>>;
 
 /// The names of a DNS cluster, and how they are resolved; `None` for clusters of other kinds.
 fn names_of(discovery: &Discovery) -> Option<(&[DnsEndpoint], &DnsOptions, bool)> {
@@ -31,7 +31,7 @@ fn names_of(discovery: &Discovery) -> Option<(&[DnsEndpoint], &DnsOptions, bool)
 }
 
 /// Starts the task of a DNS cluster; does nothing for clusters of other kinds.
-pub fn follow(cluster: &Arc<Cluster>, shutdown: &Shutdown) {
+pub(crate) fn follow(cluster: &Arc<Cluster>, shutdown: &Shutdown) {
     let Some((names, options, _)) = names_of(&cluster.model.discovery) else {
         return;
     };
@@ -147,7 +147,7 @@ fn both(first: Found, second: Found) -> Found {
 }
 
 /// Puts what a look found among what is known of a cluster's names. Returns whether that changes anything.
-pub fn learn(known: &mut Resolved, discovery: &Discovery, host: &Arc<str>, mut addresses: Vec<IpAddr>) -> bool {
+pub(crate) fn learn(known: &mut Resolved, discovery: &Discovery, host: &Arc<str>, mut addresses: Vec<IpAddr>) -> bool {
     if matches!(discovery, Discovery::LogicalDns { .. }) {
         // The first counts, and an answer without any leaves it (Envoy, "Logical DNS").
         if addresses.is_empty() {
@@ -167,7 +167,7 @@ pub fn learn(known: &mut Resolved, discovery: &Discovery, host: &Arc<str>, mut a
 }
 
 /// The endpoints of a DNS cluster, of the names whose addresses are known; `None` for clusters of other kinds.
-pub fn assignment(cluster: &Arc<str>, discovery: &Discovery, known: &Resolved) -> Option<LoadAssignment> {
+pub(crate) fn assignment(cluster: &Arc<str>, discovery: &Discovery, known: &Resolved) -> Option<LoadAssignment> {
     let (names, _, _) = names_of(discovery)?;
     let localities = names.iter().filter_map(|name| {
         let addresses = known.get(&name.host)?;
@@ -194,7 +194,7 @@ pub fn assignment(cluster: &Arc<str>, discovery: &Discovery, known: &Resolved) -
 }
 
 /// What a cluster knows from the one before it: the addresses of the names that both have, of the same families.
-pub fn carried(now: &Discovery, before: &Discovery, known: &Resolved) -> Resolved {
+pub(crate) fn carried(now: &Discovery, before: &Discovery, known: &Resolved) -> Resolved {
     let (Some((names, options, logical)), Some((_, options_before, logical_before))) =
         (names_of(now), names_of(before))
     else {

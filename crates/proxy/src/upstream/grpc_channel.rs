@@ -11,7 +11,7 @@ use super::directory::ClusterDirectory;
 
 /// Why a service is not reached.
 #[derive(Debug, thiserror::Error)]
-pub enum DialError {
+pub(crate) enum DialError {
     /// The configuration has no such cluster.
     #[error("cluster {0:?} does not exist")]
     NoCluster(Arc<str>),
@@ -25,7 +25,7 @@ pub enum DialError {
 
 /// Connects to one of the endpoints of a cluster, whatever they are now, over HTTP/2 and with the TLS of the cluster. `options` has the
 /// origin, too.
-pub async fn dial(clusters: &ClusterDirectory, name: &Arc<str>, options: Dial) -> Result<Channel, DialError> {
+pub(crate) async fn dial(clusters: &ClusterDirectory, name: &Arc<str>, options: Dial) -> Result<Channel, DialError> {
     let cluster = clusters.get(name).ok_or_else(|| DialError::NoCluster(name.clone()))?;
     let endpoint = cluster.endpoint(&[], 0, || fastrand::u64(..)).await;
     let endpoint = endpoint.ok_or_else(|| DialError::NoEndpoint(name.clone()))?;

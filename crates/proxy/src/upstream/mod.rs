@@ -1,13 +1,13 @@
 //! Upstreams: clusters, their endpoints, which one is chosen, and how it is connected to.
 
-pub mod balance;
-pub mod cluster;
-pub mod connect;
-pub mod detector;
-pub mod directory;
-pub mod dns;
-pub mod endpoint;
-pub mod grpc_channel;
-pub mod limits;
-pub mod originals;
-pub mod outlier;
+pub(crate) mod balance;
+pub(crate) mod cluster;
+pub(crate) mod connect;
+pub(crate) mod detector;
+pub(crate) mod directory;
+pub(crate) mod dns;
+pub(crate) mod endpoint;
+pub(crate) mod grpc_channel;
+pub(crate) mod limits;
+pub(crate) mod originals;
+pub(crate) mod outlier;

@@ -74,11 +74,11 @@ struct Count {
 }
 
 /// The suspicions that one report raises, in the order in which they are looked into.
-pub type Suspicions = [Option<Cause>; 2];
+pub(crate) type Suspicions = [Option<Cause>; 2];
 
 /// Success of one endpoint in the last interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Success {
+pub(crate) struct Success {
     /// Index of the endpoint in its set.
     pub at: usize,
     pub percent: f64,
@@ -239,13 +239,18 @@ impl Cause {
 
 /// Whether one more of `total` endpoints may be ejected beside the `ejected` ones: all of them together are at most the share. In a
 /// small cluster that may be none, unless one always may be.
-pub fn may_eject(config: &OutlierDetection, ejected: usize, total: usize) -> bool {
+pub(crate) fn may_eject(config: &OutlierDetection, ejected: usize, total: usize) -> bool {
     let share = (ejected + 1) as f64 * 100.0 / total as f64;
     (config.always_eject_one && ejected == 0) || share <= f64::from(config.ejection_percent_max)
 }
 
 /// Who failed more than others, or than is allowed, in the last interval. `successes` are of all `total` endpoints that are not out.
-pub fn outliers(config: &OutlierDetection, origin: Origin, total: usize, successes: &[Success]) -> Vec<(usize, Cause)> {
+pub(crate) fn outliers(
+    config: &OutlierDetection,
+    origin: Origin,
+    total: usize,
+    successes: &[Success],
+) -> Vec<(usize, Cause)> {
     let (rate, failures) = (&config.success_rate, &config.failure_percentage);
     if total < rate.endpoints_min as usize && total < failures.endpoints_min as usize {
         return Vec::new();

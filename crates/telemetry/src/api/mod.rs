@@ -44,7 +44,7 @@ const WINDOW: Duration = Duration::from_secs(60);
 
 /// What the API reports on.
 #[derive(Clone, Debug)]
-pub struct Sources {
+pub(crate) struct Sources {
     pub graph: Arc<Mutex<Graph>>,
     pub traces: Arc<Mutex<Traces>>,
 }
@@ -66,7 +66,7 @@ struct EdgeParameters {
 }
 
 /// The page at `/`; `/api/graph?window=60s`, `/api/graph/history?source=..&destination=..`, `/api/traces`, `/api/traces/{id}`.
-pub fn router(sources: Sources) -> Router {
+pub(crate) fn router(sources: Sources) -> Router {
     let mut router = Router::new();
     for (path, kind, content) in FILES {
         let answer = move || async move {

@@ -11,7 +11,7 @@ use crate::stats::counters::Counter;
 
 /// Waits for whole bodies.
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
     too_large: Arc<Counter>,
 }

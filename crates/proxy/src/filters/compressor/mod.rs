@@ -8,14 +8,14 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use self::accept::{Candidate, Choice, choose, is_listed};
-pub use self::encode::Compress;
+pub(crate) use self::encode::Compress;
 pub(crate) use self::encode::Sizes;
 use super::{AnswerPass, HttpFilter, Making, Next, RequestPass, Route, Stage};
 use crate::model::filters::compressor::{Config, Direction, Library, Response, RouteConfig};
 use crate::stats::counters::Counter;
 
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     library: Library,
     request: Option<Direction>,
     response: Arc<Response>,

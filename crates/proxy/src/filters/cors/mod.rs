@@ -10,11 +10,11 @@ use crate::model::matcher::StringMatcher;
 use crate::stream_info::request::RequestHead;
 
 #[derive(Debug)]
-pub struct Filter;
+pub(crate) struct Filter;
 
 /// The origin that the answer of upstream is opened to.
 #[derive(Debug)]
-pub struct Opened(HeaderValue);
+pub(crate) struct Opened(HeaderValue);
 
 /// Policies of a route, its virtual host and so on.
 type Policies<'a> = Route<'a, RouteConfig>;

@@ -12,7 +12,7 @@ use crate::stream_info::request::RequestHead;
 
 /// Refuses requests from elsewhere.
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
     missing: Arc<Counter>,
     valid: Arc<Counter>,

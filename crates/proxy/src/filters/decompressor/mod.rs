@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-pub use self::decode::Decompress;
+pub(crate) use self::decode::Decompress;
 use super::compressor::{Sizes, no_transform};
 use super::{AnswerPass, HttpFilter, Making, Next, NoState, RequestPass, Route, Stage};
 use crate::model::filters::decompressor::{Config, Direction, RouteConfig};
 use crate::stats::counters::Counter;
 
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
     trailers: Arc<[HeaderName; 2]>,
     requests: Counts,

@@ -13,7 +13,7 @@ use crate::model::matcher::Fraction;
 const ABORT_TEXT: &str = "fault filter abort";
 
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
 }
 

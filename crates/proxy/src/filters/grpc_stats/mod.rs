@@ -19,7 +19,7 @@ const STATE_KEY: &str = "envoy.filters.http.grpc_stats";
 
 /// Counts when requests are over.
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
     /// Under which filter state has the numbers of messages.
     state_key: Arc<str>,

@@ -6,7 +6,7 @@ mod stages;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
-pub use self::stages::{Decode, Encode};
+pub(crate) use self::stages::{Decode, Encode};
 use super::{AnswerPass, HttpFilter, Making, Next, RequestPass, Route, Stage};
 use crate::error::grpc_status_of;
 use crate::model::filters::grpc_web::{Config, RouteConfig};
@@ -24,11 +24,11 @@ const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encodin
 
 /// Turns gRPC-Web into gRPC, and its answers back.
 #[derive(Debug)]
-pub struct Filter;
+pub(crate) struct Filter;
 
 /// Kept of requests of gRPC-Web.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// The answer is to be text.
     text: bool,
 }

@@ -18,7 +18,7 @@ use crate::stream_info::StreamInfo;
 use crate::stream_info::operators::Headers;
 
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
 }
 

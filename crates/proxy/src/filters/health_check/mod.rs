@@ -18,7 +18,7 @@ const CHECKED_CLUSTER: HeaderName = HeaderName::from_static("x-envoy-upstream-he
 
 /// Answers health checks.
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
     /// Clusters that have to be well, with the shares of their endpoints in percent; `None` where there is no such cluster.
     clusters: Vec<(Option<Arc<Cluster>>, f64)>,

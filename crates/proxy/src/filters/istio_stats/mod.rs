@@ -10,7 +10,7 @@ use crate::observe::istio::series::MessageSeries;
 
 /// Counts requests when they are over, and messages of gRPC as they pass.
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
 }
 

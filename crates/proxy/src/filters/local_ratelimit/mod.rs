@@ -36,7 +36,7 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Refuses requests that are too many.
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
     node_cluster: Arc<str>,
     own: Arc<Stats>,
@@ -56,7 +56,7 @@ struct Stats {
 
 /// What the client is told with the answer.
 #[derive(Debug)]
-pub struct Told {
+pub(crate) struct Told {
     bucket: Arc<Bucket>,
     limits: bool,
     retry: bool,

@@ -13,7 +13,7 @@ use crate::observe::istio::shard::Shard;
 
 /// Reads and takes off what clients' and endpoints' proxies tell.
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
 }
 
@@ -66,7 +66,7 @@ impl HttpFilter for Filter {
 }
 
 /// Tells an endpoint of the mesh whose proxy this is.
-pub fn propagate(headers: &mut HeaderMap, istio: &Shard) {
+pub(crate) fn propagate(headers: &mut HeaderMap, istio: &Shard) {
     if let Some(own) = istio.own_headers() {
         headers.insert(PEER_METADATA_ID, own.id.clone());
         headers.insert(PEER_METADATA, own.metadata.clone());

@@ -6,7 +6,7 @@ use crate::stream_info::notes::StateValue;
 use crate::stream_info::operators::{Headers, write_format};
 
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
 }
 

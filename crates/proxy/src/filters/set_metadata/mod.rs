@@ -7,7 +7,7 @@ use crate::model::filters::set_metadata::{Config, Existing, RouteConfig};
 use crate::stats::counters::Counter;
 
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
     denied: Arc<Counter>,
 }

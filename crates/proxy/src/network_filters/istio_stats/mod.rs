@@ -11,13 +11,13 @@ use crate::observe::istio::shard::Shard;
 use crate::stream_info::StreamInfo;
 
 #[derive(Debug)]
-pub struct Filter {
+pub(crate) struct Filter {
     config: Config,
 }
 
 /// One connection, counted as closed when this is dropped; it leads nowhere yet where it has no series.
 #[derive(Debug, Default)]
-pub struct Counted {
+pub(crate) struct Counted {
     series: Option<Arc<TcpSeries>>,
     reported: Passed,
 }

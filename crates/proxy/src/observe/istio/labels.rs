@@ -11,7 +11,7 @@ const UNKNOWN: &str = "unknown";
 
 /// Which side of a request reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Reporter {
+pub(crate) enum Reporter {
     /// The client's side, and gateways.
     Source,
     /// The server's side.
@@ -20,7 +20,7 @@ pub enum Reporter {
 
 /// What the names of routes say of requests to nowhere in particular.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum CatchAll {
+pub(crate) enum CatchAll {
     /// A route like others.
     #[default]
     No,
@@ -32,7 +32,7 @@ pub enum CatchAll {
 
 /// Names of the service that was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Service<'a> {
+pub(crate) struct Service<'a> {
     /// The fully qualified name.
     pub host: Option<&'a str>,
     pub name: Option<&'a str>,
@@ -40,7 +40,7 @@ pub struct Service<'a> {
 
 /// Who talks to whom.
 #[derive(Clone, Copy, Debug)]
-pub struct Parties<'a> {
+pub(crate) struct Parties<'a> {
     pub reporter: Reporter,
     /// The workload of this proxy.
     pub local: &'a WorkloadRef,
@@ -57,7 +57,7 @@ pub struct Parties<'a> {
 
 impl CatchAll {
     /// What the name of a route says.
-    pub fn of_route(name: Option<&str>) -> Self {
+    pub(crate) fn of_route(name: Option<&str>) -> Self {
         match name {
             Some("block_all") => Self::Blocked,
             Some("allow_any") => Self::Passed,
@@ -70,7 +70,7 @@ impl CatchAll {
 
 impl<'a> Service<'a> {
     /// The service of a request: what the cluster's metadata says, else the host of the request, where that may be used.
-    pub fn of(cluster: Option<&'a Cluster>, catch_all: CatchAll, host: Option<&'a str>) -> Self {
+    pub(crate) fn of(cluster: Option<&'a Cluster>, catch_all: CatchAll, host: Option<&'a str>) -> Self {
         let named = |name| Self { host, name: Some(name) };
         match catch_all {
             CatchAll::Blocked => return named(BLACK_HOLE),
@@ -101,7 +101,7 @@ impl<'a> Service<'a> {
 
 impl Parties<'_> {
     /// The twenty labels that all metrics of a request have, `reporter` to `destination_cluster`.
-    pub fn labels(&self) -> String {
+    pub(crate) fn labels(&self) -> String {
         let mut out = String::with_capacity(1024);
         let (local, peer) = (Some(self.local), self.peer);
         let peer_namespace = self
@@ -137,7 +137,7 @@ impl Parties<'_> {
     }
 
     /// `connection_security_policy`: only the server's side tells it (Istio's rule).
-    pub fn security_policy(&self) -> &'static str {
+    pub(crate) fn security_policy(&self) -> &'static str {
         match self.reporter {
             Reporter::Source => UNKNOWN,
             Reporter::Destination if self.peer_san.is_some() && self.local_san.is_some() => "mutual_tls",

@@ -13,10 +13,10 @@ use weft_proto::xds::google::protobuf as pb;
 use crate::model::bootstrap::Node;
 use crate::model::metadata::WorkloadRef;
 
-pub const PEER_METADATA: HeaderName = HeaderName::from_static("x-envoy-peer-metadata");
+pub(crate) const PEER_METADATA: HeaderName = HeaderName::from_static("x-envoy-peer-metadata");
 
 /// The node id of the proxy that sends it.
-pub const PEER_METADATA_ID: HeaderName = HeaderName::from_static("x-envoy-peer-metadata-id");
+pub(crate) const PEER_METADATA_ID: HeaderName = HeaderName::from_static("x-envoy-peer-metadata-id");
 
 /// Longest header that is read; Istio's own are below one kibibyte.
 const HEADER_BYTES_MAX: usize = 8 << 10;
@@ -38,7 +38,7 @@ pub struct OwnHeaders {
 }
 
 /// The workload of a proxy, from its node's metadata; the canonical name is taken from other labels as Istio's injector does.
-pub fn local(node: &Node) -> WorkloadRef {
+pub(crate) fn local(node: &Node) -> WorkloadRef {
     let text = |key: &str| node.metadata.get(key).and_then(Value::as_str).unwrap_or_default();
     let labels = node.metadata.get("LABELS").and_then(Value::as_object);
     let label = |keys: &[&str]| {
@@ -60,7 +60,7 @@ pub fn local(node: &Node) -> WorkloadRef {
 }
 
 /// What this proxy sends.
-pub fn own_headers(local: &WorkloadRef, node_id: &str) -> Option<OwnHeaders> {
+pub(crate) fn own_headers(local: &WorkloadRef, node_id: &str) -> Option<OwnHeaders> {
     let labels = [
         (CANONICAL_NAME, &local.canonical_name),
         (CANONICAL_REVISION, &local.canonical_revision),
@@ -84,7 +84,7 @@ pub fn own_headers(local: &WorkloadRef, node_id: &str) -> Option<OwnHeaders> {
 }
 
 /// What a peer says of itself; `None` where it cannot be read.
-pub fn decode(value: &[u8]) -> Option<WorkloadRef> {
+pub(crate) fn decode(value: &[u8]) -> Option<WorkloadRef> {
     if value.len() > HEADER_BYTES_MAX {
         return None;
     }

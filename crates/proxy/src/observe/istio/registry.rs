@@ -14,7 +14,7 @@ use crate::model::metadata::WorkloadRef;
 use crate::stats::prometheus::{Type, head, label, sample};
 
 /// Most label sets; what comes later is counted together, with every label `overflow`.
-pub const SERIES_MAX: usize = 2_000;
+pub(crate) const SERIES_MAX: usize = 2_000;
 
 /// The labels of what is counted together.
 const OVERFLOW: &str = "overflow";

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Upper bounds of every histogram's buckets, as Istio's proxies have them (milliseconds or bytes); above the last is `+Inf`.
-pub const BOUNDS: [f64; 19] = [
+pub(crate) const BOUNDS: [f64; 19] = [
     0.5,
     1.0,
     5.0,

@@ -42,7 +42,7 @@ pub struct SpanExporter {
 
 /// All span exporters of the process, by cluster and service name; they go on over configuration changes.
 #[derive(Debug)]
-pub struct SpanExporters {
+pub(crate) struct SpanExporters {
     node_id: Arc<str>,
     /// Service name where a configuration gives none.
     node_cluster: Arc<str>,
@@ -66,7 +66,12 @@ struct Sending {
 
 impl SpanExporters {
     /// No exporter yet. The node's id and cluster name the proxy.
-    pub fn new(node_id: Arc<str>, node_cluster: Arc<str>, clusters: Arc<ClusterDirectory>, shutdown: Shutdown) -> Self {
+    pub(crate) fn new(
+        node_id: Arc<str>,
+        node_cluster: Arc<str>,
+        clusters: Arc<ClusterDirectory>,
+        shutdown: Shutdown,
+    ) -> Self {
         Self {
             node_id,
             node_cluster,
@@ -77,7 +82,7 @@ impl SpanExporters {
     }
 
     /// The exporter to a cluster; started when it is first asked for.
-    pub fn get(&self, cluster: &Arc<str>, service: Option<&Arc<str>>) -> SpanExporter {
+    pub(crate) fn get(&self, cluster: &Arc<str>, service: Option<&Arc<str>>) -> SpanExporter {
         let service = service.unwrap_or(&self.node_cluster).clone();
         let key = (cluster.clone(), service.clone());
         let start = || {
@@ -102,7 +107,7 @@ impl SpanExporters {
     }
 
     /// Spans dropped because collectors were behind, away, or refused them.
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         let exporters = self.by_name.lock();
         let dropped = exporters
             .values()

@@ -1,7 +1,7 @@
 //! Spans of requests: the trace they belong to, whether they are sampled, and their way to a collector.
 
-pub mod export;
-pub mod sampling;
+pub(crate) mod export;
+pub(crate) mod sampling;
 mod span;
 
 use std::sync::Arc;

@@ -14,7 +14,7 @@ const REASON_AT: usize = 14;
 
 /// Shares of requests.
 #[derive(Clone, Copy, Debug)]
-pub struct Shares {
+pub(crate) struct Shares {
     /// Of those whose client asks.
     pub client: Fraction,
     /// Of the others.
@@ -25,7 +25,12 @@ pub struct Shares {
 
 /// Decides about a request, and notes the decision in its id. A request whose id is not a UUID is not traced: the proxies on its way
 /// could not agree.
-pub fn decide(headers: &mut HeaderMap, client_asks: bool, shares: Shares, mut random: impl FnMut() -> u64) -> bool {
+pub(crate) fn decide(
+    headers: &mut HeaderMap,
+    client_asks: bool,
+    shares: Shares,
+    mut random: impl FnMut() -> u64,
+) -> bool {
     let id = headers.get(REQUEST_ID).map(HeaderValue::as_bytes);
     let Some(id) = id.filter(|id| id.len() == UUID_BYTES) else {
         return false;
