@@ -298,22 +298,7 @@ async fn act(
             let context = note(&head, &manager, context);
             let mut answer = HeaderMap::new();
             mutate_local(&mut answer, found, &context);
-            if head.grpc {
-                let mut reply = respond::local(
-                    redirect.status,
-                    String::new(),
-                    Some(grpc_status_of(redirect.status)),
-                    context,
-                );
-                answer.extend(
-                    HeaderValue::try_from(location)
-                        .map(|location| (header::LOCATION, location))
-                        .ok(),
-                );
-                reply.headers_mut().extend(answer);
-                return reply;
-            }
-            redirect_with(answer, &location, redirect.status, context)
+            respond::redirect(answer, &location, redirect.status, head.grpc, context)
         }
         RouteAction::Refused(_) => fail(ErrorKind::RouteRefused, &head, note(&head, &manager, context)),
         RouteAction::Forward(_) => {
@@ -360,16 +345,7 @@ fn refuse(
 }
 
 fn redirect_to(location: &str, status: StatusCode, context: Box<RequestContext>) -> Reply {
-    redirect_with(HeaderMap::new(), location, status, context)
-}
-
-fn redirect_with(mut answer: HeaderMap, location: &str, status: StatusCode, mut context: Box<RequestContext>) -> Reply {
-    if let Ok(location) = HeaderValue::try_from(location) {
-        answer.insert(header::LOCATION, location);
-    }
-    context.info.details = Some("direct_response".into());
-    say!(context.info.journal, location, "redirected");
-    respond::with_body(status, answer, bytes::Bytes::new(), context)
+    respond::redirect(HeaderMap::new(), location, status, false, context)
 }
 
 fn mutate_local(answer: &mut HeaderMap, found: &Found<'_>, context: &RequestContext) {

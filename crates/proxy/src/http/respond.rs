@@ -7,7 +7,7 @@ use super::body::ResponseBody;
 use super::context::{RequestContext, grpc_status, note};
 use super::headers;
 use super::reply::{Reply, ReplyBody};
-use crate::error::{ErrorKind, ProxyError};
+use crate::error::{ErrorKind, ProxyError, grpc_status_of};
 use crate::journal::say;
 use crate::model::http::{LocalReply, ServerHeader};
 use crate::model::route::HeaderMutations;
@@ -94,6 +94,27 @@ pub fn with_body(
     *reply.status_mut() = status;
     *reply.headers_mut() = headers;
     reply
+}
+
+/// Sends a client elsewhere; one of gRPC is told that it is no answer in its protocol.
+pub fn redirect(
+    mut answer: HeaderMap,
+    location: &str,
+    status: StatusCode,
+    grpc: bool,
+    mut context: Box<RequestContext>,
+) -> Reply {
+    if let Ok(location) = HeaderValue::try_from(location) {
+        answer.insert(header::LOCATION, location);
+    }
+    context.info.details = Some("direct_response".into());
+    say!(context.info.journal, location, "redirected");
+    if grpc {
+        let mut reply = local(status, String::new(), Some(grpc_status_of(status)), context);
+        reply.headers_mut().extend(answer);
+        return reply;
+    }
+    with_body(status, answer, bytes::Bytes::new(), context)
 }
 
 /// Notes what the log wants of the head of an answer.

@@ -79,6 +79,19 @@ pub enum Sent {
     Broken,
 }
 
+// === impl Asked ===
+
+impl Asked {
+    /// What is answered where there is no request: one to HEAD has no body, whatever is wrong with it.
+    fn nothing(method: Method) -> Self {
+        Self {
+            method,
+            version: Version::HTTP_11,
+            stays: false,
+        }
+    }
+}
+
 // === impl ServerConnection ===
 
 impl ServerConnection {
@@ -88,11 +101,7 @@ impl ServerConnection {
             io: Rc::new(RefCell::new(Transport::new(stream))),
             settings,
             upload: None,
-            asked: Asked {
-                method: Method::GET,
-                version: Version::HTTP_11,
-                stays: false,
-            },
+            asked: Asked::nothing(Method::GET),
         }
     }
 
@@ -104,7 +113,6 @@ impl ServerConnection {
     /// Waits for the next request.
     pub async fn receive(&mut self) -> Received {
         self.upload = None;
-        self.asked.stays = false;
         let begun = poll_fn(|cx| {
             let mut io = self.io.borrow_mut();
             if io.read.is_empty() {
@@ -118,32 +126,16 @@ impl ServerConnection {
         }
         let limit = self.settings.head_timeout;
         let head = if limit.is_zero() {
-            self.head().await
+            Ok(self.head().await)
         } else {
-            match tokio::time::timeout(limit, self.head()).await {
-                Ok(head) => head,
-                Err(_) => {
-                    self.asked = self.refused();
-                    return Received::Late;
-                }
-            }
+            tokio::time::timeout(limit, self.head()).await
         };
+        self.asked = Asked::nothing(head::probable_method(&self.io.borrow().read));
         match head {
-            Err(error) => {
-                self.asked = self.refused();
-                Received::Malformed(error)
-            }
-            Ok(None) => Received::Closed,
-            Ok(Some(head)) => self.received(head),
-        }
-    }
-
-    /// What is answered where there is no request: one to HEAD has no body, whatever is wrong with it.
-    fn refused(&self) -> Asked {
-        Asked {
-            method: head::probable_method(&self.io.borrow().read),
-            version: Version::HTTP_11,
-            stays: false,
+            Err(_) => Received::Late,
+            Ok(Err(error)) => Received::Malformed(error),
+            Ok(Ok(None)) => Received::Closed,
+            Ok(Ok(Some(head))) => self.received(head),
         }
     }
 

@@ -116,7 +116,8 @@ const CHUNKS: &[(&str, &str)] = &[
 ];
 
 /// Why ours sends on what Envoy holds back.
-const BODY_OF_AN_OFFER: &str = "the body goes as the request's, and the other protocol begins behind it (RFC 9110 section 7.8)";
+const BODY_OF_AN_OFFER: &str =
+    "the body goes as the request's, and the other protocol begins behind it (RFC 9110 section 7.8)";
 
 fn kept(text: String) -> &'static str {
     Box::leak(text.into_boxed_str())
