@@ -81,7 +81,7 @@ pub(super) const KNOWN: &[Known] = &[
         name: "A line that goes on is refused",
         covers: |seen, line| {
             let folded = |text: &&str| text.starts_with(' ') || text.contains("\r\n ");
-            seen.any_request(|request| request.lines.iter().any(|line| folded(line))) && seen.is_refusal(line)
+            seen.any_request(|request| request.lines.iter().any(folded)) && seen.is_refusal(line)
         },
     },
     Known {

@@ -130,7 +130,9 @@ impl ServerConnection {
         } else {
             tokio::time::timeout(limit, self.head()).await
         };
-        self.asked = Asked::nothing(head::probable_method(&self.io.borrow().read));
+        if !matches!(head, Ok(Ok(Some(_)))) {
+            self.asked = Asked::nothing(head::probable_method(&self.io.borrow().read));
+        }
         match head {
             Err(_) => Received::Late,
             Ok(Err(error)) => Received::Malformed(error),
