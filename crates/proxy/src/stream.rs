@@ -1,5 +1,7 @@
 //! The one byte stream type of the data path: plain, replayed or TLS, without dynamic dispatch.
 
+pub(crate) mod read_ahead;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};

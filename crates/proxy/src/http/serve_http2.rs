@@ -86,7 +86,8 @@ async fn answer(connection: Rc<HttpConnection>, head: Box<Request>, stream: Serv
         switch: stream.tunnel().map_or(ClientSwitch::None, ClientSwitch::Http2),
         stream: Some(stream.at().clone()),
     };
-    let answered = stream.while_there(request::serve(connection.clone(), received)).await;
+    let served = pin!(request::serve(connection.clone(), received));
+    let answered = stream.while_there(served).await;
     connection.answered();
     if let Some(response) = answered {
         let (parts, body) = response.into_parts();

@@ -164,8 +164,8 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, FramingError> {
     number(length).map(Some).ok_or(FramingError::BadLength)
 }
 
-/// Digits alone: a sign, a blank or another base is no length.
-fn number(value: &HeaderValue) -> Option<u64> {
+/// A length: digits alone, for a sign, a blank or another base is none.
+pub(crate) fn number(value: &HeaderValue) -> Option<u64> {
     let digits = value.as_bytes();
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;

@@ -4,16 +4,12 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
-use tokio_util::io::poll_read_buf;
 
 use crate::stream::Stream;
+use crate::stream::read_ahead::ReadAhead;
 
-/// How much is read at once at first, and where reads bring little.
-const READ_BYTES_MIN: usize = 8 << 10;
-/// How much is read at once where reads keep bringing all that there is room for.
-const READ_BYTES_MAX: usize = 64 << 10;
 /// Chunks up to this size are copied behind what waits before them; longer ones are written from where they are.
 const COPIED_BYTES_MAX: usize = 4 << 10;
 /// No more is taken to be written while so much waits.
@@ -25,7 +21,7 @@ pub(super) struct Transport {
     stream: Stream,
     /// What came and was not taken yet.
     pub(super) read: BytesMut,
-    read_ahead: usize,
+    read_ahead: ReadAhead,
     /// What is to be written first: heads, framing, short chunks.
     pub(super) out: Vec<u8>,
     written: usize,
@@ -45,7 +41,7 @@ impl Transport {
         Self {
             stream,
             read: BytesMut::new(),
-            read_ahead: READ_BYTES_MIN,
+            read_ahead: ReadAhead::default(),
             out: Vec::new(),
             written: 0,
             chunk: Bytes::new(),
@@ -66,23 +62,8 @@ impl Transport {
 
     /// Reads more; 0 when nothing more comes.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut room = self.read.capacity() - self.read.len();
-        // What was taken out of the buffer is often gone by now: then there is room where it was, and nothing is allocated.
-        if room < self.read_ahead && (self.read.try_reclaim(self.read_ahead) || room < self.read_ahead / 8) {
-            self.read.reserve(self.read_ahead);
-            room = self.read.capacity() - self.read.len();
-        }
-        // No more than that: TLS writes over all the room that it is given before it reads.
-        let room = room.min(self.read_ahead);
-        let bytes = ready!(poll_read_buf(
-            Pin::new(&mut self.stream),
-            cx,
-            &mut (&mut self.read).limit(room)
-        ))?;
-        if room == self.read_ahead {
-            self.read_ahead = read_ahead(room, bytes);
-        }
-        Poll::Ready(Ok(bytes))
+        self.read_ahead
+            .poll_fill(Pin::new(&mut self.stream), cx, &mut self.read)
     }
 
     /// Whether more should be written before more is taken.
@@ -148,39 +129,5 @@ impl Transport {
         let of_chunk = bytes.min(self.chunk.len());
         self.chunk.advance(of_chunk);
         self.end = &self.end[bytes - of_chunk..];
-    }
-}
-
-/// How much is read next, after a read that had room for `read_ahead` brought so much.
-fn read_ahead(read_ahead: usize, bytes: usize) -> usize {
-    if bytes == read_ahead {
-        READ_BYTES_MAX.min(read_ahead * 2)
-    } else if bytes < read_ahead / 4 {
-        READ_BYTES_MIN.max(read_ahead / 2)
-    } else {
-        read_ahead
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_grow_with_what_they_bring() {
-        let mut ahead = READ_BYTES_MIN;
-        for (bytes, expected) in [
-            (READ_BYTES_MIN - 1, READ_BYTES_MIN),
-            (1, READ_BYTES_MIN),
-            (READ_BYTES_MIN, 2 * READ_BYTES_MIN),
-            (2 * READ_BYTES_MIN, 4 * READ_BYTES_MIN),
-            (READ_BYTES_MIN, 4 * READ_BYTES_MIN),
-            (READ_BYTES_MIN - 1, 2 * READ_BYTES_MIN),
-            (0, READ_BYTES_MIN),
-        ] {
-            ahead = read_ahead(ahead, bytes);
-            assert_eq!(ahead, expected, "{bytes}");
-        }
-        assert_eq!(read_ahead(READ_BYTES_MAX, READ_BYTES_MAX), READ_BYTES_MAX);
     }
 }

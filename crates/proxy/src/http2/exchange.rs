@@ -74,9 +74,8 @@ impl ServerStream {
         (self.method == Method::CONNECT).then(|| TunnelStream::new(self.at.clone()))
     }
 
-    /// Does what makes the answer, unless the stream ends meanwhile.
-    pub async fn while_there<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let mut work = pin!(work);
+    /// Does what makes the answer, unless the stream ends meanwhile. The work stays where it is: it is large.
+    pub async fn while_there<T>(&self, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
         poll_fn(|cx| match work.as_mut().poll(cx) {
             Poll::Ready(done) => Poll::Ready(Some(done)),
             Poll::Pending => self.at.poll_fault(cx).map(|_| None),

@@ -5,6 +5,7 @@ use http::Method;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use super::hpack::decode::{Field, Name, Pseudo, Value};
+use crate::http1::framing::number;
 
 /// Fields of most heads, with room for those that the proxy adds.
 const USUAL_COUNT: usize = 12;
@@ -257,15 +258,6 @@ fn target(method: &Method, path: Option<&[u8]>, scheme: Option<&[u8]>) -> Result
 /// section 8.3.1).
 fn is_of_authority(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte)
-}
-
-/// Digits alone: a sign, a blank or another base is no length.
-fn number(value: &HeaderValue) -> Option<u64> {
-    let digits = value.as_bytes();
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    value.to_str().ok()?.parse().ok()
 }
 
 #[cfg(test)]

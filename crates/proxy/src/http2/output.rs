@@ -14,6 +14,8 @@ const COPIED_BYTES_MAX: usize = 4 << 10;
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// No more heads are taken while so much waits.
 const HEAD_BYTES_MAX: usize = 256 << 10;
+/// More than heads and bodies may be, and much more: who takes nothing of it and still has us say more is not waited for.
+const WAITING_BYTES_MAX: usize = 1 << 20;
 /// Answers to control frames that may wait (Envoy's `max_outbound_control_frames`).
 const CONTROL_FRAMES_MAX: u32 = 1000;
 /// What was written is cut off a buffer that is never empty when it is as long.
@@ -78,6 +80,11 @@ impl Output {
 
     pub(super) fn takes_heads(&self) -> bool {
         self.waiting() < HEAD_BYTES_MAX
+    }
+
+    /// Whether more waits than a peer that takes anything lets wait.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.waiting() > WAITING_BYTES_MAX
     }
 
     /// Bytes that the peer's side has taken so far.

@@ -9,15 +9,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::AsyncWrite;
 use tokio::time::Instant;
-use tokio_util::io::poll_read_buf;
 
 use super::connection::{Connection, Event, Settings};
 use crate::stream::Stream;
+use crate::stream::read_ahead::ReadAhead;
 
-/// First buffer for what is read.
-const READ_BYTES_MIN: usize = 8 << 10;
-/// Buffer of a connection that keeps filling the first.
-const READ_BYTES_MAX: usize = 64 << 10;
 /// How many bytes a connection takes that ends.
 const LINGER_BYTES_MAX: usize = 256 << 10;
 
@@ -27,7 +23,7 @@ pub struct ServerConnection {
     stream: Stream,
     connection: Rc<Connection>,
     read: BytesMut,
-    read_ahead: usize,
+    read_ahead: ReadAhead,
 }
 
 // === impl ServerConnection ===
@@ -39,7 +35,7 @@ impl ServerConnection {
             stream,
             connection: Connection::new(settings, Instant::now()),
             read: BytesMut::new(),
-            read_ahead: READ_BYTES_MIN,
+            read_ahead: ReadAhead::default(),
         }
     }
 
@@ -71,15 +67,8 @@ impl ServerConnection {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<usize>> {
-        if self.read.capacity() == self.read.len() {
-            self.read.reserve(self.read_ahead);
-        }
-        let room = self.read.capacity() - self.read.len();
-        let bytes = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.read))?;
-        if bytes == room && self.read_ahead < READ_BYTES_MAX {
-            self.read_ahead *= 2;
-        }
-        Poll::Ready(Ok(bytes))
+        self.read_ahead
+            .poll_fill(Pin::new(&mut self.stream), cx, &mut self.read)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {

@@ -28,6 +28,9 @@ impl Connection {
     pub fn take(self: &Rc<Self>, input: &mut BytesMut, now: Instant) -> Option<Event> {
         let mut state = self.0.borrow_mut();
         loop {
+            if state.output.is_flooded() {
+                state.fail(Reason::ENHANCE_YOUR_CALM);
+            }
             if state.ending == Ending::Broken || !state.take_preface(input) {
                 return None;
             }

@@ -236,7 +236,8 @@ fn whoever_serves_learns_of_the_end() {
         talk.head(1, &POST, false).serve(|_, stream, _| {
             let hears = hears.clone();
             Box::pin(async move {
-                let done = stream.while_there(std::future::pending::<()>()).await;
+                let never = std::pin::pin!(std::future::pending::<()>());
+                let done = stream.while_there(never).await;
                 assert_eq!(done, None);
                 hears.set(stream.at().fault());
             })

@@ -37,6 +37,20 @@ impl Counts {
     }
 }
 
+/// Who takes nothing of what it is told is not told more and more.
+#[test]
+fn what_waits_for_a_client_has_a_bound() {
+    let mut talk = Talk::new(SETTINGS);
+    let mut id = 1;
+    while !talk.connection.is_over() {
+        // Each request is let go of, and its stream is reset.
+        talk.get(id).serve(|_, _, _| Box::pin(async {}));
+        id += 2;
+        let (waiting, _) = talk.connection.written();
+        assert!(waiting < (1 << 20) + 1000, "{waiting} bytes wait");
+    }
+}
+
 proptest! {
     /// Whatever windows a client gives, in whatever order, it gets all of every body, and never more than it has room for.
     #[test]
