@@ -115,12 +115,14 @@ async fn stats(admin: SocketAddr, names: &[String]) -> Result<Vec<String>> {
     Ok(names.iter().map(value).collect())
 }
 
-/// The access log is complete once the proxy has ended.
+/// The access log is complete once the proxy has ended. Its lines are sorted: each request has a connection of its own, and
+/// which of two connections a proxy ends first is no one's promise.
 async fn finish(proxy: Process, seen: Result<Outcome>, log: &str, access_log: &std::path::Path) -> Result<Outcome> {
     let mut outcome = seen.with_context(|| format!("the proxy's log:\n{log}"))?;
     proxy.stop(EXCHANGE_LIMIT).await?;
     let lines = std::fs::read_to_string(access_log).unwrap_or_default();
     outcome.access_log = lines.lines().map(str::to_owned).collect();
+    outcome.access_log.sort_unstable();
     Ok(outcome)
 }
 
