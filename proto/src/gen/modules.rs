@@ -53,6 +53,11 @@ pub mod envoy {
                 include!("envoy.config.overload.v3.rs");
             }
         }
+        pub mod rbac {
+            pub mod v3 {
+                include!("envoy.config.rbac.v3.rs");
+            }
+        }
         pub mod route {
             pub mod v3 {
                 include!("envoy.config.route.v3.rs");
@@ -173,6 +178,11 @@ pub mod envoy {
                         include!("envoy.extensions.filters.http.decompressor.v3.rs");
                     }
                 }
+                pub mod ext_authz {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.ext_authz.v3.rs");
+                    }
+                }
                 pub mod fault {
                     pub mod v3 {
                         include!("envoy.extensions.filters.http.fault.v3.rs");
@@ -198,9 +208,19 @@ pub mod envoy {
                         include!("envoy.extensions.filters.http.health_check.v3.rs");
                     }
                 }
+                pub mod jwt_authn {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.jwt_authn.v3.rs");
+                    }
+                }
                 pub mod local_ratelimit {
                     pub mod v3 {
                         include!("envoy.extensions.filters.http.local_ratelimit.v3.rs");
+                    }
+                }
+                pub mod rbac {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.http.rbac.v3.rs");
                     }
                 }
                 pub mod router {
@@ -242,9 +262,19 @@ pub mod envoy {
                 }
             }
             pub mod network {
+                pub mod ext_authz {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.network.ext_authz.v3.rs");
+                    }
+                }
                 pub mod http_connection_manager {
                     pub mod v3 {
                         include!("envoy.extensions.filters.network.http_connection_manager.v3.rs");
+                    }
+                }
+                pub mod rbac {
+                    pub mod v3 {
+                        include!("envoy.extensions.filters.network.rbac.v3.rs");
                     }
                 }
                 pub mod set_filter_state {
@@ -319,6 +349,11 @@ pub mod envoy {
                 include!("envoy.service.accesslog.v3.rs");
             }
         }
+        pub mod auth {
+            pub mod v3 {
+                include!("envoy.service.auth.v3.rs");
+            }
+        }
         pub mod discovery {
             pub mod v3 {
                 include!("envoy.service.discovery.v3.rs");
@@ -332,6 +367,13 @@ pub mod envoy {
     }
 }
 pub mod google {
+    pub mod api {
+        pub mod expr {
+            pub mod v1alpha1 {
+                include!("google.api.expr.v1alpha1.rs");
+            }
+        }
+    }
     pub mod protobuf {
         include!("google.protobuf.rs");
     }
