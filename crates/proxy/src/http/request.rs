@@ -87,7 +87,10 @@ fn begin(
     head: Option<&ReceivedHead>,
 ) -> (Arc<ConnectionManager>, Box<RequestContext>) {
     let manager = connection.manager();
-    let mut info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
+    // Made in its place: it is large, and a move of it costs as much as finding a route.
+    let info = StreamInfo::new(connection.info.clone(), Instant::now(), SystemTime::now());
+    let mut context = RequestContext::new(info, manager.clone(), connection.worker.clone(), Rc::default());
+    let info = &mut context.info;
     info.notes.clone_from(&connection.notes);
     info.protocol = Some(if connection.http2 {
         Version::HTTP_2
@@ -99,7 +102,6 @@ fn begin(
         info.journal = connection.worker.journals.request(whose, &head.headers);
     }
     manager.stats.begin();
-    let mut context = RequestContext::new(info, manager.clone(), connection.worker.clone(), Rc::default());
     context.active = connection.http2.then(|| ActiveRequest::new(connection.clone()));
     (manager, context)
 }

@@ -327,16 +327,14 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
         (whole && stays && self.io.read.is_empty()).then_some(ClientConnection { io: self.io })
     }
 
-    /// The stream and what came of another protocol, where the server has switched to it, else the exchange.
-    ///
-    /// # Errors
-    /// It has not switched.
-    pub fn into_switched(self) -> Result<(Stream, Bytes), Box<Self>> {
-        if self.answer == Progress::Switched {
-            Ok(self.io.into_parts())
-        } else {
-            Err(Box::new(self))
-        }
+    /// Whether the server has switched to another protocol.
+    pub fn has_switched(&self) -> bool {
+        self.answer == Progress::Switched
+    }
+
+    /// The stream and what came of another protocol, where the server has switched to it.
+    pub fn into_switched(self) -> Option<(Stream, Bytes)> {
+        self.has_switched().then(|| self.io.into_parts())
     }
 }
 

@@ -167,10 +167,11 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>, FramingError> {
 /// A length: digits alone, for a sign, a blank or another base is none.
 pub(crate) fn number(value: &HeaderValue) -> Option<u64> {
     let digits = value.as_bytes();
-    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    value.to_str().ok()?.parse().ok()
+    let number = digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    });
+    number.filter(|_| !digits.is_empty())
 }
 
 #[cfg(test)]

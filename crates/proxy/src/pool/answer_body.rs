@@ -113,19 +113,7 @@ impl AnswerBody {
     )]
     pub fn into_switched(self) -> Result<Switched, Self> {
         match self {
-            Self::Http1(mut answer) => match answer.under_way.take() {
-                Some((exchange, facts)) => match exchange.into_switched() {
-                    Ok((stream, ahead)) => {
-                        let counted = answer.counted.take().map(|guard| (guard, facts));
-                        Ok(Switched::Connection(Rewound::new(ahead, stream), counted))
-                    }
-                    Err(exchange) => {
-                        answer.under_way = Some((*exchange, facts));
-                        Err(Self::Http1(answer))
-                    }
-                },
-                None => Err(Self::Http1(answer)),
-            },
+            Self::Http1(mut answer) => answer.switched().ok_or(Self::Http1(answer)),
             Self::Switched(switched) => Ok(switched),
             Self::Http2(..) => Err(self),
         }
@@ -135,6 +123,14 @@ impl AnswerBody {
 // === impl Http1Answer ===
 
 impl Http1Answer {
+    /// The connection, where it speaks another protocol now. Nothing is moved where it does not, as with nearly every answer.
+    fn switched(&mut self) -> Option<Switched> {
+        let (exchange, facts) = self.under_way.take_if(|(exchange, _)| exchange.has_switched())?;
+        let (stream, ahead) = exchange.into_switched()?;
+        let counted = self.counted.take().map(|guard| (guard, facts));
+        Some(Switched::Connection(Rewound::new(ahead, stream), counted))
+    }
+
     /// An answer whose head has come. Its connection goes back to `pool`, if it can serve `cluster` any longer.
     pub fn new(
         exchange: Exchange<RequestBody>,
