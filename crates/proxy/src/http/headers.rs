@@ -86,19 +86,19 @@ const NAMED_MAX: usize = 10;
 /// So long a `te` that is named there is too long, in bytes.
 const NAMED_TE_BYTES_MAX: usize = 256;
 
-/// Looks at what a client has removed by naming it in `connection`, within Envoy's bounds (`Utility::sanitizeConnectionHeader`). A host
-/// that is named is gone behind this.
+/// Looks at what a client has removed by naming it in `connection`, within Envoy's bounds (`Utility::sanitizeConnectionHeader`). Whether the
+/// host is named, which has none behind this.
 ///
 /// # Errors
 /// What is named is one of the headers by which the proxies in front tell who the client is, or no header, or there is too much of it.
-pub fn check_named(headers: &mut HeaderMap) -> Result<(), BadRequest> {
+pub fn check_named(headers: &HeaderMap) -> Result<bool, BadRequest> {
     const TRUSTED: [HeaderName; 3] = [
         header_names::FORWARDED_FOR,
         header_names::FORWARDED_HOST,
         header_names::FORWARDED_PROTO,
     ];
     if !headers.contains_key(header::CONNECTION) {
-        return Ok(());
+        return Ok(false);
     }
     let lines = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
     let items = lines.flat_map(|line| line.split(|byte| *byte == b','));
@@ -117,10 +117,7 @@ pub fn check_named(headers: &mut HeaderMap) -> Result<(), BadRequest> {
         }
         names_host |= is(&header::HOST);
     }
-    if names_host {
-        headers.remove(header::HOST);
-    }
-    Ok(())
+    Ok(names_host)
 }
 
 /// The lines of a header that is a list as one (RFC 9110, section 5.3).
@@ -336,7 +333,7 @@ mod tests {
             for line in connection {
                 headers.append(header::CONNECTION, HeaderValue::try_from(*line).unwrap());
             }
-            let found = check_named(&mut headers).map(|()| headers.contains_key(header::HOST));
+            let found = check_named(&headers).map(|is_named| !is_named);
             assert_eq!(found, expected, "{connection:?}");
         };
         check(&[], 300, Ok(true));

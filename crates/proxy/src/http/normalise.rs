@@ -26,25 +26,27 @@ pub enum Normalised {
     Refused { rule: BadRequest, grpc: bool },
 }
 
-/// Normalises a request. Everything after this reads only the head that comes out.
-pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection: &ConnectionInfo) -> Normalised {
+/// Normalises a request. Everything after this reads only the head that comes out, which takes the headers along; of one that does not go
+/// on all facts stay for the log.
+pub fn normalise(received: &mut ReceivedHead, manager: &ConnectionManager, connection: &ConnectionInfo) -> Normalised {
     let ReceivedHead {
         method,
         target,
         version,
-        mut headers,
+        headers,
         protocol,
         ..
     } = received;
-    let grpc = is_grpc(&headers);
+    let version = *version;
+    let grpc = is_grpc(headers);
     let refuse = |rule: BadRequest| Normalised::Refused { rule, grpc };
     // Over HTTP/2 every token is a method, with Envoy as well.
-    if version <= Version::HTTP_11 && !manager.model.http1.custom_methods && !is_known(&method) {
+    if version <= Version::HTTP_11 && !manager.model.http1.custom_methods && !is_known(method) {
         return refuse(BadRequest::Protocol);
     }
     if version <= Version::HTTP_10 && !manager.model.http1.accept_http10 {
         // What is no target is refused before its version is looked at.
-        let is_target = target != Err(BadRequest::Protocol);
+        let is_target = *target != Err(BadRequest::Protocol);
         return refuse(if is_target {
             BadRequest::Version
         } else {
@@ -58,19 +60,21 @@ pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection
     if bytes > manager.model.header_bytes_max {
         return refuse(BadRequest::HeadersTooLarge);
     }
-    if let Err(rule) = check_named(&mut headers) {
-        return refuse(rule);
-    }
+    let is_host_named = match check_named(headers) {
+        Ok(named) => named,
+        Err(rule) => return refuse(rule),
+    };
     // A body of an unknown kind asks for nothing; refused over either version, as by Envoy.
-    if method == Method::QUERY && !headers.contains_key(header::CONTENT_TYPE) {
+    if *method == Method::QUERY && !headers.contains_key(header::CONTENT_TYPE) {
         return refuse(BadRequest::QueryContent);
     }
     let normalisation = Normalisation::of(&manager.model, connection.local_addr.port());
     let Target { authority, path: raw } = match target {
-        Ok(target) => target,
-        Err(rule) => return refuse(rule),
+        Ok(target) => target.clone(),
+        Err(rule) => return refuse(*rule),
     };
-    let authority = match host(authority, &mut headers, version, manager) {
+    let header = (!is_host_named).then_some(&*headers);
+    let authority = match host(authority, header, version, manager) {
         Ok(authority) => authority,
         Err(rule) => return refuse(rule),
     };
@@ -81,8 +85,8 @@ pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection
     if raw.as_str() == "*" {
         return refuse(BadRequest::NoPath);
     }
-    let tunnel = method == Method::CONNECT && protocol.is_none();
-    let upgrade = upgrade_of(&method, &headers, version, protocol.as_deref());
+    let tunnel = *method == Method::CONNECT && protocol.is_none();
+    let upgrade = upgrade_of(method, headers, version, protocol.as_deref());
     let path = if tunnel {
         raw
     } else {
@@ -104,7 +108,13 @@ pub fn normalise(received: ReceivedHead, manager: &ConnectionManager, connection
         Scheme::Http
     };
     // An extended CONNECT is an offer of HTTP/1.1 in another form, and passes as one.
-    let method = if protocol.is_some() { Method::GET } else { method };
+    let method = if protocol.is_some() {
+        Method::GET
+    } else {
+        method.clone()
+    };
+    let mut headers = std::mem::take(headers);
+    headers.remove(header::HOST);
     Normalised::Request(RequestHead {
         method,
         scheme,
@@ -165,20 +175,19 @@ fn is_known(method: &Method) -> bool {
     common || FURTHER_METHODS.contains(&method.as_str())
 }
 
-/// The one host of a request; `host` leaves the headers. An absolute target decides over the header (RFC 9112, section 3.2.2).
+/// The one host of a request. An absolute target decides over the header (RFC 9112, section 3.2.2).
 fn host(
     of_target: Option<HeaderValue>,
-    headers: &mut HeaderMap,
+    headers: Option<&HeaderMap>,
     version: Version,
     manager: &ConnectionManager,
 ) -> Result<HeaderValue, BadRequest> {
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let header = hosts.next().cloned();
+    let mut hosts = headers.into_iter().flat_map(|headers| headers.get_all(header::HOST));
+    let header = hosts.next();
     if hosts.next().is_some() {
         return Err(BadRequest::Host);
     }
-    headers.remove(header::HOST);
-    if let Some(host) = of_target.or(header) {
+    if let Some(host) = of_target.or_else(|| header.cloned()) {
         return if is_authority(host.as_bytes()) {
             Ok(host)
         } else {

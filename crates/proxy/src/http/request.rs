@@ -124,17 +124,16 @@ async fn answer(
     context.interim = interim.filter(|_| manager.model.proxy_100_continue);
     leave_expectation(&mut head, &body, context.interim.is_some());
     let mut body = ClientBody::Direct(body);
-    let facts = head.facts();
     let id = context.info.journal.id_of(&head.headers);
-    let mut head = match normalise(head, manager, &connection.info) {
+    let mut head = match normalise(&mut head, manager, &connection.info) {
         Normalised::Request(head) => head,
         Normalised::Redirect(path) => {
-            context.info.request = facts;
+            context.info.request = head.facts();
             context.info.journal.identify(id.as_ref());
             return redirect_to(&path, StatusCode::TEMPORARY_REDIRECT, context);
         }
         Normalised::Refused { rule, grpc } => {
-            context.info.request = facts;
+            context.info.request = head.facts();
             context.info.journal.identify(id.as_ref());
             let kind = ErrorKind::BadRequest(rule);
             return refuse(kind.status(), kind, grpc, connection, context);
