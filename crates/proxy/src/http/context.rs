@@ -8,6 +8,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::connection::ActiveRequest;
+use super::own_answers::AnsweringRoute;
 use crate::body::Progress;
 use crate::body::client::{ClientFault, Interim};
 use crate::error::{BadRequest, ErrorKind, ResponseFlags};
@@ -33,6 +34,8 @@ pub struct RequestContext {
     pub progress: Rc<Progress>,
     /// Its way through the filters.
     pub filters: Passage,
+    /// Its route, where that forwards it.
+    pub route: Option<AnsweringRoute>,
     /// Circuit-breaker units of the request, given back with it.
     pub guards: Vec<Guard>,
     /// Keeps a connection of several requests from being taken for idle.
@@ -64,6 +67,7 @@ impl RequestContext {
             worker,
             progress,
             filters: Passage::default(),
+            route: None,
             guards: Vec::new(),
             active: None,
             stream: None,

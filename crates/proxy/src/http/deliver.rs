@@ -19,9 +19,7 @@ use super::upgrade::{CONNECT, ClientSwitch};
 use super::upstream_body::{BodyLimits, UpstreamBody};
 use super::{message, respond};
 use crate::error::ErrorKind;
-use crate::model::route::HeaderMutations;
 use crate::pool::switched::Switched;
-use crate::route::headers::ordered;
 use crate::runtime::routes::Chosen;
 use crate::stream::Rewound;
 use crate::stream_info::header_names;
@@ -43,15 +41,7 @@ pub fn pass_on(
     context.interim = None;
     context.info.details = Some("via_upstream".into());
     let host = exchange.routes.host(exchange.host_index);
-    let route = exchange.routes.route(exchange.host_index, exchange.route_index);
-    let config = exchange.routes.table.config();
-    let levels: [Option<&HeaderMutations>; 4] = [
-        chosen.headers(&exchange.routes),
-        Some(&route.headers),
-        Some(&host.headers),
-        Some(&config.headers),
-    ];
-    let levels = ordered(levels, config.most_specific_header_mutations_wins);
+    let levels = chosen.header_changes(&exchange.routes);
     let offered = head.upgrade.as_ref();
     let switched_to = offered.and_then(|_| response.headers().get(header::UPGRADE).cloned());
     // Of an answer before the request's end there is no time that the upstream took.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::route::{Forward, RetryPolicy, RouteAction};
-use crate::route::headers::{apply_to_request, ordered};
+use crate::route::headers::apply_to_request;
 use crate::route::retry;
 use crate::runtime::connection_manager::ConnectionManager;
 use crate::runtime::routes::{Chosen, CompiledRoutes};
@@ -50,17 +50,7 @@ impl Exchange {
 
     /// Applies the header changes of a request in Envoy's order.
     pub fn mutate(&self, chosen: &Chosen, head: &mut RequestHead, info: &StreamInfo) {
-        let config = self.routes.table.config();
-        let levels = [
-            chosen.headers(&self.routes),
-            Some(&self.routes.route(self.host_index, self.route_index).headers),
-            Some(&self.routes.host(self.host_index).headers),
-            Some(&config.headers),
-        ];
-        for level in ordered(levels, config.most_specific_header_mutations_wins)
-            .into_iter()
-            .flatten()
-        {
+        for level in chosen.header_changes(&self.routes).into_iter().flatten() {
             apply_to_request(level, head, info);
         }
     }

@@ -12,6 +12,7 @@ pub mod headers;
 pub mod message;
 pub mod normal_form;
 pub mod normalise;
+pub mod own_answers;
 pub mod pause;
 pub mod received;
 pub mod reply;

@@ -54,7 +54,8 @@ pub fn fail(kind: ErrorKind, head: &RequestHead, context: Box<RequestContext>) -
 
 /// An answer of the proxy's own with a text body. A gRPC client gets the status (`grpc`) and message its protocol wants.
 pub fn local(status: StatusCode, body: String, grpc: Option<u32>, mut context: Box<RequestContext>) -> Reply {
-    let mut answer = HeaderMap::new();
+    let route = context.route.as_ref();
+    let mut answer = route.map_or_else(HeaderMap::new, |route| route.head(&context.info));
     if let Some(code) = grpc {
         context.info.grpc_status = Some(code);
         answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
@@ -64,8 +65,11 @@ pub fn local(status: StatusCode, body: String, grpc: Option<u32>, mut context: B
         }
         return with_body(StatusCode::OK, answer, bytes::Bytes::new(), context);
     }
-    if !body.is_empty() {
-        answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    if body.is_empty() {
+        answer.remove(header::CONTENT_TYPE);
+    } else {
+        let text = HeaderValue::from_static("text/plain");
+        answer.entry(header::CONTENT_TYPE).or_insert(text);
     }
     with_body(status, answer, bytes::Bytes::from(body), context)
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::context::RequestContext;
+use super::own_answers::AnsweringRoute;
 use crate::error::ErrorKind;
 use crate::filters::Passage;
 use crate::journal::say;
-use crate::model::route::{RequireTls, VirtualHost};
+use crate::model::route::{RequireTls, RouteAction, VirtualHost};
 use crate::route::table::Found;
 use crate::runtime::routes::{Chosen, CompiledRoutes};
 use crate::stream_info::header_names;
@@ -43,6 +44,12 @@ impl<'a> Routed<'a> {
         let chosen = self.chosen.as_ref().ok();
         context.info.upstream_cluster = chosen.map(|chosen| chosen.cluster.model.clone());
         context.filters = Passage::new(self.routes.filter_slots(found, chosen).cloned());
+        context.route = matches!(found.route.action, RouteAction::Forward(_)).then(|| AnsweringRoute {
+            routes: self.routes.clone(),
+            host_index: found.host_index,
+            route_index: found.route_index,
+            weighted: chosen.and_then(Chosen::weighted),
+        });
     }
 }
 

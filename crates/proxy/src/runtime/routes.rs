@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::error::ErrorKind;
 use crate::filters::{FilterList, FilterRoutes, Slots, route_answer_formats};
 use crate::model::access_log::Format;
-use crate::model::route::{HeaderMutations, Route, RouteAction, Target, VirtualHost};
+use crate::model::route::{HeaderMutations, Route, RouteAction, Target, VirtualHost, WeightedCluster};
+use crate::route::headers::ordered;
 use crate::route::table::{Found, RouteTable};
 use crate::stream_info::request::RequestHead;
 use crate::upstream::cluster::Cluster;
@@ -95,6 +96,34 @@ impl CompiledRoutes {
         &self.host(host_index).routes[route_index]
     }
 
+    /// Header changes for what passes on a route, in the order in which they apply. `weighted` is the entry of a weighted target.
+    pub fn header_changes(
+        &self,
+        host_index: usize,
+        route_index: usize,
+        weighted: Option<usize>,
+    ) -> [Option<&HeaderMutations>; 4] {
+        let config = self.table.config();
+        let entry = weighted.and_then(|at| self.weighted(host_index, route_index, at));
+        let levels = [
+            entry.map(|entry| &entry.headers),
+            Some(&self.route(host_index, route_index).headers),
+            Some(&self.host(host_index).headers),
+            Some(&config.headers),
+        ];
+        ordered(levels, config.most_specific_header_mutations_wins)
+    }
+
+    fn weighted(&self, host_index: usize, route_index: usize, at: usize) -> Option<&WeightedCluster> {
+        let RouteAction::Forward(action) = &self.route(host_index, route_index).action else {
+            return None;
+        };
+        let Target::Weighted(entries) = &action.target else {
+            return None;
+        };
+        entries.get(at)
+    }
+
     /// What the filters are told of a request on a route, with the cluster that was chosen for it.
     pub fn filter_slots(&self, found: &Found<'_>, chosen: Option<&Chosen>) -> Option<&Arc<Slots>> {
         let weighted = chosen.and_then(|chosen| chosen.weighted);
@@ -157,23 +186,19 @@ impl CompiledRoutes {
 // === impl Chosen ===
 
 impl Chosen {
-    /// Header changes of the weighted cluster.
-    pub fn headers<'a>(&self, routes: &'a CompiledRoutes) -> Option<&'a HeaderMutations> {
-        self.entry(routes).map(|entry| &entry.headers)
+    /// Header changes on the way to the cluster and back, in the order in which they apply.
+    pub fn header_changes<'a>(&self, routes: &'a CompiledRoutes) -> [Option<&'a HeaderMutations>; 4] {
+        routes.header_changes(self.host_index, self.route_index, self.weighted)
+    }
+
+    /// Which entry of a weighted target it is.
+    pub fn weighted(&self) -> Option<usize> {
+        self.weighted
     }
 
     /// Host of the weighted cluster.
     pub fn host_rewrite<'a>(&self, routes: &'a CompiledRoutes) -> Option<&'a Arc<str>> {
-        self.entry(routes)?.host_rewrite.as_ref()
-    }
-
-    fn entry<'a>(&self, routes: &'a CompiledRoutes) -> Option<&'a crate::model::route::WeightedCluster> {
-        let RouteAction::Forward(action) = &routes.route(self.host_index, self.route_index).action else {
-            return None;
-        };
-        let Target::Weighted(entries) = &action.target else {
-            return None;
-        };
-        entries.get(self.weighted?)
+        let entry = routes.weighted(self.host_index, self.route_index, self.weighted?)?;
+        entry.host_rewrite.as_ref()
     }
 }
