@@ -109,12 +109,16 @@ impl Outgoing for ResponseBody {
         }
     }
 
-    fn head_alone(mut self: Pin<&mut Self>) {
-        if let Self::Local {
-            context: Some(context), ..
-        } = &mut *self
-        {
-            context.complete();
+    fn head_alone(mut self: Pin<&mut Self>) -> bool {
+        match &mut *self {
+            Self::Local { context, .. } => {
+                if let Some(context) = context {
+                    context.complete();
+                }
+                true
+            }
+            // It may say yet that its answer is none.
+            Self::Upstream(_) => self.is_end_stream(),
         }
     }
 

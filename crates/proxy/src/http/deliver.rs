@@ -19,6 +19,7 @@ use super::upgrade::{CONNECT, ClientSwitch};
 use super::upstream_body::{BodyLimits, UpstreamBody};
 use super::{message, respond};
 use crate::error::ErrorKind;
+use crate::http1::framing::is_bodiless;
 use crate::pool::switched::Switched;
 use crate::runtime::routes::Chosen;
 use crate::stream::Rewound;
@@ -90,7 +91,8 @@ pub fn pass_on(
         due,
         silence: limits.tries(exchange.policy()).idle,
     };
-    let body = UpstreamBody::new(incoming, context, limits, &chosen.cluster);
+    let barren = is_bodiless(&head.method, parts.status);
+    let body = UpstreamBody::new(incoming, context, limits, &chosen.cluster, barren);
     Reply::from_parts(parts, ReplyBody::Body(ResponseBody::Upstream(body)))
 }
 

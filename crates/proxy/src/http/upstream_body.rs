@@ -25,6 +25,8 @@ use crate::upstream::outlier::Report;
 #[derive(Debug)]
 pub struct UpstreamBody {
     pub(super) incoming: AnswerBody,
+    /// It has no content, whatever comes.
+    barren: bool,
     pub(super) context: Box<RequestContext>,
     limits: BodyLimits,
     idle: Option<Pin<Box<Sleep>>>,
@@ -58,18 +60,20 @@ struct Silence {
 // === impl UpstreamBody ===
 
 impl UpstreamBody {
-    /// The body of an answer of `cluster` whose head was received.
+    /// The body of an answer of `cluster` whose head was received; a `barren` one has no content.
     pub fn new(
         incoming: AnswerBody,
         context: Box<RequestContext>,
         limits: BodyLimits,
         cluster: &Arc<Cluster>,
+        barren: bool,
     ) -> Box<Self> {
         let counted = context.progress.grpc.get().is_some();
         let grpc = counted.then(|| Box::new((MessageCounter::default(), context.meter())));
         let mut body = Box::new(Self {
             grpc,
             incoming,
+            barren,
             context,
             limits,
             idle: None,
@@ -131,6 +135,9 @@ impl UpstreamBody {
                 self.idle = None;
                 self.silence = None;
                 if let Some(data) = frame.data_ref() {
+                    if self.barren && !data.is_empty() {
+                        return Poll::Ready(Some(Err(self.broke(BodyError::Length))));
+                    }
                     if self.stages.is_none() {
                         self.context.info.bytes_sent += data.len() as u64;
                     }
@@ -158,28 +165,29 @@ impl UpstreamBody {
                 self.ended();
                 Poll::Ready(None)
             }
-            Poll::Ready(Some(Err(error))) => {
-                let fault = self.context.progress.fault.get();
-                let (flag, details) = if let Some(fault) = fault {
-                    let kind = ErrorKind::from(fault);
-                    (kind.flag(), kind.details())
-                } else if breaks_protocol(&error) {
-                    (
-                        ResponseFlags::UPSTREAM_PROTOCOL_ERROR,
-                        "upstream_reset_after_response_started{protocol_error}",
-                    )
-                } else {
-                    let details = "upstream_reset_after_response_started{connection_termination}";
-                    (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, details)
-                };
-                if fault.is_none() {
-                    self.report(Report::Failed);
-                }
-                self.fail(flag, details);
-                Poll::Ready(Some(Err(error)))
-            }
+            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(self.broke(error)))),
             Poll::Pending => self.poll_timers(cx),
         }
+    }
+
+    /// Notes whose fault it is that no more of it comes.
+    fn broke(&mut self, error: BodyError) -> BodyError {
+        let fault = self.context.progress.fault.get();
+        let (flag, details) = if let Some(fault) = fault {
+            let kind = ErrorKind::from(fault);
+            (kind.flag(), kind.details())
+        } else if breaks_protocol(&error) {
+            let details = "upstream_reset_after_response_started{protocol_error}";
+            (ResponseFlags::UPSTREAM_PROTOCOL_ERROR, details)
+        } else {
+            let details = "upstream_reset_after_response_started{connection_termination}";
+            (ResponseFlags::UPSTREAM_CONNECTION_TERMINATION, details)
+        };
+        if fault.is_none() {
+            self.report(Report::Failed);
+        }
+        self.fail(flag, details);
+        error
     }
 
     /// How long the client may take nothing of it; zero is without bound.
@@ -295,11 +303,11 @@ impl Drop for UpstreamBody {
     }
 }
 
-/// Whether an HTTP/1.1 answer is not what its head has announced.
+/// Whether an answer is not what its head has announced.
 fn breaks_protocol(error: &BodyError) -> bool {
     if let BodyError::Transport(error) = error {
         let h2 = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
         return h2.is_some_and(h2::Error::is_library);
     }
-    matches!(error, BodyError::Fault(_))
+    matches!(error, BodyError::Fault(_) | BodyError::Length)
 }

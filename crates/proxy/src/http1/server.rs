@@ -251,17 +251,12 @@ impl ServerConnection {
         let mut stall = Stall::new(body.patience());
         // Let go of with its last byte: whoever counts and logs it is done before the client has it.
         let mut body = pin!(Some(body));
-        if framing == Framing::Empty
-            && let Some(unsent) = body.as_mut().as_pin_mut()
-        {
-            unsent.head_alone();
-        }
         let mut left = match framing {
             Framing::Length(bytes) => bytes,
             Framing::Empty => 0,
             Framing::Chunked | Framing::ToClose => u64::MAX,
         };
-        let mut over = framing == Framing::Empty;
+        let mut over = framing == Framing::Empty && body.as_mut().as_pin_mut().is_none_or(B::head_alone);
         poll_fn(|cx| {
             loop {
                 let mut io = self.io.borrow_mut();

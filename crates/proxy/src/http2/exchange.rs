@@ -107,8 +107,8 @@ impl ServerStream {
                 Ok(())
             }
             Ok(()) => {
-                let is_whole =
-                    length == Length::Nothing || (body.is_end_stream() && !matches!(length, Length::Bytes(1..)));
+                let is_over = length == Length::Nothing && body.as_mut().head_alone();
+                let is_whole = is_over || (body.is_end_stream() && !matches!(length, Length::Bytes(1..)));
                 self.at.say_head(head.status, &head.headers, is_whole);
                 if is_whole {
                     Ok(())
@@ -159,7 +159,8 @@ impl ServerStream {
     async fn body<B: Outgoing>(&self, mut body: Pin<&mut B>, length: Length, mut stall: Stall) -> Result<(), Cut> {
         let mut left = match length {
             Length::Bytes(bytes) => Some(bytes),
-            Length::Nothing | Length::Unknown => None,
+            Length::Nothing => Some(0),
+            Length::Unknown => None,
         };
         let (mut chunk, mut is_last) = (Bytes::new(), false);
         poll_fn(|cx| {
