@@ -112,7 +112,13 @@ impl ClientFault {
         match error {
             BodyError::Fault(BodyFault::Incomplete) => Self::Gone,
             BodyError::Fault(_) | BodyError::Stream(StreamFault::Malformed) => Self::Malformed,
-            BodyError::Stream(StreamFault::Reset | StreamFault::Gone | StreamFault::GivenUp)
+            BodyError::Stream(
+                StreamFault::Reset
+                | StreamFault::Gone
+                | StreamFault::TooMany
+                | StreamFault::TooLarge
+                | StreamFault::GivenUp,
+            )
             | BodyError::Transport(_)
             | BodyError::Lost
             | BodyError::TimedOut

@@ -136,6 +136,11 @@ impl Drop for RequestContext {
             let (flag, details) = match self.stream.as_ref().and_then(StreamRef::fault) {
                 Some(StreamFault::Malformed) => (malformed, "http2.invalid.header.field"),
                 Some(StreamFault::Reset) => (ResponseFlags::DOWNSTREAM_REMOTE_RESET, "http2.remote_reset"),
+                Some(StreamFault::TooMany) => (ResponseFlags::DOWNSTREAM_REMOTE_RESET, "http2.too_many_headers"),
+                Some(StreamFault::TooLarge) => {
+                    let details = "http2.header_list_size_too_large";
+                    (ResponseFlags::DOWNSTREAM_REMOTE_RESET, details)
+                }
                 Some(StreamFault::Gone | StreamFault::GivenUp) | None => {
                     let flag = ResponseFlags::DOWNSTREAM_CONNECTION_TERMINATION;
                     (flag, "downstream_remote_disconnect")

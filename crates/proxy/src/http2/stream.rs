@@ -28,6 +28,12 @@ pub enum StreamFault {
     /// What the client sent breaks the protocol.
     #[error("the client broke the protocol")]
     Malformed,
+    /// Its trailers are too many fields.
+    #[error("too many trailers")]
+    TooMany,
+    /// Its trailers are too many bytes.
+    #[error("trailers of too many bytes")]
+    TooLarge,
     /// It was given up on this side.
     #[error("the stream was given up")]
     GivenUp,

@@ -293,10 +293,9 @@ impl State {
         let trailers = match reader.trailers() {
             _ if ended => Err(Reason::STREAM_CLOSED),
             Ok(trailers) if ends => Ok(trailers),
-            Err(HeadFault::TooLarge | HeadFault::TooMany) => {
-                // As a head of as much.
-                return self.reset(stream, Reason::INTERNAL_ERROR, StreamFault::Reset);
-            }
+            // As a head of as much.
+            Err(HeadFault::TooLarge) => return self.reset(stream, Reason::INTERNAL_ERROR, StreamFault::TooLarge),
+            Err(HeadFault::TooMany) => return self.reset(stream, Reason::INTERNAL_ERROR, StreamFault::TooMany),
             Ok(_) | Err(_) => Err(Reason::PROTOCOL_ERROR),
         };
         let taken = trailers.and_then(|trailers| stream.receiving.borrow_mut().end(Some(trailers)));
