@@ -52,7 +52,7 @@ pub(crate) fn http1_answer(bytes: &[u8]) {
     for method in [Method::GET, Method::HEAD] {
         let mut input = BytesMut::from(bytes);
         while let Ok(Some(answer)) = head::answer(&mut input, LIMITS) {
-            let Ok(framing) = framing::of_answer(&method, answer.status, answer.version, &answer.headers) else {
+            let Ok(framing) = framing::of_answer(&method, answer.status, &answer.headers) else {
                 break;
             };
             if framing::is_bodiless(&method, answer.status) {

@@ -197,7 +197,7 @@ impl<B: Body<Data = Bytes> + Unpin> Exchange<B> {
 
     /// Takes a head and what follows from it.
     fn accept(&mut self, answer: head::Answer) -> Result<head::Answer, ExchangeError<B::Error>> {
-        let framing = framing::of_answer(&self.method, answer.status, answer.version, &answer.headers)?;
+        let framing = framing::of_answer(&self.method, answer.status, &answer.headers)?;
         if answer.status == StatusCode::SWITCHING_PROTOCOLS {
             if !self.offers {
                 return Err(ExchangeError::Unexpected("a switch that nobody asked for"));

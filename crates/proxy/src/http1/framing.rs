@@ -37,7 +37,7 @@ pub enum FramingError {
     /// An answer that has no content (RFC 9110, section 8.6; RFC 9112, section 6.1).
     #[error("a body of an answer without content")]
     BodyOfNothing,
-    /// HTTP/1.0 has no codings (RFC 9112, section 6.1).
+    /// HTTP/1.0 has no codings (RFC 9112, section 6.1): a client that says one may be read differently on its way.
     #[error("a transfer coding in HTTP/1.0")]
     CodingInHttp10,
 }
@@ -47,7 +47,10 @@ pub enum FramingError {
 /// # Errors
 /// Where readers could differ.
 pub fn of_request(method: &Method, version: Version, headers: &HeaderMap) -> Result<Framing, FramingError> {
-    let framing = told(version, headers)?.unwrap_or(Framing::Empty);
+    let framing = told(headers)?.unwrap_or(Framing::Empty);
+    if framing == Framing::Chunked && version < Version::HTTP_11 {
+        return Err(FramingError::CodingInHttp10);
+    }
     if *method == Method::CONNECT {
         return match framing {
             Framing::Empty | Framing::Length(0) => Ok(Framing::Empty),
@@ -58,18 +61,14 @@ pub fn of_request(method: &Method, version: Version, headers: &HeaderMap) -> Res
     Ok(framing)
 }
 
-/// The framing of an answer's body. `method` is that of the request.
+/// The framing of an answer's body. `method` is that of the request. One in chunks is read by them whatever its version, as by Envoy; one of
+/// HTTP/1.0 ends its connection (RFC 9112, section 6.1).
 ///
 /// # Errors
 /// Where readers could differ.
-pub fn of_answer(
-    method: &Method,
-    status: StatusCode,
-    version: Version,
-    headers: &HeaderMap,
-) -> Result<Framing, FramingError> {
+pub fn of_answer(method: &Method, status: StatusCode, headers: &HeaderMap) -> Result<Framing, FramingError> {
     // Even where there is no body, such a head is from a peer that others may read differently.
-    let told = told(version, headers)?;
+    let told = told(headers)?;
     if is_bodiless(method, status) {
         // Of what these statuses never have, a length of zero alone is passed over, as in Envoy.
         let never = status.is_informational() || status == StatusCode::NO_CONTENT;
@@ -125,10 +124,11 @@ pub(super) fn asks_to_close(headers: &HeaderMap) -> bool {
     says_close(headers, &header::CONNECTION)
 }
 
-/// Whether a server keeps the connection open behind its answer (RFC 9112, section 9.3).
+/// Whether a server keeps the connection open behind its answer (RFC 9112, section 9.3). Nothing follows a coding in HTTP/1.0, whose framing
+/// is faulty by definition (section 6.1).
 pub(super) fn server_stays(version: Version, headers: &HeaderMap) -> bool {
-    let stays = version >= Version::HTTP_11
-        || list(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("keep-alive"));
+    let is_kept = || list(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("keep-alive"));
+    let stays = version >= Version::HTTP_11 || (is_kept() && !headers.contains_key(header::TRANSFER_ENCODING));
     stays && !asks_to_close(headers) && !says_close(headers, &PROXY_CONNECTION)
 }
 
@@ -136,7 +136,7 @@ fn says_close(headers: &HeaderMap, name: &HeaderName) -> bool {
     headers.contains_key(name) && list(headers, name).any(|option| option.eq_ignore_ascii_case("close"))
 }
 
-fn told(version: Version, headers: &HeaderMap) -> Result<Option<Framing>, FramingError> {
+fn told(headers: &HeaderMap) -> Result<Option<Framing>, FramingError> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else {
         return Ok(length(headers)?.map(Framing::Length));
@@ -146,9 +146,6 @@ fn told(version: Version, headers: &HeaderMap) -> Result<Option<Framing>, Framin
     }
     if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return Err(FramingError::UnknownCoding);
-    }
-    if version < Version::HTTP_11 {
-        return Err(FramingError::CodingInHttp10);
     }
     Ok(Some(Framing::Chunked))
 }
@@ -189,7 +186,7 @@ mod tests {
         }
         let of_post = of_request(&Method::POST, Version::HTTP_11, &headers);
         assert_eq!(of_post, request, "request {lines:?}");
-        let of_get = of_answer(&Method::GET, StatusCode::OK, Version::HTTP_11, &headers);
+        let of_get = of_answer(&Method::GET, StatusCode::OK, &headers);
         assert_eq!(of_get, answer, "answer {lines:?}");
     }
 
@@ -247,14 +244,7 @@ mod tests {
     fn some_answers_have_no_body_whatever_they_say() {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
-        let of = |method: Method, status: u16| {
-            of_answer(
-                &method,
-                StatusCode::from_u16(status).unwrap(),
-                Version::HTTP_11,
-                &headers,
-            )
-        };
+        let of = |method: Method, status: u16| of_answer(&method, StatusCode::from_u16(status).unwrap(), &headers);
         for (method, status) in [(Method::HEAD, 200), (Method::GET, 304), (Method::CONNECT, 200)] {
             assert_eq!(of(method, status), Ok(Framing::Empty), "{status}");
         }
@@ -286,6 +276,9 @@ mod tests {
             false,
         );
         check(new, &[("proxy-connection", "x,Close")], false, false);
+        let coded = [("connection", "keep-alive"), ("transfer-encoding", "chunked")];
+        check(new, &coded, true, true);
+        check(old, &coded, true, false);
         check(
             new,
             &[("proxy-connection", "close"), ("connection", "keep-alive")],
