@@ -76,8 +76,11 @@ pub(super) async fn serve(stream: Stream, connection: &Rc<HttpConnection>, manag
                 }
             }
             server::Received::Request(head, Err(error)) => {
-                let (status, rule) = of_framing(error, manager.model.http1.accept_http10);
-                refuse(&mut server, connection, Some(head), status, rule).await
+                let head = ReceivedHead::from(head);
+                // What is no target is refused before its version is looked at.
+                let is_target = head.target != Err(BadRequest::Protocol);
+                let (status, rule) = of_framing(error, is_target && !manager.model.http1.accept_http10);
+                refuse(&mut server, connection, Some(&head), status, rule).await
             }
             server::Received::Malformed(error) => {
                 let (status, rule) = of_head(error);
@@ -152,14 +155,13 @@ async fn answer(
 async fn refuse(
     server: &mut ServerConnection,
     connection: &Rc<HttpConnection>,
-    head: Option<Request>,
+    head: Option<&ReceivedHead>,
     status: StatusCode,
     kind: ErrorKind,
 ) -> After {
     connection.asked();
     let _active = ActiveRequest::new(connection.clone());
-    let head = head.map(ReceivedHead::from);
-    let mut response = request::refuse_unread(connection.clone(), head.as_ref(), status, kind).await;
+    let mut response = request::refuse_unread(connection.clone(), head, status, kind).await;
     connection.answered();
     close_with(&mut response);
     match send(server, connection, response).await {
@@ -183,10 +185,10 @@ fn close_with(response: &mut Response<ResponseBody>) {
     response.headers_mut().insert(header::CONNECTION, close);
 }
 
-/// As Envoy's codec answers them.
-fn of_framing(error: FramingError, accept_http10: bool) -> (StatusCode, ErrorKind) {
+/// As Envoy's codec answers them. `by_version`: what is wrong with HTTP/1.0 is that it is not taken at all.
+fn of_framing(error: FramingError, by_version: bool) -> (StatusCode, ErrorKind) {
     let status = match error {
-        FramingError::CodingInHttp10 if !accept_http10 => {
+        FramingError::CodingInHttp10 if by_version => {
             let kind = ErrorKind::BadRequest(BadRequest::Version);
             return (kind.status(), kind);
         }
