@@ -64,7 +64,10 @@ fn manager(name: &str, cluster: &str) -> Value {
             (hosts(json!([connect, all])), fields)
         }
         "retries" => {
-            let policy = json!({"retry_on": "5xx,reset,gateway-error,connect-failure", "num_retries": 2});
+            // All attempts are over when the attack's next part comes: how many there are is no matter of chance.
+            let pause = json!({"base_interval": "0.001s", "max_interval": "0.001s"});
+            let on = "5xx,reset,gateway-error,connect-failure";
+            let policy = json!({"retry_on": on, "num_retries": 2, "retry_back_off": pause});
             let route = json!({"match": {"prefix": "/"}, "route": {"cluster": cluster, "retry_policy": policy}});
             (hosts(json!([route])), json!({}))
         }

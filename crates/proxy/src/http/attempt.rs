@@ -159,7 +159,7 @@ pub async fn attempts(
         };
         let backoff = retry::backoff(policy, count, context.worker.random());
         say!(context.info.journal, ?backoff, "the policy tries again");
-        pause::before_retry(cluster, avoided, backoff).await;
+        pause::between_attempts(cluster, avoided, backoff, body, &context.progress).await?;
     }
 }
 

@@ -4,14 +4,38 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+use crate::body::Progress;
+use crate::error::ErrorKind;
+use crate::pool::request_body::RequestBody;
 use crate::upstream::cluster::Cluster;
 
 /// How long another endpoint is waited for: Envoy's longest pause where a policy names none (`RetryPolicy.retry_back_off`).
 const SUCCESSOR_WAIT: Duration = Duration::from_millis(250);
 
+/// The pause before the next attempt, with an ear for the client: a request whose body has broken by its end is not sent again.
+///
+/// # Errors
+/// The body has broken.
+pub async fn between_attempts(
+    cluster: &Cluster,
+    absent: &[u64],
+    backoff: Duration,
+    body: &RequestBody,
+    progress: &Progress,
+) -> Result<(), ErrorKind> {
+    let heard = body.between(before_retry(cluster, absent, backoff)).await;
+    // Where a filter refuses the body nothing is the client's fault, and the refusal is answered whatever stands here.
+    heard.map_err(|_| {
+        progress
+            .fault
+            .get()
+            .map_or(ErrorKind::ConnectionTerminated, ErrorKind::from)
+    })
+}
+
 /// Waits before the next attempt. Where the endpoints that were not there, `absent`, are all that the cluster has, another is waited
 /// for: an application that ends closes its port at about the time at which discovery tells its successor.
-pub async fn before_retry(cluster: &Cluster, absent: &[u64], backoff: Duration) {
+async fn before_retry(cluster: &Cluster, absent: &[u64], backoff: Duration) {
     if absent.is_empty() || !cluster.is_exhausted(absent) {
         return sleep(backoff).await;
     }

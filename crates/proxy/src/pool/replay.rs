@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -85,6 +85,27 @@ impl Kept {
         polled
     }
 
+    /// Reads on between two attempts, and keeps what comes: ready when the client's body breaks. No more is read once the bound is reached;
+    /// the chunk that reaches it is kept, for nobody has had it yet.
+    pub fn poll_between(&self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        while !self.ended.get() && !self.failed.get() && self.bytes.get() < self.bytes_max {
+            match ready!(self.incoming.borrow_mut().poll_frame(cx, &self.progress)) {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        self.bytes.set(self.bytes.get() + data.len());
+                        chunks::keep(&mut self.frames.borrow_mut(), data);
+                    }
+                }
+                None => self.ended.set(true),
+                Some(Err(error)) => {
+                    self.failed.set(true);
+                    return Poll::Ready(error);
+                }
+            }
+        }
+        Poll::Pending
+    }
+
     /// Keeps a chunk, or lets go of all where it becomes too much.
     fn keep(&self, data: &Bytes, next: &mut usize) {
         if self.overflowed.get() {
@@ -122,5 +143,71 @@ impl Kept {
         }
         hint.set_lower(coming.lower() + kept);
         hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::body::client::{ClientFault, ComingBody};
+    use crate::http1::received_body::ReceivedBody;
+    use crate::pool::request_body::RequestBody;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    /// What a client's bytes come to between two attempts: what is kept of them once as much as `kept` is, or the client's fault.
+    async fn check(bytes: &[u8], bytes_max: usize, kept: &[u8], fault: Option<ClientFault>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let incoming = ClientBody::Direct(ComingBody::Http1(ReceivedBody::chunked(server)));
+        let progress = Rc::<Progress>::default();
+        let shared = Kept::new(incoming, bytes_max, progress.clone());
+        client.write_all(bytes).await.unwrap();
+        let body = RequestBody::Kept {
+            shared: shared.clone(),
+            next: 0,
+        };
+        let read = async {
+            while shared.bytes.get() < kept.len() {
+                tokio::task::yield_now().await;
+            }
+            if fault.is_some() {
+                pending::<()>().await;
+            }
+        };
+        let heard = timeout(LIMIT, body.between(read)).await.unwrap();
+        assert_eq!(
+            (heard.is_err(), progress.fault.get()),
+            (fault.is_some(), fault),
+            "{bytes:?}"
+        );
+        let found: Vec<u8> = shared.frames.borrow().iter().flatten().copied().collect();
+        assert_eq!(
+            (found, shared.is_replayable()),
+            (kept.to_vec(), fault.is_none()),
+            "{bytes:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_client_is_heard_between_attempts() {
+        check(b"5\r\nhello\r\n", 100, b"hello", None).await;
+        check(
+            b"5\r\nhello\r\nGET / HTTP/1.1\r\n",
+            100,
+            b"hello",
+            Some(ClientFault::Malformed),
+        )
+        .await;
+        // What reaches the bound is kept, and no more is read.
+        check(b"5\r\nhello\r\nzz", 3, b"hello", None).await;
     }
 }

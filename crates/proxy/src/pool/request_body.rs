@@ -1,5 +1,6 @@
 //! A request's body on its way upstream.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -54,6 +55,22 @@ impl RequestBody {
             Self::Empty => {}
             Self::Direct { body, .. } => body.is_wanted(),
             Self::Kept { shared, .. } => shared.is_wanted(),
+        }
+    }
+
+    /// Does what is done between two attempts, unless the client's body breaks meanwhile: what is known to be none is not sent again.
+    ///
+    /// # Errors
+    /// It has broken.
+    pub async fn between(&self, work: impl Future<Output = ()>) -> Result<(), BodyError> {
+        let Self::Kept { shared, .. } = self else {
+            work.await;
+            return Ok(());
+        };
+        tokio::select! {
+            biased;
+            error = poll_fn(|cx| shared.poll_between(cx)) => Err(error),
+            () = work => Ok(()),
         }
     }
 
