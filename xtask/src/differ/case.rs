@@ -3,6 +3,7 @@
 use fastrand::Rng;
 
 use super::words;
+use crate::wire::{bytes_of, h1};
 
 /// A case. Everything in it is a list of small pieces, so that it can be made smaller piece by piece.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +113,8 @@ impl Case {
         let mut with = |change: &dyn Fn(&mut Self)| {
             let mut case = self.clone();
             change(&mut case);
-            if case != *self && !case.requests.is_empty() && !case.routes.is_empty() {
+            let ends = case.answers.iter().all(Answer::ends);
+            if case != *self && ends && !case.requests.is_empty() && !case.routes.is_empty() {
                 found.push(case);
             }
         };
@@ -261,7 +263,7 @@ impl Answer {
         if rng.u8(..3) == 0 {
             return Self::plain();
         }
-        Self {
+        let mut answer = Self {
             start: if rng.u8(..2) == 0 {
                 "HTTP/1.1 200 OK"
             } else {
@@ -276,7 +278,20 @@ impl Answer {
                 5 => Then::Reset,
                 _ => Then::Keep,
             },
+        };
+        if !answer.ends() {
+            answer.then = Then::Close;
         }
+        answer
+    }
+
+    /// Whether it says where it ends, or its connection does. Else how much of it comes until the client goes is a matter of time.
+    fn ends(&self) -> bool {
+        let has_end = || {
+            let found = h1::answers(&bytes_of(&self.text()), &[], false);
+            found.last().is_some_and(h1::Message::is_final)
+        };
+        self.then != crate::wire::upstream::Then::Keep || has_end()
     }
 
     /// As bytes of HTTP/1.

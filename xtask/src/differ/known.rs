@@ -131,13 +131,32 @@ pub(super) const KNOWN: &[Known] = &[
     },
     Known {
         name: "A request without a body says so over HTTP/2",
+        covers: |seen, line| seen.has_http2_upstream() && line.ours && line.text == "upstream header content-length: 0",
+    },
+    Known {
+        name: "A request without a host does not go over HTTP/2",
         covers: |seen, line| {
-            let http2 = seen
-                .case
-                .cluster
-                .iter()
-                .any(|index| words::CLUSTERS[*index].contains("http2_protocol_options"));
-            http2 && line.ours && line.text == "upstream header content-length: 0"
+            let none = |request: &Request| request.host == Some("");
+            seen.has_http2_upstream() && seen.any_request(none) && seen.is_refusal(line)
+        },
+    },
+    Known {
+        name: "An offer that is declined gets the whole answer",
+        covers: |seen, line| {
+            let offers = |request: &Request| request.lines.iter().any(|text| text.contains("upgrade: websocket"));
+            // The rest of the answer, how long it is, and how it ends.
+            let starts: &[&str] = if line.ours {
+                &[
+                    "client header content-length: ",
+                    "client header transfer-encoding: ",
+                    "client body: ",
+                    "client: cut short",
+                    "log: 200 UPE",
+                ]
+            } else {
+                &["client header content-length: 0", "log: 200 -"]
+            };
+            !seen.case.http2 && seen.any_request(offers) && starts.iter().any(|start| line.text.starts_with(start))
         },
     },
     Known {
@@ -157,9 +176,14 @@ impl Seen<'_> {
         self.case.requests.iter().any(fits)
     }
 
+    fn has_http2_upstream(&self) -> bool {
+        let mut pieces = self.case.cluster.iter().map(|index| words::CLUSTERS[*index]);
+        pieces.any(|piece| piece.contains("http2_protocol_options"))
+    }
+
     /// Whether a line comes of ours refusing a request that Envoy takes, or refuses in other words.
     fn is_refusal(&self, line: Line<'_>) -> bool {
-        const WORDS: [&str; 13] = [
+        const WORDS: [&str; 14] = [
             "client start: HTTP/1.1 400",
             "client start: HTTP/1.0 400",
             "client header connection: close",
@@ -168,6 +192,7 @@ impl Seen<'_> {
             "client header content-type: text/plain",
             "client header date: <date>",
             "client header server: proxy",
+            "client header via: proxy",
             "client: cut short",
             "client body: Bad Request",
             "client: ends",
