@@ -86,8 +86,8 @@ const NAMED_MAX: usize = 10;
 /// So long a `te` that is named there is too long, in bytes.
 const NAMED_TE_BYTES_MAX: usize = 256;
 
-/// Looks at what a client has removed by naming it in `connection`, within Envoy's bounds (`Utility::sanitizeConnectionHeader`). Whether the
-/// host is named, which has none behind this.
+/// Looks at what a client has removed by naming it in `connection`, within Envoy's bounds (`Utility::sanitizeConnectionHeader`). Whether
+/// the host is named: then the request has none.
 ///
 /// # Errors
 /// What is named is one of the headers by which the proxies in front tell who the client is, or no header, or there is too much of it.

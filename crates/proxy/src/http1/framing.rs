@@ -61,8 +61,8 @@ pub fn of_request(method: &Method, version: Version, headers: &HeaderMap) -> Res
     Ok(framing)
 }
 
-/// The framing of an answer's body. `method` is that of the request. One in chunks is read by them whatever its version, as by Envoy; one of
-/// HTTP/1.0 ends its connection (RFC 9112, section 6.1).
+/// The framing of an answer's body. `method` is that of the request. One in chunks is read by them whatever its version, as by Envoy; one
+/// of HTTP/1.0 ends its connection (RFC 9112, section 6.1).
 ///
 /// # Errors
 /// Where readers could differ.
@@ -124,8 +124,8 @@ pub(super) fn asks_to_close(headers: &HeaderMap) -> bool {
     says_close(headers, &header::CONNECTION)
 }
 
-/// Whether a server keeps the connection open behind its answer (RFC 9112, section 9.3). Nothing follows a coding in HTTP/1.0, whose framing
-/// is faulty by definition (section 6.1).
+/// Whether a server keeps the connection open behind its answer (RFC 9112, section 9.3). Nothing follows a coding in HTTP/1.0, whose
+/// framing is faulty by definition (section 6.1).
 pub(super) fn server_stays(version: Version, headers: &HeaderMap) -> bool {
     let is_kept = || list(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case("keep-alive"));
     let stays = version >= Version::HTTP_11 || (is_kept() && !headers.contains_key(header::TRANSFER_ENCODING));

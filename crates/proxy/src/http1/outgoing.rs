@@ -13,7 +13,8 @@ pub trait Outgoing: Body<Data = Bytes> {
     /// How long the client may take nothing of it; zero is without bound.
     fn patience(&self) -> Duration;
 
-    /// Its head is all that goes: what is there of it is passed over. False where its sender has more to say, which must be read to its end.
+    /// Its head is all that goes: what is there of it is passed over. False where its sender has more to say, which must be read to its
+    /// end.
     fn head_alone(self: Pin<&mut Self>) -> bool {
         true
     }
