@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
 use crate::body::{BodyError, Progress, chunks};
@@ -16,6 +17,8 @@ use crate::filters::client_body::ClientBody;
 pub struct Kept {
     incoming: RefCell<ClientBody>,
     frames: RefCell<VecDeque<Bytes>>,
+    /// What has come behind them; as large as a head may be.
+    trailers: RefCell<Option<HeaderMap>>,
     bytes: Cell<usize>,
     bytes_max: usize,
     overflowed: Cell<bool>,
@@ -32,6 +35,7 @@ impl Kept {
         Rc::new(Self {
             incoming: RefCell::new(incoming),
             frames: RefCell::default(),
+            trailers: RefCell::default(),
             bytes: Cell::new(0),
             bytes_max,
             overflowed: Cell::new(false),
@@ -53,7 +57,8 @@ impl Kept {
 
     /// Whether an attempt that comes to the frame `next` has sent all.
     pub fn is_end(&self, next: usize) -> bool {
-        self.ended.get() && next == self.frames.borrow().len()
+        let trailers = usize::from(self.trailers.borrow().is_some());
+        self.ended.get() && next == self.frames.borrow().len() + trailers
     }
 
     /// The frame `next` of an attempt, kept or new.
@@ -66,6 +71,12 @@ impl Kept {
             *next += 1;
             return Poll::Ready(Some(Ok(Frame::data(frame.clone()))));
         }
+        if let Some(trailers) = &*self.trailers.borrow()
+            && *next == self.frames.borrow().len()
+        {
+            *next += 1;
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers.clone()))));
+        }
         if self.ended.get() {
             return Poll::Ready(None);
         }
@@ -76,6 +87,9 @@ impl Kept {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
                     self.keep(data, next);
+                }
+                if self.keep_trailers(frame) {
+                    *next = self.frames.borrow().len() + 1;
                 }
             }
             Poll::Ready(None) => self.ended.set(true),
@@ -95,6 +109,7 @@ impl Kept {
                         self.bytes.set(self.bytes.get() + data.len());
                         chunks::keep(&mut self.frames.borrow_mut(), data);
                     }
+                    self.keep_trailers(&frame);
                 }
                 None => self.ended.set(true),
                 Some(Err(error)) => {
@@ -125,6 +140,15 @@ impl Kept {
         chunks::keep(&mut frames, data);
         // This attempt has all that is kept, however it was joined.
         *next = frames.len();
+    }
+
+    /// Keeps the trailers, if a frame is them.
+    fn keep_trailers(&self, frame: &Frame<Bytes>) -> bool {
+        let Some(trailers) = frame.trailers_ref() else {
+            return false;
+        };
+        *self.trailers.borrow_mut() = Some(trailers.clone());
+        true
     }
 
     /// What is left from the frame `next` on.
