@@ -13,10 +13,11 @@ use super::body::ResponseBody;
 use super::context::{RequestContext, note};
 use super::deliver;
 use super::exchange::Exchange;
+use super::headers;
 use super::reply::{Reply, ReplyBody};
 use super::respond::{self, fail};
 use super::timeouts::TimeLimits;
-use super::upgrade::{ClientSwitch, ends_here, upgrade_enabled};
+use super::upgrade::{ClientSwitch, ends_here};
 use crate::body::client::ClientFault;
 use crate::error::ErrorKind;
 use crate::filters::client_body::ClientBody;
@@ -49,12 +50,6 @@ pub async fn forward(
         }
     };
     let cluster = chosen.cluster.clone();
-    if let Some(protocol) = &head.upgrade
-        && !upgrade_enabled(protocol, &exchange.action().upgrades, &exchange.manager.model.upgrades)
-    {
-        // Envoy refuses CONNECT and upgrades that are not on with 403.
-        return fail(ErrorKind::UpgradeRefused, &head, context);
-    }
     let limits = TimeLimits::of(exchange.action(), &exchange.manager.model, &head);
     prepare(&exchange, &chosen, &mut head, limits.answer, &context);
     let mut context = note(&head, &exchange.manager, context);
@@ -90,7 +85,8 @@ pub async fn forward(
             let kind = ErrorKind::from(ClientFault::Malformed);
             context.info.flags.insert(kind.flag());
             context.info.details = Some(kind.details().into());
-            respond::local(kind.status(), "Bad Request".to_owned(), None, context)
+            let grpc = head.grpc.then(|| kind.grpc_status());
+            respond::local(kind.status(), "Bad Request".to_owned(), grpc, context)
         }
         // Nobody gets this answer, so the log has none: its code is 0, as Envoy's.
         Err(_) if progress.fault.get() == Some(ClientFault::Gone) => {
@@ -161,10 +157,9 @@ fn prepare(exchange: &Exchange, chosen: &Chosen, head: &mut RequestHead, timeout
     };
     let by_endpoint = matches!(action.host_rewrite, Some(HostRewrite::Endpoint));
     let host = host.and_then(|host| HeaderValue::try_from(host).ok());
-    if host.is_some() || by_endpoint {
+    if (host.is_some() || by_endpoint) && !head.authority.is_empty() {
         if action.append_x_forwarded_host {
-            head.headers
-                .append(header_names::FORWARDED_HOST, head.authority.clone());
+            headers::append_to_list(&mut head.headers, &header_names::FORWARDED_HOST, &head.authority, ",");
         }
         if own && chosen.host_rewrite(&exchange.routes).is_none() {
             head.headers.insert(header_names::ORIGINAL_HOST, head.authority.clone());

@@ -131,10 +131,10 @@ fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Vec<u8>> {
     Some(whole)
 }
 
-/// Appends to a header that is a list (RFC 9110, section 5.6.1).
-pub fn append_to_list(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue) {
+/// Appends to a header that is a list, whose parts `separator` parts (RFC 9110, section 5.6.1).
+pub fn append_to_list(headers: &mut HeaderMap, name: &HeaderName, value: &HeaderValue, separator: &str) {
     let whole = match joined(headers, name) {
-        Some(list) => HeaderValue::from_bytes(&[&list, &b", "[..], value.as_bytes()].concat()),
+        Some(list) => HeaderValue::from_bytes(&[&list, separator.as_bytes(), value.as_bytes()].concat()),
         None => Ok(value.clone()),
     };
     if let Ok(whole) = whole {

@@ -20,14 +20,14 @@ use super::reply::Reply;
 use super::respond::{self, fail};
 use super::routed::{Routed, needs_tls};
 use super::send::send;
-use super::upgrade::ClientSwitch;
+use super::upgrade::{ClientSwitch, upgrade_enabled};
 use crate::body::client::{ComingBody, Interim};
 use crate::error::{BadRequest, ErrorKind, ResponseFlags, grpc_status_of};
 use crate::filters::client_body::{ClientBody, Patience};
 use crate::filters::{Answer, RequestPass};
 use crate::http2::stream::StreamRef;
 use crate::journal::{Whose, say};
-use crate::model::route::RouteAction;
+use crate::model::route::{RouteAction, VirtualHost};
 use crate::route::headers::{apply_to_response, ordered};
 use crate::route::rewrite;
 use crate::route::table::Found;
@@ -151,7 +151,7 @@ async fn answer(
     context.info.journal.identify_by(&head.headers);
     say!(context.info.journal, method = %head.method, host = head.host(), path = %head.path, "request normalised");
     if let Some(via) = &manager.via {
-        headers::append_to_list(&mut head.headers, &header::VIA, via);
+        headers::append_to_list(&mut head.headers, &header::VIA, via, ", ");
     }
     if client != connection.info.remote_addr.ip() {
         context.info.remote_addr = (client, 0).into();
@@ -173,18 +173,19 @@ async fn answer(
             let found = routes.table.find(*host_index, &head, random)?;
             Some(Routed::new(routes, found, &head, worker.random()))
         });
-    match (&routed, &host) {
-        (Some(routed), _) => routed.tell(&mut context),
-        (None, Some((_, (_, host)))) if needs_tls => {
-            context.info.virtual_host = Some(host.name.clone());
-            say!(context.info.journal, virtual_host = %host.name, "sent to tls");
-        }
-        (None, _) => say!(
-            context.info.journal,
-            host = head.host(),
-            path = head.path_only(),
-            "no route found"
-        ),
+    let host = host.map(|(_, (_, host))| host);
+    tell_route(routed.as_ref(), host, needs_tls, &head, &mut context);
+
+    // CONNECT and offers that nothing allows meet no filter, where there is a route (Envoy: `upgrade_failed`).
+    if let Some(protocol) = &head.upgrade
+        && (routed.is_some() || needs_tls)
+        && !upgrade_enabled(
+            protocol,
+            routed.as_ref().map_or(&[], Routed::upgrades),
+            &manager.model.upgrades,
+        )
+    {
+        return fail(ErrorKind::UpgradeRefused, &head, context);
     }
 
     // Stage 4: down the filters before the router.
@@ -201,6 +202,29 @@ async fn answer(
         return fail(ErrorKind::RouteNotFound, &head, context);
     };
     act(connection, routed, (head, body, switch), context).await
+}
+
+/// Notes where a request is routed.
+fn tell_route(
+    routed: Option<&Routed<'_>>,
+    host: Option<&VirtualHost>,
+    needs_tls: bool,
+    head: &RequestHead,
+    context: &mut RequestContext,
+) {
+    match (routed, host) {
+        (Some(routed), _) => routed.tell(context),
+        (None, Some(host)) if needs_tls => {
+            context.info.virtual_host = Some(host.name.clone());
+            say!(context.info.journal, virtual_host = %host.name, "sent to tls");
+        }
+        (None, _) => say!(
+            context.info.journal,
+            host = head.host(),
+            path = head.path_only(),
+            "no route found"
+        ),
+    }
 }
 
 /// Leads a request down the filters; an answer is that of one of them.

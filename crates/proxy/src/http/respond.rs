@@ -1,7 +1,7 @@
 //! Answers: the proxy's own, and what is changed on those of upstreams.
 
-use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
 
 use super::body::ResponseBody;
 use super::context::{RequestContext, grpc_status, note};
@@ -60,7 +60,8 @@ pub fn local(status: StatusCode, body: String, grpc: Option<u32>, mut context: B
         context.info.grpc_status = Some(code);
         answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         answer.insert("grpc-status", HeaderValue::from(code));
-        if let Some(message) = grpc_message(body.as_bytes()) {
+        let is_head = (context.info.request.as_ref()).is_some_and(|request| request.method == Method::HEAD);
+        if let Some(message) = grpc_message(body.as_bytes()).filter(|_| !is_head) {
             answer.insert("grpc-message", message);
         }
         return with_body(StatusCode::OK, answer, bytes::Bytes::new(), context);
@@ -172,7 +173,7 @@ pub fn common(response: &mut HeaderMap, manager: &ConnectionManager, upstream: b
         _ => {}
     }
     if let Some(via) = &manager.via {
-        headers::append_to_list(response, &header::VIA, via);
+        headers::append_to_list(response, &header::VIA, via, ", ");
     }
 }
 

@@ -7,6 +7,7 @@ use super::own_answers::AnsweringRoute;
 use crate::error::ErrorKind;
 use crate::filters::Passage;
 use crate::journal::say;
+use crate::model::http::Upgrade;
 use crate::model::route::{RequireTls, RouteAction, VirtualHost};
 use crate::route::table::Found;
 use crate::runtime::routes::{Chosen, CompiledRoutes};
@@ -29,6 +30,14 @@ impl<'a> Routed<'a> {
             chosen: routes.choose(found.host_index, found.route_index, head, random),
             routes,
             found,
+        }
+    }
+
+    /// What it says of offers of other protocols.
+    pub(super) fn upgrades(&self) -> &[Upgrade] {
+        match &self.found.route.action {
+            RouteAction::Forward(action) => &action.upgrades,
+            RouteAction::Direct(_) | RouteAction::Redirect(_) | RouteAction::Refused(_) => &[],
         }
     }
 
