@@ -168,6 +168,11 @@ impl Case {
 // === impl Request ===
 
 impl Request {
+    /// Whether it offers another protocol.
+    pub(super) fn offers(&self) -> bool {
+        self.lines.iter().any(|text| text.contains("upgrade: websocket"))
+    }
+
     fn random(rng: &mut Rng, http2: bool) -> Self {
         let odd = rng.u8(..4) == 0;
         let method = if rng.u8(..2) == 0 {

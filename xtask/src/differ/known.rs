@@ -66,15 +66,11 @@ pub(super) const KNOWN: &[Known] = &[
     Known {
         name: "An expectation is answered where a body is read",
         covers: |seen, line| {
-            let empty = |body: &Body| matches!(body, Body::None | Body::Length(""));
-            // Nobody reads the body of a request that goes nowhere.
-            let goes_nowhere = !seen.weft.lines.iter().any(|text| text.starts_with("upstream start: "));
-            let expects = |request: &Request| {
-                request.lines.contains(&"expect: 100-continue") && (goes_nowhere || empty(&request.body))
-            };
-            seen.any_request(expects)
-                && !line.ours
-                && matches!(line.text, "client start: HTTP/1.1 100" | "client start: HTTP/1.0 100")
+            let expects = |request: &Request| request.lines.contains(&"expect: 100-continue");
+            let said = matches!(line.text, "client start: HTTP/1.1 100" | "client start: HTTP/1.0 100");
+            // The code of a request without an answer is what was said to it last.
+            let logged = |code: u16| seen.case.aborted && line.text == format!("log: {code} DC");
+            seen.any_request(expects) && if line.ours { logged(0) } else { said || logged(100) }
         },
     },
     Known {
@@ -125,8 +121,11 @@ pub(super) const KNOWN: &[Known] = &[
         covers: |seen, line| {
             let resets = |answer: &Answer| answer.then == Then::Reset && matches!(answer.body, Body::None);
             let status = |flags: &str| line.text.starts_with("log: ") && line.text.ends_with(flags);
-            let ends = matches!(line.text, "client: cut short" | "client: ends") || status(" UC");
-            seen.case.answers.iter().any(resets) && if line.ours { ends } else { status(" -") }
+            let ends = matches!(line.text, "client: cut short" | "client: ends" | "client: broken") || status(" UC");
+            // With the connection that ends go the requests behind.
+            let is_last = |text: &String| text == "client: cut short";
+            let behind = seen.case.requests.len() > 1 && seen.weft.lines.iter().any(is_last);
+            seen.case.answers.iter().any(resets) && if line.ours { ends } else { status(" -") || behind }
         },
     },
     Known {
@@ -137,13 +136,115 @@ pub(super) const KNOWN: &[Known] = &[
         name: "A request without a host does not go over HTTP/2",
         covers: |seen, line| {
             let none = |request: &Request| request.host == Some("");
-            seen.has_http2_upstream() && seen.any_request(none) && seen.is_refusal(line)
+            seen.has_http2_upstream() && seen.any_request(none) && seen.is_refusal_among_others(line)
+        },
+    },
+    Known {
+        name: "Towards HTTP/2 a path has the form of a URI",
+        covers: |seen, line| {
+            let odd = |request: &Request| request.target.contains(['<', '>', '`', '"', '{', '}', '|', '^', '\\']);
+            seen.has_http2_upstream() && seen.any_request(odd) && line.text.starts_with("upstream start: ")
+        },
+    },
+    Known {
+        name: "A path over HTTP/2 is UTF-8",
+        covers: |seen, line| {
+            let other = |request: &Request| !request.target.is_ascii();
+            seen.case.http2 && seen.any_request(other) && seen.is_refusal(line)
+        },
+    },
+    Known {
+        name: "A length that is none is refused beside no content, too",
+        covers: |seen, line| {
+            let none = |answer: &Answer| {
+                matches!(answer.body, Body::Broken(_)) && answer.body.text().starts_with("content-length: ")
+            };
+            let refused = |text: &String| text.starts_with("client start: ") && text.ends_with(" 502");
+            let of_upstream = line.text.starts_with("upstream");
+            seen.case.answers.iter().any(none) && seen.weft.lines.iter().any(refused) && !of_upstream
+        },
+    },
+    Known {
+        name: "`close` beside an offer stays here",
+        covers: |seen, line| {
+            let both = |request: &Request| {
+                let has = |text: &str| request.lines.iter().any(|line| line.eq_ignore_ascii_case(text));
+                has("connection: close") && has("connection: upgrade\r\nupgrade: websocket")
+            };
+            seen.any_request(both) && line.text.starts_with("upstream header connection: ")
+        },
+    },
+    Known {
+        name: "`close` goes before `keep-alive`",
+        covers: |seen, line| {
+            let both = |request: &Request| {
+                let has = |text: &str| request.lines.iter().any(|line| line.eq_ignore_ascii_case(text));
+                has("connection: close") && has("connection: keep-alive")
+            };
+            let ends = line.text.starts_with("client header connection: ") || line.text == "client: ends";
+            seen.any_request(both) && ends
+        },
+    },
+    Known {
+        name: "HTTP/1.0 offers nothing",
+        covers: |seen, _| {
+            let forbidden = |text: &String| text.starts_with("client start: ") && text.ends_with(" 403");
+            let offers = |request: &Request| request.version == "HTTP/1.0" && request.offers();
+            seen.any_request(offers) && seen.difference.envoy.iter().any(forbidden)
+        },
+    },
+    Known {
+        name: "A body beside an offer is the request's",
+        covers: |seen, line| {
+            let empty = |body: &Body| matches!(body, Body::None | Body::Length(""));
+            let begun = line.text.starts_with("upstream body: ")
+                || line.text.starts_with("upstream header transfer-encoding: ");
+            // Envoy takes it for the tunnel's and goes on waiting.
+            let unanswered = !seen.difference.weft.is_empty() && seen.difference.envoy.is_empty();
+            seen.any_request(|request| request.offers() && !empty(&request.body)) && line.ours && (begun || unanswered)
+        },
+    },
+    Known {
+        name: "Behind an answer that breaks the connection ends at once",
+        covers: |seen, line| {
+            let head = seen.any_request(|request| request.method == "HEAD");
+            head && seen.has_http2_upstream() && line.ours && line.text == "client: ends"
+        },
+    },
+    Known {
+        name: "Of a client that has gone away the log has what came first",
+        covers: |seen, line| {
+            let told = line.text.starts_with("log: ") || line.text.starts_with("upstream ");
+            // A client of HTTP/2 that breaks a rule is gone, too.
+            let broken = seen.weft.lines.iter().any(|text| text == "client: broken");
+            (seen.case.aborted || (seen.case.http2 && broken)) && told
+        },
+    },
+    Known {
+        name: "An upstream that reads no body takes it for requests",
+        covers: |seen, line| {
+            let early = seen.case.answers.iter().any(|answer| answer.early);
+            let sends = seen.any_request(|request| !matches!(request.body, Body::None));
+            early && sends && line.text.starts_with("upstream ")
+        },
+    },
+    Known {
+        name: "Three requests at once are three",
+        covers: |seen, _| {
+            let gave_up = seen.difference.envoy.iter().any(|text| text == "log: 0 DPE");
+            seen.case.pipelined && seen.case.requests.len() > 2 && gave_up
+        },
+    },
+    Known {
+        name: "Of two faults one is told",
+        covers: |seen, line| {
+            let two = |request: &Request| request.host == Some("a b") && request.target.contains('#');
+            seen.any_request(two) && seen.is_refusal(line)
         },
     },
     Known {
         name: "An offer that is declined gets the whole answer",
         covers: |seen, line| {
-            let offers = |request: &Request| request.lines.iter().any(|text| text.contains("upgrade: websocket"));
             // The rest of the answer, how long it is, and how it ends.
             let starts: &[&str] = if line.ours {
                 &[
@@ -156,7 +257,9 @@ pub(super) const KNOWN: &[Known] = &[
             } else {
                 &["client header content-length: 0", "log: 200 -"]
             };
-            !seen.case.http2 && seen.any_request(offers) && starts.iter().any(|start| line.text.starts_with(start))
+            !seen.case.http2
+                && seen.any_request(Request::offers)
+                && starts.iter().any(|start| line.text.starts_with(start))
         },
     },
     Known {
@@ -183,7 +286,38 @@ impl Seen<'_> {
 
     /// Whether a line comes of ours refusing a request that Envoy takes, or refuses in other words.
     fn is_refusal(&self, line: Line<'_>) -> bool {
-        const WORDS: [&str; 14] = [
+        // Nothing follows a refusal on its connection.
+        let mut starts = self.starts().rev();
+        let refuses = starts.next().is_some_and(|text| self.refuses(text));
+        refuses && Self::is_word_of_refusals(line)
+    }
+
+    /// The same where the connection serves what follows.
+    fn is_refusal_among_others(&self, line: Line<'_>) -> bool {
+        self.starts().any(|text| self.refuses(text)) && Self::is_word_of_refusals(line)
+    }
+
+    fn starts(&self) -> impl DoubleEndedIterator<Item = &str> {
+        let lines = self.weft.lines.iter().map(String::as_str);
+        lines.filter(|text| text.starts_with("client start: "))
+    }
+
+    /// Callers of gRPC are told in its protocol.
+    fn refuses(&self, start: &str) -> bool {
+        let internal = |text: &String| text == "client header grpc-status: 13";
+        start.ends_with(" 400") || (start.ends_with(" 200") && self.weft.lines.iter().any(internal))
+    }
+
+    fn is_word_of_refusals(line: Line<'_>) -> bool {
+        const WORDS: [&str; 22] = [
+            "client start: HTTP/2 400",
+            "client start: HTTP/2 200",
+            "client start: HTTP/1.1 200",
+            "client start: HTTP/1.0 200",
+            "client header content-type: application/grpc",
+            "client header grpc-status: 13",
+            "log: 200 -",
+            "log: 200 DPE",
             "client start: HTTP/1.1 400",
             "client start: HTTP/1.0 400",
             "client header connection: close",
@@ -199,15 +333,7 @@ impl Seen<'_> {
             "log: 400 -",
             "log: 400 DPE",
         ];
-        // Nothing follows a refusal on its connection.
-        let mut starts = self
-            .weft
-            .lines
-            .iter()
-            .rev()
-            .filter(|text| text.starts_with("client start: "));
-        let refuses = starts.next().is_some_and(|text| text.ends_with(" 400"));
-        refuses && (!line.ours || WORDS.contains(&line.text))
+        !line.ours || WORDS.contains(&line.text)
     }
 }
 
