@@ -37,6 +37,7 @@ const PROTOBUF_FOLDERS: &[&str] = &[
     "crates/proxy/src/admin/",
     "crates/proxy/src/status/",
     "crates/proxy/src/observe/",
+    "crates/proxy/src/filters/ext_authz/grpc.rs",
 ];
 
 /// Files of other folders in which protobuf ends, too: what a filter is told.

@@ -29,6 +29,7 @@ const FLAG_NAMES: &[(&str, &str)] = &[
     ("LH", "FailedLocalHealthCheck"),
     ("RL", "RateLimited"),
     ("DR", "DownstreamRemoteReset"),
+    ("UAEX", "UnauthorizedExternalService"),
 ];
 
 // === impl ResponseFlags ===
@@ -75,6 +76,8 @@ impl ResponseFlags {
 
     /// `DR`.
     pub const DOWNSTREAM_REMOTE_RESET: Self = Self(1 << 19);
+    /// `UAEX`.
+    pub const UNAUTHORIZED_EXTERNAL_SERVICE: Self = Self(1 << 20);
 
     /// Adds the flags of `other`.
     pub fn insert(&mut self, other: Self) {

@@ -30,10 +30,11 @@ pub enum ClientBody {
 /// A body that filters keep or change.
 #[derive(Debug, Default)]
 pub struct Staged {
-    /// What still comes; `None` when all is kept.
-    incoming: Option<ComingBody>,
+    /// What a filter has waited for; it comes first.
     kept: VecDeque<Bytes>,
     kept_trailers: Option<HeaderMap>,
+    /// What still comes; `None` when all is kept.
+    incoming: Option<Box<ClientBody>>,
     stages: Stages,
     hides_length: bool,
     done: bool,
@@ -112,6 +113,72 @@ impl ClientBody {
         self.staged().hides_length = true;
     }
 
+    /// Waits for the first bytes of the body, as many as there are up to a limit, and keeps them: they come first, the rest behind them
+    /// as it comes. Gives them, and whether they are all of it.
+    pub async fn begin(
+        &mut self,
+        bytes_max: usize,
+        progress: &Progress,
+        patience: Patience,
+    ) -> Result<(Vec<u8>, bool), NotWhole> {
+        self.is_wanted();
+        let mut kept = VecDeque::new();
+        let mut first = Vec::new();
+        let mut trailers = None;
+        while first.len() < bytes_max && trailers.is_none() && !self.is_end_stream() {
+            match self.next(progress, patience).await? {
+                None => break,
+                Some(frame) => match frame.into_data() {
+                    Ok(data) => {
+                        first.extend_from_slice(&data[..data.len().min(bytes_max - first.len())]);
+                        chunks::keep(&mut kept, &data);
+                    }
+                    Err(frame) => trailers = frame.into_trailers().ok(),
+                },
+            }
+        }
+        let length: usize = kept.iter().map(Bytes::len).sum();
+        let is_whole = length == first.len() && (trailers.is_some() || self.is_end_stream());
+        let rest = std::mem::replace(self, Self::Staged(Box::default()));
+        *self.staged() = Staged {
+            kept,
+            kept_trailers: trailers,
+            incoming: (!rest.is_end_stream()).then(|| Box::new(rest)),
+            ..Staged::default()
+        };
+        Ok((first, is_whole))
+    }
+
+    /// What is kept of it, in one piece.
+    pub fn kept(&self) -> Vec<u8> {
+        match self {
+            Self::Direct(_) => Vec::new(),
+            Self::Staged(staged) => staged.kept.iter().flatten().copied().collect(),
+        }
+    }
+
+    /// How many bytes are kept of it.
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Direct(_) => 0,
+            Self::Staged(staged) => staged.kept.iter().map(Bytes::len).sum(),
+        }
+    }
+
+    /// The next frame, as long as anybody waits for it.
+    async fn next(&mut self, progress: &Progress, patience: Patience) -> Result<Option<Frame<Bytes>>, NotWhole> {
+        let next = poll_fn(|cx| self.poll_frame(cx, progress));
+        let frame = match patience.due(Instant::now()) {
+            None => next.await,
+            Some(due) => match tokio::time::timeout_at(due, next).await {
+                Ok(frame) => frame,
+                Err(_) if patience.is_over(Instant::now()) => return Err(NotWhole::TimedOut),
+                Err(_) => return Err(NotWhole::Idle),
+            },
+        };
+        frame.transpose().map_err(NotWhole::Failed)
+    }
+
     /// Waits for all of the body and keeps it; what comes after this filter is what was kept. A body that is not whole is of no use any
     /// more: the filter has to answer. Gives its length.
     pub async fn collect(
@@ -125,21 +192,9 @@ impl ClientBody {
         let mut length = 0;
         let mut trailers = None;
         loop {
-            let frame = {
-                let next = poll_fn(|cx| self.poll_frame(cx, progress));
-                match patience.due(Instant::now()) {
-                    None => next.await,
-                    Some(due) => match tokio::time::timeout_at(due, next).await {
-                        Ok(frame) => frame,
-                        Err(_) if patience.is_over(Instant::now()) => return Err(NotWhole::TimedOut),
-                        Err(_) => return Err(NotWhole::Idle),
-                    },
-                }
-            };
-            match frame {
+            match self.next(progress, patience).await? {
                 None => break,
-                Some(Err(error)) => return Err(NotWhole::Failed(error)),
-                Some(Ok(frame)) => match frame.into_data() {
+                Some(frame) => match frame.into_data() {
                     Ok(data) => {
                         length += data.len();
                         if length > bytes_max {
@@ -169,7 +224,7 @@ impl ClientBody {
         if let Self::Direct(_) = self {
             let before = std::mem::replace(self, Self::Staged(Box::default()));
             if let (Self::Direct(incoming), Self::Staged(staged)) = (before, &mut *self) {
-                staged.incoming = Some(incoming);
+                staged.incoming = Some(Box::new(Self::Direct(incoming)));
             }
         }
         match self {
@@ -194,9 +249,12 @@ impl Staged {
         if self.hides_length || !self.stages.keeps_length() {
             return SizeHint::default();
         }
-        match &self.incoming {
-            Some(incoming) => incoming.size_hint(),
-            None => SizeHint::with_exact(self.kept.iter().map(|chunk| chunk.len() as u64).sum()),
+        let kept: u64 = self.kept.iter().map(|chunk| chunk.len() as u64).sum();
+        match self.incoming.as_ref().map(|incoming| incoming.size_hint()) {
+            None => SizeHint::with_exact(kept),
+            Some(coming) => coming
+                .exact()
+                .map_or_else(SizeHint::default, |rest| SizeHint::with_exact(kept + rest)),
         }
     }
 
@@ -232,11 +290,11 @@ impl Staged {
     }
 
     fn poll_source(&mut self, cx: &mut Context<'_>, progress: &Progress) -> Polled {
-        if let Some(incoming) = &mut self.incoming {
-            return incoming.poll_frame(cx, progress);
-        }
         if let Some(chunk) = self.kept.pop_front() {
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
+        if let Some(incoming) = &mut self.incoming {
+            return incoming.poll_frame(cx, progress);
         }
         Poll::Ready(self.kept_trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
     }

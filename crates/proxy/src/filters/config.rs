@@ -24,6 +24,8 @@ pub mod cors;
 pub mod csrf;
 #[path = "decompressor/config.rs"]
 pub mod decompressor;
+#[path = "ext_authz/config.rs"]
+pub mod ext_authz;
 #[path = "fault/config.rs"]
 pub mod fault;
 #[path = "grpc_stats/config.rs"]
@@ -125,6 +127,8 @@ table! {
     Csrf(csrf),
     /// Bodies that are decompressed.
     Decompressor(decompressor),
+    /// Services that decide whether requests may pass.
+    ExtAuthz(ext_authz),
     Fault(fault),
     GrpcStats(grpc_stats),
     /// gRPC for browsers.

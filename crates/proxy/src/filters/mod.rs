@@ -4,12 +4,14 @@
 //! The table below joins it. Filters are plain async functions behind an enum; what a filter remembers of a request until its answer is
 //! its `State`.
 
+pub(crate) mod ask;
 pub(crate) mod buffer;
 pub(crate) mod client_body;
 pub(crate) mod compressor;
 pub(crate) mod cors;
 pub(crate) mod csrf;
 pub(crate) mod decompressor;
+pub(crate) mod ext_authz;
 pub(crate) mod fault;
 pub(crate) mod grpc_stats;
 pub(crate) mod grpc_web;
@@ -194,6 +196,7 @@ table! {
     Cors(cors),
     Csrf(csrf),
     Decompressor(decompressor),
+    ExtAuthz(ext_authz),
     Fault(fault),
     GrpcStats(grpc_stats),
     GrpcWeb(grpc_web),

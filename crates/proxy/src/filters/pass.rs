@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use super::ask::Services;
 use super::client_body::{ClientBody, NotWhole, Patience};
 use super::stages::Stages;
 use crate::body::Progress;
@@ -46,6 +47,8 @@ pub struct RequestPass<'a> {
     /// Istio's metrics and peers of this thread.
     pub istio: &'a Shard,
     pub random: &'a Random,
+    /// Services that may be asked.
+    pub services: &'a dyn Services,
 }
 
 /// An answer that passes a filter.
@@ -120,35 +123,43 @@ impl RequestPass<'_> {
     /// Waits for all of the body, so that it goes on only when it is there. Gives its length, or the answer to a request whose body is not.
     pub async fn collect(&mut self, bytes_max: usize) -> Result<usize, Answer> {
         let collected = self.body.collect(bytes_max, self.progress, self.patience).await;
-        collected.map_err(|reason| {
-            let (status, text, details) = match reason {
-                NotWhole::TooLarge => (
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    "Payload Too Large",
-                    "request_payload_too_large",
-                ),
-                NotWhole::TimedOut => (
-                    StatusCode::REQUEST_TIMEOUT,
-                    "request timeout",
-                    "request_overall_timeout",
-                ),
-                NotWhole::Idle => {
-                    self.info.flags.insert(ResponseFlags::STREAM_IDLE_TIMEOUT);
-                    (StatusCode::REQUEST_TIMEOUT, "stream timeout", "stream_idle_timeout")
-                }
-                // As without a filter that waits for it.
-                NotWhole::Failed(_) if self.progress.fault.get() == Some(ClientFault::Malformed) => {
-                    self.info.flags.insert(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
-                    (StatusCode::BAD_REQUEST, "Bad Request", "http1.codec_error")
-                }
-                NotWhole::Failed(error) => {
-                    tracing::debug!(%error, "a request body that a filter waits for does not come");
-                    (StatusCode::BAD_REQUEST, "", "request_body_failed")
-                }
-            };
-            self.info.details = Some(details.into());
-            Answer::told(status, text)
-        })
+        collected.map_err(|reason| self.not_whole(reason))
+    }
+
+    /// Waits for the first bytes of the body. Gives them, and whether they are all of it; or the answer to a request whose body is broken.
+    pub async fn begin(&mut self, bytes_max: usize) -> Result<(Vec<u8>, bool), Answer> {
+        let begun = self.body.begin(bytes_max, self.progress, self.patience).await;
+        begun.map_err(|reason| self.not_whole(reason))
+    }
+
+    fn not_whole(&mut self, reason: NotWhole) -> Answer {
+        let (status, text, details) = match reason {
+            NotWhole::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "Payload Too Large",
+                "request_payload_too_large",
+            ),
+            NotWhole::TimedOut => (
+                StatusCode::REQUEST_TIMEOUT,
+                "request timeout",
+                "request_overall_timeout",
+            ),
+            NotWhole::Idle => {
+                self.info.flags.insert(ResponseFlags::STREAM_IDLE_TIMEOUT);
+                (StatusCode::REQUEST_TIMEOUT, "stream timeout", "stream_idle_timeout")
+            }
+            // As without a filter that waits for it.
+            NotWhole::Failed(_) if self.progress.fault.get() == Some(ClientFault::Malformed) => {
+                self.info.flags.insert(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR);
+                (StatusCode::BAD_REQUEST, "Bad Request", "http1.codec_error")
+            }
+            NotWhole::Failed(error) => {
+                tracing::debug!(%error, "a request body that a filter waits for does not come");
+                (StatusCode::BAD_REQUEST, "", "request_body_failed")
+            }
+        };
+        self.info.details = Some(details.into());
+        Answer::told(status, text)
     }
 }
 

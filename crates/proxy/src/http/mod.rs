@@ -1,5 +1,6 @@
 //! Serving HTTP: from a connection to requests, from a request to an answer. Follow `serve`, then `request`, then `forward`.
 
+mod ask;
 pub mod attempt;
 pub mod blame;
 pub mod body;

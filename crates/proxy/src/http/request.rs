@@ -256,6 +256,7 @@ async fn pass_filters(
         progress,
         istio: &worker.istio,
         random: &worker.random,
+        services: &**worker,
     };
     manager.filters.on_request(filters, &mut pass).await
 }

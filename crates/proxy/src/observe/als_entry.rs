@@ -158,6 +158,11 @@ fn flags(flags: ResponseFlags) -> pb::ResponseFlags {
         stream_idle_timeout: flags.contains(ResponseFlags::STREAM_IDLE_TIMEOUT),
         downstream_protocol_error: flags.contains(ResponseFlags::DOWNSTREAM_PROTOCOL_ERROR),
         upstream_protocol_error: flags.contains(ResponseFlags::UPSTREAM_PROTOCOL_ERROR),
+        unauthorized_details: flags.contains(ResponseFlags::UNAUTHORIZED_EXTERNAL_SERVICE).then_some(
+            pb::response_flags::Unauthorized {
+                reason: pb::response_flags::unauthorized::Reason::ExternalService as i32,
+            },
+        ),
         ..pb::ResponseFlags::default()
     }
 }

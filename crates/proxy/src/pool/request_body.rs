@@ -22,6 +22,8 @@ pub enum RequestBody {
         body: ClientBody,
         progress: Rc<Progress>,
     },
+    /// The proxy's own; nothing once it is sent.
+    Own(Option<Bytes>),
     /// The client's, kept for other attempts.
     Kept {
         /// What is kept.
@@ -34,10 +36,19 @@ pub enum RequestBody {
 // === impl RequestBody ===
 
 impl RequestBody {
+    /// A body of the proxy's own.
+    pub fn own(bytes: Bytes) -> Self {
+        if bytes.is_empty() {
+            return Self::Empty;
+        }
+        Self::Own(Some(bytes))
+    }
+
     /// The body of one attempt. The last attempt may take the original.
     pub fn for_attempt(&mut self, last: bool) -> Self {
         match self {
             Self::Empty => Self::Empty,
+            Self::Own(bytes) => Self::Own(bytes.clone()),
             Self::Direct { .. } => {
                 debug_assert!(last, "a direct body has one attempt");
                 std::mem::replace(self, Self::Empty)
@@ -52,7 +63,7 @@ impl RequestBody {
     /// The client is to send it, whatever the upstream will say.
     pub fn is_wanted(&self) {
         match self {
-            Self::Empty => {}
+            Self::Empty | Self::Own(_) => {}
             Self::Direct { body, .. } => body.is_wanted(),
             Self::Kept { shared, .. } => shared.is_wanted(),
         }
@@ -77,7 +88,7 @@ impl RequestBody {
     /// Whether another attempt can send it from the beginning.
     pub fn is_replayable(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Own(_) => true,
             Self::Direct { .. } => false,
             Self::Kept { shared, .. } => shared.is_replayable(),
         }
@@ -91,6 +102,7 @@ impl Body for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
+            Self::Own(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Direct { body, progress } => body.poll_frame(cx, progress),
             Self::Kept { shared, next } => shared.poll_from(next, cx),
         }
@@ -99,6 +111,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Own(bytes) => bytes.is_none(),
             Self::Direct { body, .. } => body.is_end_stream(),
             Self::Kept { shared, next } => shared.is_end(*next),
         }
@@ -107,6 +120,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Direct { body, .. } => body.size_hint(),
             Self::Kept { shared, next } => shared.size_hint(*next),
         }

@@ -1,9 +1,10 @@
 //! Counters that filters make by name, found again by the same name when a configuration replaces another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use super::{Scope, Stat};
@@ -19,6 +20,34 @@ type ByName = BTreeMap<(Scope, Box<str>), Arc<Counter>>;
 #[derive(Debug, Default)]
 pub struct Counters {
     all: Mutex<ByName>,
+}
+
+/// Counters of each cluster, by its name in statistics: read for every request, replaced for every new cluster.
+#[derive(Debug)]
+pub(crate) struct PerCluster<T>(ArcSwap<HashMap<Arc<str>, Arc<T>>>);
+
+// === impl PerCluster ===
+
+impl<T> Default for PerCluster<T> {
+    fn default() -> Self {
+        Self(ArcSwap::default())
+    }
+}
+
+impl<T> PerCluster<T> {
+    /// Those of a cluster; they are made when it comes for the first time.
+    pub(crate) fn of(&self, name: &Arc<str>, make: impl FnOnce() -> T) -> Arc<T> {
+        if let Some(known) = self.0.load().get(name) {
+            return known.clone();
+        }
+        let made = Arc::new(make());
+        self.0.rcu(|clusters| {
+            let mut clusters = HashMap::clone(clusters);
+            clusters.insert(name.clone(), made.clone());
+            clusters
+        });
+        made
+    }
 }
 
 // === impl Counter ===

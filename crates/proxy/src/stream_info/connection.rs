@@ -77,6 +77,8 @@ pub struct PeerCertificate {
     pub subject: Arc<str>,
     /// SHA-256 of the certificate, lower-case hexadecimal.
     pub sha256: Arc<str>,
+    /// The certificate itself (X.509 in DER).
+    pub der: Arc<[u8]>,
 }
 
 // === impl ConnectionInfo ===

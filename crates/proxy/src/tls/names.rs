@@ -65,6 +65,7 @@ pub(crate) fn peer_certificate(certificate: &CertificateDer<'_>) -> Result<PeerC
         uri_sans,
         subject: Arc::from(rfc2253(&parsed)),
         sha256: Arc::from(sha256),
+        der: Arc::from(certificate.as_ref()),
     })
 }
 

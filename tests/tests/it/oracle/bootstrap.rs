@@ -19,6 +19,8 @@ pub(crate) struct Addresses {
     pub(crate) b: SocketAddr,
     /// Nothing listens here.
     pub(crate) down: SocketAddr,
+    /// The authorization service.
+    pub(crate) authz: SocketAddr,
 }
 
 /// The file as JSON.
@@ -54,7 +56,7 @@ pub(crate) fn bootstrap(row: &Row, addresses: &Addresses, access_log: &Path) -> 
         ("empty", None),
     ];
     let mut clusters: Vec<Value> = defaults.into_iter().map(|(name, to)| cluster(name, to, row)).collect();
-    // Further clusters of a row are written in full, with `$a`, `$b` and `$down` for ports.
+    // Further clusters of a row are written in full, with `$a`, `$b`, `$down` and `$authz` for ports.
     let known = |name: &str| defaults.iter().any(|(known, _)| *known == name);
     for (name, fields) in row.clusters.iter().filter(|(name, _)| !known(name)) {
         let mut further = json!({"name": name, "connect_timeout": "1s"});
@@ -125,13 +127,14 @@ fn address(address: SocketAddr) -> Value {
     json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
 }
 
-/// Replaces `$a`, `$b` and `$down` by the servers' ports.
+/// Replaces `$a`, `$b`, `$down` and `$authz` by the servers' ports.
 fn fill_in_ports(value: &mut Value, addresses: &Addresses) {
     match value {
         Value::String(text) => match text.as_str() {
             "$a" => *value = json!(addresses.a.port()),
             "$b" => *value = json!(addresses.b.port()),
             "$down" => *value = json!(addresses.down.port()),
+            "$authz" => *value = json!(addresses.authz.port()),
             _ => {}
         },
         Value::Array(values) => values.iter_mut().for_each(|value| fill_in_ports(value, addresses)),

@@ -16,12 +16,13 @@ const LOG: &str = "%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% 
                    %DYNAMIC_METADATA(chain:names)% %FILTER_STATE(last:PLAIN)%";
 
 /// Kinds of filters; what they do is seen in answers, upstream or in the log.
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "buffer",
     "compressor",
     "cors",
     "csrf",
     "decompressor",
+    "ext_authz",
     "fault",
     "grpc_web",
     "header_mutation",
@@ -47,13 +48,17 @@ pub(crate) fn rows() -> Vec<Row> {
 fn row(index: u64) -> Row {
     let mut numbers = Numbers(SEED.wrapping_add(index.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     let count = 3 + numbers.below(7);
-    let filters: Vec<Listed> = (0..count)
+    let mut filters: Vec<Listed> = (0..count)
         .map(|at| {
             let kind = KINDS[numbers.below(KINDS.len())];
             let name = format!("{at}-{kind}");
             Listed { kind, name }
         })
         .collect();
+    // Of requests alone the limit of `buffer` is one; Envoy's bounds what `grpc_web` keeps of answers, too.
+    if filters.iter().any(|filter| filter.kind == "grpc_web") {
+        filters.retain(|filter| filter.kind != "buffer");
+    }
     let mut list: Vec<Value> = filters
         .iter()
         .map(|filter| {
@@ -201,6 +206,15 @@ fn config(kind: &str, name: &str) -> Value {
                 "@type": "type.googleapis.com/envoy.extensions.compression.gzip.decompressor.v3.Gzip",
             }},
         }),
+        "ext_authz" => json!({
+            "@type": type_url("ext_authz.v3.ExtAuthz"),
+            "http_service": {
+                "server_uri": {"uri": "http://b", "cluster": "b", "timeout": "5s"},
+                "authorization_request": {"headers_to_add": [{"key": "x-chain", "value": name}]},
+            },
+            "allowed_headers": {"patterns": [{"prefix": "x-"}]},
+            "disallowed_headers": {"patterns": [{"exact": "x-request-id"}]},
+        }),
         "fault" => json!({"@type": type_url("fault.v3.HTTPFault")}),
         "grpc_web" => json!({"@type": type_url("grpc_web.v3.GrpcWeb")}),
         "header_mutation" => json!({
@@ -233,6 +247,7 @@ fn route_config(kind: &str, level: &str) -> Option<Value> {
             "filter_enabled": always(),
             "additional_origins": [{"exact": "evil.example"}],
         }),
+        "ext_authz" => json!({"@type": type_url("ext_authz.v3.ExtAuthzPerRoute"), "disabled": true}),
         // Elsewhere it would hide what other filters do.
         "fault" if matches!(level, "/two" | "cluster") => json!({
             "@type": type_url("fault.v3.HTTPFault"),

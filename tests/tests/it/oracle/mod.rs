@@ -58,6 +58,7 @@ tables!(
     grpc_stats,
     buffer,
     csrf,
+    ext_authz,
     header_mutation,
     health_check,
     metadata,

@@ -30,6 +30,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Step {
     pub(crate) exchange: Exchange,
     pub(crate) received: Vec<(&'static str, Message)>,
+    /// What the authorization service was asked.
+    pub(crate) checks: Vec<String>,
 }
 
 // === impl Outcome ===
@@ -102,6 +104,9 @@ impl Step {
     }
 
     fn write(&self, text: &mut String) {
+        for line in self.checks.iter().flat_map(|check| check.lines()) {
+            let _ = writeln!(text, "  check {line}");
+        }
         for (name, message) in &self.received {
             let _ = writeln!(text, "  upstream {name}");
             write_message(text, message);

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use super::bootstrap::{self, Addresses};
 use super::outcome::{Outcome, Step};
 use super::row::{Request, Row};
+use crate::support::authz::Authz;
 use crate::support::backend::Backend;
 use crate::support::client::{self, Exchange, Http1, RawRequest};
 use crate::support::http2::{self, RawFields};
@@ -33,6 +34,7 @@ pub(crate) enum Side {
 /// Servers and the proxy of one run.
 struct Bench {
     backends: BTreeMap<&'static str, Backend>,
+    authz: Authz,
     listener: SocketAddr,
     admin: SocketAddr,
 }
@@ -41,12 +43,14 @@ struct Bench {
 pub(crate) async fn run(row: &Row, side: Side) -> Result<Outcome> {
     let dir = tempfile::tempdir()?;
     let (a, b) = (Backend::start("a").await?, Backend::start("b").await?);
+    let authz = Authz::start().await?;
     let addresses = Addresses {
         listener: ports::free()?,
         admin: ports::free()?,
         a: a.address,
         b: b.address,
         down: ports::free()?,
+        authz: authz.address,
     };
     let access_log = dir.path().join("access.log");
     let config = dir.path().join("bootstrap.json");
@@ -60,6 +64,7 @@ pub(crate) async fn run(row: &Row, side: Side) -> Result<Outcome> {
         .await?;
     let bench = Bench {
         backends: BTreeMap::from([("a", a), ("b", b)]),
+        authz,
         listener: addresses.listener,
         admin: addresses.admin,
     };
@@ -87,6 +92,7 @@ pub(crate) async fn refusal(row: &Row, side: Side) -> Result<String> {
         a: ports::free()?,
         b: ports::free()?,
         down: ports::free()?,
+        authz: ports::free()?,
     };
     let config = dir.path().join("bootstrap.json");
     let file = bootstrap::bootstrap(row, &addresses, &dir.path().join("access.log"));
@@ -170,6 +176,7 @@ impl Bench {
             outcome.steps.push(Step {
                 exchange,
                 received: self.received_since(&before),
+                checks: self.authz.take(),
             });
         }
         let before = self.counts();

@@ -1,6 +1,7 @@
 //! What the tests stand on: processes that always end, scripted servers, clients that see bytes.
 
 pub(crate) mod ads;
+pub(crate) mod authz;
 pub(crate) mod backend;
 pub(crate) mod bootstrap;
 pub(crate) mod client;

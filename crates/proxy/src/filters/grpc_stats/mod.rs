@@ -1,14 +1,11 @@
 //! Counts of gRPC requests and messages by cluster (`envoy.filters.http.grpc_stats`).
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
-
-use arc_swap::ArcSwap;
 
 use super::{End, HttpFilter, Making, Next, RequestPass, Route};
 use crate::model::filters::grpc_stats::{Config, RouteConfig};
 use crate::stats::Scope;
-use crate::stats::counters::{Counter, Counters};
+use crate::stats::counters::{Counter, Counters, PerCluster};
 use crate::stream_info::notes::StateValue;
 
 /// Statuses that there are (<https://grpc.io/docs/guides/status-codes/>); any other is an upstream's whim and counts with its like.
@@ -24,8 +21,7 @@ pub(crate) struct Filter {
     /// Under which filter state has the numbers of messages.
     state_key: Arc<str>,
     counters: Arc<Counters>,
-    /// What was asked for once, by the cluster's name in statistics. It is read for every request and replaced for every new cluster.
-    clusters: ArcSwap<HashMap<Arc<str>, Arc<OfCluster>>>,
+    clusters: PerCluster<OfCluster>,
 }
 
 /// Statistics of one cluster.
@@ -42,21 +38,6 @@ struct OfCluster {
 
 // === impl Filter ===
 
-impl Filter {
-    fn of_cluster(&self, name: &Arc<str>) -> Arc<OfCluster> {
-        if let Some(known) = self.clusters.load().get(name) {
-            return known.clone();
-        }
-        let made = Arc::new(OfCluster::new(name, &self.counters));
-        self.clusters.rcu(|clusters| {
-            let mut clusters = HashMap::clone(clusters);
-            clusters.insert(name.clone(), made.clone());
-            clusters
-        });
-        made
-    }
-}
-
 impl HttpFilter for Filter {
     type Config = Config;
     type RouteConfig = RouteConfig;
@@ -68,7 +49,7 @@ impl HttpFilter for Filter {
             config: *config,
             state_key: Arc::from(STATE_KEY),
             counters: making.counters.clone(),
-            clusters: ArcSwap::default(),
+            clusters: PerCluster::default(),
         }
     }
 
@@ -93,7 +74,7 @@ impl HttpFilter for Filter {
             return;
         };
         let name = cluster.alt_stat_name.as_ref().unwrap_or(&cluster.name);
-        let stats = self.of_cluster(name);
+        let stats = self.clusters.of(name, || OfCluster::new(name, &self.counters));
         stats.requests.add(requests);
         stats.responses.add(responses);
         let Some(status) = end.progress.status.get().or(end.info.grpc_status) else {

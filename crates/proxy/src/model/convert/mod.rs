@@ -25,7 +25,7 @@ mod policies;
 mod route;
 pub(in crate::model) mod route_headers;
 mod route_retry;
-mod secret;
+pub(in crate::model) mod secret;
 mod supported;
 mod tls;
 pub(in crate::model) mod typed_struct;
@@ -274,7 +274,7 @@ pub(in crate::model) fn runtime_share(
 }
 
 /// Fields of a protobuf struct as JSON.
-pub(in crate::model) fn struct_json(source: &pb::Struct) -> serde_json::Map<String, serde_json::Value> {
+pub(crate) fn struct_json(source: &pb::Struct) -> serde_json::Map<String, serde_json::Value> {
     let fields = source.fields.iter();
     fields.map(|(key, value)| (key.clone(), value_json(value))).collect()
 }

@@ -76,10 +76,29 @@ pub fn grpc_cluster(source: &core::ApiConfigSource, at: &Path) -> Result<Arc<str
     envoy_grpc_cluster(service, &at.index(0))
 }
 
-/// The cluster of a gRPC service.
+/// The cluster of a gRPC service that has no settings of its own.
 pub(super) fn envoy_grpc_cluster(source: &core::GrpcService, at: &Path) -> Result<Arc<str>> {
+    let service = envoy_grpc(source, at)?;
+    let own = [
+        (source.timeout.is_some(), "timeout"),
+        (!source.initial_metadata.is_empty(), "initial_metadata"),
+    ];
+    if let Some((_, field)) = own.iter().find(|(is_set, _)| *is_set) {
+        return Err(at.field(field).error("is not supported here"));
+    }
+    if !service.authority.is_empty() {
+        return Err(at.field("envoy_grpc").field("authority").error("is not supported here"));
+    }
+    Ok(text(&service.cluster_name))
+}
+
+/// What a gRPC service says of its cluster.
+pub(in crate::model) fn envoy_grpc<'a>(
+    source: &'a core::GrpcService,
+    at: &Path,
+) -> Result<&'a core::grpc_service::EnvoyGrpc> {
     match &source.target_specifier {
-        Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(service)) => Ok(text(&service.cluster_name)),
+        Some(core::grpc_service::TargetSpecifier::EnvoyGrpc(service)) => Ok(service),
         Some(core::grpc_service::TargetSpecifier::GoogleGrpc(_)) => {
             Err(at.field("google_grpc").error("is not supported, use envoy_grpc"))
         }
