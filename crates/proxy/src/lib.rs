@@ -27,6 +27,7 @@ mod network_filters;
 mod observe;
 mod pool;
 mod random;
+mod rbac;
 mod route;
 mod runtime;
 pub mod sds_agent;

@@ -289,6 +289,15 @@ pub mod envoy {
                 }
             }
         }
+        pub mod path {
+            pub mod r#match {
+                pub mod uri_template {
+                    pub mod v3 {
+                        include!("envoy.extensions.path.match.uri_template.v3.rs");
+                    }
+                }
+            }
+        }
         pub mod retry {
             pub mod host {
                 pub mod previous_hosts {

@@ -9,7 +9,7 @@ use crate::model::access_log::AccessLog;
 use crate::model::http::{HttpConnectionManager, RouteSource, Tracing};
 use crate::model::listener::{ChainAction, FilterChain, Listener};
 use crate::model::route::RouteConfig;
-use crate::network_filters::NetworkFilters;
+use crate::network_filters::{Counting, NetworkFilters};
 use crate::observe::access_log::CompiledLog;
 use crate::observe::trace::Tracer;
 use crate::route::table::RouteTable;
@@ -53,7 +53,12 @@ impl Compiler {
             chains.push(ChainRuntime {
                 name: chain.name.clone(),
                 tls: kept.or_else(|| self.context(chain)),
-                filters: Arc::new(NetworkFilters::new(&chain.filters)),
+                filters: Arc::new(NetworkFilters::new(
+                    &chain.filters,
+                    &Counting {
+                        counters: &self.counters,
+                    },
+                )),
                 action: self.action(chain, model.buffer_bytes_max, resources, clusters, refused),
             });
         }

@@ -42,6 +42,8 @@ pub mod istio_stats;
 pub mod local_ratelimit;
 #[path = "peer_metadata/config.rs"]
 pub mod peer_metadata;
+#[path = "rbac/config.rs"]
+pub mod rbac;
 #[path = "set_filter_state/config.rs"]
 pub mod set_filter_state;
 #[path = "set_metadata/config.rs"]
@@ -143,6 +145,8 @@ table! {
     LocalRateLimit(local_ratelimit),
     /// Who the peers are.
     PeerMetadata(peer_metadata),
+    /// Rules of access.
+    Rbac(rbac),
     /// Filter state from formats.
     SetFilterState(set_filter_state),
     SetMetadata(set_metadata),

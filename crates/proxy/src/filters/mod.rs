@@ -21,6 +21,7 @@ pub(crate) mod istio_stats;
 pub(crate) mod local_ratelimit;
 mod pass;
 pub(crate) mod peer_metadata;
+pub(crate) mod rbac;
 mod routes;
 pub(crate) mod set_filter_state;
 pub(crate) mod set_metadata;
@@ -205,6 +206,7 @@ table! {
     IstioStats(istio_stats),
     LocalRateLimit(local_ratelimit),
     PeerMetadata(peer_metadata),
+    Rbac(rbac),
     SetFilterState(set_filter_state),
     SetMetadata(set_metadata),
 }

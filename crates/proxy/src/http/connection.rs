@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::journal::say;
 use crate::network_filters::NetworkFilters;
 use crate::runtime::ChainRef;
 use crate::runtime::connection_manager::ConnectionManager;
@@ -54,7 +55,7 @@ pub(super) enum End {
 // === impl HttpConnection ===
 
 impl HttpConnection {
-    /// A connection that was just accepted on a chain, of a generation of the configuration.
+    /// A connection that was just accepted on a chain, of a generation of the configuration; `None` where a network filter denies it.
     pub(super) fn new(
         info: Rc<ConnectionInfo>,
         at: ChainRef,
@@ -62,10 +63,10 @@ impl HttpConnection {
         filters: &NetworkFilters,
         http2: bool,
         worker: Rc<Worker>,
-    ) -> Rc<Self> {
-        Rc::new(Self {
+    ) -> Option<Rc<Self>> {
+        Some(Rc::new(Self {
             http2,
-            notes: left_by(filters, &info),
+            notes: left_by(filters, &info)?,
             at,
             current: RefCell::new(current),
             served: Cell::new(0),
@@ -76,7 +77,7 @@ impl HttpConnection {
             seen_outdated: Notify::new(),
             info,
             worker,
-        })
+        }))
     }
 
     /// The connection manager of the next request: that of the running configuration, or the last one there was.
@@ -186,12 +187,20 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// Sends a connection down the network filters. What they remember of it is of no use here: only those of bytes do.
-fn left_by(filters: &NetworkFilters, info: &Rc<ConnectionInfo>) -> Option<Box<Notes>> {
+/// Sends a connection down the network filters and gives what they leave, or `None` where one denies it. What they remember of it is of no
+/// use here: only those of bytes do.
+fn left_by(filters: &NetworkFilters, info: &Rc<ConnectionInfo>) -> Option<Option<Box<Notes>>> {
     if filters.is_empty() {
-        return None;
+        return Some(None);
     }
     let mut facts = StreamInfo::new(info.clone(), Instant::now(), SystemTime::now());
-    filters.on_connection(&mut facts);
-    facts.notes
+    let is_denied = filters.on_connection(&mut facts).is_denied();
+    if is_denied {
+        say!(
+            info.journal,
+            reason = facts.termination.as_deref(),
+            "the connection is denied"
+        );
+    }
+    (!is_denied).then_some(facts.notes)
 }

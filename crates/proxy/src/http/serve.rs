@@ -29,7 +29,10 @@ pub async fn serve(
         Codec::Http2 => true,
         Codec::Auto => preface || stream.alpn().is_some_and(|protocol| protocol.ends_with(b"h2")),
     };
-    let connection = HttpConnection::new(info, at, (generation, manager.clone()), filters, http2, worker);
+    let current = (generation, manager.clone());
+    let Some(connection) = HttpConnection::new(info, at, current, filters, http2, worker) else {
+        return;
+    };
     manager.stats.connection_opened();
     say!(connection.info.journal, http2, "http is served");
     if http2 {

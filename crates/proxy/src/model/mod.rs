@@ -16,6 +16,8 @@ pub mod metadata;
 #[path = "../network_filters/config.rs"]
 pub mod network_filters;
 pub mod outlier;
+pub mod path_template;
+pub mod rbac;
 pub mod refusal;
 pub mod route;
 pub mod secret;

@@ -9,6 +9,8 @@ use super::convert::{Path, Result};
 
 #[path = "istio_stats/config.rs"]
 pub mod istio_stats;
+#[path = "rbac/config.rs"]
+pub mod rbac;
 #[path = "set_filter_state/config.rs"]
 pub mod set_filter_state;
 
@@ -44,6 +46,8 @@ macro_rules! table {
 table! {
     /// Istio's standard metrics.
     IstioStats(istio_stats),
+    /// Rules of access.
+    Rbac(rbac),
     /// Filter state from formats.
     SetFilterState(set_filter_state),
 }

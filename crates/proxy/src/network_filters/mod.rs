@@ -4,14 +4,18 @@
 //! table below joins it. Filters are plain functions behind an enum; what a filter remembers of a connection until its end is its `State`.
 
 pub(crate) mod istio_stats;
+pub(crate) mod rbac;
 pub(crate) mod set_filter_state;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::model::network_filters::NetworkFilterConfig;
 use crate::observe::istio::shard::Shard;
+use crate::stats::Scope;
+use crate::stats::counters::{Counter, Counters};
 use crate::stream_info::StreamInfo;
 
 /// What a filter does. What is not written does nothing.
@@ -22,10 +26,10 @@ pub(crate) trait NetworkFilter: Sized {
     type State;
 
     /// Made once for each configuration.
-    fn new(config: &Self::Config) -> Self;
+    fn new(config: &Self::Config, counting: &Counting<'_>) -> Self;
 
     /// A connection comes by.
-    fn on_connection(&self, info: &mut StreamInfo) -> Option<Self::State>;
+    fn on_connection(&self, info: &mut StreamInfo) -> Decision<Self::State>;
 
     /// How often it wants to hear of bytes; zero is at the end only.
     fn period(&self) -> Duration {
@@ -37,6 +41,21 @@ pub(crate) trait NetworkFilter: Sized {
 
     /// So many have passed since the beginning.
     fn on_bytes(&self, _state: &mut Self::State, _passed: Passed) {}
+}
+
+/// Where filters count.
+#[derive(Debug)]
+pub struct Counting<'a> {
+    pub counters: &'a Counters,
+}
+
+/// What becomes of a connection that comes by.
+#[derive(Debug)]
+pub(crate) enum Decision<S> {
+    /// It goes on; what the filter remembers of it.
+    Pass(Option<S>),
+    /// It ends, and nothing of it goes on.
+    Deny,
 }
 
 /// The state of a filter that remembers nothing.
@@ -64,6 +83,7 @@ pub struct Passage<'a> {
     filters: &'a NetworkFilters,
     /// What filters remember, by their positions.
     states: SmallVec<[(usize, State); 1]>,
+    denied: bool,
 }
 
 /// Every filter: a variant and its module, whose `Filter` is a [`NetworkFilter`].
@@ -75,20 +95,24 @@ macro_rules! table {
         }
 
         #[derive(Debug)]
+        #[allow(clippy::enum_variant_names, reason = "they are named as filters are")]
         enum State {
             $($kind(<$module::Filter as NetworkFilter>::State),)*
         }
 
         impl Filter {
-            fn new(config: &NetworkFilterConfig) -> Self {
+            fn new(config: &NetworkFilterConfig, counting: &Counting<'_>) -> Self {
                 match config {
-                    $(NetworkFilterConfig::$kind(config) => Self::$kind(NetworkFilter::new(config)),)*
+                    $(NetworkFilterConfig::$kind(config) => Self::$kind(NetworkFilter::new(config, counting)),)*
                 }
             }
 
-            fn on_connection(&self, info: &mut StreamInfo) -> Option<State> {
+            fn on_connection(&self, info: &mut StreamInfo) -> Decision<State> {
                 match self {
-                    $(Self::$kind(filter) => filter.on_connection(info).map(State::$kind),)*
+                    $(Self::$kind(filter) => match filter.on_connection(info) {
+                        Decision::Pass(state) => Decision::Pass(state.map(State::$kind)),
+                        Decision::Deny => Decision::Deny,
+                    },)*
                 }
             }
 
@@ -119,15 +143,25 @@ macro_rules! table {
 
 table! {
     IstioStats(istio_stats),
+    Rbac(rbac),
     SetFilterState(set_filter_state),
+}
+
+// === impl Counting ===
+
+impl Counting<'_> {
+    /// A counter of what there is of one name.
+    pub(crate) fn counter(&self, scope: &Scope, name: &str) -> Arc<Counter> {
+        self.counters.get(scope, name)
+    }
 }
 
 // === impl NetworkFilters ===
 
 impl NetworkFilters {
     /// Compiles a list.
-    pub fn new(filters: &[NetworkFilterConfig]) -> Self {
-        let entries: Box<[Filter]> = filters.iter().map(Filter::new).collect();
+    pub fn new(filters: &[NetworkFilterConfig], counting: &Counting<'_>) -> Self {
+        let entries: Box<[Filter]> = filters.iter().map(|config| Filter::new(config, counting)).collect();
         let periods = entries.iter().map(Filter::period);
         Self {
             period: periods.filter(|period| !period.is_zero()).min(),
@@ -140,19 +174,34 @@ impl NetworkFilters {
         self.entries.is_empty()
     }
 
-    /// Sends a connection down the list.
+    /// Sends a connection down the list, until a filter denies it.
     pub fn on_connection(&self, info: &mut StreamInfo) -> Passage<'_> {
-        let mut states = SmallVec::new();
+        let mut passage = Passage {
+            filters: self,
+            states: SmallVec::new(),
+            denied: false,
+        };
         for (at, filter) in self.entries.iter().enumerate() {
-            states.extend(filter.on_connection(info).map(|state| (at, state)));
+            match filter.on_connection(info) {
+                Decision::Pass(state) => passage.states.extend(state.map(|state| (at, state))),
+                Decision::Deny => {
+                    passage.denied = true;
+                    break;
+                }
+            }
         }
-        Passage { filters: self, states }
+        passage
     }
 }
 
 // === impl Passage ===
 
 impl Passage<'_> {
+    /// Whether a filter has denied the connection: it ends at once.
+    pub fn is_denied(&self) -> bool {
+        self.denied
+    }
+
     /// How often filters want to hear of bytes; `None` is at the end only.
     pub fn period(&self) -> Option<Duration> {
         self.filters.period

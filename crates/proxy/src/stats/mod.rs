@@ -23,6 +23,8 @@ pub enum Scope {
     Listener(Arc<str>),
     /// A local limit on requests, by its `stat_prefix`.
     LocalRateLimit(Arc<str>),
+    /// Rules of access of filter chains, by their `stat_prefix`.
+    Rbac(Arc<str>),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,6 +86,7 @@ impl Scope {
             Self::Http(name) => format!("http.{name}"),
             Self::Listener(name) => format!("listener.{name}"),
             Self::LocalRateLimit(name) => name.to_string(),
+            Self::Rbac(name) => format!("{name}.rbac"),
         }
     }
 
@@ -94,6 +97,7 @@ impl Scope {
             Self::Cluster(name) => ("envoy_cluster".to_owned(), Some(("envoy_cluster_name", name))),
             Self::Http(name) => ("envoy_http".to_owned(), Some(("envoy_http_conn_manager_prefix", name))),
             Self::Listener(name) => ("envoy_listener".to_owned(), Some(("envoy_listener_address", name))),
+            Self::Rbac(name) => ("envoy_rbac".to_owned(), Some(("envoy_rbac_prefix", name))),
             Self::LocalRateLimit(name) => ("envoy".to_owned(), Some(("envoy_local_http_ratelimit_prefix", name))),
         }
     }

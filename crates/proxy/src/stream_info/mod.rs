@@ -60,6 +60,8 @@ pub struct StreamInfo {
     pub grpc_status: Option<u32>,
     /// Why the answer is what it is.
     pub details: Option<Cow<'static, str>>,
+    /// Why the connection was ended, where that was done here.
+    pub termination: Option<Cow<'static, str>>,
     pub flags: ResponseFlags,
     /// Whether it asks for this proxy's own health.
     pub health_check: bool,
@@ -138,6 +140,7 @@ impl StreamInfo {
             response_code: 0,
             grpc_status: None,
             details: None,
+            termination: None,
             flags: ResponseFlags::default(),
             health_check: false,
             response_headers: Captured::new(),

@@ -69,7 +69,10 @@ pub(crate) fn write_operator(operator: &Operator, info: &StreamInfo, headers: He
             .details
             .as_ref()
             .is_some_and(|details| safe(out, details.as_bytes())),
-        Operator::ConnectionTerminationDetails => false,
+        Operator::ConnectionTerminationDetails => info
+            .termination
+            .as_ref()
+            .is_some_and(|details| safe(out, details.as_bytes())),
         Operator::ResponseFlags => write!(out, "{}", info.flags).is_ok(),
         Operator::ResponseFlagsLong => list(out, info.flags.long_names()),
         Operator::Duration => info.millis_to(info.finished_at).is_some_and(|ms| number(out, ms)),

@@ -43,6 +43,14 @@ pub(crate) async fn serve(
     let Record {
         info, passage, copied, ..
     } = &mut record;
+    if passage.is_denied() {
+        say!(
+            info.journal,
+            reason = info.termination.as_deref(),
+            "the connection is denied"
+        );
+        return;
+    }
     if let Err(error) = forward(&mut client, &proxy, &worker, info, (passage, copied)).await {
         info.flags.insert(error.kind.flag());
         if error.kind == ErrorKind::StreamDurationExceeded {

@@ -16,7 +16,7 @@ const LOG: &str = "%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% 
                    %DYNAMIC_METADATA(chain:names)% %FILTER_STATE(last:PLAIN)%";
 
 /// Kinds of filters; what they do is seen in answers, upstream or in the log.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "buffer",
     "compressor",
     "cors",
@@ -28,6 +28,7 @@ const KINDS: [&str; 13] = [
     "header_mutation",
     "health_check",
     "local_ratelimit",
+    "rbac",
     "set_filter_state",
     "set_metadata",
 ];
@@ -227,6 +228,10 @@ fn config(kind: &str, name: &str) -> Value {
             "headers": [{"name": ":path", "string_match": {"exact": "/healthz"}}],
         }),
         "local_ratelimit" => limit(name, 4),
+        "rbac" => json!({"@type": type_url("rbac.v3.RBAC"), "rules": {"action": "DENY", "policies": {name: {
+            "permissions": [{"header": {"name": "x-chain", "string_match": {"suffix": "cors"}}}],
+            "principals": [{"any": true}],
+        }}}}),
         "set_filter_state" => state(name),
         _ => metadata(name),
     }
@@ -258,6 +263,7 @@ fn route_config(kind: &str, level: &str) -> Option<Value> {
             "mutations": mutations(level),
         }),
         "local_ratelimit" => limit(level, 1),
+        "rbac" if level != "cluster" => json!({"@type": type_url("rbac.v3.RBACPerRoute")}),
         "set_filter_state" => state(level),
         "set_metadata" => metadata(level),
         _ => return None,

@@ -59,6 +59,7 @@ tables!(
     buffer,
     csrf,
     ext_authz,
+    rbac,
     header_mutation,
     health_check,
     metadata,

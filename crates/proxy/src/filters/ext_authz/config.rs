@@ -11,18 +11,23 @@ use weft_proto::xds::envoy::r#type::matcher::v3 as matcher;
 use weft_proto::xds::google::protobuf::Any;
 
 use crate::model::convert::matcher::string_matcher;
+use crate::model::convert::rbac::metadata_matcher;
 use crate::model::convert::secret::envoy_grpc;
 use crate::model::convert::{
     Path, Result, duration, header_name, holds, optional_duration, required, runtime_share, status, text, unpack,
 };
 use crate::model::matcher::{Fraction, StringMatcher};
+use crate::model::rbac::MetadataMatcher;
 
 /// How long a service has where nothing is said, as in Envoy.
 const TIMEOUT: Duration = Duration::from_millis(200);
 
+/// Shared by the filter and its model: it is large.
+pub type Config = Arc<Settings>;
+
 /// What is asked of whom, and what follows (Envoy `ext_authz.v3.ExtAuthz`).
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct Settings {
     pub service: Service,
     /// How much of bodies the service sees.
     pub body: Option<BodySettings>,
@@ -34,6 +39,8 @@ pub struct Config {
     pub status_on_error: StatusCode,
     /// Requests that the service is asked about; all where nothing is said.
     pub enabled: Option<Fraction>,
+    /// Dynamic metadata of those requests; all where nothing is said.
+    pub enabled_metadata: Option<MetadataMatcher>,
     /// Requests that it is not asked about are refused instead of let through.
     pub deny_at_disable: bool,
     /// The service is shown the client's certificate.
@@ -141,13 +148,16 @@ pub(super) fn read(any: &Any, at: &Path) -> Result<Option<Config>> {
         )?,
     };
     let prefix = &source.stat_prefix;
-    Ok(Some(Config {
+    Ok(Some(Arc::new(Settings {
         service,
         body: body(source.with_request_body.as_ref(), &at.field("with_request_body"))?,
         failure_mode_allow: source.failure_mode_allow,
         failure_mode_allow_header: source.failure_mode_allow_header_add,
         status_on_error,
         enabled: runtime_share(source.filter_enabled.as_ref(), &at.field("filter_enabled"))?,
+        enabled_metadata: (source.filter_enabled_metadata.as_ref())
+            .map(|matcher| metadata_matcher(matcher, &at.field("filter_enabled_metadata")))
+            .transpose()?,
         deny_at_disable: flag(source.deny_at_disable.as_ref(), &at.field("deny_at_disable"))?,
         include_peer_certificate: source.include_peer_certificate,
         include_tls_session: source.include_tls_session,
@@ -162,7 +172,7 @@ pub(super) fn read(any: &Any, at: &Path) -> Result<Option<Config>> {
             format!("{prefix}.")
         },
         denied_body_bytes_max: usize::try_from(source.max_denied_response_body_bytes).unwrap_or(usize::MAX),
-    }))
+    })))
 }
 
 pub(super) fn read_for_route(any: &Any, at: &Path) -> Result<Option<RouteConfig>> {

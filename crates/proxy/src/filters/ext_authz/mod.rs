@@ -113,11 +113,7 @@ impl HttpFilter for Filter {
         if matches!(route.most_specific(), Some(RouteConfig::Off)) {
             return Next::go();
         }
-        if !self
-            .config
-            .enabled
-            .is_none_or(|share| share.includes(request.random.next()))
-        {
+        if !self.is_enabled(request) {
             self.count(request, |counts| &counts.disabled);
             return if self.config.deny_at_disable {
                 Next::answer(self.refuse(request, "ext_authz_error"))
@@ -180,6 +176,13 @@ impl Filter {
             let make = || Counts::new(&Scope::Cluster(name.clone()), &self.config.stat_prefix, &self.counters);
             of(&self.clusters.of(name, make)).increment();
         }
+    }
+
+    /// Whether the service is asked about a request.
+    fn is_enabled(&self, request: &RequestPass<'_>) -> bool {
+        let config = &self.config;
+        config.enabled.is_none_or(|share| share.includes(request.random.next()))
+            && (config.enabled_metadata.as_ref()).is_none_or(|matcher| matcher.fits(request.info))
     }
 
     /// What the service is shown.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
 
-use super::{Path, Result, enumeration, text, uint32};
+use super::{Path, Result, cidr, enumeration, text};
 use crate::model::listener as model;
 
 pub(super) fn chain_match(source: &listener::FilterChainMatch, at: &Path) -> Result<model::ChainMatch> {
@@ -55,18 +55,7 @@ pub(super) fn chain_match(source: &listener::FilterChainMatch, at: &Path) -> Res
 }
 
 fn ranges(source: &[core::CidrRange], at: &Path) -> Result<Vec<IpNet>> {
-    let range = |(index, range): (usize, &core::CidrRange)| {
-        let at = at.index(index);
-        let address: std::net::IpAddr = range.address_prefix.parse().map_err(|_| {
-            at.field("address_prefix")
-                .error(format!("{:?} is not an IP address", range.address_prefix))
-        })?;
-        let length = uint32(range.prefix_len.as_ref(), 0);
-        let length = u8::try_from(length)
-            .ok()
-            .and_then(|length| IpNet::new(address, length).ok());
-        length.ok_or_else(|| at.field("prefix_len").error("is longer than the address"))
-    };
+    let range = |(index, range): (usize, &core::CidrRange)| cidr(range, &at.index(index));
     source.iter().enumerate().map(range).collect()
 }
 

@@ -22,6 +22,7 @@ pub(in crate::model) mod matcher;
 mod outlier;
 mod path;
 mod policies;
+pub(in crate::model) mod rbac;
 mod route;
 pub(in crate::model) mod route_headers;
 mod route_retry;
@@ -200,6 +201,17 @@ fn substitution(source: &str, at: &Path) -> Result<Arc<str>> {
         }
     }
     Ok(Arc::from(out))
+}
+
+/// A block of addresses.
+pub(in crate::model) fn cidr(source: &core::CidrRange, at: &Path) -> Result<ipnet::IpNet> {
+    let address: std::net::IpAddr = source.address_prefix.parse().map_err(|_| {
+        at.field("address_prefix")
+            .error(format!("{:?} is not an IP address", source.address_prefix))
+    })?;
+    let length = u8::try_from(uint32(source.prefix_len.as_ref(), 0)).ok();
+    let block = length.and_then(|length| ipnet::IpNet::new(address, length).ok());
+    block.ok_or_else(|| at.field("prefix_len").error("is longer than the address"))
 }
 
 pub(in crate::model) fn header_name(value: &str, at: &Path) -> Result<::http::HeaderName> {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{NetworkFilter, Passed};
+use super::{Counting, Decision, NetworkFilter, Passed};
 use crate::model::network_filters::istio_stats::Config;
 use crate::observe::istio::series::TcpSeries;
 use crate::observe::istio::shard::Shard;
@@ -28,12 +28,12 @@ impl NetworkFilter for Filter {
     type Config = Config;
     type State = Counted;
 
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, _counting: &Counting<'_>) -> Self {
         Self { config: *config }
     }
 
-    fn on_connection(&self, _info: &mut StreamInfo) -> Option<Counted> {
-        Some(Counted::default())
+    fn on_connection(&self, _info: &mut StreamInfo) -> Decision<Counted> {
+        Decision::Pass(Some(Counted::default()))
     }
 
     fn period(&self) -> Duration {

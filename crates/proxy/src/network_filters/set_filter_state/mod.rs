@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{NetworkFilter, NoState};
+use super::{Counting, Decision, NetworkFilter, NoState};
 use crate::model::network_filters::set_filter_state::{Config, Object, UPSTREAM_PROTOCOLS};
 use crate::stream_info::StreamInfo;
 use crate::stream_info::notes::StateValue;
@@ -21,14 +21,14 @@ impl NetworkFilter for Filter {
     type Config = Config;
     type State = NoState;
 
-    fn new(config: &Config) -> Self {
+    fn new(config: &Config, _counting: &Counting<'_>) -> Self {
         Self {
             config: config.clone(),
             protocols: UPSTREAM_PROTOCOLS.into(),
         }
     }
 
-    fn on_connection(&self, info: &mut StreamInfo) -> Option<NoState> {
+    fn on_connection(&self, info: &mut StreamInfo) -> Decision<NoState> {
         for object in &self.config.objects {
             match object {
                 Object::UpstreamProtocols(list) => {
@@ -44,6 +44,6 @@ impl NetworkFilter for Filter {
                 }
             }
         }
-        None
+        Decision::Pass(None)
     }
 }

@@ -230,7 +230,7 @@ async fn a_policy_that_is_refused_closes_its_chain() {
     let open = listener(json!({}), json!({}), json!({}));
     let router = json!({"name": "router", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}});
-    for (kind, expected) in [("http.rbac.v3.RBAC", "closed"), ("http.lua.v3.Lua", "/ a")] {
+    for (kind, expected) in [("http.basic_auth.v3.BasicAuth", "closed"), ("http.lua.v3.Lua", "/ a")] {
         let filters = json!({"http_filters": [policy("f", kind), router]});
         let used = listener_after(
             &[open.clone(), listener(filters, json!({}), json!({}))],
