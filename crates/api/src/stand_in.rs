@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::authorization_policy::{Action, AuthorizationPolicy};
+use crate::authorization_policy::{Action, AuthorizationPolicy, Rule};
 use crate::kind::WhenBroken;
 use crate::meta::Object;
 use crate::peer_authentication::{MtlsMode, PeerAuthentication};
@@ -37,7 +37,7 @@ pub const PEER_AUTHENTICATION: StandIn = StandIn {
     },
 };
 
-/// Nothing is allowed.
+/// Everything is refused, whatever other policies allow.
 pub const AUTHORIZATION_POLICY: StandIn = StandIn {
     meaning: "until it can be read, the workloads that it selects are closed",
     make: |broken| {
@@ -47,8 +47,9 @@ pub const AUTHORIZATION_POLICY: StandIn = StandIn {
         Some(Resource::AuthorizationPolicy(with(object, |spec| {
             AuthorizationPolicy {
                 selector: spec.selector.clone(),
-                action: Action::Allow,
-                rules: Vec::new(),
+                gateways: spec.gateways.clone(),
+                action: Action::Deny,
+                rules: vec![Rule::default()],
             }
         })))
     },
@@ -71,14 +72,22 @@ pub const REQUEST_AUTHENTICATION: StandIn = StandIn {
     },
 };
 
-/// The stand-in of a broken object. `None` for kinds that close nothing, and for policies on objects of the Gateway API, which have no
-/// workloads yet.
+/// The stand-in of a broken object. `None` for kinds that close nothing, and for policies on objects of the Gateway API of which no
+/// gateway can be told.
 pub(crate) fn stand_in(broken: &Resource) -> Option<Resource> {
     let mut targets = ["targetRef", "targetRefs"].iter();
-    if targets.any(|name| broken.has_spec_field(name)) {
+    if targets.any(|name| broken.has_spec_field(name)) && !names_workloads(broken) {
         return None;
     }
     (of(broken)?.make)(broken)
+}
+
+/// Whether a policy, as far as it could be read, says which workloads it is for.
+fn names_workloads(broken: &Resource) -> bool {
+    let Resource::AuthorizationPolicy(object) = broken else {
+        return false;
+    };
+    object.spec.selector.is_some() || !object.spec.gateways.is_empty()
 }
 
 /// What a policy means while it stands in for a broken one, for the hint of its finding; nothing for kinds without a stand-in.

@@ -12,7 +12,11 @@ fn broken_policies_have_a_stand_in_that_lets_less_through() {
         assert!(parsed.resources.is_empty(), "{spec}");
         let shown = parsed.stand_ins.iter().map(|resource| match resource {
             Resource::PeerAuthentication(object) => format!("{:?} {:?}", object.spec.selector, object.spec.mode),
-            Resource::AuthorizationPolicy(object) => format!("{:?} {:?}", object.spec.selector, object.spec.rules),
+            Resource::AuthorizationPolicy(object) => {
+                let all = object.spec.rules.iter().all(|rule| rule.matches_all());
+                let (selector, gateways, action) = (&object.spec.selector, &object.spec.gateways, &object.spec.action);
+                format!("{selector:?} {gateways:?} {action:?} {all}")
+            }
             Resource::RequestAuthentication(object) => {
                 format!("{:?} {}", object.spec.selector, object.spec.rules.len())
             }
@@ -43,9 +47,22 @@ fn broken_policies_have_a_stand_in_that_lets_less_through() {
         "None Some(Strict)",
     );
     check("PeerAuthentication", "[]", "None Some(Strict)");
-    let closed = "Some({\"app\": \"b\"}) []";
+    let closed = "Some({\"app\": \"b\"}) [] Deny true";
     check("AuthorizationPolicy", &format!("{{{own}, rule: [{{}}]}}"), closed);
-    check("AuthorizationPolicy", "{targetRefs: [{kind: Gateway, name: g}]}", "");
+    check(
+        "AuthorizationPolicy",
+        &format!("{{{own}, action: CUSTOM, rules: [{{}}]}}"),
+        closed,
+    );
+    check("AuthorizationPolicy", "{rules: [{to: [{}]}]}", "None [] Deny true");
+    check("AuthorizationPolicy", "[]", "None [] Deny true");
+    // Of references those to gateways are closed, of whatever group they are said to be.
+    check(
+        "AuthorizationPolicy",
+        "{targetRefs: [{kind: Gateway, name: g}]}",
+        "None [\"g\"] Deny true",
+    );
+    check("AuthorizationPolicy", "{targetRefs: [{kind: Service, name: s}]}", "");
     check(
         "RequestAuthentication",
         &format!("{{{own}, jwtRules: [{{isuer: x}}]}}"),

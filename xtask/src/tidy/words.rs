@@ -205,7 +205,7 @@ mod tests {
         sources
             .retain(|source| source.path != "crates/citadel/src/authority.rs" && !source.path.starts_with(folders[0]));
         sources[0].code = String::new();
-        assert_eq!(stale(&sources).len(), 3);
+        assert_eq!(stale(&sources).len(), 4);
     }
 
     #[test]

@@ -85,6 +85,18 @@ impl<'n, 'r> Fields<'n, 'r> {
         names.iter().copied().filter(|name| is_set(name)).collect()
     }
 
+    /// Whether a field is absent or an empty list.
+    pub(super) fn is_without(&self, name: &str) -> bool {
+        let mut entries = self.entries.iter().filter(|entry| entry.key == name);
+        entries.all(|entry| entry.node.is_null() || entry.node.is_empty_list())
+    }
+
+    /// Whether every field is absent or an empty list.
+    pub(super) fn is_without_values(&self) -> bool {
+        let mut entries = self.entries.iter();
+        entries.all(|entry| entry.node.is_null() || entry.node.is_empty_list())
+    }
+
     /// Reports that a required field is missing.
     pub(super) fn missing(&mut self, name: &'static str, hint: impl Into<String>) {
         self.missing.push((name, hint.into()));

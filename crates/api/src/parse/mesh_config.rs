@@ -58,6 +58,7 @@ fn mesh(report: &mut Report, node: &Node) -> Option<MeshConfig> {
 fn read(fields: &mut Fields<'_, '_>) -> MeshConfig {
     let mut config = MeshConfig {
         trust_domain: fields.text("trustDomain"),
+        trust_domain_aliases: fields.with("trustDomainAliases", |report, node| report.list(node, Report::text)),
         root_namespace: fields.text("rootNamespace"),
         access_log_file: fields.text("accessLogFile"),
         access_log_format: fields.text("accessLogFormat").filter(|format| !format.is_empty()),

@@ -2,6 +2,8 @@
 //!
 //! Broken input is normal: a broken document is reported with its place, and the others of the file are read all the same.
 
+mod authorization;
+mod authorization_values;
 mod check;
 mod destination_rule;
 mod fields;
@@ -224,7 +226,7 @@ fn spec(fields: &mut Fields<'_, '_>, header: Header) -> Option<Resource> {
             finish(fields, header, Some(spec), Resource::PeerAuthentication)
         }
         Kind::AuthorizationPolicy => {
-            let spec = spec_or(fields, policy::authorization_policy, policy::closed());
+            let spec = spec_or(fields, authorization::policy, authorization::closed());
             finish(fields, header, Some(spec), Resource::AuthorizationPolicy)
         }
         Kind::RequestAuthentication => {

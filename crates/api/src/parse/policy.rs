@@ -1,103 +1,19 @@
-//! Readers of AuthorizationPolicy, RequestAuthentication and Telemetry.
+//! Readers of RequestAuthentication and Telemetry.
 
 use super::fields::Fields;
 use super::report::Report;
 use super::rules::policy as rules;
 use super::tree::Node;
 use super::values;
-use crate::authorization_policy::{Action, AuthorizationPolicy, Condition, OneOf, Operation, Rule, Source};
 use crate::diagnostic::{Severity, code};
 use crate::request_authentication::{JwtRule, RequestAuthentication};
 use crate::telemetry::Telemetry;
-
-/// An AuthorizationPolicy without `spec`: lets nothing through.
-pub(super) fn closed() -> AuthorizationPolicy {
-    AuthorizationPolicy {
-        selector: None,
-        action: Action::Allow,
-        rules: Vec::new(),
-    }
-}
-
-/// Reads `spec` of an AuthorizationPolicy.
-pub(super) fn authorization_policy(fields: &mut Fields<'_, '_>) -> AuthorizationPolicy {
-    let action = fields.choice(
-        "action",
-        &[
-            ("ALLOW", Action::Allow),
-            ("DENY", Action::Deny),
-            ("AUDIT", Action::Audit),
-            ("CUSTOM", Action::Custom),
-        ],
-    );
-    fields.map("provider", |f| f.text("name"));
-    let policy = AuthorizationPolicy {
-        selector: selector(fields),
-        action: action.unwrap_or(Action::Allow),
-        rules: fields.list("rules", |report, node| report.map(node, rule)),
-    };
-    if policy.action == Action::Deny && policy.rules.is_empty() {
-        fields.warn(
-            "rules",
-            "are empty, so nothing is denied",
-            "use `rules: [{}]` to deny everything",
-        );
-    }
-    policy
-}
 
 /// `selector`; `targetRefs` need Gateway API objects, which select nothing yet.
 fn selector(fields: &mut Fields<'_, '_>) -> Option<crate::meta::Labels> {
     fields.refuse("targetRefs", "use selector");
     fields.refuse("targetRef", "use selector");
     values::selector(fields, "selector", "matchLabels")
-}
-
-fn rule(fields: &mut Fields<'_, '_>) -> Rule {
-    Rule {
-        from: fields.list("from", |report, node| {
-            report.map(node, |f| f.map("source", source)).flatten()
-        }),
-        to: fields.list("to", |report, node| {
-            report.map(node, |f| f.map("operation", operation)).flatten()
-        }),
-        when: fields.list("when", |report, node| report.map(node, condition)),
-    }
-}
-
-fn one_of(fields: &mut Fields<'_, '_>, name: &'static str, not_name: &'static str) -> OneOf {
-    OneOf {
-        values: fields.texts(name),
-        not_values: fields.texts(not_name),
-    }
-}
-
-fn source(fields: &mut Fields<'_, '_>) -> Source {
-    Source {
-        principals: one_of(fields, "principals", "notPrincipals"),
-        request_principals: one_of(fields, "requestPrincipals", "notRequestPrincipals"),
-        namespaces: one_of(fields, "namespaces", "notNamespaces"),
-        service_accounts: one_of(fields, "serviceAccounts", "notServiceAccounts"),
-        trust_domains: one_of(fields, "trustDomains", "notTrustDomains"),
-        ip_blocks: one_of(fields, "ipBlocks", "notIpBlocks"),
-        remote_ip_blocks: one_of(fields, "remoteIpBlocks", "notRemoteIpBlocks"),
-    }
-}
-
-fn operation(fields: &mut Fields<'_, '_>) -> Operation {
-    Operation {
-        hosts: one_of(fields, "hosts", "notHosts"),
-        ports: one_of(fields, "ports", "notPorts"),
-        methods: one_of(fields, "methods", "notMethods"),
-        paths: one_of(fields, "paths", "notPaths"),
-    }
-}
-
-fn condition(fields: &mut Fields<'_, '_>) -> Condition {
-    Condition {
-        key: fields.required_text("key", "name an attribute, for example source.namespace"),
-        values: one_of(fields, "values", "notValues"),
-    }
 }
 
 /// A RequestAuthentication without `spec`: says nothing of tokens.

@@ -305,6 +305,11 @@ impl Node {
         matches!(&self.value, Value::Scalar { text, plain: true } if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
+    /// A list without items, which protobuf cannot tell from an absent one.
+    pub(super) fn is_empty_list(&self) -> bool {
+        matches!(&self.value, Value::List(items) if items.is_empty())
+    }
+
     /// What it is, for people.
     pub(super) fn describe(&self) -> &'static str {
         match &self.value {

@@ -12,6 +12,8 @@ pub const NAME: &str = "istio";
 pub struct MeshConfig {
     /// `trustDomain`; must be that of the control plane.
     pub trust_domain: Option<String>,
+    /// `trustDomainAliases`: other names of the trust domain in policies.
+    pub trust_domain_aliases: Option<Vec<String>>,
     /// `rootNamespace`: where mesh-wide objects are.
     pub root_namespace: Option<String>,
     /// `accessLogFile`; empty for none.

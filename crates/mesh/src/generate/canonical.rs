@@ -38,6 +38,9 @@ static LISTENER: Shape = Shape(&[(3, Below::Message(&FILTER_CHAIN)), (6, Below::
 static ROUTE: Shape = Shape(&[(4, Below::Message(&METADATA)), (13, Below::Map(&OPAQUE))]);
 static VIRTUAL_HOST: Shape = Shape(&[(3, Below::Message(&ROUTE)), (15, Below::Map(&OPAQUE))]);
 static NAMES: Shape = Shape(&[(1, Below::Map(&OPAQUE))]);
+static RULES: Shape = Shape(&[(2, Below::Map(&OPAQUE))]);
+// Rules and shadow rules have the same numbers in the filter of requests and in that of connections.
+static RBAC: Shape = Shape(&[(1, Below::Message(&RULES)), (2, Below::Message(&RULES))]);
 static ROUTES: Shape = Shape(&[(2, Below::Message(&VIRTUAL_HOST))]);
 
 /// The canonical form of an encoded message of a type that is served.
@@ -53,6 +56,15 @@ pub(super) fn canonical(type_url: &str, encoded: Vec<u8>) -> Vec<u8> {
     let mut out = Vec::with_capacity(encoded.len());
     // It was encoded just now, so it can be read; were it not so, it would still be right as it is.
     match copy(&encoded, shape, &mut out) {
+        Some(()) => out,
+        None => encoded,
+    }
+}
+
+/// The canonical form of the configuration of an RBAC filter, which a resource has inside an `Any`, where nobody looks again.
+pub(super) fn rbac(encoded: Vec<u8>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(encoded.len());
+    match copy(&encoded, &RBAC, &mut out) {
         Some(()) => out,
         None => encoded,
     }

@@ -7,6 +7,7 @@ use weft_proto::cluster_name::INBOUND_PASSTHROUGH;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as pb;
 
+use super::authorization::Access;
 use super::capture::{DETECTION_BUDGET, INBOUND_PORT, everywhere, loop_guard};
 use super::inbound::{Target, chains};
 use super::listener_filters::{http_inspector, original_destination, tls_inspector};
@@ -23,12 +24,13 @@ pub(super) fn generate(view: &ProxyView, listeners: &mut Vec<pb::Listener>) {
         return;
     }
     let mut all = vec![loop_guard(view, "virtualInbound-blackhole", INBOUND_PORT)];
+    let access = Access::of(view);
     for (port, target) in targets(view) {
         let name = |chain: &str| match port {
             Some(port) => format!("0.0.0.0_{port}-{chain}"),
             None => format!("virtualInbound-catchall-{chain}"),
         };
-        all.extend(chains(view, &target).into_iter().map(|mut chain| {
+        all.extend(chains(view, &target, &access).into_iter().map(|mut chain| {
             chain.name = name(&chain.name);
             if let Some(matches) = &mut chain.filter_chain_match {
                 matches.destination_port = port.map(|port| uint32(u32::from(port)));

@@ -11,6 +11,7 @@ use weft_proto::xds::envoy::config::route::v3 as route;
 use weft_proto::xds::envoy::extensions::filters::common::set_filter_state::v3 as filter_state;
 use weft_proto::xds::envoy::extensions::filters::network::set_filter_state::v3::Config;
 
+use super::authorization::Access;
 use super::capture::{DETECTION_BUDGET, OUTBOUND_PORT, everywhere, loop_guard};
 use super::capture_services::{Bind, Claim, Match, Place, binds, sniffed_name};
 use super::hosts::{takes_all, virtual_hosts};
@@ -206,6 +207,7 @@ fn http(view: &ProxyView, port: u16, routes: &str) -> pb::FilterChain {
             Side::Outbound,
             &format!("outbound_{port}"),
             Routes::ByName(routes.to_owned()),
+            &Access::open(),
         )],
         ..pb::FilterChain::default()
     }

@@ -15,6 +15,7 @@ use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as pb;
 use weft_proto::xds::envoy::config::route::v3 as route;
 
+use super::authorization::Access;
 use super::hosts::{add_host, aliases};
 use super::http::{Routes, manager, tcp};
 use super::l4::{Split, tcp_split, tls_splits};
@@ -161,6 +162,7 @@ impl<'a> Bound<'a> {
                 Side::Outbound,
                 &format!("outbound_{}_{}", self.address, self.port),
                 Routes::ByName(routes.to_owned()),
+                &Access::open(),
             )],
             ..pb::FilterChain::default()
         }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use weft_api::gateway::{Gateway, Server, ServerTlsMode};
 use weft_api::host;
 use weft_api::meta::{Kind, Object, ObjectKey};
-use weft_proto::cluster_name::BLACK_HOLE;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::route::v3 as route;
 
+use super::authorization::Access;
 use super::guard;
 use super::http::{Routes, manager, tcp};
 use super::l4::{Split, tcp_split, tls_splits};
@@ -29,6 +29,15 @@ struct Bound<'a> {
     server: &'a Server,
 }
 
+/// A port of a gateway, and whom policies let in.
+#[derive(Clone, Copy)]
+struct Door<'a> {
+    view: &'a ProxyView,
+    access: &'a Access,
+    /// Port of the Gateway object.
+    port: u16,
+}
+
 /// Adds the listeners of a gateway and their routes; nothing for sidecars.
 pub(super) fn generate(
     view: &ProxyView,
@@ -41,41 +50,46 @@ pub(super) fn generate(
             by_port.entry(server.port).or_default().push(Bound { object, server });
         }
     }
+    let access = Access::of(view);
     for (port, servers) in by_port {
         // A port that the gateway does not bind is reported by the snapshot's diagnostics.
         let Some(local_port) = view.workload.gateway_port(port) else {
             continue;
         };
-        if let Some(listener) = port_listener(view, port, local_port, &servers, routes) {
+        if let Some(listener) = port_listener(
+            Door {
+                view,
+                access: &access,
+                port,
+            },
+            local_port,
+            &servers,
+            routes,
+        ) {
             listeners.push(listener);
         }
     }
 }
 
 fn port_listener(
-    view: &ProxyView,
-    port: u16,
+    door: Door<'_>,
     local_port: u16,
     servers: &[Bound<'_>],
     routes: &mut Vec<route::RouteConfiguration>,
 ) -> Option<listener::Listener> {
+    let Door { view, port, .. } = door;
     let plain: Vec<&Bound<'_>> = servers.iter().filter(|bound| is_plain_http(bound.server)).collect();
     let mut chains = Vec::new();
     if !plain.is_empty() {
         let name = format!("http.{port}");
         routes.push(configuration(&name, virtual_hosts(view, port, &plain), true));
         chains.push(listener::FilterChain {
-            filters: vec![manager(
-                view,
-                Side::Gateway,
-                &format!("gateway_{port}"),
-                Routes::ByName(name),
-            )],
+            filters: vec![requests(door, name)],
             ..listener::FilterChain::default()
         });
     } else {
         for bound in servers {
-            chains.extend(other_chains(view, port, bound, routes));
+            chains.extend(other_chains(door, bound, routes));
         }
         chains = distinct(chains);
     }
@@ -108,11 +122,11 @@ fn is_plain_http(server: &Server) -> bool {
 
 /// Chains of a server with TLS, or of bytes.
 fn other_chains(
-    view: &ProxyView,
-    port: u16,
+    door: Door<'_>,
     bound: &Bound<'_>,
     routes: &mut Vec<route::RouteConfiguration>,
 ) -> Vec<listener::FilterChain> {
+    let Door { view, port, .. } = door;
     let server = bound.server;
     let names = server
         .hosts
@@ -125,25 +139,20 @@ fn other_chains(
         ..listener::FilterChainMatch::default()
     };
     match &server.tls {
-        Some(tls) if tls.mode == ServerTlsMode::Passthrough => passthrough(view, port, bound),
+        Some(tls) if tls.mode == ServerTlsMode::Passthrough => passthrough(door, bound),
         Some(tls) => {
             let http = server.protocol == Protocol::Https || server.protocol.is_http();
             let meta = &bound.object.meta;
             let filters = if http {
                 let name = format!("https.{port}.{}.{}.{}", server.port_name, meta.name, meta.namespace);
                 routes.push(configuration(&name, virtual_hosts(view, port, &[bound]), true));
-                vec![manager(
-                    view,
-                    Side::Gateway,
-                    &format!("gateway_{port}"),
-                    Routes::ByName(name),
-                )]
+                vec![requests(door, name)]
             } else {
                 let clusters = tcp_clusters(view, port, bound);
                 if clusters.is_empty() {
                     return Vec::new();
                 }
-                bytes(view, port, &clusters)
+                bytes(door, &clusters)
             };
             vec![listener::FilterChain {
                 filter_chain_match: Some(matches),
@@ -154,7 +163,7 @@ fn other_chains(
         }
         None => {
             let clusters = tcp_clusters(view, port, bound);
-            let filters = (!clusters.is_empty()).then(|| bytes(view, port, &clusters));
+            let filters = (!clusters.is_empty()).then(|| bytes(door, &clusters));
             let chain = |filters| listener::FilterChain {
                 filters,
                 ..listener::FilterChain::default()
@@ -165,7 +174,8 @@ fn other_chains(
 }
 
 /// Chains by server name, from the `tls` rules of VirtualServices.
-fn passthrough(view: &ProxyView, port: u16, bound: &Bound<'_>) -> Vec<listener::FilterChain> {
+fn passthrough(door: Door<'_>, bound: &Bound<'_>) -> Vec<listener::FilterChain> {
+    let Door { view, port, .. } = door;
     let gateway = reference(bound.object);
     let scope = Scope {
         view,
@@ -184,7 +194,7 @@ fn passthrough(view: &ProxyView, port: u16, bound: &Bound<'_>) -> Vec<listener::
             },
             ..listener::FilterChainMatch::default()
         }),
-        filters: bytes(view, port, &clusters),
+        filters: bytes(door, &clusters),
         ..listener::FilterChain::default()
     };
     splits.map(chain).collect()
@@ -203,11 +213,16 @@ fn tcp_clusters(view: &ProxyView, port: u16, bound: &Bound<'_>) -> Split {
     splits.next().unwrap_or_default()
 }
 
-/// Forwards bytes, or nowhere where policies close the gateway.
-fn bytes(view: &ProxyView, port: u16, clusters: &[(String, u32)]) -> Vec<listener::Filter> {
-    let nowhere = [(BLACK_HOLE.to_owned(), 1)];
-    let clusters = if guard::is_closed(view) { &nowhere } else { clusters };
-    tcp(view, &format!("gateway_{port}"), clusters)
+/// Serves the requests that policies let in.
+fn requests(door: Door<'_>, routes: String) -> listener::Filter {
+    let prefix = format!("gateway_{}", door.port);
+    manager(door.view, Side::Gateway, &prefix, Routes::ByName(routes), door.access)
+}
+
+/// Forwards the bytes of connections that policies let in.
+fn bytes(door: Door<'_>, clusters: &[(String, u32)]) -> Vec<listener::Filter> {
+    let forward = tcp(door.view, &format!("gateway_{}", door.port), clusters);
+    door.access.connections().chain(forward).collect()
 }
 
 /// Leaves of some chains what an earlier one does not take already: a listener with two chains for the same is refused whole.

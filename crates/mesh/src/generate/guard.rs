@@ -1,4 +1,4 @@
-//! Routes of sidecars and gateways that refuse what policies might refuse that are not enforced yet (decision record 37).
+//! Routes of sidecars and gateways that refuse tokens, which are not checked yet (decision record 37).
 
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::route::v3 as route;
@@ -7,22 +7,8 @@ use weft_proto::xds::envoy::r#type::matcher::v3 as matcher;
 use crate::snapshot::TokenPlace;
 use crate::view::ProxyView;
 
-/// Whether nothing may reach the workload.
-pub(super) fn is_closed(view: &ProxyView) -> bool {
-    let authorization = &view.snapshot.authorization;
-    authorization.closed(view.namespace(), &view.workload.labels).is_some()
-}
-
-/// Routes before all others: 403 for everything where the workload is closed, 401 for requests with a token that nobody
-/// checks.
+/// Routes before all others: 401 for requests with a token that nobody checks.
 pub(super) fn routes(view: &ProxyView) -> Vec<route::Route> {
-    if is_closed(view) {
-        let all = route::RouteMatch {
-            path_specifier: Some(route::route_match::PathSpecifier::Prefix("/".to_owned())),
-            ..route::RouteMatch::default()
-        };
-        return vec![refuse("policy", all, 403, "RBAC: access denied")];
-    }
     let places = view
         .snapshot
         .authorization

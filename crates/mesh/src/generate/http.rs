@@ -12,6 +12,7 @@ use weft_proto::xds::envoy::extensions::filters::network::http_connection_manage
 use weft_proto::xds::envoy::extensions::filters::network::tcp_proxy::v3 as tcp_proxy;
 use weft_proto::xds::google::protobuf as pb;
 
+use super::authorization::Access;
 use super::collector::ACCESS_LOGS;
 use super::filters;
 use super::istio;
@@ -68,8 +69,14 @@ pub(super) enum Routes {
     ByName(String),
 }
 
-/// The filter that serves HTTP.
-pub(super) fn manager(view: &ProxyView, side: Side, stat_prefix: &str, routes: Routes) -> listener::Filter {
+/// The filter that serves HTTP, to whom policies let in.
+pub(super) fn manager(
+    view: &ProxyView,
+    side: Side,
+    stat_prefix: &str,
+    routes: Routes,
+    access: &Access,
+) -> listener::Filter {
     use hcm::http_connection_manager as inner;
     let gateway = side == Side::Gateway;
     let forward = match side {
@@ -94,6 +101,7 @@ pub(super) fn manager(view: &ProxyView, side: Side, stat_prefix: &str, routes: R
         }),
         http_filters: istio::http_filters(view, side)
             .into_iter()
+            .chain(access.requests())
             .chain(filters::listed(side))
             .collect(),
         access_log: request_logs(view),

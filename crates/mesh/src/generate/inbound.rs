@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use weft_api::peer_authentication::MtlsMode;
-use weft_proto::cluster_name::{BLACK_HOLE, ClusterName};
+use weft_proto::cluster_name::ClusterName;
 use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as pb;
 use weft_proto::xds::envoy::config::route::v3 as route;
 
+use super::authorization::Access;
 use super::guard;
 use super::http::{Routes, manager, tcp};
 use super::istio;
@@ -25,10 +26,11 @@ pub(super) fn listeners(view: &ProxyView) -> Vec<pb::Listener> {
         return Vec::new();
     }
     let ports = view.snapshot.inbound.of(&view.workload.key);
-    ports.iter().map(|port| listener(view, port)).collect()
+    let access = Access::of(view);
+    ports.iter().map(|port| listener(view, port, &access)).collect()
 }
 
-fn listener(view: &ProxyView, port: &InboundPort) -> pb::Listener {
+fn listener(view: &ProxyView, port: &InboundPort, access: &Access) -> pb::Listener {
     let address = view.workload.address();
     let target = Target::of_port(port);
     let mut listener_filters = vec![tls_inspector()];
@@ -38,7 +40,7 @@ fn listener(view: &ProxyView, port: &InboundPort) -> pb::Listener {
     pb::Listener {
         name: format!("{address}_{}", port.mesh_port),
         address: Some(ip_address(address, port.mesh_port)),
-        filter_chains: chains(view, &target),
+        filter_chains: chains(view, &target, access),
         listener_filters,
         listener_filters_timeout: Some(duration(Duration::from_secs(5))),
         continue_on_listener_filters_timeout: true,
@@ -75,7 +77,7 @@ impl Target {
 }
 
 /// The chains of a target: HTTP and bytes over mesh mTLS, and both in plaintext where that is let in.
-pub(super) fn chains(view: &ProxyView, target: &Target) -> Vec<pb::FilterChain> {
+pub(super) fn chains(view: &ProxyView, target: &Target, access: &Access) -> Vec<pb::FilterChain> {
     let auto = target.protocol == Protocol::Auto;
     let http = target.protocol.is_http() || auto;
     let mut chains = Vec::new();
@@ -93,20 +95,22 @@ pub(super) fn chains(view: &ProxyView, target: &Target) -> Vec<pb::FilterChain> 
             ..pb::FilterChain::default()
         };
         if http {
-            chains.push(mesh("mtls-http", &http_alpn, vec![http_filter(view, target)]));
+            chains.push(mesh("mtls-http", &http_alpn, vec![http_filter(view, target, access)]));
         }
         if !http || auto {
             let alpn = ["istio", "istio-peer-exchange"];
-            chains.push(mesh("mtls-tcp", &alpn, tcp_filters(view, target)));
+            chains.push(mesh("mtls-tcp", &alpn, tcp_filters(view, target, access)));
         }
     }
     if target.mtls != MtlsMode::Strict {
-        plaintext_chains(view, target, http, auto, &mut chains);
+        plaintext_chains(view, target, access, &mut chains);
     }
     chains
 }
 
-fn plaintext_chains(view: &ProxyView, target: &Target, http: bool, auto: bool, chains: &mut Vec<pb::FilterChain>) {
+fn plaintext_chains(view: &ProxyView, target: &Target, access: &Access, chains: &mut Vec<pb::FilterChain>) {
+    let auto = target.protocol == Protocol::Auto;
+    let http = target.protocol.is_http() || auto;
     let plain = |name: &str, transport: &str, alpn: &[&str], filters| pb::FilterChain {
         name: name.to_owned(),
         filter_chain_match: Some(pb::FilterChainMatch {
@@ -118,19 +122,24 @@ fn plaintext_chains(view: &ProxyView, target: &Target, http: bool, auto: bool, c
         ..pb::FilterChain::default()
     };
     if http && !auto {
-        chains.push(plain("plain-http", "raw_buffer", &[], vec![http_filter(view, target)]));
+        chains.push(plain(
+            "plain-http",
+            "raw_buffer",
+            &[],
+            vec![http_filter(view, target, access)],
+        ));
     } else {
         if auto {
-            let filter = http_filter(view, target);
+            let filter = http_filter(view, target, access);
             chains.push(plain("plain-http", "raw_buffer", &PLAIN_HTTP, vec![filter]));
         }
-        chains.push(plain("plain-tcp", "raw_buffer", &[], tcp_filters(view, target)));
+        chains.push(plain("plain-tcp", "raw_buffer", &[], tcp_filters(view, target, access)));
     }
     // TLS that the application itself terminates.
-    chains.push(plain("foreign-tls", "tls", &[], tcp_filters(view, target)));
+    chains.push(plain("foreign-tls", "tls", &[], tcp_filters(view, target, access)));
 }
 
-fn http_filter(view: &ProxyView, target: &Target) -> pb::Filter {
+fn http_filter(view: &ProxyView, target: &Target, access: &Access) -> pb::Filter {
     let cluster = &target.cluster;
     let mut application = everything_to(cluster);
     if let Some(route::route::Action::Route(action)) = &mut application.action {
@@ -148,7 +157,7 @@ fn http_filter(view: &ProxyView, target: &Target) -> pb::Filter {
         ..route::RouteConfiguration::default()
     };
     let routes = Routes::Inline(Box::new(config));
-    manager(view, Side::Inbound, &target.stat_prefix, routes)
+    manager(view, Side::Inbound, &target.stat_prefix, routes, access)
 }
 
 /// Sends what may be sent twice (RFC 9110, section 9.2.1) once more when the application closes the connection without an answer. One
@@ -185,11 +194,7 @@ pub(super) fn everything_to(cluster: &str) -> route::Route {
     }
 }
 
-fn tcp_filters(view: &ProxyView, target: &Target) -> Vec<pb::Filter> {
-    let cluster = if guard::is_closed(view) {
-        BLACK_HOLE
-    } else {
-        &target.cluster
-    };
-    tcp(view, &target.cluster, &[(cluster.to_owned(), 1)])
+fn tcp_filters(view: &ProxyView, target: &Target, access: &Access) -> Vec<pb::Filter> {
+    let forward = tcp(view, &target.cluster, &[(target.cluster.clone(), 1)]);
+    access.connections().chain(forward).collect()
 }

@@ -2,6 +2,7 @@
 //!
 //! Same input, same bytes: the entries of maps are sorted (`canonical`), and a resource's version is the hash of its bytes.
 
+mod authorization;
 mod canonical;
 mod capture;
 mod capture_inbound;

@@ -4,6 +4,7 @@ use weft_proto::xds::envoy::config::core::v3 as core;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::route::v3 as route;
 
+use super::authorization::Access;
 use super::egress;
 use super::hosts::{takes_all, virtual_hosts};
 use super::http::{Routes, manager};
@@ -38,6 +39,7 @@ pub(super) fn listeners(
                 Side::Outbound,
                 "outbound_http_proxy",
                 Routes::ByName(HTTP_PROXY.to_owned()),
+                &Access::open(),
             )],
             ..listener::FilterChain::default()
         }],

@@ -1,9 +1,9 @@
-//! What policies that are not enforced yet close, so that nothing that their authors closed is open (decision record 37).
+//! Which AuthorizationPolicies are for a workload, and where tokens may be that nobody checks yet (decision record 37).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use weft_api::authorization_policy::{Action, AuthorizationPolicy};
+use weft_api::authorization_policy::AuthorizationPolicy;
 use weft_api::meta::{Labels, Object, selects};
 use weft_api::request_authentication::RequestAuthentication;
 
@@ -18,17 +18,6 @@ pub struct Authorization {
     authentications: BTreeMap<Arc<str>, Vec<Arc<Object<RequestAuthentication>>>>,
 }
 
-/// What a policy comes to without being enforced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// It restricts nothing.
-    Nothing,
-    /// It lets nothing through, which is what it says.
-    Closed,
-    /// It may restrict something, so nothing is let through.
-    ClosedForSafety,
-}
-
 /// A place in a request where a token may be.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TokenPlace {
@@ -39,24 +28,32 @@ pub enum TokenPlace {
     Cookie(String),
 }
 
-/// Annotation of a policy that is only tried out.
+/// Annotation of a policy that is only tried out (Istio).
 const DRY_RUN: &str = "istio.io/dry-run";
 
-/// What a policy comes to.
-pub(super) fn effect(object: &Object<AuthorizationPolicy>) -> Effect {
-    let dry_run = object.meta.annotations.get(DRY_RUN);
-    if dry_run.is_some_and(|value| value == "true") {
-        return Effect::Nothing;
+/// Label of a workload that is a gateway of the Gateway API: the name of its Gateway.
+const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";
+
+/// What the annotation of a policy says, in the words of Go's `strconv.ParseBool`; an error for anything else, which counts as no.
+pub(super) fn dry_run(object: &Object<AuthorizationPolicy>) -> Result<bool, &str> {
+    match object.meta.annotations.get(DRY_RUN).map(String::as_str) {
+        Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+        None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+        Some(other) => Err(other),
     }
-    let policy = &object.spec;
-    match policy.action {
-        Action::Audit => Effect::Nothing,
-        Action::Allow if policy.rules.is_empty() => Effect::Closed,
-        Action::Allow if policy.rules.iter().any(|rule| rule.matches_all()) => Effect::Nothing,
-        Action::Deny if policy.rules.iter().any(|rule| rule.matches_all()) => Effect::Closed,
-        Action::Deny | Action::Custom if policy.rules.is_empty() => Effect::Nothing,
-        Action::Allow | Action::Deny | Action::Custom => Effect::ClosedForSafety,
-    }
+}
+
+/// Whether a policy is only tried out: what it would refuse is noted, not refused.
+pub fn is_dry_run(object: &Object<AuthorizationPolicy>) -> bool {
+    dry_run(object) == Ok(true)
+}
+
+/// Whether a policy is for a workload of its namespace, or for any where its namespace is the root.
+fn is_for(policy: &AuthorizationPolicy, labels: &Labels) -> bool {
+    let by_labels = policy.selector.as_ref().map(|selector| selects(selector, labels));
+    let name = labels.get(GATEWAY_NAME);
+    let by_name = name.is_some_and(|name| policy.gateways.contains(name));
+    by_name || by_labels.unwrap_or(policy.gateways.is_empty())
 }
 
 fn by_namespace<T>(objects: &ByName<T>) -> BTreeMap<Arc<str>, Vec<Arc<Object<T>>>> {
@@ -78,17 +75,23 @@ impl Authorization {
         }
     }
 
-    /// The policy that closes a workload, if one does.
-    pub fn closed(&self, namespace: &str, labels: &Labels) -> Option<&Arc<Object<AuthorizationPolicy>>> {
+    /// The policies that are for a workload: those of the root namespace, then those of its own, by name. One that names gateways is
+    /// for those of its own namespace.
+    pub fn policies<'a>(
+        &'a self,
+        namespace: &'a str,
+        labels: &'a Labels,
+    ) -> impl Iterator<Item = &'a Arc<Object<AuthorizationPolicy>>> + use<'a> {
+        let near = |object: &Object<AuthorizationPolicy>| {
+            object.spec.gateways.is_empty() || object.spec.selector.is_some() || *object.meta.namespace == *namespace
+        };
         self.of(&self.policies, namespace)
-            .filter(|object| {
-                object
-                    .spec
-                    .selector
-                    .as_ref()
-                    .is_none_or(|selector| selects(selector, labels))
-            })
-            .find(|object| effect(object) != Effect::Nothing)
+            .filter(move |object| near(object) && is_for(&object.spec, labels))
+    }
+
+    /// Whether policies of a namespace are for workloads of every namespace.
+    pub fn is_root(&self, namespace: &str) -> bool {
+        *namespace == *self.root
     }
 
     /// Where requests to a workload may have tokens that nobody checks; requests with one are refused.
@@ -127,51 +130,5 @@ impl Authorization {
     ) -> impl Iterator<Item = &'a Arc<Object<T>>> + use<'a, T> {
         let own = (*namespace != *self.root).then(|| objects.get(namespace)).flatten();
         objects.get(&self.root).into_iter().chain(own).flatten()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use weft_api::parse::parse;
-    use weft_api::resource::Resource;
-
-    use super::*;
-
-    fn check(spec: &str, annotation: &str, expected: Effect) {
-        let text = format!(
-            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n\
-             metadata: {{name: p, annotations: {{x: y{annotation}}}}}\nspec: {spec}\n"
-        );
-        let parsed = parse("p.yaml", &text);
-        assert!(parsed.broken.is_empty(), "{:?}", parsed.diagnostics);
-        let [Resource::AuthorizationPolicy(object)] = parsed.resources.as_slice() else {
-            panic!("{:?}", parsed.resources);
-        };
-        assert_eq!(effect(object), expected, "{spec}");
-    }
-
-    #[test]
-    fn what_may_restrict_closes() {
-        let from = "rules: [{from: [{source: {principals: [x]}}]}]";
-        for (spec, expected) in [
-            ("{}".to_owned(), Effect::Closed),
-            ("{rules: [{}]}".to_owned(), Effect::Nothing),
-            ("{action: DENY, rules: [{}]}".to_owned(), Effect::Closed),
-            ("{action: DENY}".to_owned(), Effect::Nothing),
-            (format!("{{{from}}}"), Effect::ClosedForSafety),
-            (format!("{{action: DENY, {from}}}"), Effect::ClosedForSafety),
-            (
-                format!("{{action: CUSTOM, provider: {{name: x}}, {from}}}"),
-                Effect::ClosedForSafety,
-            ),
-            (format!("{{action: AUDIT, {from}}}"), Effect::Nothing),
-            (
-                "{rules: [{}, {to: [{operation: {methods: [GET]}}]}]}".to_owned(),
-                Effect::Nothing,
-            ),
-        ] {
-            check(&spec, "", expected);
-        }
-        check(&format!("{{{from}}}"), ", istio.io/dry-run: \"true\"", Effect::Nothing);
     }
 }

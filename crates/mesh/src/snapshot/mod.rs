@@ -34,7 +34,7 @@ use weft_api::mesh_config::{LogEncoding, MeshConfig};
 use weft_api::sidecar::OutboundPolicy;
 use weft_proto::defaults::TRUST_DOMAIN;
 
-pub use self::authorization::{Authorization, TokenPlace};
+pub use self::authorization::{Authorization, TokenPlace, is_dry_run};
 pub use self::build::build;
 pub use self::destination_rules::{DestinationRules, MeshDestinationRule};
 pub use self::endpoint::{EndpointAddress, Health, MeshEndpoint};
@@ -56,6 +56,8 @@ pub use weft_api::service_entry::{Location, Resolution};
 pub struct MeshSettings {
     /// Trust domain of all identities.
     pub trust_domain: String,
+    /// Other names of the trust domain: a principal of one is one of all of them in policies.
+    pub trust_domain_aliases: Vec<String>,
     /// DNS domain of Kubernetes services.
     pub domain: String,
     /// Namespace of mesh-wide objects.
@@ -119,7 +121,7 @@ pub struct MeshSnapshot {
     pub virtual_services: Arc<VirtualServices>,
     /// Subsets and client policy by host.
     pub destination_rules: Arc<DestinationRules>,
-    /// What policies close that are not enforced yet.
+    /// Who may call whom.
     pub authorization: Arc<Authorization>,
     pub peer_authentications: Arc<PeerAuthentications>,
     pub gateways: Arc<Gateways>,
@@ -189,6 +191,10 @@ impl MeshSettings {
     pub fn with(&self, config: &MeshConfig) -> Self {
         Self {
             trust_domain: self.trust_domain.clone(),
+            trust_domain_aliases: config
+                .trust_domain_aliases
+                .clone()
+                .unwrap_or_else(|| self.trust_domain_aliases.clone()),
             domain: self.domain.clone(),
             root_namespace: config
                 .root_namespace
@@ -218,6 +224,7 @@ impl Default for MeshSettings {
     fn default() -> Self {
         Self {
             trust_domain: TRUST_DOMAIN.to_owned(),
+            trust_domain_aliases: Vec::new(),
             domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
             connect_timeout: Duration::from_secs(10),

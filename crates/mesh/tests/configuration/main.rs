@@ -1,5 +1,11 @@
 //! From configuration files to snapshots and resources: references, precedence, incremental building.
 
+mod authorization;
+mod authorization_evaluated;
+mod authorization_made_up;
+mod authorization_model;
+mod authorization_places;
+mod authorization_shown;
 mod capture;
 mod credentials;
 mod endpoints;

@@ -1,5 +1,6 @@
 //! Whole meshes as `meshctl up` runs them: split and edit, loss of the control plane, Envoy as a peer.
 
+mod authorization;
 mod ejection;
 mod expect;
 mod grpc;

@@ -1,41 +1,20 @@
-//! Policies that are not enforced: each says on itself what it comes to. And mesh-wide settings that contradict the process.
+//! Policies that do less, or more, than they look like: each says so on itself. And mesh-wide settings that contradict the process.
 
 use std::sync::Arc;
 
+use weft_api::authorization_policy::{Action, AuthorizationPolicy};
 use weft_api::diagnostic::{Diagnostic, Severity, code};
 use weft_api::meta::{Kind, Object};
 
 use super::Subject;
-use crate::snapshot::authorization::{Effect, effect};
+use super::policies::no_workload;
+use crate::snapshot::authorization::dry_run;
 use crate::snapshot::{Inputs, MeshSnapshot};
 
 pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
     let inputs: &Inputs = &snapshot.inputs;
     for object in inputs.authorization_policies.values() {
-        let selects_all = object.spec.selector.is_none();
-        let whom = if selects_all {
-            "of its namespace"
-        } else {
-            "that it selects"
-        };
-        match effect(object) {
-            Effect::Closed => {}
-            Effect::ClosedForSafety => found.push(about(Kind::AuthorizationPolicy, object, "rules").finding(
-                Severity::Error,
-                code::UNSUPPORTED_FIELD,
-                format!(
-                    "its conditions are not enforced by this mesh yet, so every request to the workloads {whom} is refused"
-                ),
-                "remove the policy to let traffic through, and restrict access by other means",
-            )),
-            Effect::Nothing if object.spec.rules.is_empty() => {}
-            Effect::Nothing => found.push(about(Kind::AuthorizationPolicy, object, "rules").finding(
-                Severity::Info,
-                code::UNSUPPORTED_FIELD,
-                "restricts nothing",
-                "",
-            )),
-        }
+        policy(snapshot, object, found);
     }
     for object in inputs.mesh_configs.values() {
         let ours = &snapshot.settings.trust_domain;
@@ -59,6 +38,56 @@ pub(super) fn check(snapshot: &MeshSnapshot, found: &mut Vec<Diagnostic>) {
             "tokens are not checked by this mesh yet, so every request with one is refused; those without one pass",
             "remove the object to let tokens through unchecked",
         ));
+    }
+}
+
+/// What an AuthorizationPolicy does not do although it looks as if it did.
+fn policy(snapshot: &MeshSnapshot, object: &Arc<Object<AuthorizationPolicy>>, found: &mut Vec<Diagnostic>) {
+    let kind = Kind::AuthorizationPolicy;
+    let spec = &object.spec;
+    if let Some(selector) = &spec.selector {
+        if !snapshot.authorization.is_root(&object.meta.namespace) {
+            no_workload(snapshot, kind, object, "spec.selector", selector, found);
+        } else if !snapshot.workloads.any_selected(None, selector) {
+            found.push(about(kind, object, "selector").finding(
+                Severity::Warning,
+                code::NO_WORKLOAD,
+                "no workload of the mesh has these labels",
+                "correct the labels, or remove the object",
+            ));
+        }
+    }
+    let subject = |field: &str| about(kind, object, field);
+    match dry_run(object) {
+        Ok(true) => {
+            let message =
+                "restricts nothing: it is only tried out (istio.io/dry-run), which access logs and statistics tell of";
+            return found.push(subject("rules").finding(Severity::Info, code::UNSUPPORTED_FIELD, message, ""));
+        }
+        Ok(false) => {}
+        Err(word) => found.push(subject("rules").finding(
+            Severity::Warning,
+            code::SCHEMA_WARNING,
+            format!("the annotation istio.io/dry-run is {word:?}, so the policy is enforced"),
+            "use \"true\" or \"false\"",
+        )),
+    }
+    match &spec.action {
+        Action::Custom { provider } => found.push(subject("action").finding(
+            Severity::Error,
+            code::UNSUPPORTED_FIELD,
+            format!("no provider is asked by this mesh yet, so every request that its rules select for {provider} is refused"),
+            "remove the policy to let these requests through, or use action ALLOW or DENY",
+        )),
+        Action::Audit => {
+            let message = "restricts nothing; what it selects is noted in the metadata of requests";
+            found.push(subject("rules").finding(Severity::Info, code::UNSUPPORTED_FIELD, message, ""));
+        }
+        Action::Allow if spec.rules.iter().any(|rule| rule.matches_all()) => {
+            let message = "restricts nothing: one of its rules allows everything";
+            found.push(subject("rules").finding(Severity::Info, code::UNSUPPORTED_FIELD, message, ""));
+        }
+        Action::Allow | Action::Deny => {}
     }
 }
 

@@ -129,7 +129,7 @@ fn peer_authentications(snapshot: &MeshSnapshot, namespace: &str, found: &mut Ve
     }
 }
 
-fn no_workload<T>(
+pub(super) fn no_workload<T>(
     snapshot: &MeshSnapshot,
     kind: Kind,
     object: &Object<T>,
