@@ -1,5 +1,7 @@
 //! Mesh-wide settings and policies: what is read, and what is refused aloud.
 
+use weft_api::authorization_policy::Wildcard;
+use weft_api::extension_provider::CheckProtocol;
 use weft_api::mesh_config::{LogEncoding, MeshConfig};
 use weft_api::parse::{Parsed, parse};
 use weft_api::resource::Resource;
@@ -43,6 +45,49 @@ fn settings_are_read_and_others_are_named() {
 }
 
 #[test]
+fn providers_that_decide_about_requests_are_read() {
+    let (read, found) = config(
+        "extensionProviders:\n- name: opa\n  envoyExtAuthzGrpc:\n    service: ns/opa.ns.svc.cluster.local\n    port: 9191\n    \
+         includeRequestBodyInCheck: {maxRequestBytes: 8192, allowPartialMessage: true}\n\
+         - name: oauth2\n  envoyExtAuthzHttp:\n    service: oauth2.ns.svc.cluster.local\n    port: \"4180\"\n    \
+         timeout: 2s\n    failOpen: true\n    statusOnError: \"503\"\n    pathPrefix: /check\n    \
+         includeRequestHeadersInCheck: [Cookie, x-ask-*]\n    includeAdditionalHeadersInCheck: {x-mesh: weft}\n    \
+         headersToUpstreamOnAllow: [x-user]\n    headersToDownstreamOnDeny: [set-cookie]\n- name: spans\n  zipkin: {service: z, port: 1}",
+    );
+    let read = read.unwrap_or_default().extension_providers.unwrap_or_default();
+    let [opa, oauth2] = read.as_slice() else {
+        panic!("{read:?} {found:?}");
+    };
+    assert_eq!(
+        (opa.host.as_str(), opa.port, opa.fail_open),
+        ("opa.ns.svc.cluster.local", 9191, false)
+    );
+    assert_eq!(opa.protocol, CheckProtocol::Grpc);
+    assert_eq!(
+        opa.body.map(|body| (body.max, body.partial, body.as_bytes)),
+        Some((8192, true, false))
+    );
+    assert_eq!(
+        (oauth2.port, oauth2.fail_open, oauth2.status_on_error),
+        (4180, true, Some(503))
+    );
+    let CheckProtocol::Http(check) = &oauth2.protocol else {
+        panic!("{oauth2:?}");
+    };
+    let told = [
+        Wildcard::Exact("cookie".to_owned()),
+        Wildcard::Prefix("x-ask-".to_owned()),
+    ];
+    assert_eq!(check.request_headers, told);
+    assert_eq!(check.additional_headers, [("x-mesh".to_owned(), "weft".to_owned())]);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].contains("extensionProviders[2].zipkin: is not carried out"),
+        "{found:?}"
+    );
+}
+
+#[test]
 fn broken_settings_are_not_applied() {
     for (mesh, part) in [
         (
@@ -52,6 +97,22 @@ fn broken_settings_are_not_applied() {
         (
             "outboundTrafficPolicy: {mode: SOME}",
             "data.mesh.outboundTrafficPolicy.mode",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyExtAuthzGrpc: {port: 1}}]",
+            "extensionProviders[0].envoyExtAuthzGrpc.service",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyExtAuthzHttp: {service: s.n, port: 1, statusOnError: x}}]",
+            "statusOnError: \"x\" is no HTTP status",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyExtAuthzHttp: {service: s.n, port: 1, headersToUpstreamOnAllow: ['a b']}}]",
+            "is no name of a header",
+        ),
+        (
+            "extensionProviders: [{name: a, envoyExtAuthzGrpc: {service: s.n, port: x}}]",
+            "envoyExtAuthzGrpc.port: is no port",
         ),
         ("a: [", "is not valid YAML"),
     ] {

@@ -1,5 +1,6 @@
 //! Reader of ConfigMap `istio`, whose key `mesh` holds mesh-wide settings as YAML within the YAML.
 
+use super::extension_provider;
 use super::fields::Fields;
 use super::format;
 use super::report::Report;
@@ -79,6 +80,7 @@ fn read(fields: &mut Fields<'_, '_>) -> MeshConfig {
             .flatten(),
         connect_timeout: fields.positive_duration("connectTimeout"),
         auto_mtls: fields.flag("enableAutoMtls"),
+        extension_providers: extension_provider::providers(fields),
         dns_refresh_rate: fields.positive_duration("dnsRefreshRate"),
     };
     log_format(fields, &mut config);

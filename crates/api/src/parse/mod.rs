@@ -6,6 +6,7 @@ mod authorization;
 mod authorization_values;
 mod check;
 mod destination_rule;
+mod extension_provider;
 mod fields;
 mod format;
 mod gateway;

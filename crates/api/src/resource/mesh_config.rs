@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::extension_provider::ExtensionProvider;
 use crate::sidecar::OutboundPolicy;
 
 /// Name of the ConfigMap (Istio's).
@@ -28,6 +29,8 @@ pub struct MeshConfig {
     pub connect_timeout: Option<Duration>,
     /// `enableAutoMtls`: whether clients use mTLS by themselves where servers take it.
     pub auto_mtls: Option<bool>,
+    /// `extensionProviders` that decide about requests.
+    pub extension_providers: Option<Vec<ExtensionProvider>>,
     /// `dnsRefreshRate` of clusters that DNS resolves.
     pub dns_refresh_rate: Option<Duration>,
 }

@@ -4,6 +4,7 @@ pub mod authorization_policy;
 pub mod cluster;
 pub mod destination_rule;
 pub mod endpoint_slice;
+pub mod extension_provider;
 pub mod gateway;
 pub mod gateway_api;
 pub mod local_mesh;

@@ -30,6 +30,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use weft_api::diagnostic::Diagnostic;
+use weft_api::extension_provider::ExtensionProvider;
 use weft_api::mesh_config::{LogEncoding, MeshConfig};
 use weft_api::sidecar::OutboundPolicy;
 use weft_proto::defaults::TRUST_DOMAIN;
@@ -70,6 +71,8 @@ pub struct MeshSettings {
     pub auto_mtls: bool,
     /// Whether hosts that nobody registered are refused.
     pub registry_only: bool,
+    /// Services that policies of action CUSTOM ask.
+    pub providers: Vec<ExtensionProvider>,
     /// The proxies' access logs, where the mesh configuration speaks of them.
     pub access_log: AccessLogSettings,
 }
@@ -185,6 +188,11 @@ impl MeshSnapshot {
 // === impl MeshSettings ===
 
 impl MeshSettings {
+    /// The provider of a name.
+    pub(crate) fn provider(&self, name: &str) -> Option<&ExtensionProvider> {
+        self.providers.iter().find(|provider| provider.name == name)
+    }
+
     /// These settings with what the mesh configuration says. Its trust domain is not taken: every certificate has the one of
     /// the processes, and another one is reported.
     #[must_use]
@@ -206,6 +214,10 @@ impl MeshSettings {
             registry_only: config
                 .outbound_policy
                 .map_or(self.registry_only, |policy| policy == OutboundPolicy::RegistryOnly),
+            providers: config
+                .extension_providers
+                .clone()
+                .unwrap_or_else(|| self.providers.clone()),
             access_log: AccessLogSettings {
                 file: config.access_log_file.clone().or_else(|| self.access_log.file.clone()),
                 format: config
@@ -231,6 +243,7 @@ impl Default for MeshSettings {
             dns_refresh_rate: Duration::from_secs(60),
             auto_mtls: true,
             registry_only: false,
+            providers: Vec::new(),
             access_log: AccessLogSettings::default(),
         }
     }

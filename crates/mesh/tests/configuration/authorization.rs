@@ -356,7 +356,7 @@ fn findings_about_policies() {
     check(&policy("p", "default", "{}"), "");
     check(
         &policy("p", "default", "{action: CUSTOM, provider: {name: opa}, rules: [{}]}"),
-        "no provider is asked by this mesh yet, so every request that its rules select for opa is refused",
+        "the mesh configuration has no provider \"opa\" that decides about requests, so what the rules select is refused",
     );
     check(
         &policy("p", "default", &format!("{{action: AUDIT, {rules}}}")),

@@ -1,16 +1,79 @@
 //! For whom policies are: selectors, references, the doors of gateways, captured ports and trust domains.
 
-#![allow(clippy::unwrap_used, reason = "a helper of tests fails the test with what it got")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a helper of tests fails the test with what it got"
+)]
 
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
+use prost::{Message, Name};
+use weft_mesh::snapshot::MeshSnapshot;
 use weft_proto::ads::Kind;
+use weft_proto::xds::envoy::config::listener::v3::{Listener, filter};
+use weft_proto::xds::envoy::extensions::filters::http::rbac::v3 as http;
+use weft_proto::xds::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, http_filter,
+};
 
 use super::authorization::{chains, check, policy, shown, sidecar};
 use super::authorization_shown::principal;
-use super::routes::{gateway, mesh, rules as virtual_service, view};
+use super::routes::{decoded, gateway, mesh, rules as virtual_service, view};
 use super::{service, snapshot};
+
+/// Names of the filters of requests that decide, of the first chain that has any; enforced rules are marked.
+fn deciding(snapshot: &Arc<MeshSnapshot>) -> Vec<String> {
+    let listeners = decoded::<Listener>(&view(snapshot, "default", "app-0"), Kind::Listener);
+    let chains = listeners.iter().flat_map(|listener| &listener.filter_chains);
+    let managers = chains
+        .flat_map(|chain| &chain.filters)
+        .filter_map(|filter| match &filter.config_type {
+            Some(filter::ConfigType::TypedConfig(any)) if any.type_url == HttpConnectionManager::type_url() => {
+                HttpConnectionManager::decode(&*any.value).ok()
+            }
+            _ => None,
+        });
+    let of = |filter: HttpFilter| {
+        let short = filter.name.strip_prefix("envoy.filters.http.")?.to_owned();
+        let Some(http_filter::ConfigType::TypedConfig(any)) = &filter.config_type else {
+            return None;
+        };
+        match short.as_str() {
+            "ext_authz" => Some(short),
+            "rbac" if http::Rbac::decode(&*any.value).unwrap().rules.is_some() => Some("rbac enforced".to_owned()),
+            "rbac" => Some(short),
+            _ => None,
+        }
+    };
+    let names = managers.map(|manager| manager.http_filters.into_iter().filter_map(of).collect::<Vec<_>>());
+    names.into_iter().find(|names| !names.is_empty()).unwrap_or_default()
+}
+
+/// Of requests a provider is asked about what the rules choose; of connections that is refused.
+#[test]
+fn a_provider_is_asked_about_requests() {
+    let mesh = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  mesh: |\n    \
+                extensionProviders: [{name: gate, envoyExtAuthzGrpc: {service: gate.default.svc.cluster.local, port: 9000}}]\n";
+    let asks = |name: &str, provider: &str| {
+        policy(
+            name,
+            "default",
+            &format!("{{action: CUSTOM, provider: {{name: {provider}}}, rules: [{{}}]}}"),
+        )
+    };
+    for (policies, kinds) in [
+        (asks("a", "gate"), &["rbac", "ext_authz"][..]),
+        (asks("a", "gate") + &asks("b", "gate"), &["rbac", "ext_authz"]),
+        // Nobody knows whom to ask: refused.
+        (asks("a", "other"), &["rbac enforced"]),
+        (asks("a", "gate") + &asks("b", "other"), &["rbac enforced"]),
+    ] {
+        let found = sidecar(&format!("{mesh}{policies}"));
+        assert_eq!(deciding(&found), kinds, "{policies}");
+    }
+}
 
 /// A policy that cannot be read refuses everything, whatever others allow.
 #[test]

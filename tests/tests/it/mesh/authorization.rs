@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use tokio::time::Instant;
 
+use super::sidecar::program;
 use super::{EFFECT_LIMIT, workloads};
 use crate::support::mesh::Mesh;
 
@@ -120,4 +121,89 @@ async fn a_policy_that_never_could_be_read_closes_what_it_selects() -> Result<()
     mesh.configure(&format!("{config}{POLICIES}"))?;
     changed(&mesh, true).await.with_context(|| mesh.log())?;
     mesh.stop().await
+}
+
+/// A service that decides, and the provider by which policies name it.
+fn provider() -> (String, String) {
+    let program = program("authz_server.py");
+    let workload = format!(
+        "  - name: authz\n    serviceAccount: authz\n    labels: {{app: authz}}\n    \
+         ports: [{{name: http, port: 0}}]\n    command: [python3, \"{program}\", $(PORT_HTTP)]\n    \
+         readiness: {{httpGet: {{path: /healthz, port: http}}}}\n"
+    );
+    let config = "---
+apiVersion: v1
+kind: Service
+metadata: {name: authz, namespace: default}
+spec: {selector: {app: authz}, ports: [{name: http, port: 8000, targetPort: http}]}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  mesh: |
+    extensionProviders:
+    - name: gate
+      envoyExtAuthzHttp:
+        service: authz.default.svc.cluster.local
+        port: 8000
+        timeout: 5s
+        pathPrefix: /check
+        includeRequestHeadersInCheck: [x-pass]
+        headersToDownstreamOnDeny: [x-reason]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: asked, namespace: default}
+spec:
+  selector: {matchLabels: {app: callme}}
+  action: CUSTOM
+  provider: {name: gate}
+  rules: [{to: [{operation: {paths: [/asked*]}}]}]
+";
+    (workload, config.to_owned())
+}
+
+async fn asked(version: (u32, u32), data_plane: &str) -> Result<()> {
+    let (workload, provider) = provider();
+    let config = format!("{}{provider}", super::config(version.0, version.1));
+    let mesh = Mesh::start(&format!("{}{workload}", workloads(data_plane)?), &config).await?;
+    for (path, headers, expected) in [
+        ("/", &[][..], 200),
+        ("/asked", &["x-pass: yes"][..], 200),
+        ("/asked/x", &[], 401),
+        ("/asked/x", &["x-pass: no"], 401),
+    ] {
+        let answer = mesh
+            .get_with("client", &format!("http://callme{path}"), headers)
+            .await?;
+        ensure!(
+            answer.status() == expected,
+            "{path} {headers:?}: {} {}",
+            answer.start,
+            mesh.log()
+        );
+        if expected == 401 {
+            let reason = answer
+                .headers
+                .iter()
+                .find(|(name, _)| name.eq_ignore_ascii_case("x-reason"));
+            ensure!(
+                reason.is_some_and(|(_, reason)| *reason == format!("asked /check{path}")),
+                "{reason:?}"
+            );
+            ensure!(answer.body == b"who are you?", "{:?}", answer.body);
+        }
+    }
+    mesh.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_is_asked_about_what_policies_choose() -> Result<()> {
+    asked((100, 0), "weft").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn envoy_asks_a_provider_as_well() -> Result<()> {
+    asked((0, 100), "envoy").await
 }

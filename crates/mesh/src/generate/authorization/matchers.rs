@@ -149,7 +149,7 @@ fn value(match_pattern: matcher::value_matcher::MatchPattern) -> matcher::ValueM
     }
 }
 
-fn text(wanted: &Wildcard) -> matcher::ValueMatcher {
+pub(super) fn text(wanted: &Wildcard) -> matcher::ValueMatcher {
     value(matcher::value_matcher::MatchPattern::StringMatch(string(wanted)))
 }
 

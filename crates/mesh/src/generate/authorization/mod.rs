@@ -2,10 +2,11 @@
 //! Policy"; Envoy, "Role Based Access Control").
 //!
 //! One filter an action, in the order in which Istio asks them: CUSTOM, AUDIT, DENY, ALLOW. A rule is named
-//! `ns[NAMESPACE]-policy[NAME]-rule[INDEX]` as Istio names it, so what a filter tells of a request names the policy. Until a service can be
-//! asked, CUSTOM refuses what it selects.
+//! `ns[NAMESPACE]-policy[NAME]-rule[INDEX]` as Istio names it, so what a filter tells of a request names the policy. CUSTOM asks a
+//! provider about requests; about connections nobody is asked, and what it selects of them is refused.
 
 mod expression;
+mod external;
 mod matchers;
 mod rule;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use prost::{Message, Name};
 use weft_api::authorization_policy::{Action, AuthorizationPolicy};
+use weft_api::extension_provider::ExtensionProvider;
 use weft_api::meta::Object;
 use weft_proto::xds::envoy::config::listener::v3 as listener;
 use weft_proto::xds::envoy::config::rbac::v3 as pb;
@@ -81,7 +83,12 @@ impl Access {
         let mut access = Self::default();
         for step in Step::ALL {
             if let Some(found) = found(view, &policies, step, Subject::Request) {
-                access.requests.push(found.into_requests(step));
+                match provider(view, &policies).filter(|_| step == Step::Custom) {
+                    Some(provider) => access
+                        .requests
+                        .extend(external::filters(provider, found.enforced.unwrap_or_default())),
+                    None => access.requests.push(found.into_requests(step)),
+                }
             }
             if let Some(found) = found(view, &policies, step, Subject::Connection) {
                 access.connections.push(found.into_connections(step));
@@ -99,6 +106,20 @@ impl Access {
     pub(super) fn connections(&self) -> impl Iterator<Item = listener::Filter> {
         self.connections.iter().cloned()
     }
+}
+
+/// The provider that is asked; `None` where policies name none that is known, or several, of which nobody knows whom to ask first (Istio
+/// has none asked then, too). What they select is refused in that case.
+fn provider<'a>(view: &'a ProxyView, policies: &[&Arc<Object<AuthorizationPolicy>>]) -> Option<&'a ExtensionProvider> {
+    let mut names = policies.iter().filter_map(|object| match &object.spec.action {
+        Action::Custom { provider } if !is_dry_run(object) => Some(provider.as_str()),
+        Action::Custom { .. } | Action::Allow | Action::Deny | Action::Audit => None,
+    });
+    let first = names.next()?;
+    if names.any(|other| other != first) {
+        return None;
+    }
+    view.snapshot.settings.provider(first)
 }
 
 /// The rules of one action; `None` where no policy has it.

@@ -73,12 +73,7 @@ fn policy(snapshot: &MeshSnapshot, object: &Arc<Object<AuthorizationPolicy>>, fo
         )),
     }
     match &spec.action {
-        Action::Custom { provider } => found.push(subject("action").finding(
-            Severity::Error,
-            code::UNSUPPORTED_FIELD,
-            format!("no provider is asked by this mesh yet, so every request that its rules select for {provider} is refused"),
-            "remove the policy to let these requests through, or use action ALLOW or DENY",
-        )),
+        Action::Custom { provider } => custom(snapshot, provider, subject("provider"), found),
         Action::Audit => {
             let message = "restricts nothing; what it selects is noted in the metadata of requests";
             found.push(subject("rules").finding(Severity::Info, code::UNSUPPORTED_FIELD, message, ""));
@@ -88,6 +83,39 @@ fn policy(snapshot: &MeshSnapshot, object: &Arc<Object<AuthorizationPolicy>>, fo
             found.push(subject("rules").finding(Severity::Info, code::UNSUPPORTED_FIELD, message, ""));
         }
         Action::Allow | Action::Deny => {}
+    }
+}
+
+/// Whom a policy of action CUSTOM asks, and whether that can be asked.
+fn custom(snapshot: &MeshSnapshot, provider: &str, subject: Subject, found: &mut Vec<Diagnostic>) {
+    let providers = &snapshot.settings.providers;
+    let Some(known) = snapshot.settings.provider(provider) else {
+        let names: Vec<&str> = providers.iter().map(|known| known.name.as_str()).collect();
+        let known = if names.is_empty() {
+            "none".to_owned()
+        } else {
+            names.join(", ")
+        };
+        found.push(subject.finding(
+            Severity::Error,
+            code::REFERENCE_NOT_FOUND,
+            format!("the mesh configuration has no provider {provider:?} that decides about requests, so what the rules select is refused"),
+            format!("add it to extensionProviders with envoyExtAuthzGrpc or envoyExtAuthzHttp; there are: {known}"),
+        ));
+        return;
+    };
+    let host = known.host.as_str();
+    let mut services = snapshot.services.of_host(host);
+    if !services.any(|service| service.ports.iter().any(|port| port.port == known.port)) {
+        found.push(subject.finding(
+            Severity::Error,
+            code::REFERENCE_NOT_FOUND,
+            format!(
+                "asks {host}:{}, which is no port of a service of the mesh, so what the rules select is refused",
+                known.port
+            ),
+            "correct service and port of the provider, or register the service",
+        ));
     }
 }
 
