@@ -1,5 +1,6 @@
 //! Scenarios with the mesh, whose applications do not know of it.
 
+mod authorization;
 mod bad_input;
 mod crd_rules;
 mod egress;
@@ -47,6 +48,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         injected("mesh-injection", sidecars::injection),
         injected("mesh-mtls", sidecars::strict),
         injected("mesh-names", sidecars::names),
+        injected("mesh-authorization", authorization::run),
         injected("mesh-routing", routing::run),
         injected("mesh-gateway", gateway::run),
         Scenario {
