@@ -5,7 +5,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
 use super::Sight;
-use super::verdict::{Change, Changes, Denial, How, Verdict};
+use super::verdict::{Change, Changes, Denial, How, Verdict, is_of_message};
 use crate::filters::RequestPass;
 use crate::filters::ask::{Answered, NoAnswer, Question};
 use crate::model::filters::ext_authz::{Config, HttpService};
@@ -115,12 +115,10 @@ fn of(headers: &HeaderMap, matchers: &[StringMatcher], how: How) -> Vec<Change> 
 /// The headers of a refusal that a client gets: how it may come back in any case (Envoy `allowed_client_headers`).
 fn for_client(service: &HttpService, headers: &HeaderMap) -> HeaderMap {
     let always = [header::WWW_AUTHENTICATE, header::LOCATION, header::PROXY_AUTHENTICATE];
-    // What is about the connection to the service, or made anew.
-    let never = [header::CONNECTION, header::TRANSFER_ENCODING, header::CONTENT_LENGTH];
     let mut found = HeaderMap::new();
     for (name, value) in headers {
         let is_allowed = service.client.as_ref().is_none_or(|matchers| fits(matchers, name)) || always.contains(name);
-        if is_allowed && !never.contains(name) {
+        if is_allowed && !is_of_message(name) {
             found.append(name, value.clone());
         }
     }

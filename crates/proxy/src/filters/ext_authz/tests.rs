@@ -52,6 +52,38 @@ fn headers_change_as_they_are_told() {
 }
 
 #[test]
+fn where_messages_end_is_not_changed() {
+    let change = |name: &'static str, value: &'static str| Change {
+        name: HeaderName::from_static(name),
+        value: HeaderValue::from_static(value),
+        how: How::Overwrite,
+    };
+    let changes = Changes {
+        request: vec![
+            change("content-length", "99"),
+            change("transfer-encoding", "chunked"),
+            change("upgrade", "h2c"),
+            change("x-user", "u"),
+        ],
+        remove: vec![
+            HeaderName::from_static("content-length"),
+            HeaderName::from_static("x-secret"),
+        ],
+        ..Changes::default()
+    };
+    let mut head = head("/");
+    head.headers.insert("content-length", HeaderValue::from_static("5"));
+    head.headers.insert("x-secret", HeaderValue::from_static("s"));
+    changes.apply(&mut head);
+    let found: Vec<(&str, &str)> = head
+        .headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    assert_eq!(found, [("content-length", "5"), ("x-user", "u")]);
+}
+
+#[test]
 fn the_query_changes() {
     let check = |path: &str, expected: &str| {
         let changes = Changes {

@@ -58,6 +58,22 @@ pub(super) enum How {
     OverwriteIfThere,
 }
 
+/// Whether a field says where a message ends or what its connection does: nobody who decides about a message changes that, since the next
+/// one would be read from another place.
+pub(super) fn is_of_message(name: &HeaderName) -> bool {
+    const NAMES: [&str; 8] = [
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    NAMES.contains(&name.as_str())
+}
+
 // === impl Changes ===
 
 impl Changes {
@@ -72,7 +88,7 @@ impl Changes {
                 change.apply(&mut head.headers);
             }
         }
-        for name in &self.remove {
+        for name in self.remove.iter().filter(|name| !is_of_message(name)) {
             head.headers.remove(name);
         }
         if !self.query_set.is_empty() || !self.query_remove.is_empty() {
@@ -111,6 +127,9 @@ impl Changes {
 
 impl Change {
     pub(super) fn apply(&self, headers: &mut HeaderMap) {
+        if is_of_message(&self.name) {
+            return;
+        }
         let is_there = headers.contains_key(&self.name);
         match self.how {
             How::Append => {
